@@ -1,0 +1,145 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Job, type Relay, type Worker } from 'bullmq';
+import { z } from 'zod';
+import { TaskError } from './error.ts';
+import { PullJobData, type PullResult } from './pull-task.ts';
+import type { PULL_JOB, PullJob, TaskQueue } from './queue.ts';
+import { isTaskId } from './task-id.ts';
+import { isEnded, type TaskView, taskView } from './task-view.ts';
+
+const topicPrefix = 'tasks.cancel.';
+
+/** The reason of the signal that a cancelled job gets. */
+export const CANCELLED = 'cancelled';
+
+/** Ms between looks at the cancel flags of running jobs, in case a message got lost while Redis was away. */
+const recheckInterval = 5_000;
+
+/** Ms that a cancellation waits for the relay. */
+const publishTimeout = 1_000;
+
+/** Ms between attempts to reach a job that a worker has fetched but not begun. */
+const retryInterval = 25;
+
+const cancelMessage = z.object({ id: z.string() });
+
+/**
+ * Cancels a task, wherever it is. One that waits (or waits to be tried again) shows as cancelled at once, and the next
+ * free worker ends it; one that runs is told over the relay, and shows as cancelled when its worker has let go.
+ * Rejects with TaskError `not_found` or `task_ended`.
+ */
+export async function cancelTask(queue: TaskQueue, relay: Relay, id: string): Promise<TaskView> {
+  const job = isTaskId(id) ? await queue.getJob(id) : undefined;
+  if (job === undefined) throw new TaskError('not_found', `there is no task ${id}`);
+  const before = await taskView(job);
+  if (isEnded(before.status) && before.status !== 'cancelled') {
+    throw new TaskError('task_ended', `the task ${id} has ended already: ${before.status}`);
+  }
+  if (before.status === 'cancelled') return before;
+  // The flag first: a worker that takes the job over, or fetches it this moment, reads the flag; the message reaches
+  // the worker that runs it already.
+  await job.updateData({ ...job.data, cancelRequested: true });
+  // The same pull asked for again is a new task from now on.
+  await job.removeDeduplicationKey();
+  await announce(relay, id);
+  await endSoon(job);
+  const after = await queue.getJob(id);
+  return after === undefined ? before : taskView(after);
+}
+
+/** Tries for a second. Workers look at the flag every few seconds, too. */
+async function announce(relay: Relay, id: string): Promise<void> {
+  const published = relay.publish(`${topicPrefix}${id}`, { id }).then(
+    () => {},
+    () => {},
+  );
+  await Promise.race([published, sleep(publishTimeout, undefined, { ref: false })]);
+}
+
+/** One that waits for its next attempt is taken up now, to be ended. */
+async function endSoon(job: PullJob): Promise<void> {
+  if ((await job.getState()) !== 'delayed') return;
+  try {
+    await job.promote();
+  } catch {
+    // It left the delayed set by itself meanwhile.
+  }
+}
+
+export type PullWorker = Worker<PullJobData, PullResult, typeof PULL_JOB>;
+
+export interface CancellationSubscription {
+  /** Ends it; running jobs are not told of cancellations any more. */
+  close(): Promise<void>;
+}
+
+/**
+ * Tells the worker's running jobs when they are cancelled: their signal aborts with the reason `cancelled`. A job whose
+ * data says `cancelRequested` when it is picked up is the processor's to end.
+ */
+export async function subscribeCancellations(relay: Relay, worker: PullWorker): Promise<CancellationSubscription> {
+  const running = new RunningJobs(worker);
+  const subscription = await relay.subscribe(`${topicPrefix}*`, ({ data }) => {
+    const message = cancelMessage.safeParse(data);
+    if (message.success) worker.cancelJob(message.data.id, CANCELLED);
+  });
+  const recheckAll = () => running.recheckAll();
+  relay.on('recovered', recheckAll);
+  const timer = setInterval(recheckAll, recheckInterval);
+  return {
+    close: async () => {
+      clearInterval(timer);
+      relay.off('recovered', recheckAll);
+      running.close();
+      await subscription.unsubscribe();
+    },
+  };
+}
+
+/** The jobs that a worker has fetched and not ended, looked at by their flags. */
+class RunningJobs {
+  readonly #worker: PullWorker;
+  readonly #ids = new Set<string>();
+
+  constructor(worker: PullWorker) {
+    this.#worker = worker;
+    worker.on('active', this.#began);
+    worker.on('completed', this.#ended);
+    worker.on('failed', this.#ended);
+  }
+
+  close(): void {
+    this.#worker.off('active', this.#began);
+    this.#worker.off('completed', this.#ended);
+    this.#worker.off('failed', this.#ended);
+    this.#ids.clear();
+  }
+
+  recheckAll(): void {
+    for (const id of this.#ids) void this.#recheck(id);
+  }
+
+  readonly #began = (job: PullJob): void => {
+    if (job.id === undefined) return;
+    this.#ids.add(job.id);
+    // Cancelled between being read by the worker and being known here: the message has passed already.
+    void this.#recheck(job.id);
+  };
+
+  readonly #ended = (job: PullJob | undefined): void => {
+    if (job?.id !== undefined) this.#ids.delete(job.id);
+  };
+
+  async #recheck(id: string): Promise<void> {
+    try {
+      const job = await Job.fromId<unknown>(this.#worker, id);
+      if (PullJobData.safeParse(job?.data).data?.cancelRequested !== true) return;
+    } catch {
+      // Redis is away; the next look will tell.
+      return;
+    }
+    while (this.#ids.has(id) && !this.#worker.cancelJob(id, CANCELLED)) {
+      await sleep(retryInterval);
+    }
+  }
+}

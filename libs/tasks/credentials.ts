@@ -1,0 +1,50 @@
+import { createCipheriv, createDecipheriv, type KeyObject, randomBytes } from 'node:crypto';
+import { z } from 'zod';
+import { TaskError } from './error.ts';
+
+/** What a registry is shown: a user and a password, or a bearer token. */
+export const RegistryCredentials = z.union([
+  z.strictObject({ username: z.string(), password: z.string() }),
+  z.strictObject({ token: z.string() }),
+]);
+export type RegistryCredentials = z.output<typeof RegistryCredentials>;
+
+const version = 'v1';
+const algorithm = 'aes-256-gcm';
+const nonceBytes = 12;
+const tagBytes = 16;
+
+/**
+ * Encrypts credentials for the way through Redis (AES-256-GCM, random nonce). They open only with the same key and for
+ * the same registry: whoever can write to Redis cannot have them sent elsewhere.
+ * @param registry domain of the canonical reference: `ghcr.io`
+ * @returns `v1.<base64url>`
+ */
+export function sealCredentials(credentials: RegistryCredentials, key: KeyObject, registry: string): string {
+  const nonce = randomBytes(nonceBytes);
+  const cipher = createCipheriv(algorithm, key, nonce).setAAD(boundTo(registry));
+  const text = Buffer.concat([cipher.update(JSON.stringify(credentials), 'utf8'), cipher.final()]);
+  return `${version}.${Buffer.concat([nonce, cipher.getAuthTag(), text]).toString('base64url')}`;
+}
+
+/** Throws TaskError `internal` when sealed with another key, for another registry, or changed on the way. */
+export function openCredentials(sealed: string, key: KeyObject, registry: string): RegistryCredentials {
+  try {
+    if (!sealed.startsWith(`${version}.`)) throw new Error('unknown format');
+    const bytes = Buffer.from(sealed.slice(version.length + 1), 'base64url');
+    const decipher = createDecipheriv(algorithm, key, bytes.subarray(0, nonceBytes), { authTagLength: tagBytes });
+    decipher.setAAD(boundTo(registry)).setAuthTag(bytes.subarray(nonceBytes, nonceBytes + tagBytes));
+    const text = Buffer.concat([decipher.update(bytes.subarray(nonceBytes + tagBytes)), decipher.final()]);
+    return RegistryCredentials.parse(JSON.parse(text.toString('utf8')));
+  } catch {
+    // Without its cause: what the JSON parser says of a text may quote it.
+    throw new TaskError(
+      'internal',
+      'the credentials of the task cannot be opened: API and workers must have the same secret key (BHATTI_SECRET_KEY, or secret.key in the data directory)',
+    );
+  }
+}
+
+function boundTo(registry: string): Buffer {
+  return Buffer.from(`bhatti registry credentials ${version} ${registry}`, 'utf8');
+}

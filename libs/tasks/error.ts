@@ -1,0 +1,21 @@
+export type TaskErrorCode =
+  | 'cancelled'
+  | 'internal'
+  | 'invalid_request'
+  | 'not_found'
+  | 'redis_unavailable'
+  | 'task_ended'
+  | 'worker_crashed';
+
+/** What went wrong with the queue or a task in it, with a stable code and whether trying again can help. */
+export class TaskError extends Error {
+  override readonly name = 'TaskError';
+  readonly code: TaskErrorCode;
+  readonly retryable: boolean;
+
+  constructor(code: TaskErrorCode, message: string, options: { retryable?: boolean; cause?: unknown } = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.code = code;
+    this.retryable = options.retryable ?? false;
+  }
+}

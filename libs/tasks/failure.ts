@@ -1,0 +1,39 @@
+import { UnrecoverableError } from 'bullmq';
+import { z } from 'zod';
+
+/** Why a task failed. The code is stable, snake_case; the message is for people. */
+export const TaskFailure = z.object({ code: z.string(), message: z.string() });
+export type TaskFailure = z.output<typeof TaskFailure>;
+
+const encoded = /^([a-z][a-z0-9_]{0,63}): ([\s\S]*)$/;
+
+/** BullMQ's own words when `maxStalledCount` is exceeded (moveStalledJobsToWait) and at `maxStartedAttempts`. */
+const crashReasons = new Set(['job stalled more than allowable limit', 'job started more than allowable limit']);
+
+/** A failure as the `failedReason` of a job, in the form that operators read as it is: `code: message`. */
+export function encodeFailure(failure: TaskFailure): string {
+  return `${failure.code}: ${failure.message}`;
+}
+
+/** The failure that a `failedReason` tells of. One that no code of ours wrote is `internal`. */
+export function parseFailure(reason: string): TaskFailure {
+  if (crashReasons.has(reason)) {
+    return {
+      code: 'worker_crashed',
+      message:
+        'the worker process died or hung again and again while it worked on this task; the log of the workers tells why',
+    };
+  }
+  const match = encoded.exec(reason);
+  if (match?.[1] === undefined || match[2] === undefined) return { code: 'internal', message: reason };
+  return { code: match[1], message: match[2] };
+}
+
+/**
+ * The error for a BullMQ processor to throw: it becomes the job's `failedReason`, and the job is tried again only if
+ * that can help.
+ */
+export function jobError(failure: TaskFailure & { readonly retryable: boolean }): Error {
+  const reason = encodeFailure(failure);
+  return failure.retryable ? new Error(reason) : new UnrecoverableError(reason);
+}

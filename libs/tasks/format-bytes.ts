@@ -1,0 +1,11 @@
+/**
+ * Bytes as the progress lines show them, decimal: `512 B`, `12 kB`, `45 MB`, `1.2 GB`. Whole numbers below a gigabyte,
+ * so that a line changes about as often as somebody can read it.
+ */
+export function formatBytes(bytes: number): string {
+  if (bytes < 1e3) return `${Math.round(bytes)} B`;
+  // Each limit is where rounding would give 1000 of the smaller unit.
+  if (bytes < 999.5e3) return `${Math.round(bytes / 1e3)} kB`;
+  if (bytes < 999.5e6) return `${Math.round(bytes / 1e6)} MB`;
+  return `${(bytes / 1e9).toFixed(1)} GB`;
+}

@@ -1,0 +1,43 @@
+/** The queue contract: what tasks are, how they travel through Redis, and how they are seen and cancelled. */
+export {
+  CANCELLED,
+  type CancellationSubscription,
+  cancelTask,
+  type PullWorker,
+  subscribeCancellations,
+} from './cancellation.ts';
+export { openCredentials, RegistryCredentials, sealCredentials } from './credentials.ts';
+export { TaskError, type TaskErrorCode } from './error.ts';
+export { encodeFailure, jobError, parseFailure, TaskFailure } from './failure.ts';
+export { formatBytes } from './format-bytes.ts';
+export { deriveImageName, isValidImageName, type NamedReference } from './image-name.ts';
+export { type Lease, LeaseLost, type LeaseOptions, takeLease, withLease } from './lease.ts';
+export {
+  createProgressReporter,
+  type ProgressReporter,
+  type ProgressReporterOptions,
+  type ProgressTarget,
+  type ProgressUpdate,
+} from './progress-reporter.ts';
+export { PullJobData, PullPhase, PullResult, TaskProgress, TaskStep } from './pull-task.ts';
+export {
+  createTaskQueue,
+  createTaskRelay,
+  type EnqueuedPull,
+  enqueuePull,
+  jobOptions,
+  KEY_PREFIX,
+  PULL_JOB,
+  type PullJob,
+  QUEUE_NAME,
+  type TaskQueue,
+  type TaskWorkerOptions,
+  workerOptions,
+} from './queue.ts';
+export { type ConnectRedisOptions, connectRedis } from './redis-connection.ts';
+export { checkRedisServer, type RedisServer } from './redis-server.ts';
+export { parseRedisUrl, type RedisAddress } from './redis-url.ts';
+export { Secret } from './secret.ts';
+export { loadSecretKey, type SecretKeyOptions } from './secret-key.ts';
+export { createTaskId, isTaskId } from './task-id.ts';
+export { findTask, isEnded, type OwnedTask, TaskStatus, TaskView, taskView } from './task-view.ts';

@@ -1,0 +1,118 @@
+import type { PullPhase, TaskProgress, TaskStep } from './pull-task.ts';
+
+/** Ms between updates: at most five a second. */
+const shortestInterval = 200;
+
+/** Ms that the end of a task waits for its last update when Redis is slow. */
+const flushTimeout = 1_000;
+
+/** One piece of news: the latest line of a phase, and the bytes where they are known. */
+export interface ProgressUpdate {
+  readonly phase: PullPhase;
+  readonly line: string;
+  readonly downloadedBytes?: number | undefined;
+  readonly totalBytes?: number | undefined;
+}
+
+/** Where progress goes: a BullMQ job. */
+export interface ProgressTarget {
+  updateProgress(progress: TaskProgress): Promise<void>;
+}
+
+export interface ProgressReporter {
+  /** Takes note and returns at once. What comes faster than it can be sent is left out, but never the last. */
+  report(update: ProgressUpdate): void;
+  /** Every phase so far in order, each with its latest line. */
+  readonly steps: readonly TaskStep[];
+  /** Sends what is left. Resolves when it is sent, when sending failed, or after a second. */
+  flush(): Promise<void>;
+}
+
+export interface ProgressReporterOptions {
+  /** An update that could not be sent; the next one replaces it. */
+  readonly onError?: (error: unknown) => void;
+}
+
+/** Reports the progress of a job without ever making it wait: one update under way, at most five a second. */
+export function createProgressReporter(job: ProgressTarget, options: ProgressReporterOptions = {}): ProgressReporter {
+  return new ThrottledReporter(job, options.onError ?? (() => {}));
+}
+
+class ThrottledReporter implements ProgressReporter {
+  readonly #job: ProgressTarget;
+  readonly #onError: (error: unknown) => void;
+  #steps: readonly TaskStep[] = [];
+  #pending: TaskProgress | undefined;
+  #sending: Promise<void> | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #lastSent = Number.NEGATIVE_INFINITY;
+
+  constructor(job: ProgressTarget, onError: (error: unknown) => void) {
+    this.#job = job;
+    this.#onError = onError;
+  }
+
+  get steps(): readonly TaskStep[] {
+    return this.#steps;
+  }
+
+  report(update: ProgressUpdate): void {
+    this.#steps = withStep(this.#steps, update);
+    this.#pending = { ...update, steps: [...this.#steps] };
+    this.#schedule();
+  }
+
+  async flush(): Promise<void> {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, flushTimeout);
+    });
+    await Promise.race([this.#sendRest(), late]);
+    clearTimeout(timer);
+  }
+
+  #schedule(): void {
+    if (this.#sending !== undefined || this.#timer !== undefined) return;
+    const wait = this.#lastSent + shortestInterval - performance.now();
+    if (wait <= 0) {
+      void this.#send();
+      return;
+    }
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined;
+      void this.#send();
+    }, wait);
+  }
+
+  async #sendRest(): Promise<void> {
+    await this.#sending;
+    await this.#send();
+  }
+
+  async #send(): Promise<void> {
+    const progress = this.#pending;
+    if (progress === undefined) return;
+    this.#pending = undefined;
+    this.#lastSent = performance.now();
+    this.#sending = this.#update(progress);
+    await this.#sending;
+    this.#sending = undefined;
+    if (this.#pending !== undefined) this.#schedule();
+  }
+
+  async #update(progress: TaskProgress): Promise<void> {
+    try {
+      await this.#job.updateProgress(progress);
+    } catch (error) {
+      this.#onError(error);
+    }
+  }
+}
+
+/** The steps with the update in its phase's place, or at the end when the phase is new. */
+function withStep(steps: readonly TaskStep[], { phase, line }: ProgressUpdate): TaskStep[] {
+  const known = steps.some((step) => step.phase === phase);
+  return known ? steps.map((step) => (step.phase === phase ? { phase, line } : step)) : [...steps, { phase, line }];
+}

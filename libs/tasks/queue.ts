@@ -1,0 +1,128 @@
+import { createHash } from 'node:crypto';
+import { hostname } from 'node:os';
+import { type Job, type JobsOptions, Queue, type QueueOptions, Relay, type WorkerOptions } from 'bullmq';
+import type { Redis } from 'ioredis';
+import type { PullJobData, PullResult } from './pull-task.ts';
+import { createTaskId } from './task-id.ts';
+
+/** Name of the BullMQ queue. */
+export const QUEUE_NAME = 'images';
+
+/** Prefix of every key. The braces are a hash tag: on a Redis Cluster all keys share one slot, as BullMQ's scripts need. */
+export const KEY_PREFIX = '{bhatti}';
+
+/** Name of the jobs that pull an image. */
+export const PULL_JOB = 'pull';
+
+export type PullJob = Job<PullJobData, PullResult, typeof PULL_JOB>;
+export type TaskQueue = Queue<PullJobData, PullResult, typeof PULL_JOB>;
+
+/** Ended tasks can be asked for this long, and operators can look at them. */
+const keepEnded = { age: 7 * 24 * 3600, count: 10_000 } as const;
+
+/** Retries are for failures that pass by themselves (`jobError` decides). Deaths of the worker do not count. */
+export const jobOptions = {
+  attempts: 3,
+  backoff: { type: 'exponential', delay: 2000, jitter: 0.5 },
+  removeOnComplete: keepEnded,
+  removeOnFail: keepEnded,
+  stackTraceLimit: 3,
+} as const satisfies JobsOptions;
+
+/** Ms without renewal after which a running job counts as abandoned. */
+const lockDuration = 10_000;
+
+/** Ms between looks for abandoned jobs: one is taken over at most `lockDuration + stalledInterval` after its worker died. */
+const stalledInterval = 5_000;
+
+/** Deaths of its worker that a task survives; one more, and it fails as `worker_crashed`. */
+const maxStalledCount = 5;
+
+/** Ms between attempts to fetch or finish a job while Redis is away; BullMQ's own 15 s would delay every task after it. */
+const redisRetryDelay = 2_000;
+
+/**
+ * The queue of tasks. The connection stays the caller's: `close()` does not end it. Calls go to the connection at once,
+ * also while it is being made, so that they fail as soon as its commands do.
+ */
+export function createTaskQueue(connection: Redis): TaskQueue {
+  const options: QueueOptions = {
+    connection,
+    prefix: KEY_PREFIX,
+    defaultJobOptions: jobOptions,
+    skipWaitingForReady: true,
+    // BullMQ would ask once, and be broken for good if Redis were away just then. See `checkRedisServer`.
+    skipVersionCheck: true,
+  };
+  const queue: TaskQueue = new Queue(QUEUE_NAME, options);
+  // Every call reports its own failure; without a listener Node would end the process for a lost connection.
+  queue.on('error', () => {});
+  return queue;
+}
+
+export interface TaskWorkerOptions {
+  /** With `use: 'worker'`. */
+  readonly connection: Redis;
+  /** Jobs at the same time. */
+  readonly concurrency?: number;
+  /** What operators see as the worker of a job; `host:pid` where left out. */
+  readonly name?: string;
+}
+
+/**
+ * The options for `new Worker(QUEUE_NAME, processor, workerOptions(…))`. The processor must declare three parameters
+ * (job, token, signal): BullMQ makes an abort signal only for those, and without it a task cannot be cancelled.
+ */
+export function workerOptions(options: TaskWorkerOptions): WorkerOptions {
+  return {
+    connection: options.connection,
+    prefix: KEY_PREFIX,
+    name: options.name ?? `${hostname()}:${process.pid}`,
+    concurrency: options.concurrency ?? 2,
+    lockDuration,
+    stalledInterval,
+    maxStalledCount,
+    runRetryDelay: redisRetryDelay,
+    removeOnComplete: keepEnded,
+    removeOnFail: keepEnded,
+  };
+}
+
+/** Ms that the relay's connection blocks: less than a connection for requests grants a command. */
+const relayBlockTimeout = 2_000;
+
+/** The relay over which cancellations travel. Close it before its connection. */
+export function createTaskRelay(connection: Redis, name?: string): Relay {
+  const relay = new Relay({
+    connection,
+    prefix: KEY_PREFIX,
+    namespace: QUEUE_NAME,
+    blockTimeout: relayBlockTimeout,
+    skipVersionCheck: true,
+    ...(name === undefined ? {} : { name }),
+  });
+  relay.on('error', () => {});
+  return relay;
+}
+
+export interface EnqueuedPull {
+  readonly id: string;
+  /** False: an identical pull was under way, and this is its task. */
+  readonly created: boolean;
+}
+
+/** Puts a pull on the queue, unless an identical one (owner, reference, name, platform, size) is under way. */
+export async function enqueuePull(queue: TaskQueue, data: PullJobData): Promise<EnqueuedPull> {
+  const asked = createTaskId();
+  const job = await queue.add(PULL_JOB, data, { jobId: asked, deduplication: { id: pullIdentity(data) } });
+  const id = job.id ?? asked;
+  return { id, created: id === asked };
+}
+
+/** Pulls of the same identity give the same image under the same name. */
+function pullIdentity(data: PullJobData): string {
+  const parts = [data.owner, data.reference, data.name, data.platform, data.sizeBytes, data.force];
+  return createHash('sha256')
+    .update(JSON.stringify(parts.map((part) => part ?? null)))
+    .digest('hex');
+}

@@ -1,0 +1,61 @@
+import type { Redis } from 'ioredis';
+import { TaskError } from './error.ts';
+
+/** BullMQ's relay, over which cancellations travel, needs 6.2. */
+const minimumVersion = [6, 2] as const;
+
+/** What the server at the other end is, and what an operator should change about it. */
+export interface RedisServer {
+  /** `Redis 7.0.15`, `Valkey 8.0.1` */
+  readonly product: string;
+  /** To be logged loudly; empty when all is well. */
+  readonly warnings: readonly string[];
+}
+
+/**
+ * Looks at the server. Rejects with TaskError `redis_unavailable`: not retryable when its version is too old, retryable
+ * when it does not answer.
+ */
+export async function checkRedisServer(redis: Redis): Promise<RedisServer> {
+  const info = parseInfo(await ask(redis));
+  const valkey = info.get('valkey_version');
+  const version = valkey ?? info.get('redis_version') ?? '0';
+  const product = `${valkey === undefined ? 'Redis' : 'Valkey'} ${version}`;
+  if (isOlder(version)) {
+    throw new TaskError(
+      'redis_unavailable',
+      `${product} is too old: Redis ${minimumVersion.join('.')} or newer, or Valkey, is needed`,
+    );
+  }
+  return { product, warnings: warningsOf(info) };
+}
+
+function warningsOf(info: ReadonlyMap<string, string>): string[] {
+  const policy = info.get('maxmemory_policy');
+  if (policy === undefined || policy === 'noeviction') return [];
+  return [
+    `Redis may throw away tasks when its memory is full: its maxmemory-policy is ${policy}, it must be noeviction`,
+  ];
+}
+
+function isOlder(version: string): boolean {
+  const [major = 0, minor = 0] = version.split('.').map(Number);
+  return major < minimumVersion[0] || (major === minimumVersion[0] && minor < minimumVersion[1]);
+}
+
+async function ask(redis: Redis): Promise<string> {
+  try {
+    return await redis.info();
+  } catch (error) {
+    throw new TaskError('redis_unavailable', 'Redis does not answer', { retryable: true, cause: error });
+  }
+}
+
+function parseInfo(text: string): Map<string, string> {
+  const fields = new Map<string, string>();
+  for (const line of text.split(/\r?\n/)) {
+    const colon = line.indexOf(':');
+    if (colon > 0) fields.set(line.slice(0, colon), line.slice(colon + 1));
+  }
+  return fields;
+}

@@ -1,0 +1,88 @@
+import type { RedisOptions } from 'ioredis';
+import { TaskError } from './error.ts';
+
+const defaultPort = 6379;
+const defaultSentinelPort = 26379;
+
+/** Where Redis is: the ioredis options that say so, and a text for logs and messages that holds no secret. */
+export interface RedisAddress {
+  readonly options: RedisOptions;
+  readonly display: string;
+}
+
+/**
+ * Reads `redis://user:password@host:port/db`, `rediss://` (TLS), `redis+unix:///path/redis.sock?db=0` (also `unix://`),
+ * a bare absolute or `./` path of a unix socket, or `redis+sentinel://host:port,host:port/master-name?db=0`.
+ * Throws TaskError `invalid_request`; the message never repeats the URL, which may hold a password.
+ */
+export function parseRedisUrl(text: string): RedisAddress {
+  if (/^\.{0,2}\//.test(text)) return { options: { path: text, db: 0 }, display: text };
+  const scheme = /^([a-z][a-z0-9+]*):\/\//.exec(text)?.[1];
+  if (scheme === 'redis' || scheme === 'rediss') return hostAddress(parseUrl(text), scheme === 'rediss');
+  if (scheme === 'redis+unix' || scheme === 'unix') return socketAddress(text);
+  if (scheme === 'redis+sentinel') return sentinelAddress(text);
+  throw invalid('use redis://host:port, rediss://host:port, redis+sentinel://… or the path of a unix socket');
+}
+
+function hostAddress(url: URL, tls: boolean): RedisAddress {
+  const host = url.hostname.replace(/^\[(.*)\]$/, '$1') || '127.0.0.1';
+  const port = url.port === '' ? defaultPort : Number(url.port);
+  const options: RedisOptions = {
+    host,
+    port,
+    db: databaseOf(url.pathname.replace(/^\//, '') || url.searchParams.get('db')),
+    ...credentialsOf(url),
+    ...(tls ? { tls: { servername: host } } : {}),
+  };
+  return { options, display: `${url.hostname || host}:${port}` };
+}
+
+/** A user part without a host makes no valid URL: it is given one. */
+function socketAddress(text: string): RedisAddress {
+  const url = parseUrl(text.replace(/^([^/]*:\/\/[^/]*@)\//, '$1socket/'));
+  const path = decodeURIComponent(url.pathname);
+  if (path === '' || path === '/') throw invalid('the path of the unix socket is missing');
+  return { options: { path, db: databaseOf(url.searchParams.get('db')), ...credentialsOf(url) }, display: path };
+}
+
+/** Several hosts make no valid URL: they are taken out first. */
+function sentinelAddress(text: string): RedisAddress {
+  const match = /^redis\+sentinel:\/\/(?:([^@/]*)@)?([^/?]+)\/([^/?]+)(\?.*)?$/.exec(text);
+  const [, userPart = '', hosts = '', master = '', query = ''] = match ?? [];
+  if (match === null) throw invalid('use redis+sentinel://host:26379,host:26379/master-name');
+  const sentinels = hosts.split(',').map((part) => {
+    const url = parseUrl(`redis://${part}`);
+    return {
+      host: url.hostname.replace(/^\[(.*)\]$/, '$1'),
+      port: url.port === '' ? defaultSentinelPort : Number(url.port),
+    };
+  });
+  const url = parseUrl(`redis://${userPart === '' ? '' : `${userPart}@`}sentinel${query}`);
+  const name = decodeURIComponent(master);
+  return {
+    options: { sentinels, name, db: databaseOf(url.searchParams.get('db')), ...credentialsOf(url) },
+    display: `${name} (sentinels ${hosts})`,
+  };
+}
+
+function parseUrl(text: string): URL {
+  if (!URL.canParse(text)) throw invalid('it is not a valid URL');
+  return new URL(text);
+}
+
+function credentialsOf(url: URL): { username?: string; password?: string } {
+  return {
+    ...(url.username === '' ? {} : { username: decodeURIComponent(url.username) }),
+    ...(url.password === '' ? {} : { password: decodeURIComponent(url.password) }),
+  };
+}
+
+function databaseOf(text: string | null): number {
+  if (text === null || text === '') return 0;
+  if (!/^\d{1,5}$/.test(text)) throw invalid('the database must be a number');
+  return Number(text);
+}
+
+function invalid(reason: string): TaskError {
+  return new TaskError('invalid_request', `REDIS_URL is not understood: ${reason}`);
+}

@@ -1,0 +1,61 @@
+import { createSecretKey, type KeyObject, randomBytes, randomUUID } from 'node:crypto';
+import { link, readFile, rm, writeFile } from 'node:fs/promises';
+import { z } from 'zod';
+import { TaskError } from './error.ts';
+
+const keyBytes = 32;
+const systemError = z.object({ code: z.string() });
+
+export interface SecretKeyOptions {
+  /** `secret.key` of the data directory; made there (mode 0600) on first use. */
+  readonly path: string;
+  /** Its `BHATTI_SECRET_KEY` (32 bytes as hex or base64) comes before the file. */
+  readonly env: NodeJS.ProcessEnv;
+}
+
+/**
+ * The key that seals credentials. A KeyObject, because nothing prints what is in it.
+ * Rejects with TaskError `invalid_request` when there is a key and it is no good, rather than replace it.
+ */
+export async function loadSecretKey(options: SecretKeyOptions): Promise<KeyObject> {
+  const given = options.env.BHATTI_SECRET_KEY;
+  if (given !== undefined && given !== '') return parseKey(given, 'BHATTI_SECRET_KEY');
+  const text = (await readIfThere(options.path)) ?? (await create(options.path));
+  return parseKey(text, options.path);
+}
+
+function parseKey(text: string, source: string): KeyObject {
+  const trimmed = text.trim();
+  const bytes = /^[0-9a-fA-F]{64}$/.test(trimmed) ? Buffer.from(trimmed, 'hex') : decodeBase64(trimmed);
+  if (bytes?.length !== keyBytes) {
+    throw new TaskError('invalid_request', `${source} does not hold a key: 32 bytes as 64 hex digits or base64`);
+  }
+  return createSecretKey(bytes);
+}
+
+function decodeBase64(text: string): Buffer | undefined {
+  return /^[A-Za-z0-9+/_-]{43}=?$/.test(text) ? Buffer.from(text, 'base64') : undefined;
+}
+
+async function create(path: string): Promise<string> {
+  const temporary = `${path}.${randomUUID()}`;
+  await writeFile(temporary, `${randomBytes(keyBytes).toString('base64')}\n`, { mode: 0o600, flag: 'wx', flush: true });
+  try {
+    // Exclusive and whole: when API and worker start together, one makes the key and both read it.
+    await link(temporary, path);
+  } catch (error) {
+    if (systemError.safeParse(error).data?.code !== 'EEXIST') throw error;
+  } finally {
+    await rm(temporary, { force: true });
+  }
+  return readFile(path, 'utf8');
+}
+
+async function readIfThere(path: string): Promise<string | undefined> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (error) {
+    if (systemError.safeParse(error).data?.code === 'ENOENT') return undefined;
+    throw error;
+  }
+}

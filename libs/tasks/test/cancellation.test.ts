@@ -1,0 +1,148 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import {
+  cancelTask,
+  enqueuePull,
+  findTask,
+  isEnded,
+  jobError,
+  type PullWorker,
+  subscribeCancellations,
+  type TaskQueue,
+} from '../index.ts';
+import { data, type PullProcessor, QueueFixture, result } from './support/fixture.ts';
+import { until } from './support/until.ts';
+
+const cancelled = () => jobError({ code: 'cancelled', message: 'by the user', retryable: false });
+
+/** Works until it is told to stop, as the contract asks of a processor. */
+const obedient: PullProcessor = async (job, _token, signal) => {
+  if (job.data.cancelRequested === true) throw cancelled();
+  await new Promise<void>((resolve) => signal?.addEventListener('abort', () => resolve()));
+  throw cancelled();
+};
+
+async function ended(queue: TaskQueue, id: string) {
+  return until(async () => {
+    const job = await queue.getJob(id);
+    const task = await findTask(queue, id);
+    return job?.finishedOn !== undefined && task !== null && isEnded(task.view.status) ? task.view : undefined;
+  });
+}
+
+describe('cancelling a task', () => {
+  let fixture: QueueFixture;
+
+  beforeAll(async () => {
+    fixture = await QueueFixture.start();
+  });
+  afterEach(() => fixture.reset());
+  afterAll(() => fixture.stop());
+
+  async function workers(count: number, processor: PullProcessor): Promise<PullWorker[]> {
+    const made = Array.from({ length: count }, () => fixture.worker(processor));
+    for (const worker of made) {
+      const subscription = await subscribeCancellations(fixture.relay('worker'), worker);
+      fixture.onEnd(() => subscription.close());
+    }
+    return made;
+  }
+
+  test('that waits shows at once, and the next worker ends it', async () => {
+    const queue = fixture.queue();
+    const relay = fixture.relay();
+    const { id } = await enqueuePull(queue, data);
+    const view = await cancelTask(queue, relay, id);
+    expect(view).toMatchObject({ status: 'cancelled', error: { code: 'cancelled' } });
+    let worked = false;
+    await workers(1, async (job, token, signal) => {
+      worked ||= job.data.cancelRequested !== true;
+      return obedient(job, token, signal);
+    });
+    expect(await ended(queue, id)).toMatchObject({
+      status: 'cancelled',
+      error: { code: 'cancelled', message: 'by the user' },
+    });
+    expect(worked).toBe(false);
+  });
+
+  test('lets the same pull be asked for anew', async () => {
+    const queue = fixture.queue();
+    const relay = fixture.relay();
+    const first = await enqueuePull(queue, data);
+    await cancelTask(queue, relay, first.id);
+    const second = await enqueuePull(queue, data);
+    expect(second.created).toBe(true);
+    await workers(1, async (job) => {
+      if (job.data.cancelRequested === true) throw cancelled();
+      return result;
+    });
+    expect((await ended(queue, first.id)).status).toBe('cancelled');
+    expect((await ended(queue, second.id)).status).toBe('completed');
+  });
+
+  test('that runs reaches the worker that runs it, and no other task', async () => {
+    const queue = fixture.queue();
+    const relay = fixture.relay();
+    await workers(3, obedient);
+    const ids = await Promise.all(
+      ['a', 'b', 'c', 'd'].map(async (name) => (await enqueuePull(queue, { ...data, name })).id),
+    );
+    for (const id of ids) await until(async () => (await findTask(queue, id))?.view.status === 'running');
+    const [first = '', ...others] = ids;
+    await cancelTask(queue, relay, first);
+    expect((await ended(queue, first)).status).toBe('cancelled');
+    for (const id of others) expect((await findTask(queue, id))?.view.status).toBe('running');
+    await Promise.all(others.map((id) => cancelTask(queue, relay, id)));
+    for (const id of others) expect((await ended(queue, id)).status).toBe('cancelled');
+  });
+
+  test('that waits to be tried again ends soon', async () => {
+    const queue = fixture.queue();
+    const relay = fixture.relay();
+    await workers(1, async (job) => {
+      if (job.data.cancelRequested === true) throw cancelled();
+      throw jobError({ code: 'registry_error', message: '503', retryable: true });
+    });
+    const { id } = await enqueuePull(queue, data);
+    await until(async () => (await (await queue.getJob(id))?.getState()) === 'delayed');
+    await cancelTask(queue, relay, id);
+    expect((await ended(queue, id)).status).toBe('cancelled');
+  });
+
+  test('reaches it also when it is picked up that very moment', async () => {
+    const queue = fixture.queue();
+    const relay = fixture.relay();
+    await workers(2, obedient);
+    const ids: string[] = [];
+    for (let round = 0; round < 30; round += 1) {
+      const { id } = await enqueuePull(queue, { ...data, name: `round-${round}` });
+      await sleep(round / 10);
+      await cancelTask(queue, relay, id);
+      ids.push(id);
+    }
+    for (const id of ids) expect((await ended(queue, id)).status).toBe('cancelled');
+  });
+
+  test('reaches it also when the message is lost', async () => {
+    const queue = fixture.queue();
+    const deaf = fixture.relay();
+    await deaf.close();
+    await workers(1, obedient);
+    const { id } = await enqueuePull(queue, data);
+    await until(async () => (await findTask(queue, id))?.view.status === 'running');
+    await cancelTask(queue, deaf, id);
+    expect((await ended(queue, id)).status).toBe('cancelled');
+  });
+
+  test('is refused when it is not there or has ended', async () => {
+    const queue = fixture.queue();
+    const relay = fixture.relay();
+    await expect(cancelTask(queue, relay, 'tsk_aaaaaaaaaaaa')).rejects.toMatchObject({ code: 'not_found' });
+    await expect(cancelTask(queue, relay, 'meta')).rejects.toMatchObject({ code: 'not_found' });
+    await workers(1, async () => result);
+    const { id } = await enqueuePull(queue, data);
+    await ended(queue, id);
+    await expect(cancelTask(queue, relay, id)).rejects.toMatchObject({ code: 'task_ended' });
+  });
+});

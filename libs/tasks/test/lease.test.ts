@@ -1,0 +1,135 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import { KEY_PREFIX, LeaseLost, takeLease, withLease } from '../index.ts';
+import { QueueFixture } from './support/fixture.ts';
+import { until } from './support/until.ts';
+
+const key = 'layer:sha256:abc';
+const redisKey = `${KEY_PREFIX}:lease:${key}`;
+const never = new AbortController().signal;
+
+describe('a lease', () => {
+  let fixture: QueueFixture;
+
+  beforeAll(async () => {
+    fixture = await QueueFixture.start();
+  });
+  afterEach(() => fixture.reset());
+  afterAll(() => fixture.stop());
+
+  test('lets one do the work at a time, and gives the lease back', async () => {
+    const redis = fixture.connect('worker');
+    let inside = 0;
+    let most = 0;
+    const results = await Promise.all(
+      Array.from({ length: 8 }, (_, index) =>
+        withLease(redis, key, { ttl: 5000, signal: never, pollInterval: 5 }, async () => {
+          inside += 1;
+          most = Math.max(most, inside);
+          await sleep(5);
+          inside -= 1;
+          return index;
+        }),
+      ),
+    );
+    expect(results).toEqual([0, 1, 2, 3, 4, 5, 6, 7]);
+    expect(most).toBe(1);
+    expect(await redis.exists(redisKey)).toBe(0);
+  });
+
+  test('lets those who wait see that the work is done', async () => {
+    const redis = fixture.connect('worker');
+    let done: string | undefined;
+    let worked = 0;
+    const results = await Promise.all(
+      Array.from({ length: 8 }, () =>
+        withLease(redis, key, { ttl: 5000, signal: never, pollInterval: 5, recheck: async () => done }, async () => {
+          worked += 1;
+          await sleep(20);
+          done = 'built';
+          return done;
+        }),
+      ),
+    );
+    expect(new Set(results)).toEqual(new Set(['built']));
+    expect(worked).toBe(1);
+  });
+
+  test('is given back when the work fails', async () => {
+    const redis = fixture.connect('worker');
+    const failing = withLease(redis, key, { ttl: 5000, signal: never }, async () => {
+      throw new Error('broken');
+    });
+    await expect(failing).rejects.toThrow('broken');
+    expect(await redis.exists(redisKey)).toBe(0);
+  });
+
+  test('outlives its time while it is held', async () => {
+    const redis = fixture.connect('worker');
+    const lease = await takeLease(redis, key, { ttl: 90, signal: never });
+    await sleep(300);
+    expect(lease?.lost.aborted).toBe(false);
+    expect(await takeLease(redis, key, { ttl: 90, signal: never })).toBeNull();
+    await lease?.release();
+    expect(await redis.exists(redisKey)).toBe(0);
+  });
+
+  test('is free some time after its holder died', async () => {
+    const redis = fixture.connect('worker');
+    await redis.set(redisKey, 'a dead process', 'PX', 100);
+    const result = await withLease(redis, key, { ttl: 5000, signal: never, pollInterval: 5 }, async () => 'mine');
+    expect(result).toBe('mine');
+  });
+
+  test('that went to another is not given back, stops the work, and is waited for again', async () => {
+    const redis = fixture.connect('worker');
+    const reasons: unknown[] = [];
+    const result = await withLease(redis, key, { ttl: 60, signal: never, pollInterval: 5 }, async (signal) => {
+      if (reasons.length > 0) return 'done at last';
+      await redis.set(redisKey, 'another', 'PX', 200);
+      await until(() => signal.aborted);
+      reasons.push(signal.reason);
+      expect(await redis.get(redisKey)).toBe('another');
+      throw signal.reason;
+    });
+    expect(reasons).toEqual([expect.any(LeaseLost)]);
+    expect(result).toBe('done at last');
+  });
+
+  test('ends the waiting when asked to', async () => {
+    const redis = fixture.connect('worker');
+    await redis.set(redisKey, 'another', 'PX', 60_000);
+    const stop = new AbortController();
+    const waiting = withLease(redis, key, { ttl: 5000, signal: stop.signal }, async () => 'mine');
+    const reason = new Error('cancelled');
+    stop.abort(reason);
+    await expect(waiting).rejects.toBe(reason);
+  });
+
+  test('survives an absence of Redis, and stops nobody', async () => {
+    const redis = fixture.connect('worker');
+    const lease = await takeLease(redis, key, { ttl: 300, signal: never });
+    await fixture.server.kill();
+    await sleep(400);
+    await fixture.server.start();
+    const other = fixture.connect('worker');
+    await until(async () => (await other.exists(redisKey)) === 1);
+    expect(lease?.lost.aborted).toBe(false);
+    await lease?.release();
+    expect(await other.exists(redisKey)).toBe(0);
+  });
+
+  test('can be given up while Redis is away', async () => {
+    const redis = fixture.connect('worker');
+    await redis.ping();
+    await fixture.server.kill();
+    const stop = new AbortController();
+    const taking = takeLease(redis, key, { ttl: 5000, signal: stop.signal });
+    stop.abort(new Error('cancelled'));
+    await expect(taking).rejects.toThrow('cancelled');
+    await fixture.server.start();
+    // The command was waiting to be sent; what it takes is given back.
+    await redis.ping();
+    await until(async () => (await redis.exists(redisKey)) === 0);
+  });
+});

@@ -1,0 +1,139 @@
+import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import { enqueuePull, findTask, isTaskId, jobError, KEY_PREFIX, type PullWorker } from '../index.ts';
+import { data, QueueFixture, result } from './support/fixture.ts';
+import { until } from './support/until.ts';
+
+describe('the queue', () => {
+  let fixture: QueueFixture;
+
+  beforeAll(async () => {
+    fixture = await QueueFixture.start();
+  });
+  afterEach(() => fixture.reset());
+  afterAll(() => fixture.stop());
+
+  test('takes a pull under a task id of ours, all keys under one hash tag', async () => {
+    const queue = fixture.queue();
+    const { id, created } = await enqueuePull(queue, data);
+    expect(isTaskId(id)).toBe(true);
+    expect(created).toBe(true);
+    expect((await queue.getJob(id))?.data).toEqual(data);
+    const keys = await fixture.connect('request').keys('*');
+    expect(keys.length).toBeGreaterThan(0);
+    expect(keys.every((key) => key.startsWith(`${KEY_PREFIX}:`))).toBe(true);
+  });
+
+  test('gives an identical pull under way the same task, any other its own', async () => {
+    const queue = fixture.queue();
+    const first = await enqueuePull(queue, data);
+    const again = await Promise.all(
+      Array.from({ length: 20 }, () => enqueuePull(queue, { ...data, requested: 'other' })),
+    );
+    expect(new Set(again.map(({ id }) => id))).toEqual(new Set([first.id]));
+    expect(again.some(({ created }) => created)).toBe(false);
+    const others = await Promise.all(
+      [{ owner: 'ann' }, { name: 'mine' }, { platform: 'linux/arm64' }, { sizeBytes: 2 ** 31 }, { force: true }].map(
+        (change) => enqueuePull(queue, { ...data, ...change }),
+      ),
+    );
+    expect(others.every(({ created }) => created)).toBe(true);
+    expect(await queue.getWaitingCount()).toBe(6);
+  });
+
+  test('takes an identical pull anew when the first has ended, well or not', async () => {
+    const queue = fixture.queue();
+    const ends = [
+      async () => result,
+      async () => Promise.reject(jobError({ code: 'x', message: 'y', retryable: false })),
+    ];
+    for (const end of ends) {
+      const { id, created } = await enqueuePull(queue, data);
+      expect(created).toBe(true);
+      const worker = fixture.worker(end);
+      await until(async () => (await findTask(queue, id))?.view.completed_at);
+      await worker.close();
+    }
+  });
+
+  test('tries again only what can help, and says why in between', async () => {
+    const queue = fixture.queue();
+    const attempts = new Map<string, number>();
+    fixture.worker(async (job) => {
+      attempts.set(job.data.name, (attempts.get(job.data.name) ?? 0) + 1);
+      throw jobError({ code: 'registry_error', message: '503', retryable: job.data.name === 'passing' });
+    });
+    const lasting = await enqueuePull(queue, { ...data, name: 'lasting' });
+    const passing = await enqueuePull(queue, { ...data, name: 'passing' });
+    await until(async () => (await findTask(queue, lasting.id))?.view.status === 'failed');
+    const job = await until(async () => {
+      const found = await queue.getJob(passing.id);
+      return found?.attemptsMade === 1 ? found : undefined;
+    });
+    expect(await job.getState()).toBe('delayed');
+    expect((await findTask(queue, passing.id))?.view).toMatchObject({
+      status: 'queued',
+      error: null,
+      completed_at: null,
+    });
+    for (let attempt = 2; attempt <= 3; attempt += 1) {
+      await until(async () => {
+        const waiting = await queue.getJob(passing.id);
+        return waiting?.attemptsMade === attempt - 1 && (await waiting.getState()) === 'delayed';
+      });
+      await job.promote();
+    }
+    await until(async () => (await findTask(queue, passing.id))?.view.status === 'failed');
+    expect(Object.fromEntries(attempts)).toEqual({ lasting: 1, passing: 3 });
+  });
+});
+
+describe('the queue while Redis is away', () => {
+  let fixture: QueueFixture;
+
+  beforeAll(async () => {
+    fixture = await QueueFixture.start();
+  });
+  afterAll(() => fixture.stop());
+
+  test('fails requests soon, also when it was away from the start, and works again when it is back', async () => {
+    const before = fixture.queue();
+    const { id } = await enqueuePull(before, data);
+    await fixture.server.kill();
+    const during = fixture.queue();
+    const began = performance.now();
+    for (const queue of [before, during]) {
+      await expect(enqueuePull(queue, { ...data, name: 'lost' })).rejects.toThrow();
+      await expect(findTask(queue, id)).rejects.toThrow();
+    }
+    // Each gives up within 3 s.
+    expect(performance.now() - began).toBeLessThan(4 * 4000);
+    await fixture.server.start();
+    for (const queue of [before, during]) {
+      const found = await until(() => findTask(queue, id).catch(() => undefined));
+      expect(found.view.status).toBe('queued');
+    }
+  });
+
+  test('lets workers wait for it and end their jobs', async () => {
+    const queue = fixture.queue();
+    let finish = () => {};
+    const finished = new Promise<void>((resolve) => {
+      finish = resolve;
+    });
+    const worker: PullWorker = fixture.worker(async () => {
+      await finished;
+      return result;
+    });
+    const { id } = await enqueuePull(queue, { ...data, name: 'through' });
+    await until(async () => (await findTask(queue, id))?.view.status === 'running');
+    await fixture.server.kill();
+    finish();
+    await fixture.server.start();
+    const view = await until(async () => {
+      const task = await findTask(queue, id).catch(() => null);
+      return task?.view.status === 'completed' ? task.view : undefined;
+    });
+    expect(view.result).toEqual(result);
+    await worker.close();
+  });
+});

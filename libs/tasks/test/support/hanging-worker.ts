@@ -1,0 +1,22 @@
+/**
+ * A worker process for tests that kill it: says `started <id>` on its standard output, and then works for ever. Lock and
+ * look times can be shortened, so that a test need not wait for the real ones.
+ */
+import { Worker } from 'bullmq';
+import { connectRedis, QUEUE_NAME, workerOptions } from '../../index.ts';
+
+const { TEST_REDIS = '', TEST_LOCK_DURATION, TEST_STALLED_INTERVAL } = process.env;
+const connection = connectRedis(TEST_REDIS, { use: 'worker' });
+
+new Worker(
+  QUEUE_NAME,
+  async (job, _token, _signal) => {
+    process.stdout.write(`started ${job.id}\n`);
+    await new Promise(() => {});
+  },
+  {
+    ...workerOptions({ connection, concurrency: 1 }),
+    ...(TEST_LOCK_DURATION === undefined ? {} : { lockDuration: Number(TEST_LOCK_DURATION) }),
+    ...(TEST_STALLED_INTERVAL === undefined ? {} : { stalledInterval: Number(TEST_STALLED_INTERVAL) }),
+  },
+);

@@ -1,0 +1,83 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import { enqueuePull, findTask, isEnded } from '../index.ts';
+import { data, QueueFixture, result } from './support/fixture.ts';
+import { until } from './support/until.ts';
+import { buildHangingWorker, startWorkerProcess, type WorkerProcess } from './support/worker-process.ts';
+
+/** Ms. Only one test waits for the real ones. */
+const short = { lockDuration: 400, stalledInterval: 100 };
+
+describe('a task whose worker dies', () => {
+  let fixture: QueueFixture;
+  let directory: string;
+  let file: string;
+  const children: WorkerProcess[] = [];
+
+  beforeAll(async () => {
+    fixture = await QueueFixture.start();
+    directory = await mkdtemp(join(tmpdir(), 'bhatti-worker-'));
+    file = await buildHangingWorker(directory);
+  });
+  afterEach(async () => {
+    for (const child of children.splice(0)) await child.kill('SIGKILL');
+    await fixture.reset();
+  });
+  afterAll(async () => {
+    await fixture.stop();
+    await rm(directory, { recursive: true, force: true });
+  });
+
+  function startChild(options: { lockDuration?: number; stalledInterval?: number } = {}): WorkerProcess {
+    const child = startWorkerProcess({ file, redis: fixture.server.url, ...options });
+    children.push(child);
+    return child;
+  }
+
+  test.each([
+    ['SIGKILL', {}],
+    ['SIGSTOP', short],
+  ] as const)('is taken over by another after %s, as the same attempt', async (signal, options) => {
+    const queue = fixture.queue();
+    const { id } = await enqueuePull(queue, data);
+    const victim = startChild(options);
+    expect(await victim.started).toBe(id);
+    const attempts: number[] = [];
+    fixture.worker(async (job) => {
+      attempts.push(job.attemptsMade);
+      return result;
+    }, options);
+    const seen = new Set<string>();
+    if (signal === 'SIGKILL') await victim.kill(signal);
+    else process.kill(victim.pid, signal);
+    const began = performance.now();
+    const view = await until(async () => {
+      const task = await findTask(queue, id);
+      seen.add(task?.view.status ?? 'missing');
+      return task !== null && isEnded(task.view.status) ? task.view : undefined;
+    });
+    expect(view).toMatchObject({ status: 'completed', result });
+    expect(performance.now() - began).toBeLessThan(30_000);
+    expect(attempts).toEqual([0]);
+    expect(await queue.getJob(id)).toMatchObject({ attemptsMade: 1, attemptsStarted: 2, stalledCounter: 1 });
+    for (const status of seen) expect(['queued', 'running', 'completed']).toContain(status);
+  });
+
+  test('fails as worker_crashed when that happens again and again', async () => {
+    const queue = fixture.queue();
+    const { id } = await enqueuePull(queue, data);
+    for (let death = 1; death <= 6; death += 1) {
+      const child = startChild(short);
+      expect(await child.started).toBe(id);
+      await child.kill('SIGKILL');
+    }
+    fixture.worker(async () => result, short);
+    const view = await until(async () => {
+      const task = await findTask(queue, id);
+      return task !== null && isEnded(task.view.status) ? task.view : undefined;
+    });
+    expect(view).toMatchObject({ status: 'failed', error: { code: 'worker_crashed' }, result: null });
+  });
+});
