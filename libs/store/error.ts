@@ -1,0 +1,59 @@
+import { z } from 'zod';
+
+export type StoreErrorCode =
+  | 'internal'
+  | 'invalid_name'
+  | 'invalid_request'
+  | 'no_space'
+  | 'not_found'
+  | 'not_writable';
+
+/** What went wrong with the data directory, with a stable code and whether trying again can help. */
+export class StoreError extends Error {
+  override readonly name = 'StoreError';
+  readonly code: StoreErrorCode;
+  readonly retryable: boolean;
+
+  constructor(code: StoreErrorCode, message: string, options: { retryable?: boolean; cause?: unknown } = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.code = code;
+    this.retryable = options.retryable ?? false;
+  }
+}
+
+const systemError = z.object({ code: z.string(), message: z.string() });
+
+/** The `code` of a Node system error (`ENOENT`), undefined for anything else. */
+export function systemCode(error: unknown): string | undefined {
+  return error instanceof StoreError ? undefined : systemError.safeParse(error).data?.code;
+}
+
+/** Runs file operations; what they throw becomes a StoreError that says what was being done. */
+export async function storing<T>(what: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    throw toStoreError(what, error);
+  }
+}
+
+function toStoreError(what: string, error: unknown): StoreError {
+  if (error instanceof StoreError) return error;
+  const code = systemCode(error);
+  if (code === 'ENOSPC' || code === 'EDQUOT') {
+    return new StoreError(
+      'no_space',
+      `no space left on the disk of the data directory (${what}); free some and try again`,
+      {
+        cause: error,
+      },
+    );
+  }
+  if (code === 'EACCES' || code === 'EPERM' || code === 'EROFS') {
+    return new StoreError('not_writable', `the data directory does not let this user write (${what}: ${code})`, {
+      cause: error,
+    });
+  }
+  const message = error instanceof Error ? error.message : String(error);
+  return new StoreError('internal', `cannot ${what}: ${message}`, { cause: error });
+}

@@ -1,0 +1,13 @@
+/** The data directory: layer cache, root filesystems, image catalog, with atomic publishing and garbage collection. */
+export type { ContentEntry } from './content-folder.ts';
+export { type DataDirectoryChoice, resolveDataDirectory } from './data-directory.ts';
+export { StoreError, type StoreErrorCode } from './error.ts';
+export type { ImageCatalog } from './image-catalog.ts';
+export { ImageConfigRecord, ImageEntry } from './image-entry.ts';
+export type { LayerCache } from './layer-cache.ts';
+export type { PartialFiles } from './partial-files.ts';
+export { type StorePaths, storePaths } from './paths.ts';
+export type { Publication } from './publication.ts';
+export { RootfsRecord } from './rootfs-record.ts';
+export type { RootfsPublication, RootfsStore } from './rootfs-store.ts';
+export { openStore, type Store } from './store.ts';

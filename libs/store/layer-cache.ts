@@ -1,0 +1,47 @@
+import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type ContentEntry, ContentFolder } from './content-folder.ts';
+import { StoreError } from './error.ts';
+import type { Publication } from './publication.ts';
+
+/** Decoded layers, by `diff_id` (`sha256:<hex>`): folders with the files `data` and `index`. */
+export class LayerCache {
+  readonly content: ContentFolder;
+
+  constructor(folder: string) {
+    this.content = new ContentFolder(folder, checkLayer);
+  }
+
+  has(diffId: string): Promise<boolean> {
+    return this.content.has(diffId);
+  }
+
+  directory(diffId: string): string {
+    return this.content.path(diffId);
+  }
+
+  begin(diffId: string): Promise<Publication> {
+    return this.content.begin(diffId);
+  }
+
+  /** Notes that the layer is used now: the least recently used are dropped first. */
+  touch(diffId: string): Promise<void> {
+    return this.content.touch(diffId);
+  }
+
+  /** Every layer with its size on disk and when it was used, in no order. */
+  list(): Promise<ContentEntry[]> {
+    return this.content.list();
+  }
+
+  remove(diffId: string): Promise<void> {
+    return this.content.remove(diffId);
+  }
+}
+
+async function checkLayer(directory: string): Promise<void> {
+  for (const name of ['data', 'index']) {
+    const file = await stat(join(directory, name)).catch(() => undefined);
+    if (!file?.isFile()) throw new StoreError('internal', `a layer without its ${name} file is not published`);
+  }
+}

@@ -1,0 +1,24 @@
+import { StoreError } from './error.ts';
+
+const digestPattern = /^(?:sha256:)?([0-9a-f]{64})$/;
+const namePattern = /^[a-zA-Z0-9][a-zA-Z0-9._-]{0,62}$/;
+
+/** The 64 hex digits of `sha256:<hex>` or `<hex>`, the only texts that become a path of content. Throws `invalid_name`. */
+export function digestHex(digest: string): string {
+  const hex = digestPattern.exec(digest)?.[1];
+  if (hex === undefined) {
+    throw new StoreError('invalid_name', `${JSON.stringify(digest.slice(0, 80))} is not a SHA-256 digest`);
+  }
+  return hex;
+}
+
+/** The owner or name of an image as a file name: it cannot leave its folder, nor hide in it. Throws `invalid_name`. */
+export function fileName(kind: 'owner' | 'image name', text: string): string {
+  if (!namePattern.test(text)) {
+    throw new StoreError(
+      'invalid_name',
+      `${JSON.stringify(text.slice(0, 80))} is not a valid ${kind}: use letters, digits, ".", "_" and "-", at most 63`,
+    );
+  }
+  return text;
+}

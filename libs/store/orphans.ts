@@ -1,0 +1,52 @@
+import { lstat, readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { storing, systemCode } from './error.ts';
+import { isAlive } from './process-identity.ts';
+import { parseTemporaryName } from './temporary-name.ts';
+
+/**
+ * Ms without a change after which what a process of another machine (or container) was making counts as left behind:
+ * from here nobody can tell whether it lives.
+ */
+const foreignAge = 24 * 3600 * 1000;
+
+/** Removes from the folder what processes that are dead were making. */
+export async function removeOrphans(folder: string): Promise<void> {
+  await storing('collect orphans', async () => {
+    for (const name of await namesIn(folder)) {
+      const maker = parseTemporaryName(name);
+      if (maker === undefined) continue;
+      const path = join(folder, name);
+      const alive = await isAlive(maker);
+      if (alive === true) continue;
+      if (alive === undefined && Date.now() - (await lastChange(path)) < foreignAge) continue;
+      await rm(path, { recursive: true, force: true });
+    }
+  });
+}
+
+/** Of the path or of any file in it, whichever is later: a file that grows does not change its folder. */
+async function lastChange(path: string): Promise<number> {
+  let latest = await changeTime(path);
+  for (const name of await namesIn(path)) latest = Math.max(latest, await changeTime(join(path, name)));
+  return latest;
+}
+
+async function changeTime(path: string): Promise<number> {
+  try {
+    return (await lstat(path)).mtimeMs;
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return Number.NEGATIVE_INFINITY;
+    throw error;
+  }
+}
+
+async function namesIn(folder: string): Promise<string[]> {
+  try {
+    return await readdir(folder);
+  } catch (error) {
+    const code = systemCode(error);
+    if (code === 'ENOENT' || code === 'ENOTDIR') return [];
+    throw error;
+  }
+}

@@ -1,0 +1,48 @@
+import { readdir, rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { storing, systemCode } from './error.ts';
+import { digestHex } from './names.ts';
+
+/** Compressed bytes of downloads under way, by the digest of the blob: a later attempt goes on where one stopped. */
+export class PartialFiles {
+  readonly #folder: string;
+
+  constructor(folder: string) {
+    this.#folder = folder;
+  }
+
+  path(digest: string): string {
+    return join(this.#folder, digestHex(digest));
+  }
+
+  /** Bytes that are there, 0 when there is no file. */
+  async size(digest: string): Promise<number> {
+    const path = this.path(digest);
+    return storing('look at a partial download', async () => (await statIfThere(path))?.size ?? 0);
+  }
+
+  async remove(digest: string): Promise<void> {
+    const path = this.path(digest);
+    await storing('remove a partial download', () => rm(path, { force: true }));
+  }
+
+  /** Removes those that nobody has written to for longer than `ageMs`. */
+  async removeOlderThan(ageMs: number): Promise<void> {
+    await storing('remove old partial downloads', async () => {
+      for (const name of await readdir(this.#folder)) {
+        const path = join(this.#folder, name);
+        const file = await statIfThere(path);
+        if (file?.isFile() && Date.now() - file.mtimeMs > ageMs) await rm(path, { force: true });
+      }
+    });
+  }
+}
+
+async function statIfThere(path: string) {
+  try {
+    return await stat(path);
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return undefined;
+    throw error;
+  }
+}

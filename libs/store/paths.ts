@@ -1,0 +1,36 @@
+import { join } from 'node:path';
+
+/** Where what is not content lies in a data directory. */
+export interface StorePaths {
+  /** Of the embedded Redis. */
+  readonly redisDirectory: string;
+  readonly runDirectory: string;
+  readonly apiSocket: string;
+  readonly redisSocket: string;
+  /** The bearer token of the API. */
+  readonly tokenFile: string;
+  /** The key that seals credentials. */
+  readonly secretKeyFile: string;
+}
+
+export function storePaths(dataDirectory: string): StorePaths {
+  const runDirectory = join(dataDirectory, 'run');
+  return {
+    redisDirectory: join(dataDirectory, 'redis'),
+    runDirectory,
+    apiSocket: join(runDirectory, 'api.sock'),
+    redisSocket: join(runDirectory, 'redis.sock'),
+    tokenFile: join(dataDirectory, 'token'),
+    secretKeyFile: join(dataDirectory, 'secret.key'),
+  };
+}
+
+/** The folders of content below a data directory. */
+export function contentPaths(dataDirectory: string) {
+  return {
+    layers: join(dataDirectory, 'layers', 'sha256'),
+    partials: join(dataDirectory, 'partial', 'sha256'),
+    rootfs: join(dataDirectory, 'rootfs', 'sha256'),
+    images: join(dataDirectory, 'images'),
+  };
+}

@@ -1,0 +1,61 @@
+import { mkdir, rename, rm } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { makePrivate } from './durable-file.ts';
+import { storing, systemCode } from './error.ts';
+import { ownIdentity } from './process-identity.ts';
+import { temporaryName } from './temporary-name.ts';
+import { markUnsynced } from './unsynced-marker.ts';
+
+/** An entry that is being made. Nobody sees it before it is published. */
+export interface Publication {
+  /** Temporary folder on the file system of its target, empty, mode 0700. */
+  readonly directory: string;
+  /** Gives the entry its name. When another was faster, ours is dropped: entries are named by content, both are right. */
+  publish(): Promise<void>;
+  /** Drops what was made. Does nothing after `publish`; may be called twice. */
+  discard(): Promise<void>;
+}
+
+export interface BeginOptions {
+  /** Where the entry will be. */
+  readonly target: string;
+  /** Throws when what was made is no whole entry. */
+  readonly check?: (directory: string) => Promise<void>;
+  /** Told of the entry once it is published by this process. */
+  readonly onPublished: (target: string) => void;
+}
+
+export async function beginPublication(options: BeginOptions): Promise<Publication> {
+  const { target } = options;
+  const directory = join(dirname(target), temporaryName(await ownIdentity()));
+  await storing('make a temporary folder', () => mkdir(directory, { mode: 0o700 }));
+  const discard = () => storing('remove a temporary folder', () => rm(directory, { recursive: true, force: true }));
+  let published = false;
+  return {
+    directory,
+    publish: () =>
+      storing('publish an entry', async () => {
+        await options.check?.(directory);
+        await makePrivate(directory);
+        await markUnsynced(directory);
+        if (await renameNew(directory, target)) options.onPublished(target);
+        else await discard();
+        published = true;
+      }),
+    discard: async () => {
+      if (!published) await discard();
+    },
+  };
+}
+
+/** False when the target is there already: rename(2) does not replace a folder that is not empty. */
+async function renameNew(from: string, to: string): Promise<boolean> {
+  try {
+    await rename(from, to);
+    return true;
+  } catch (error) {
+    const code = systemCode(error);
+    if (code === 'ENOTEMPTY' || code === 'EEXIST') return false;
+    throw error;
+  }
+}

@@ -1,0 +1,76 @@
+import { readFile, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type ContentEntry, ContentFolder } from './content-folder.ts';
+import { writeDurably } from './durable-file.ts';
+import { StoreError, storing, systemCode } from './error.ts';
+import type { Publication } from './publication.ts';
+import { RootfsRecord } from './rootfs-record.ts';
+
+const imageFile = 'rootfs.ext4';
+const recordFile = 'image.json';
+
+/** A root filesystem that is being built. */
+export interface RootfsPublication extends Publication {
+  /** Where to write the file system: `rootfs.ext4` in the temporary folder. */
+  readonly path: string;
+  /** Needed before `publish`. */
+  writeRecord(record: RootfsRecord): Promise<void>;
+}
+
+/** Built root filesystems, by `rootfsKey` (64 hex digits). Immutable once published. */
+export class RootfsStore {
+  readonly content: ContentFolder;
+
+  constructor(folder: string) {
+    this.content = new ContentFolder(folder, checkRootfs);
+  }
+
+  /** Notes that it is used now, too: what is about to be given a name is not collected. */
+  async has(key: string): Promise<boolean> {
+    if (!(await this.content.has(key))) return false;
+    await this.content.touch(key);
+    return true;
+  }
+
+  /** The `rootfs.ext4` of the key. */
+  path(key: string): string {
+    return join(this.content.path(key), imageFile);
+  }
+
+  async begin(key: string): Promise<RootfsPublication> {
+    const publication = await this.content.begin(key);
+    const { directory } = publication;
+    return {
+      ...publication,
+      path: join(directory, imageFile),
+      writeRecord: (record) =>
+        storing('write the record of a root filesystem', () =>
+          writeDurably(join(directory, recordFile), `${JSON.stringify(RootfsRecord.parse(record), null, 2)}\n`),
+        ),
+    };
+  }
+
+  /** Rejects with StoreError `not_found` when it is not there. */
+  async read(key: string): Promise<RootfsRecord> {
+    const path = join(this.content.path(key), recordFile);
+    return storing('read the record of a root filesystem', async () => {
+      try {
+        return RootfsRecord.parse(JSON.parse(await readFile(path, 'utf8')));
+      } catch (error) {
+        if (systemCode(error) !== 'ENOENT') throw error;
+        throw new StoreError('not_found', `there is no root filesystem ${key}`, { retryable: true, cause: error });
+      }
+    });
+  }
+
+  list(): Promise<ContentEntry[]> {
+    return this.content.list();
+  }
+}
+
+async function checkRootfs(directory: string): Promise<void> {
+  for (const name of [imageFile, recordFile]) {
+    const file = await stat(join(directory, name)).catch(() => undefined);
+    if (!file?.isFile()) throw new StoreError('internal', `a root filesystem without its ${name} is not published`);
+  }
+}

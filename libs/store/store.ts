@@ -1,0 +1,105 @@
+import { constants } from 'node:fs';
+import { access, chmod, mkdir, readdir, stat, statfs } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { StoreError, storing } from './error.ts';
+import { removeUnreferencedRootfs } from './garbage.ts';
+import { ImageCatalog } from './image-catalog.ts';
+import { LayerCache } from './layer-cache.ts';
+import { removeOrphans } from './orphans.ts';
+import { PartialFiles } from './partial-files.ts';
+import { contentPaths, type StorePaths, storePaths } from './paths.ts';
+import { RootfsStore } from './rootfs-store.ts';
+
+/** Ms after its last use before a root filesystem without a name may be removed. */
+const defaultGrace = 60_000;
+
+/** Partial downloads that nobody continued for a week belong to no task: ended tasks are kept that long. */
+const partialAge = 7 * 24 * 3600 * 1000;
+
+/** A data directory. Any number of processes and hosts may have it open. */
+export interface Store {
+  /** Absolute. */
+  readonly directory: string;
+  readonly paths: StorePaths;
+  readonly layers: LayerCache;
+  readonly partials: PartialFiles;
+  readonly rootfs: RootfsStore;
+  readonly images: ImageCatalog;
+  /** Brings published files to the disk. Publishing does not wait for it: syncing a gigabyte takes seconds. */
+  syncPending(): Promise<void>;
+  /** Removes what dead processes were making, and partial downloads that are a week old. */
+  collectOrphans(): Promise<void>;
+  /** Removes root filesystems that no image points to, and returns their keys. */
+  removeUnreferenced(options?: { readonly graceMs?: number }): Promise<string[]>;
+  /** Bytes that this user can still write. */
+  freeBytes(): Promise<number>;
+}
+
+/**
+ * Opens a data directory, making its folders (mode 0700) where they are missing. Removes entries that a power loss may
+ * have damaged. Rejects with StoreError `not_writable` when it cannot be used by this user.
+ */
+export async function openStore(dataDirectory: string): Promise<Store> {
+  const directory = resolve(dataDirectory);
+  const paths = storePaths(directory);
+  const content = contentPaths(directory);
+  await prepare(directory, [paths.redisDirectory, paths.runDirectory, ...Object.values(content)]);
+
+  const layers = new LayerCache(content.layers);
+  const rootfs = new RootfsStore(content.rootfs);
+  const images = new ImageCatalog(content.images, rootfs);
+  const partials = new PartialFiles(content.partials);
+  await layers.content.removeLost();
+  await rootfs.content.removeLost();
+
+  return {
+    directory,
+    paths,
+    layers,
+    partials,
+    rootfs,
+    images,
+    syncPending: async () => {
+      // Root filesystems first: a layer can be fetched again without anybody noticing.
+      await rootfs.content.sync();
+      await layers.content.sync();
+    },
+    collectOrphans: async () => {
+      const owners = await images.owners();
+      const folders = [content.layers, content.rootfs, ...owners.map((owner) => join(content.images, owner))];
+      for (const folder of folders) await removeOrphans(folder);
+      await partials.removeOlderThan(partialAge);
+    },
+    removeUnreferenced: (options = {}) => removeUnreferencedRootfs(rootfs, images, options.graceMs ?? defaultGrace),
+    freeBytes: () =>
+      storing('ask for free space', async () => {
+        const { bavail, bsize } = await statfs(directory);
+        return bavail * bsize;
+      }),
+  };
+}
+
+async function prepare(directory: string, folders: readonly string[]): Promise<void> {
+  try {
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+    for (const folder of folders) {
+      await mkdir(folder, { recursive: true, mode: 0o700 });
+      await makePrivate(folder);
+      await access(folder, constants.R_OK | constants.W_OK | constants.X_OK);
+    }
+    await readdir(directory);
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new StoreError(
+      'not_writable',
+      `the data directory ${directory} cannot be used: ${reason}; choose another with --data-dir or BHATTI_DATA_DIR`,
+      { cause: error },
+    );
+  }
+}
+
+/** A folder that somebody made with an open mode is closed; one of another user fails at its access check. */
+async function makePrivate(folder: string): Promise<void> {
+  const { mode, uid } = await stat(folder);
+  if ((mode & 0o077) !== 0 && uid === process.getuid?.()) await chmod(folder, 0o700);
+}

@@ -1,0 +1,86 @@
+import { readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { openStore, type Store } from '../index.ts';
+import { digestOf, hexOf, publishLayer, temporaryDirectory, unfinishedIn } from './support/fixture.ts';
+
+const diffId = digestOf('a layer');
+
+describe('the layer cache', () => {
+  let directory: Awaited<ReturnType<typeof temporaryDirectory>>;
+  let store: Store;
+
+  beforeEach(async () => {
+    directory = await temporaryDirectory();
+    store = await openStore(directory.path);
+  });
+  afterEach(() => directory.remove());
+
+  test('has a layer only once it is published', async () => {
+    const layer = await store.layers.begin(diffId);
+    expect(dirname(layer.directory)).toBe(dirname(store.layers.directory(diffId)));
+    await writeFile(join(layer.directory, 'data'), 'data');
+    await writeFile(join(layer.directory, 'index'), 'index');
+    expect(await store.layers.has(diffId)).toBe(false);
+    expect(await store.layers.list()).toEqual([]);
+    await layer.publish();
+    expect(await store.layers.has(diffId)).toBe(true);
+    expect(store.layers.directory(diffId)).toBe(join(directory.path, 'layers', 'sha256', hexOf('a layer')));
+    expect(await readFile(join(store.layers.directory(diffId), 'data'), 'utf8')).toBe('data');
+    await layer.discard();
+    expect(await store.layers.has(diffId)).toBe(true);
+  });
+
+  test('keeps what it has private', async () => {
+    const layer = await store.layers.begin(diffId);
+    for (const name of ['data', 'index']) await writeFile(join(layer.directory, name), '', { mode: 0o644 });
+    await layer.publish();
+    const published = store.layers.directory(diffId);
+    expect((await stat(published)).mode & 0o777).toBe(0o700);
+    for (const name of await readdir(published)) expect((await stat(join(published, name))).mode & 0o777).toBe(0o600);
+  });
+
+  test('keeps the first of those who publish the same layer, and drops the others', async () => {
+    const layers = await Promise.all(Array.from({ length: 10 }, () => store.layers.begin(diffId)));
+    expect(new Set(layers.map((layer) => layer.directory)).size).toBe(10);
+    for (const [index, layer] of layers.entries()) {
+      await writeFile(join(layer.directory, 'data'), String(index));
+      await writeFile(join(layer.directory, 'index'), String(index));
+    }
+    await Promise.all(layers.map((layer) => layer.publish()));
+    const kept = store.layers.directory(diffId);
+    expect(await readFile(join(kept, 'data'), 'utf8')).toBe(await readFile(join(kept, 'index'), 'utf8'));
+    expect(await unfinishedIn(dirname(kept))).toEqual([]);
+  });
+
+  test('leaves nothing of a layer that is discarded, twice too', async () => {
+    const layer = await store.layers.begin(diffId);
+    await writeFile(join(layer.directory, 'data'), 'data');
+    await layer.discard();
+    await layer.discard();
+    expect(await readdir(dirname(layer.directory))).toEqual([]);
+  });
+
+  test('does not publish what is no layer', async () => {
+    const layer = await store.layers.begin(diffId);
+    await writeFile(join(layer.directory, 'data'), 'data');
+    await expect(layer.publish()).rejects.toMatchObject({ code: 'internal' });
+    expect(await store.layers.has(diffId)).toBe(false);
+    await layer.discard();
+  });
+
+  test('knows sizes and uses, and removes', async () => {
+    await publishLayer(store, diffId, 'x'.repeat(100_000));
+    await publishLayer(store, digestOf('another'));
+    const before = (await store.layers.list()).find(({ hex }) => hex === hexOf('a layer'));
+    expect(before?.allocatedBytes).toBeGreaterThanOrEqual(100_000);
+    const start = Date.now();
+    await store.layers.touch(diffId);
+    const after = (await store.layers.list()).find(({ hex }) => hex === hexOf('a layer'));
+    expect(after?.lastUsed.getTime()).toBeGreaterThanOrEqual(start - 10);
+    await store.layers.touch(digestOf('not there'));
+    await store.layers.remove(diffId);
+    await store.layers.remove(diffId);
+    expect((await store.layers.list()).map(({ hex }) => hex)).toEqual([hexOf('another')]);
+  });
+});

@@ -1,0 +1,126 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdir, readdir, readFile, utimes, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import fc from 'fast-check';
+import { openStore, type Store } from '../index.ts';
+import { ownIdentity, type ProcessIdentity } from '../process-identity.ts';
+import { parseTemporaryName, temporaryName } from '../temporary-name.ts';
+import { digestOf, hexOf, imageEntry, publishLayer, publishRootfs, temporaryDirectory } from './support/fixture.ts';
+
+const hoursAgo = (hours: number) => new Date(Date.now() - hours * 3600 * 1000);
+
+describe('what dead processes were making', () => {
+  let directory: Awaited<ReturnType<typeof temporaryDirectory>>;
+  let store: Store;
+  let layers: string;
+
+  beforeEach(async () => {
+    directory = await temporaryDirectory();
+    store = await openStore(directory.path);
+    layers = join(directory.path, 'layers', 'sha256');
+  });
+  afterEach(() => directory.remove());
+
+  async function leave(folder: string, maker: ProcessIdentity, age?: Date): Promise<string> {
+    const name = temporaryName(maker);
+    await mkdir(join(folder, name));
+    await writeFile(join(folder, name, 'data'), 'half');
+    if (age !== undefined) {
+      await utimes(join(folder, name, 'data'), age, age);
+      await utimes(join(folder, name), age, age);
+    }
+    return name;
+  }
+
+  test('is removed once they are dead, and not before', async () => {
+    const child = spawn('sleep', ['600'], { stdio: 'ignore' });
+    await once(child, 'spawn');
+    const pid = child.pid ?? 0;
+    const stat = await readFile(`/proc/${pid}/stat`, 'utf8');
+    const startTime = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? '';
+    const name = await leave(layers, { ...(await ownIdentity()), pid, startTime });
+    await store.collectOrphans();
+    expect(await readdir(layers)).toEqual([name]);
+    child.kill('SIGKILL');
+    await once(child, 'exit');
+    await store.collectOrphans();
+    expect(await readdir(layers)).toEqual([]);
+  });
+
+  test('is told from what this process is making, which stays', async () => {
+    const self = await ownIdentity();
+    await publishLayer(store, digestOf('published'));
+    const mine = await store.layers.begin(digestOf('mine'));
+    await leave(layers, { ...self, startTime: '1' });
+    await leave(layers, { ...self, bootId: 'an-earlier-boot' });
+    await leave(join(directory.path, 'rootfs', 'sha256'), { ...self, startTime: '1' });
+    await store.collectOrphans();
+    const names = await readdir(layers);
+    expect(names.sort()).toEqual([mine.directory.slice(layers.length + 1), hexOf('published')].sort());
+    expect(await readdir(join(directory.path, 'rootfs', 'sha256'))).toEqual([]);
+  });
+
+  test('on another machine, or in another container, is left alone for a day', async () => {
+    const self = await ownIdentity();
+    const recent = [
+      await leave(layers, { ...self, host: 'elsewhere' }, hoursAgo(23)),
+      await leave(layers, { ...self, pidNamespace: 'pid4026539999' }, hoursAgo(23)),
+    ];
+    await leave(layers, { ...self, host: 'elsewhere' }, hoursAgo(25));
+    const growing = await leave(layers, { ...self, host: 'elsewhere' }, hoursAgo(25));
+    await writeFile(join(layers, growing, 'data'), 'more');
+    await store.collectOrphans();
+    expect((await readdir(layers)).sort()).toEqual([...recent, growing].sort());
+  });
+
+  test('is removed from the catalog too', async () => {
+    const key = hexOf('a root filesystem');
+    await publishRootfs(store, key);
+    await store.images.put('local', imageEntry('python', key));
+    const folder = join(directory.path, 'images', 'local');
+    await writeFile(join(folder, temporaryName({ ...(await ownIdentity()), startTime: '1' })), '{"na');
+    await store.collectOrphans();
+    expect(await readdir(folder)).toEqual(['python.json']);
+  });
+
+  test('as partial downloads goes after a week', async () => {
+    for (const [name, hours] of [
+      ['old', 8 * 24],
+      ['recent', 6 * 24],
+    ] as const) {
+      await writeFile(store.partials.path(digestOf(name)), 'bytes');
+      await utimes(store.partials.path(digestOf(name)), hoursAgo(hours), hoursAgo(hours));
+    }
+    await store.collectOrphans();
+    expect(await store.partials.size(digestOf('old'))).toBe(0);
+    expect(await store.partials.size(digestOf('recent'))).toBe(5);
+  });
+});
+
+describe('temporary names', () => {
+  test('say whose they are, and are new each time', () => {
+    const word = fc.stringMatching(/^[A-Za-z0-9.-]{1,64}$/);
+    const digits = fc.integer({ min: 1 }).map(String);
+    const maker = fc.record({
+      host: word,
+      bootId: word,
+      pidNamespace: word,
+      pid: fc.integer({ min: 1 }),
+      startTime: digits,
+    });
+    fc.assert(
+      fc.property(maker, (identity) => {
+        const name = temporaryName(identity);
+        expect(parseTemporaryName(name)).toEqual(identity);
+        expect(Buffer.byteLength(name)).toBeLessThanOrEqual(255);
+        expect(temporaryName(identity)).not.toBe(name);
+      }),
+    );
+  });
+
+  test('are never taken for entries', () => {
+    fc.assert(fc.property(fc.string(), (text) => text.startsWith('.tmp~') || parseTemporaryName(text) === undefined));
+  });
+});

@@ -1,0 +1,138 @@
+import { chmod, mkdir, readdir, stat, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import fc from 'fast-check';
+import { storing } from '../error.ts';
+import { openStore, resolveDataDirectory, StoreError } from '../index.ts';
+import { hexOf, imageEntry, temporaryDirectory } from './support/fixture.ts';
+
+describe('openStore', () => {
+  let directory: Awaited<ReturnType<typeof temporaryDirectory>>;
+
+  beforeEach(async () => {
+    directory = await temporaryDirectory();
+  });
+  afterEach(() => directory.remove());
+
+  test('makes its folders, private, and may be called at the same time by many', async () => {
+    const path = join(directory.path, 'deep', 'data');
+    const [store] = await Promise.all(Array.from({ length: 5 }, () => openStore(path)));
+    expect((await readdir(path)).sort()).toEqual(['images', 'layers', 'partial', 'redis', 'rootfs', 'run']);
+    for (const name of ['', 'images', 'layers', 'layers/sha256', 'run', 'redis']) {
+      expect((await stat(join(path, name))).mode & 0o777).toBe(0o700);
+    }
+    expect(store?.paths).toEqual({
+      redisDirectory: join(path, 'redis'),
+      runDirectory: join(path, 'run'),
+      apiSocket: join(path, 'run', 'api.sock'),
+      redisSocket: join(path, 'run', 'redis.sock'),
+      tokenFile: join(path, 'token'),
+      secretKeyFile: join(path, 'secret.key'),
+    });
+  });
+
+  test('closes a folder that was left open', async () => {
+    await mkdir(join(directory.path, 'run'));
+    await chmod(join(directory.path, 'run'), 0o755);
+    await openStore(directory.path);
+    expect((await stat(join(directory.path, 'run'))).mode & 0o777).toBe(0o700);
+  });
+
+  test('says so when the data directory cannot be used', async () => {
+    await writeFile(join(directory.path, 'file'), '');
+    const opening = openStore(join(directory.path, 'file', 'data'));
+    await expect(opening).rejects.toMatchObject({ name: 'StoreError', code: 'not_writable' });
+    await expect(opening).rejects.toThrow(/--data-dir/);
+  });
+
+  test('knows the free space', async () => {
+    expect(await (await openStore(directory.path)).freeBytes()).toBeGreaterThan(0);
+  });
+
+  test('lets no digest, owner or name out of its folder', async () => {
+    const store = await openStore(directory.path);
+    const folders = {
+      layers: join(directory.path, 'layers', 'sha256'),
+      partial: join(directory.path, 'partial', 'sha256'),
+      rootfs: join(directory.path, 'rootfs', 'sha256'),
+    };
+    const nasty = fc.constantFrom(
+      '..',
+      '.',
+      '',
+      '/',
+      '../../x',
+      'a/b',
+      'a\0b',
+      'sha256:',
+      `sha256:${'A'.repeat(64)}`,
+      '.hidden',
+    );
+    const text = fc.oneof(fc.string({ unit: 'binary' }), nasty, fc.stringMatching(/^(sha256:)?[0-9a-f]{64}$/));
+    const place = (give: () => string): string | undefined => {
+      try {
+        return give();
+      } catch (error) {
+        expect(error).toMatchObject({ code: 'invalid_name' });
+        return undefined;
+      }
+    };
+    await fc.assert(
+      fc.asyncProperty(text, text, async (one, other) => {
+        for (const [path, folder] of [
+          [place(() => store.layers.directory(one)), folders.layers],
+          [place(() => store.partials.path(one)), folders.partial],
+          [place(() => dirname(store.rootfs.path(one))), folders.rootfs],
+        ]) {
+          if (path !== undefined && folder !== undefined) expect(dirname(path)).toBe(folder);
+        }
+        const outcomes = await Promise.allSettled([
+          store.images.get(one, other),
+          store.images.delete(one, other),
+          store.images.list(one),
+          store.images.put(one, imageEntry(other, hexOf('x'))),
+        ]);
+        for (const outcome of outcomes) {
+          if (outcome.status === 'rejected') expect(outcome.reason.code).toMatch(/^(invalid_name|not_found)$/);
+        }
+      }),
+    );
+    expect((await readdir(directory.path)).sort()).toEqual(['images', 'layers', 'partial', 'redis', 'rootfs', 'run']);
+    expect(await readdir(join(directory.path, 'images'))).toEqual([]);
+  });
+});
+
+describe('errors of the disk', () => {
+  test('become no_space when it is full', async () => {
+    const writing = storing('write', () => writeFile('/dev/full', 'x'));
+    await expect(writing).rejects.toMatchObject({ code: 'no_space', retryable: false });
+    await expect(writing).rejects.toBeInstanceOf(StoreError);
+  });
+
+  test('keep their cause', async () => {
+    const reading = storing('read it', () => readdir('/nowhere/at/all'));
+    await expect(reading).rejects.toMatchObject({ code: 'internal', cause: { code: 'ENOENT' } });
+  });
+});
+
+describe('resolveDataDirectory', () => {
+  const home = { HOME: '/home/ann' };
+
+  test('prefers the flag, then the environment', () => {
+    expect(resolveDataDirectory({ flag: '/a', env: { ...home, BHATTI_DATA_DIR: '/b' } })).toBe('/a');
+    expect(resolveDataDirectory({ flag: '', env: { ...home, BHATTI_DATA_DIR: '/b' } })).toBe('/b');
+    expect(resolveDataDirectory({ env: { BHATTI_DATA_DIR: 'relative' } })).toBe(join(process.cwd(), 'relative'));
+  });
+
+  test('else takes the system’s folder for root, the XDG data folder for others', () => {
+    const chosen = (env: NodeJS.ProcessEnv) => resolveDataDirectory({ env: { ...home, ...env } });
+    const user = process.getuid?.();
+    if (user === 0) {
+      expect(chosen({})).toBe('/var/lib/bhatti');
+      return;
+    }
+    expect(chosen({})).toBe('/home/ann/.local/share/bhatti');
+    expect(chosen({ XDG_DATA_HOME: '/xdg' })).toBe('/xdg/bhatti');
+    expect(chosen({ XDG_DATA_HOME: 'relative' })).toBe('/home/ann/.local/share/bhatti');
+  });
+});

@@ -1,0 +1,51 @@
+import { readFile, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { syncFolder, syncToDisk } from './durable-file.ts';
+import { systemCode } from './error.ts';
+import { ownIdentity } from './process-identity.ts';
+
+/** Name of the file in a published folder that says: this may not be on the disk yet. */
+export const UNSYNCED = 'unsynced';
+
+const marker = z.object({ host: z.string(), bootId: z.string() });
+
+/** What a marker means here and now. `lost`: the machine went down before the files were synced; they may be anything. */
+export type SyncState = 'synced' | 'unsynced' | 'unsynced elsewhere' | 'lost';
+
+export async function markUnsynced(folder: string): Promise<void> {
+  const { host, bootId } = await ownIdentity();
+  await writeFile(join(folder, UNSYNCED), `${JSON.stringify({ host, bootId })}\n`, { mode: 0o600 });
+}
+
+export async function syncStateOf(folder: string): Promise<SyncState> {
+  let text: string;
+  try {
+    text = await readFile(join(folder, UNSYNCED), 'utf8');
+  } catch (error) {
+    const code = systemCode(error);
+    if (code === 'ENOENT' || code === 'ENOTDIR') return 'synced';
+    throw error;
+  }
+  const parsed = marker.safeParse(parseJson(text));
+  // Not even the marker is whole: a crash of the machine cut it.
+  if (!parsed.success) return 'lost';
+  const self = await ownIdentity();
+  if (parsed.data.host !== self.host) return 'unsynced elsewhere';
+  return parsed.data.bootId === self.bootId ? 'unsynced' : 'lost';
+}
+
+/** Brings a published folder to the disk, also its own name, and takes the marker away. */
+export async function syncPublished(folder: string, parent: string): Promise<void> {
+  await syncFolder(folder);
+  await syncToDisk(parent);
+  await rm(join(folder, UNSYNCED), { force: true });
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
