@@ -1,0 +1,210 @@
+import { createHmac, randomBytes } from 'node:crypto';
+import { z } from 'zod';
+import type { Challenge } from './challenge.ts';
+import { basicAuthorization, type Credentials } from './credentials.ts';
+import { OciError } from './error.ts';
+import { collector } from './exchange.ts';
+import { mayCarrySecret } from './host.ts';
+import type { Http, HttpRequest } from './http.ts';
+import { orCancelled } from './network-error.ts';
+import { registryError } from './registry-error.ts';
+
+/** Who wants to read what. */
+export interface Access {
+  /** The registry's origin. */
+  readonly registry: URL;
+  readonly repository: string;
+  readonly credentials: Credentials | undefined;
+  readonly signal: AbortSignal | undefined;
+}
+
+const TOKEN_SIZE_LIMIT = 1024 * 1024;
+/** What the token spec says of answers without `expires_in`. */
+const DEFAULT_LIFETIME_S = 60;
+/** A token is asked for anew this long before it ends, so that it does not end between being sent and being read. */
+const EXPIRY_MARGIN_MS = 10_000;
+
+/** Distribution project, "Token Authentication Specification"; `access_token` is OAuth's name for the same. */
+const tokenSchema = z
+  .object({
+    token: z.string().nullish(),
+    access_token: z.string().nullish(),
+    expires_in: z.number().nullish(),
+  })
+  .transform(({ token, access_token, expires_in }) => ({
+    token: token || access_token || '',
+    lifetimeMs: (expires_in ?? DEFAULT_LIFETIME_S) * 1000,
+  }));
+
+interface CachedToken {
+  readonly authorization: string;
+  readonly expiresAt: number;
+}
+
+/**
+ * Answers a registry's challenges: Basic with the credentials, Bearer with a token from the realm that the challenge names.
+ * Tokens are kept for each registry, repository and identity until shortly before they end. Credentials are never kept: the cache knows
+ * them by a keyed hash.
+ */
+export class Authenticator {
+  readonly #http: Http;
+  readonly #tokens = new Map<string, CachedToken>();
+  readonly #pending = new Map<string, Promise<CachedToken>>();
+  /** Origins that asked for Basic, so that each further request need not be refused first. */
+  readonly #basicOrigins = new Set<string>();
+  readonly #hashKey = randomBytes(32);
+  readonly #now: () => number;
+
+  constructor(http: Http, now: () => number = Date.now) {
+    this.#http = http;
+    this.#now = now;
+  }
+
+  /** The `Authorization` that will do by what is known, or undefined: then ask without, and see. */
+  known(access: Access): string | undefined {
+    const token = this.#tokens.get(this.#key(access));
+    if (token !== undefined && token.expiresAt > this.#now()) return token.authorization;
+    const { credentials, registry } = access;
+    const isBasic = this.#basicOrigins.has(registry.origin) && credentials !== undefined && 'username' in credentials;
+    return isBasic && mayCarrySecret(registry)
+      ? basicAuthorization(credentials.username, credentials.password)
+      : undefined;
+  }
+
+  /**
+   * The `Authorization` that answers the challenges of a refusal, or undefined when there is nothing (more) to show.
+   *
+   * @param refused what was shown and refused
+   * @throws OciError `unauthorized` when the realm refuses, or when answering would send a secret in the clear
+   */
+  async answer(
+    challenges: readonly Challenge[],
+    access: Access,
+    refused: string | undefined,
+  ): Promise<string | undefined> {
+    const bearer = challenges.find(({ scheme, parameters }) => scheme === 'bearer' && parameters.has('realm'));
+    const isBasic = challenges.some(({ scheme }) => scheme === 'basic');
+    const { credentials } = access;
+    if (credentials !== undefined && (bearer !== undefined || isBasic)) assertSecretsMayGo(access.registry);
+    if (bearer !== undefined) {
+      const { authorization } = await orCancelled(this.#token(bearer, access, refused), access.signal);
+      return authorization;
+    }
+    if (!isBasic || credentials === undefined || !('username' in credentials)) return undefined;
+    this.#basicOrigins.add(access.registry.origin);
+    const authorization = basicAuthorization(credentials.username, credentials.password);
+    return authorization === refused ? undefined : authorization;
+  }
+
+  async #token(challenge: Challenge, access: Access, refused: string | undefined): Promise<CachedToken> {
+    const key = this.#key(access);
+    const cached = this.#tokens.get(key);
+    // Layers are fetched side by side: another request may have renewed the token meanwhile.
+    if (cached !== undefined && cached.authorization !== refused && cached.expiresAt > this.#now()) return cached;
+    const pending = this.#pending.get(key) ?? this.#startFetch(key, challenge, access);
+    return pending;
+  }
+
+  #startFetch(key: string, challenge: Challenge, access: Access): Promise<CachedToken> {
+    const fetching = this.#fetchToken(challenge, access).then((token) => {
+      for (const [known, { expiresAt }] of this.#tokens) if (expiresAt <= this.#now()) this.#tokens.delete(known);
+      this.#tokens.set(key, token);
+      return token;
+    });
+    this.#pending.set(key, fetching);
+    const forget = (): void => {
+      this.#pending.delete(key);
+    };
+    fetching.then(forget, forget);
+    return fetching;
+  }
+
+  async #fetchToken(challenge: Challenge, access: Access): Promise<CachedToken> {
+    const requestedAt = this.#now();
+    const answer = collector(TOKEN_SIZE_LIMIT, () => new OciError('registry_error', 'the token server sent too much'));
+    const request = tokenRequest(challenge, access);
+    // Not the pull's own signal: other pulls may wait for the same token. The deadline of metadata ends it.
+    const { head, url, errorBody } = await this.#http.send({
+      ...request,
+      purpose: 'metadata',
+      receive: () => answer.receive,
+    });
+    const what = `a token for ${access.registry.host}/${access.repository}`;
+    if (head.status >= 300) throw registryError({ head, body: errorBody, url, kind: 'token', what });
+    const { token, lifetimeMs } = parseToken(answer.bytes(), url);
+    return {
+      authorization: `Bearer ${token}`,
+      expiresAt: requestedAt + Math.max(lifetimeMs - EXPIRY_MARGIN_MS, lifetimeMs / 2),
+    };
+  }
+
+  #key({ registry, repository, credentials }: Access): string {
+    const identity =
+      credentials === undefined
+        ? 'anonymous'
+        : createHmac('sha256', this.#hashKey).update(JSON.stringify(credentials)).digest('hex');
+    return `${registry.origin} ${repository} ${identity}`;
+  }
+}
+
+function tokenRequest(
+  { parameters }: Challenge,
+  { registry, repository, credentials }: Access,
+): Pick<HttpRequest, 'url' | 'method' | 'headers' | 'authorization' | 'body'> {
+  const realm = parameters.get('realm') ?? '';
+  if (!URL.canParse(realm)) {
+    throw new OciError('registry_error', `${registry.host} names a token server that is no URL`, {
+      host: registry.host,
+    });
+  }
+  const url = new URL(realm);
+  url.username = '';
+  url.password = '';
+  const service = parameters.get('service');
+  const scope = parameters.get('scope') || `repository:${repository}:pull`;
+  if (credentials !== undefined) assertSecretsMayGo(url);
+
+  if (credentials !== undefined && 'token' in credentials) {
+    const form = new URLSearchParams({
+      grant_type: 'refresh_token',
+      client_id: 'bhatti',
+      refresh_token: credentials.token,
+      scope,
+    });
+    if (service !== undefined) form.set('service', service);
+    return {
+      url,
+      method: 'POST',
+      headers: { 'content-type': 'application/x-www-form-urlencoded' },
+      body: form.toString(),
+    };
+  }
+  if (service !== undefined) url.searchParams.set('service', service);
+  url.searchParams.set('scope', scope);
+  if (credentials === undefined) return { url };
+  url.searchParams.set('account', credentials.username);
+  return { url, authorization: basicAuthorization(credentials.username, credentials.password) };
+}
+
+function parseToken(body: Buffer, url: URL): { token: string; lifetimeMs: number } {
+  const details = { host: url.host, path: url.pathname };
+  try {
+    const parsed = tokenSchema.parse(JSON.parse(body.toString('utf8')));
+    // It becomes a header: what cannot stand in one would break the request, or worse.
+    if (/^[\x21-\x7e]+$/.test(parsed.token)) return parsed;
+  } catch (cause) {
+    throw new OciError('registry_error', `the token server ${url.host} sent no token`, { ...details, cause });
+  }
+  throw new OciError('registry_error', `the token server ${url.host} sent no token`, details);
+}
+
+function assertSecretsMayGo(url: URL): void {
+  if (mayCarrySecret(url)) return;
+  throw new OciError(
+    'unauthorized',
+    `credentials are not sent to ${url.host} over plain HTTP; the registry needs TLS`,
+    {
+      host: url.host,
+    },
+  );
+}

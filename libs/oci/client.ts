@@ -1,0 +1,91 @@
+import { Connections } from './connections.ts';
+import { Download, type DownloadOptions } from './download.ts';
+import { Http } from './http.ts';
+import type { Descriptor } from './manifest.ts';
+import type { Reference } from './reference.ts';
+import { type CredentialSource, RegistryApi } from './registry-api.ts';
+import { RegistryOrigins } from './registry-origin.ts';
+import { type ResolvedImage, type ResolveOptions, Resolver } from './resolver.ts';
+import { type RetryNotice, type RetryOptions, withRetries } from './retry.ts';
+
+export interface RegistryClientOptions {
+  /** `host[:port]` of registries that may be spoken to over plain HTTP or without a trusted certificate, as Docker's option of that name. */
+  readonly insecureRegistries?: readonly string[];
+  /** PEM certificates that are trusted beside the usual ones. */
+  readonly certificateAuthorities?: readonly string[];
+  /** The server's own credentials, for pulls that bring none; see `dockerConfigCredentials`. */
+  readonly credentialSource?: CredentialSource;
+  /** Most blob connections to one host at a time. Default 8. */
+  readonly connectionsPerHost?: number;
+  /** Default 10 s. */
+  readonly connectTimeoutMs?: number;
+  /** No head of an answer for so long, or no byte of a body, is a stall. Default 30 s. */
+  readonly stallTimeoutMs?: number;
+  readonly retry?: Partial<RetryOptions>;
+  /** Told of each failed attempt that is made again, for logs: nothing waits without a word. */
+  readonly onRetry?: (notice: RetryNotice) => void;
+  readonly userAgent?: string;
+}
+
+/** Reads images from registries (distribution spec, "Pull"). One for a process: it holds the connections and tokens. */
+export interface RegistryClient {
+  /** What the reference points to now: manifest, config and layers for one platform, all checked against their digests. */
+  resolve(reference: Reference, options?: ResolveOptions): Promise<ResolvedImage>;
+  /** Digest of the image manifest that the reference points to now for the platform; fewer requests than `resolve`. */
+  resolveDigest(reference: Reference, options?: ResolveOptions): Promise<string>;
+  /**
+   * Appends a blob to a file until the size of its descriptor is reached, going on from the bytes that are there. Bytes
+   * are in the page cache when they are reported; they are not hashed here: who reads them does that.
+   *
+   * @throws OciError; the file keeps what came
+   */
+  download(
+    reference: Reference,
+    descriptor: Descriptor,
+    destinationPath: string,
+    options?: DownloadOptions,
+  ): Promise<void>;
+  /** Ends all connections; requests under way fail. */
+  close(): Promise<void>;
+}
+
+const DEFAULT_RETRY: RetryOptions = { attempts: 6, baseDelayMs: 500, maxDelayMs: 30_000, maxRetryAfterMs: 120_000 };
+const METADATA_DEADLINE_MS = 60_000;
+
+export function createRegistryClient(options: RegistryClientOptions = {}): RegistryClient {
+  const { connectTimeoutMs = 10_000, stallTimeoutMs = 30_000, connectionsPerHost = 8 } = options;
+  const { onRetry = () => undefined, userAgent = defaultUserAgent() } = options;
+  const retry = { ...DEFAULT_RETRY, ...options.retry };
+  const insecure = new Set(options.insecureRegistries?.map((host) => host.toLowerCase()));
+  const isInsecure = (host: string): boolean => insecure.has(host.toLowerCase());
+  const connections = new Connections({
+    connectionsPerHost,
+    connectTimeoutMs,
+    certificateAuthorities: options.certificateAuthorities ?? [],
+    isInsecure,
+  });
+  const http = new Http({
+    connections,
+    userAgent,
+    headersTimeoutMs: stallTimeoutMs,
+    stallTimeoutMs,
+    metadataDeadlineMs: METADATA_DEADLINE_MS,
+    isInsecure,
+  });
+  const origins = new RegistryOrigins({ connections, probeTimeoutMs: connectTimeoutMs, isInsecure });
+  const api = new RegistryApi(http, origins, options.credentialSource);
+
+  return {
+    resolve: (reference, asked = {}) =>
+      withRetries(() => new Resolver(api, reference, asked).image(), retry, asked.signal, onRetry),
+    resolveDigest: (reference, asked = {}) =>
+      withRetries(() => new Resolver(api, reference, asked).digest(), retry, asked.signal, onRetry),
+    download: (reference, descriptor, destinationPath, asked = {}) =>
+      new Download(api, reference, descriptor, asked, retry, onRetry).into(destinationPath),
+    close: () => connections.close(),
+  };
+}
+
+function defaultUserAgent(): string {
+  return `bhatti/${process.env.BHATTI_VERSION ?? 'dev'} (images)`;
+}

@@ -1,0 +1,146 @@
+import { spawn } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
+import { z } from 'zod';
+import type { Credentials } from './credentials.ts';
+import { OciError } from './error.ts';
+import { errorCode } from './network-error.ts';
+import type { Reference } from './reference.ts';
+import type { CredentialSource } from './registry-api.ts';
+
+const entrySchema = z.object({
+  auth: z.string().nullish(),
+  username: z.string().nullish(),
+  password: z.string().nullish(),
+  identitytoken: z.string().nullish(),
+});
+
+const configSchema = z.object({
+  auths: z.record(z.string(), entrySchema.nullish()).nullish(),
+  credsStore: z.string().nullish(),
+  credHelpers: z.record(z.string(), z.string()).nullish(),
+});
+
+const helperSchema = z.object({ Username: z.string(), Secret: z.string() });
+
+/** Docker Hub's key, from when it had an API of version 1. */
+const HUB_KEY = 'https://index.docker.io/v1/';
+/** User name by which Docker's config and helpers say that the password is an identity token. */
+const TOKEN_USER = '<token>';
+const HELPER_TIMEOUT_MS = 15_000;
+const HELPER_OUTPUT_LIMIT = 64 * 1024;
+
+/**
+ * Credentials from a file in the format of Docker's `config.json` (`auths`, `credHelpers`, `credsStore`; also Podman's
+ * `auth.json` with repositories as keys). It is read anew for each pull, so that a login takes effect without a restart.
+ * A file that is not there holds no credentials.
+ */
+export function dockerConfigCredentials(path: string): CredentialSource {
+  return async (reference) => {
+    const config = await readConfig(path);
+    if (config === undefined) return undefined;
+    const server = reference.domain === 'docker.io' ? HUB_KEY : reference.domain;
+    const helper =
+      config.credHelpers?.[server] ?? config.credHelpers?.[reference.domain] ?? (config.credsStore || undefined);
+    return (helper === undefined ? undefined : await askHelper(helper, server)) ?? entryFor(reference, config);
+  };
+}
+
+async function readConfig(path: string): Promise<z.infer<typeof configSchema> | undefined> {
+  let text: string;
+  try {
+    text = await readFile(path, 'utf8');
+  } catch (cause) {
+    if (errorCode(cause) === 'ENOENT') return undefined;
+    throw new OciError('invalid_request', `cannot read the registry credentials in ${path} (${errorCode(cause)})`, {
+      cause,
+    });
+  }
+  try {
+    return configSchema.parse(JSON.parse(text));
+  } catch {
+    // No cause: what JSON.parse tells of the text may be a piece of a password.
+    throw new OciError('invalid_request', `the registry credentials in ${path} are no valid Docker config`);
+  }
+}
+
+function entryFor(reference: Reference, { auths }: z.infer<typeof configSchema>): Credentials | undefined {
+  const byKey = new Map(Object.entries(auths ?? {}).map(([key, entry]) => [plainKey(key), entry]));
+  const domain = reference.domain === 'docker.io' ? 'index.docker.io' : reference.domain;
+  // The longest key that covers the repository: `quay.io/team/app`, `quay.io/team`, `quay.io`.
+  const parts = reference.path.split('/');
+  for (let length = parts.length; length >= 0; length -= 1) {
+    const suffix = parts
+      .slice(0, length)
+      .map((part) => `/${part}`)
+      .join('');
+    for (const name of [domain, reference.domain]) {
+      const entry = byKey.get(`${name}${suffix}`);
+      const credentials = entry ? toCredentials(entry) : undefined;
+      if (credentials !== undefined) return credentials;
+    }
+  }
+  return undefined;
+}
+
+/** Docker has written keys with a scheme and a version: `https://index.docker.io/v1/`. */
+function plainKey(key: string): string {
+  return key
+    .replace(/^https?:\/\//, '')
+    .replace(/\/v[12]\/?$/, '')
+    .replace(/\/$/, '');
+}
+
+function toCredentials({
+  auth,
+  username,
+  password,
+  identitytoken,
+}: z.infer<typeof entrySchema>): Credentials | undefined {
+  if (identitytoken) return { token: identitytoken };
+  if (username && password) return named(username, password);
+  const decoded = Buffer.from(auth ?? '', 'base64')
+    .toString('utf8')
+    .replace(/\0+$/, '');
+  const colon = decoded.indexOf(':');
+  return colon < 1 ? undefined : named(decoded.slice(0, colon), decoded.slice(colon + 1));
+}
+
+function named(username: string, password: string): Credentials {
+  return username === TOKEN_USER ? { token: password } : { username, password };
+}
+
+/** Runs `docker-credential-NAME get` with the server on its standard input (docker-credential-helpers protocol); no shell. */
+async function askHelper(name: string, server: string): Promise<Credentials | undefined> {
+  const program = `docker-credential-${name}`;
+  const fail = (reason: string): OciError =>
+    new OciError('invalid_request', `the credential helper ${program} ${reason}`);
+  if (!/^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(name))
+    throw new OciError('invalid_request', 'the Docker config names no valid credential helper');
+  const { status, output } = await new Promise<{ status: number | null; output: string }>((resolve, reject) => {
+    const child = spawn(program, ['get'], {
+      stdio: ['pipe', 'pipe', 'ignore'],
+      timeout: HELPER_TIMEOUT_MS,
+      killSignal: 'SIGKILL',
+    });
+    let output = '';
+    child.stdout.setEncoding('utf8').on('data', (text: string) => {
+      if (output.length < HELPER_OUTPUT_LIMIT) output += text;
+    });
+    child.on('error', (error) => reject(fail(`could not be run (${errorCode(error)})`)));
+    child.on('close', (status) => resolve({ status, output }));
+    child.stdin.on('error', () => undefined);
+    child.stdin.end(server);
+  });
+  if (status === null) throw fail('did not answer in time');
+  // A helper that has nothing for the server ends with 1 and says so.
+  if (status !== 0) {
+    if (/credentials not found/i.test(output)) return undefined;
+    throw fail(`failed with status ${status}`);
+  }
+  try {
+    const { Username, Secret } = helperSchema.parse(JSON.parse(output));
+    return named(Username, Secret);
+  } catch {
+    throw fail('gave no valid answer');
+  }
+}

@@ -1,0 +1,140 @@
+import type { Connections, Purpose } from './connections.ts';
+import { OciError } from './error.ts';
+import { collector, exchange, type Receiver, type ResponseHead } from './exchange.ts';
+import { isLoopbackHost, mayCarrySecret } from './host.ts';
+import { cancelledError, networkError } from './network-error.ts';
+import { ERROR_BODY_LIMIT } from './registry-error.ts';
+
+export interface HttpOptions {
+  readonly connections: Connections;
+  readonly userAgent: string;
+  readonly headersTimeoutMs: number;
+  readonly stallTimeoutMs: number;
+  /** For manifests and tokens as a whole, so that a trickle cannot hold them up for ever. */
+  readonly metadataDeadlineMs: number;
+  /** Whether this `host[:port]` may be spoken to without encryption, or without a trusted certificate. */
+  readonly isInsecure: (host: string) => boolean;
+}
+
+export interface HttpRequest {
+  readonly url: URL;
+  readonly purpose: Purpose;
+  readonly method?: 'GET' | 'POST';
+  readonly headers?: Readonly<Record<string, string>>;
+  /** Sent to this URL's origin alone: not to where it redirects. */
+  readonly authorization?: string;
+  readonly body?: string;
+  readonly signal?: AbortSignal;
+  /** Takes the body of a success. */
+  readonly receive: (head: ResponseHead) => Receiver;
+}
+
+export interface HttpAnswer {
+  readonly head: ResponseHead;
+  /** Where the answer came from in the end. */
+  readonly url: URL;
+  /** Whether that is another host than the one that was asked. */
+  readonly hasLeftHost: boolean;
+  /** Body of an answer that is no success, cut at a limit; empty otherwise. */
+  readonly errorBody: Buffer;
+}
+
+const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
+const REDIRECT_LIMIT = 10;
+
+/**
+ * HTTP as a registry client needs it. Redirects are followed here rather than by undici, because what may be sent and where
+ * is decided at each step: `Authorization` stays behind when a redirect leaves the host, and plain HTTP is for loopback
+ * hosts and hosts configured insecure.
+ */
+export class Http {
+  readonly #options: HttpOptions;
+
+  constructor(options: HttpOptions) {
+    this.#options = options;
+  }
+
+  /** @throws OciError `cancelled`, `registry_unreachable`, `download_stalled`, `registry_error`, or what the receiver threw */
+  async send(request: HttpRequest): Promise<HttpAnswer> {
+    let url = request.url;
+    let authorization = request.authorization;
+    for (let redirects = 0; ; redirects += 1) {
+      this.#assertAllowed(url);
+      if (authorization !== undefined && !mayCarrySecret(url)) {
+        throw new OciError(
+          'unauthorized',
+          `credentials are not sent to ${url.host} over plain HTTP; the registry needs TLS`,
+          {
+            host: url.host,
+          },
+        );
+      }
+      const { head, errorBody } = await this.#exchange(url, authorization, request);
+      const location =
+        REDIRECTS.has(head.status) && request.method !== 'POST' ? head.headers.get('location') : undefined;
+      if (location === undefined) {
+        return { head, url, hasLeftHost: url.origin !== request.url.origin, errorBody };
+      }
+      if (redirects >= REDIRECT_LIMIT) {
+        throw new OciError('registry_error', `${request.url.host} redirects in a circle`, { host: request.url.host });
+      }
+      const next = redirectTarget(location, url);
+      if (next.origin !== url.origin) authorization = undefined;
+      url = next;
+    }
+  }
+
+  async #exchange(
+    url: URL,
+    authorization: string | undefined,
+    { purpose, method = 'GET', headers, body, signal, receive }: HttpRequest,
+  ): Promise<{ head: ResponseHead; errorBody: Buffer }> {
+    const { connections, userAgent, headersTimeoutMs, stallTimeoutMs, metadataDeadlineMs } = this.#options;
+    const errors = collector(ERROR_BODY_LIMIT);
+    try {
+      const head = await exchange({
+        dispatcher: connections.for(url, purpose),
+        url,
+        method,
+        headers: {
+          'user-agent': userAgent,
+          // The digests are of the bytes as they are stored; nothing on the way may compress them.
+          'accept-encoding': 'identity',
+          ...headers,
+          ...(authorization !== undefined && { authorization }),
+        },
+        body,
+        signal,
+        headersTimeoutMs,
+        stallTimeoutMs,
+        deadlineMs: purpose === 'metadata' ? metadataDeadlineMs : undefined,
+        receive: (answer) => (answer.status < 300 ? receive(answer) : errors.receive),
+      });
+      return { head, errorBody: errors.bytes() };
+    } catch (error) {
+      if (signal?.aborted) throw cancelledError(signal);
+      throw networkError(error, url, purpose, stallTimeoutMs);
+    }
+  }
+
+  #assertAllowed(url: URL): void {
+    if (url.protocol === 'https:') return;
+    if (url.protocol === 'http:' && (isLoopbackHost(url.host) || this.#options.isInsecure(url.host))) return;
+    throw new OciError(
+      'registry_error',
+      `${url.host} would have to be asked over plain HTTP, which is only done for loopback hosts and registries configured as insecure`,
+      { host: url.host },
+    );
+  }
+}
+
+function redirectTarget(location: string, base: URL): URL {
+  const target = URL.canParse(location, base.href) ? new URL(location, base) : undefined;
+  if (target === undefined)
+    throw new OciError('registry_error', `${base.host} redirects to what is no URL`, { host: base.host });
+  // A name and password in a URL would be sent on as credentials.
+  target.username = '';
+  target.password = '';
+  target.hash = '';
+  return target;
+}

@@ -1,0 +1,155 @@
+import { z } from 'zod';
+import { digestLike, isDigest } from './digest.ts';
+import { OciError } from './error.ts';
+import { bareMediaType, isIndexType, isManifestType, unsupportedMediaType } from './media-type.ts';
+import { normalizePlatform, type Platform } from './platform.ts';
+
+/** Manifests larger than this are refused, as the distribution spec advises registries and clients ("Pushing Manifests"). */
+export const MANIFEST_SIZE_LIMIT = 4 * 1024 * 1024;
+
+const descriptorSchema = z.object({
+  mediaType: z.string(),
+  digest: z.string().refine(isDigest, 'is no sha256 or sha512 digest'),
+  size: z.number().int().nonnegative(),
+});
+
+/** OCI image spec, "Descriptors": media type, digest (`sha256:<hex>`) and size in bytes of some content. */
+export type Descriptor = z.infer<typeof descriptorSchema>;
+
+const platformSchema = z
+  .object({ os: z.string().default(''), architecture: z.string().default(''), variant: z.string().nullish() })
+  .transform(
+    ({ os, architecture, variant }): Platform => normalizePlatform({ os, architecture, variant: variant ?? undefined }),
+  );
+
+const indexSchema = z.object({
+  manifests: z.array(
+    descriptorSchema.extend({
+      platform: platformSchema.nullish(),
+      annotations: z.record(z.string(), z.string()).nullish(),
+    }),
+  ),
+});
+
+const imageManifestSchema = z.object({
+  config: descriptorSchema,
+  layers: z.array(descriptorSchema),
+});
+
+export type IndexEntry = z.infer<typeof indexSchema>['manifests'][number];
+export type ImageManifest = z.infer<typeof imageManifestSchema>;
+
+/** A manifest as it came, and what is in it. */
+export type Manifest = { readonly digest: string; readonly mediaType: string } & (
+  | { readonly kind: 'index'; readonly entries: readonly IndexEntry[] }
+  | { readonly kind: 'image'; readonly image: ImageManifest }
+);
+
+const shapeSchema = z.looseObject({
+  mediaType: z.string().nullish(),
+  schemaVersion: z.number().nullish(),
+  manifests: z.unknown().optional(),
+  layers: z.unknown().optional(),
+  config: z.unknown().optional(),
+  fsLayers: z.unknown().optional(),
+});
+
+/** What the registry sent as a manifest. */
+export interface ReceivedManifest {
+  readonly body: Uint8Array;
+  /** `Content-Type` header. */
+  readonly contentType: string | undefined;
+  /** `Docker-Content-Digest` header. */
+  readonly statedDigest: string | undefined;
+  /** The digest that was asked for, if it was asked for by digest. */
+  readonly wantedDigest: string | undefined;
+  /** How the image is called in messages. */
+  readonly name: string;
+}
+
+/**
+ * Checks the bytes against the digests that are known of them, and reads them.
+ *
+ * @throws OciError `digest_mismatch`, `invalid_manifest`, or `unsupported_media_type` naming the type
+ */
+export function parseManifest(received: ReceivedManifest): Manifest {
+  const digest = verifiedDigest(received);
+  const json = parseJson(received.body, `the manifest of ${received.name}`);
+  const shape = shapeSchema.safeParse(json);
+  if (!shape.success) throw garbage(received.name, 'it is no JSON object');
+  const mediaType = manifestMediaType(shape.data, received);
+  // A document that is both could be one image to this reader and another to the next (GHSA-mc8v-mgrf-8f4m).
+  if (shape.data.manifests !== undefined && (shape.data.layers !== undefined || shape.data.config !== undefined)) {
+    throw garbage(received.name, 'it is an index and an image manifest at once');
+  }
+  if (isIndexType(mediaType)) {
+    return { kind: 'index', digest, mediaType, entries: parseWith(indexSchema, json, received.name).manifests };
+  }
+  return { kind: 'image', digest, mediaType, image: parseWith(imageManifestSchema, json, received.name) };
+}
+
+/** BuildKit's attestations stand in an index like images, for the platform unknown/unknown; they are none. */
+export function isAttestation(entry: IndexEntry): boolean {
+  return (
+    entry.annotations?.['vnd.docker.reference.type'] === 'attestation-manifest' ||
+    (entry.platform?.os === 'unknown' && entry.platform.architecture === 'unknown')
+  );
+}
+
+/** JSON of the bytes. @throws OciError `invalid_manifest` */
+export function parseJson(body: Uint8Array, what: string): unknown {
+  try {
+    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(body));
+  } catch (cause) {
+    throw new OciError('invalid_manifest', `${what} is no JSON; the registry may be broken, or a proxy answered`, {
+      cause,
+    });
+  }
+}
+
+/** The first thing that zod found wrong, as `layers.0.digest: is no …`. */
+export function firstIssue(error: z.ZodError): string {
+  const issue = error.issues[0];
+  if (issue === undefined) return 'it is malformed';
+  return issue.path.length === 0 ? issue.message : `${issue.path.join('.')}: ${issue.message}`;
+}
+
+function verifiedDigest({ body, statedDigest, wantedDigest, name }: ReceivedManifest): string {
+  if (wantedDigest !== undefined && digestLike(wantedDigest, body) !== wantedDigest) {
+    throw new OciError(
+      'digest_mismatch',
+      `the manifest of ${name} does not have the digest that was asked for (${wantedDigest}); the registry sent ${digestLike(wantedDigest, body)}`,
+    );
+  }
+  const stated = statedDigest?.trim();
+  if (stated !== undefined && stated !== '' && (!isDigest(stated) || digestLike(stated, body) !== stated)) {
+    throw new OciError(
+      'digest_mismatch',
+      `the manifest of ${name} does not match its Docker-Content-Digest header (${stated.slice(0, 200)}); it was changed on its way, or the registry is broken`,
+    );
+  }
+  return wantedDigest ?? digestLike('sha256:', body);
+}
+
+function manifestMediaType(shape: z.infer<typeof shapeSchema>, { contentType, name }: ReceivedManifest): string {
+  const stated = shape.mediaType || bareMediaType(contentType);
+  if (isIndexType(stated) || isManifestType(stated)) return stated;
+  if (shape.schemaVersion === 1 || shape.fsLayers !== undefined) {
+    throw unsupportedMediaType(name, 'its manifest', 'application/vnd.docker.distribution.manifest.v1+json');
+  }
+  if (shape.mediaType) throw unsupportedMediaType(name, 'its manifest', shape.mediaType);
+  // Some registries answer `application/json` or `text/plain`, and `mediaType` is optional in OCI: the content decides.
+  if (Array.isArray(shape.manifests)) return 'application/vnd.oci.image.index.v1+json';
+  if (Array.isArray(shape.layers)) return 'application/vnd.oci.image.manifest.v1+json';
+  throw unsupportedMediaType(name, 'its manifest', stated);
+}
+
+function parseWith<T>(schema: z.ZodType<T>, json: unknown, name: string): T {
+  const parsed = schema.safeParse(json);
+  if (!parsed.success) throw garbage(name, firstIssue(parsed.error));
+  return parsed.data;
+}
+
+function garbage(name: string, reason: string): OciError {
+  return new OciError('invalid_manifest', `the manifest of ${name} is invalid: ${reason}`);
+}

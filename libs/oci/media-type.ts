@@ -1,0 +1,74 @@
+import { OciError } from './error.ts';
+
+export type LayerCompression = 'gzip' | 'zstd' | 'none';
+
+const OCI_INDEX = 'application/vnd.oci.image.index.v1+json';
+const OCI_MANIFEST = 'application/vnd.oci.image.manifest.v1+json';
+const DOCKER_LIST = 'application/vnd.docker.distribution.manifest.list.v2+json';
+const DOCKER_MANIFEST = 'application/vnd.docker.distribution.manifest.v2+json';
+
+/** What is asked of a registry for a manifest; without the list types it would answer for a platform of its own choice. */
+export const MANIFEST_ACCEPT = [OCI_INDEX, DOCKER_LIST, OCI_MANIFEST, DOCKER_MANIFEST].join(', ');
+
+const CONFIG_TYPES: ReadonlySet<string> = new Set([
+  'application/vnd.oci.image.config.v1+json',
+  'application/vnd.docker.container.image.v1+json',
+]);
+
+/** OCI image spec "Layer", Docker's image manifest v2 schema 2, and the zstd names that BuildKit and Podman write for Docker. */
+const LAYER_COMPRESSIONS: ReadonlyMap<string, LayerCompression> = new Map([
+  ['application/vnd.oci.image.layer.v1.tar', 'none'],
+  ['application/vnd.oci.image.layer.v1.tar+gzip', 'gzip'],
+  ['application/vnd.oci.image.layer.v1.tar+zstd', 'zstd'],
+  ['application/vnd.docker.image.rootfs.diff.tar', 'none'],
+  ['application/vnd.docker.image.rootfs.diff.tar.gzip', 'gzip'],
+  ['application/vnd.docker.image.rootfs.diff.tar.zstd', 'zstd'],
+]);
+
+/** Types that people do meet, and what they are, so that the refusal explains itself. */
+const KNOWN_REFUSALS: readonly (readonly [pattern: RegExp, what: string])[] = [
+  [
+    /manifest\.v1\+(json|prettyjws)$/,
+    'a Docker schema 1 manifest, which is obsolete; push the image again with a current Docker',
+  ],
+  [/cncf\.helm/, 'a Helm chart, not an image'],
+  [/\+encrypted$|\.encrypted$/, 'an encrypted layer, which cannot be read here'],
+  [
+    /nondistributable|foreign/,
+    'a foreign layer, which the registry does not hold (Windows base images are made of these)',
+  ],
+  [/cosign|sigstore|dev\.sigstore|in-toto|notary/, 'a signature or an attestation, not an image'],
+  [/wasm/, 'a WebAssembly module, not an image'],
+  [/oci\.empty\.v1/, 'an artifact without an image config'],
+  [/docker\.plugin/, 'a Docker plugin, not an image'],
+];
+
+export function isIndexType(mediaType: string): boolean {
+  return mediaType === OCI_INDEX || mediaType === DOCKER_LIST;
+}
+
+export function isManifestType(mediaType: string): boolean {
+  return mediaType === OCI_MANIFEST || mediaType === DOCKER_MANIFEST;
+}
+
+export function isConfigType(mediaType: string): boolean {
+  return CONFIG_TYPES.has(mediaType);
+}
+
+/** How the layer is compressed, by its media type; undefined when it is no layer that can be unpacked. */
+export function layerCompression(mediaType: string): LayerCompression | undefined {
+  return LAYER_COMPRESSIONS.get(mediaType);
+}
+
+/** The refusal for something that is no runnable image; names the media type, and says what it is where that is known. */
+export function unsupportedMediaType(name: string, part: string, mediaType: string): OciError {
+  const shown = JSON.stringify(mediaType.slice(0, 200));
+  const known = KNOWN_REFUSALS.find(([pattern]) => pattern.test(mediaType))?.[1];
+  const reason = known === undefined ? '' : `: this is ${known}`;
+  return new OciError('unsupported_media_type', `${name} cannot be pulled: ${part} has media type ${shown}${reason}`);
+}
+
+/** Type without parameters, in lower case: `text/html; charset=utf-8` is `text/html`. */
+export function bareMediaType(header: string | undefined): string {
+  return (header ?? '').split(';', 1)[0]?.trim().toLowerCase() ?? '';
+}

@@ -1,0 +1,93 @@
+import { z } from 'zod';
+import type { Purpose } from './connections.ts';
+import { OciError } from './error.ts';
+
+const coded = z.object({ code: z.string() });
+
+/** Codes of failures where no connection came about, and what to tell. Asking again helps where `retryable` says so. */
+const UNREACHABLE: ReadonlyMap<string, { readonly reason: string; readonly retryable: boolean }> = new Map([
+  ['ENOTFOUND', { reason: 'no such host; check the name for typing errors and the network', retryable: false }],
+  ['EAI_AGAIN', { reason: 'its name cannot be resolved at the moment; check the network and DNS', retryable: true }],
+  [
+    'ECONNREFUSED',
+    { reason: 'the connection was refused; is the registry running, and is the port right?', retryable: true },
+  ],
+  ['EHOSTUNREACH', { reason: 'there is no route to it; check the network', retryable: true }],
+  ['ENETUNREACH', { reason: 'the network is not reachable', retryable: true }],
+  ['EADDRNOTAVAIL', { reason: 'the network is not reachable', retryable: true }],
+  ['ETIMEDOUT', { reason: 'it did not answer in time', retryable: true }],
+  ['UND_ERR_CONNECT_TIMEOUT', { reason: 'it did not answer in time', retryable: true }],
+]);
+
+const STALLED: ReadonlySet<string> = new Set(['UND_ERR_HEADERS_TIMEOUT', 'UND_ERR_BODY_TIMEOUT']);
+
+/** A certificate that was not accepted (OpenSSL's verify errors, as Node names them). */
+const CERTIFICATE =
+  /^(CERT_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO_|ERR_TLS_CERT|HOSTNAME_MISMATCH|INVALID_CA|INVALID_PURPOSE)/;
+
+/** The stable code of a system, TLS or undici error, empty when it has none. */
+export function errorCode(error: unknown): string {
+  const parsed = coded.safeParse(error);
+  return parsed.success ? parsed.data.code : '';
+}
+
+export function isCertificateError(error: unknown): boolean {
+  return CERTIFICATE.test(errorCode(error));
+}
+
+/** Whether no connection came about at all. */
+export function isUnreachable(error: unknown): boolean {
+  return UNREACHABLE.has(errorCode(error));
+}
+
+/** Tells what happened to a request to a host that got no complete answer. */
+export function networkError(error: unknown, url: URL, purpose: Purpose, stallTimeoutMs: number): OciError {
+  if (error instanceof OciError) return error;
+  const code = errorCode(error);
+  const details = { host: url.host, path: url.pathname, cause: error };
+  const unreachable = UNREACHABLE.get(code);
+  if (unreachable !== undefined) {
+    return new OciError('registry_unreachable', `cannot reach ${url.host}: ${unreachable.reason}`, {
+      ...details,
+      retryable: unreachable.retryable,
+    });
+  }
+  if (CERTIFICATE.test(code)) {
+    return new OciError(
+      'registry_unreachable',
+      `cannot trust ${url.host}: its TLS certificate was not accepted (${code}); add its CA, or configure the registry as insecure`,
+      details,
+    );
+  }
+  if (STALLED.has(code)) {
+    return new OciError(
+      purpose === 'blob' ? 'download_stalled' : 'registry_error',
+      `${url.host} sent nothing for ${stallTimeoutMs / 1000} s`,
+      {
+        ...details,
+        retryable: true,
+      },
+    );
+  }
+  const reason = error instanceof Error && error.message !== '' ? error.message : String(error);
+  return new OciError('registry_error', `the connection to ${url.host} broke: ${reason}`, {
+    ...details,
+    retryable: true,
+  });
+}
+
+/** The error of a cancelled request; its cause is the signal's reason. */
+export function cancelledError(signal: AbortSignal): OciError {
+  return new OciError('cancelled', 'the pull was cancelled', { cause: signal.reason });
+}
+
+/** Waits for a promise that others wait for too, but no longer than the signal allows. */
+export function orCancelled<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (signal === undefined) return promise;
+  if (signal.aborted) return Promise.reject(cancelledError(signal));
+  return new Promise((resolve, reject) => {
+    const onAbort = (): void => reject(cancelledError(signal));
+    signal.addEventListener('abort', onAbort, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort));
+  });
+}

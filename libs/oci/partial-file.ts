@@ -1,0 +1,169 @@
+import { type FileHandle, open } from 'node:fs/promises';
+import { OciError } from './error.ts';
+import type { Flow } from './exchange.ts';
+import { errorCode } from './network-error.ts';
+
+/**
+ * Bytes gathered into one write. The socket yields 64 KiB at a time; a write each would cost more in system calls and
+ * thread hops than the copying itself.
+ */
+const BATCH_BYTES = 1024 * 1024;
+/** Bytes held in memory before the sender is held back: enough to read on while a batch is written. */
+const HELD_BYTES = 4 * BATCH_BYTES;
+/** A batch that does not fill is written after this, so that progress shows on slow links, and a crash loses little. */
+const LINGER_MS = 20;
+/** Longest list for one writev (IOV_MAX on Linux). */
+const CHUNKS_PER_WRITE = 1024;
+
+/**
+ * A file that a blob is appended to while it is read by others. Writes are gathered, overlap with reading, and are bounded in
+ * memory. Nothing is fsynced: what a power cut loses is fetched again.
+ */
+export class PartialFile {
+  readonly #handle: FileHandle;
+  readonly #onBytes: (totalBytes: number) => void;
+  #length: number;
+  #chunks: Buffer[] = [];
+  #held = 0;
+  #isWriting = false;
+  #isFlushing = false;
+  #failure: OciError | undefined;
+  #heldBack: Flow | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #onIdle: (() => void) | undefined;
+
+  private constructor(handle: FileHandle, length: number, onBytes: (totalBytes: number) => void) {
+    this.#handle = handle;
+    this.#length = length;
+    this.#onBytes = onBytes;
+  }
+
+  /** Opens the file, made if it is not there, with what is in it. */
+  static async open(path: string, onBytes: (totalBytes: number) => void): Promise<PartialFile> {
+    try {
+      // Not O_APPEND: Linux ignores the position of a write then, and a short write could not be completed in its place.
+      const handle = await open(path, 'r+').catch((error) => {
+        if (errorCode(error) !== 'ENOENT') throw error;
+        return open(path, 'w+', 0o600);
+      });
+      return new PartialFile(handle, (await handle.stat()).size, onBytes);
+    } catch (error) {
+      throw fileError(error);
+    }
+  }
+
+  /** Bytes in the file. */
+  get length(): number {
+    return this.#length;
+  }
+
+  /** Bytes in the file and on their way to it. */
+  get accepted(): number {
+    return this.#length + this.#held;
+  }
+
+  /** Takes a chunk without waiting; holds the sender back while too much is on its way. @throws OciError once writing failed */
+  append(chunk: Buffer, flow: Flow): void {
+    if (this.#failure !== undefined) throw this.#failure;
+    this.#chunks.push(chunk);
+    this.#held += chunk.length;
+    if (this.#isBatch()) void this.#write();
+    else this.#timer ??= setTimeout(() => void this.#write(), LINGER_MS);
+    if (this.#held >= HELD_BYTES && this.#heldBack === undefined) {
+      this.#heldBack = flow;
+      flow.pause();
+    }
+  }
+
+  /** Resolves when everything taken is in the file. @throws OciError `no_space` or `internal` */
+  async flush(): Promise<void> {
+    this.#isFlushing = true;
+    while (this.#failure === undefined && (this.#held > 0 || this.#isWriting)) {
+      const idle = new Promise<void>((resolve) => {
+        this.#onIdle = resolve;
+      });
+      void this.#write();
+      await idle;
+    }
+    this.#isFlushing = false;
+    if (this.#failure !== undefined) throw this.#failure;
+  }
+
+  /** Drops what is in the file. */
+  async clear(): Promise<void> {
+    await this.#handle.truncate(0);
+    this.#length = 0;
+  }
+
+  async close(): Promise<void> {
+    clearTimeout(this.#timer);
+    await this.#handle.close();
+  }
+
+  #isBatch(): boolean {
+    return this.#held >= BATCH_BYTES || this.#chunks.length >= CHUNKS_PER_WRITE;
+  }
+
+  async #write(): Promise<void> {
+    if (this.#isWriting) return;
+    this.#isWriting = true;
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    try {
+      do {
+        const chunks = this.#chunks;
+        this.#chunks = [];
+        await this.#writeAll(chunks);
+        this.#release();
+        this.#onBytes(this.#length);
+      } while (this.#isBatch() || (this.#isFlushing && this.#held > 0));
+      if (this.#held > 0) this.#timer ??= setTimeout(() => void this.#write(), LINGER_MS);
+    } catch (error) {
+      this.#failure = fileError(error);
+      this.#release();
+    } finally {
+      this.#isWriting = false;
+      this.#onIdle?.();
+    }
+  }
+
+  async #writeAll(chunks: Buffer[]): Promise<void> {
+    let rest = chunks;
+    while (rest.length > 0) {
+      const { bytesWritten } = await this.#handle.writev(rest.slice(0, CHUNKS_PER_WRITE), this.#length);
+      this.#length += bytesWritten;
+      this.#held -= bytesWritten;
+      rest = afterBytes(rest, bytesWritten);
+    }
+  }
+
+  #release(): void {
+    const flow = this.#heldBack;
+    if (flow === undefined || (this.#held >= BATCH_BYTES && this.#failure === undefined)) return;
+    this.#heldBack = undefined;
+    flow.resume();
+  }
+}
+
+/** What is left of the chunks behind so many bytes. */
+function afterBytes(chunks: Buffer[], bytes: number): Buffer[] {
+  let skip = bytes;
+  for (const [position, chunk] of chunks.entries()) {
+    if (skip < chunk.length) return [chunk.subarray(skip), ...chunks.slice(position + 1)];
+    skip -= chunk.length;
+  }
+  return [];
+}
+
+function fileError(cause: unknown): OciError {
+  if (cause instanceof OciError) return cause;
+  const code = errorCode(cause);
+  if (code === 'ENOSPC' || code === 'EDQUOT') {
+    return new OciError('no_space', 'no space left in the data directory; free some, or use another with --data-dir', {
+      cause,
+    });
+  }
+  return new OciError('internal', `cannot write the download to the data directory (${code || String(cause)})`, {
+    cause,
+  });
+}

@@ -1,0 +1,96 @@
+import { OciError } from './error.ts';
+
+/** What an image runs on, in Go's terms as the OCI image index spec has them ("platform"). */
+export interface Platform {
+  readonly os: string;
+  readonly architecture: string;
+  /** Of the CPU: `v7` for 32-bit ARM, `v2` to `v4` for amd64. `arm64` alone means v8. */
+  readonly variant?: string;
+}
+
+const ARCHITECTURE_ALIASES: ReadonlyMap<string, readonly [architecture: string, variant?: string]> = new Map([
+  ['x86_64', ['amd64']],
+  ['x86-64', ['amd64']],
+  ['x64', ['amd64']],
+  ['i386', ['386']],
+  ['ia32', ['386']],
+  ['aarch64', ['arm64']],
+  ['armhf', ['arm', 'v7']],
+  ['armel', ['arm', 'v6']],
+]);
+
+/** Node's `process.arch` where it differs from Go's and is no alias above. */
+const HOST_ARCHITECTURES: ReadonlyMap<string, string> = new Map([
+  ['loong64', 'loong64'],
+  ['ppc64', 'ppc64le'],
+]);
+
+/**
+ * Reads `linux/arm64`, `linux/arm/v7`, or the architecture alone (`arm64`). Aliases such as `x86_64` are accepted.
+ *
+ * @throws OciError `invalid_platform`; also for systems other than Linux, whose images hold no Linux root file system
+ */
+export function parsePlatform(text: string): Platform {
+  const parts = text.trim().toLowerCase().split('/');
+  if (parts.length > 3 || parts.some((part) => !/^[a-z0-9][a-z0-9_.-]*$/.test(part))) {
+    throw new OciError(
+      'invalid_platform',
+      `invalid platform ${JSON.stringify(text)}: write it as linux/amd64 or linux/arm/v7`,
+    );
+  }
+  const [first = '', second, variant] = parts;
+  if (second === undefined && first === 'linux') return hostPlatform();
+  const platform = normalizePlatform(
+    second === undefined ? { os: 'linux', architecture: first } : { os: first, architecture: second, variant },
+  );
+  if (platform.os !== 'linux') {
+    throw new OciError('invalid_platform', `platform ${text} is not supported: only images for linux can be pulled`);
+  }
+  return platform;
+}
+
+/** The platform of images that run on this machine's processor; always Linux, since the sandbox is. */
+export function hostPlatform(): Platform {
+  const architecture = HOST_ARCHITECTURES.get(process.arch) ?? process.arch;
+  return normalizePlatform({ os: 'linux', architecture });
+}
+
+/** `linux/arm/v7`. */
+export function formatPlatform({ os, architecture, variant }: Platform): string {
+  return variant === undefined ? `${os}/${architecture}` : `${os}/${architecture}/${variant}`;
+}
+
+/** One spelling for each platform: aliases resolved, and the variant that an architecture implies left out (`arm`: put in). */
+export function normalizePlatform(platform: Platform): Platform {
+  const [architecture, impliedVariant] = ARCHITECTURE_ALIASES.get(platform.architecture.toLowerCase()) ?? [
+    platform.architecture.toLowerCase(),
+  ];
+  const os = platform.os.toLowerCase();
+  const variant = normalizeVariant(architecture, platform.variant?.toLowerCase() || impliedVariant);
+  return variant === undefined ? { os, architecture } : { os, architecture, variant };
+}
+
+function normalizeVariant(architecture: string, given: string | undefined): string | undefined {
+  const variant = given !== undefined && /^[0-9]/.test(given) ? `v${given}` : given;
+  if (architecture === 'arm') return variant ?? 'v7';
+  if (architecture === 'arm64' && variant === 'v8') return undefined;
+  if (architecture === 'amd64' && variant === 'v1') return undefined;
+  return variant;
+}
+
+/**
+ * How well an image's platform serves the one that is wanted: 0 exactly, a higher number the further away, undefined not
+ * at all. A processor runs images made for older variants of its own line.
+ */
+export function platformDistance(wanted: Platform, offered: Platform): number | undefined {
+  const want = normalizePlatform(wanted);
+  const have = normalizePlatform(offered);
+  if (want.os !== have.os || want.architecture !== have.architecture) return undefined;
+  const distance = variantLevel(want) - variantLevel(have);
+  return Number.isNaN(distance) || distance < 0 ? undefined : distance;
+}
+
+function variantLevel({ architecture, variant }: Platform): number {
+  if (variant !== undefined) return Number(/^v([0-9]+(?:\.[0-9]+)?)$/.exec(variant)?.[1]);
+  return architecture === 'arm64' ? 8 : 1;
+}

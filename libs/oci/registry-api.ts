@@ -1,0 +1,65 @@
+import { Authenticator } from './authenticator.ts';
+import { parseChallenges } from './challenge.ts';
+import type { Purpose } from './connections.ts';
+import type { Credentials } from './credentials.ts';
+import type { Receiver, ResponseHead } from './exchange.ts';
+import { registryHost } from './host.ts';
+import type { Http, HttpAnswer } from './http.ts';
+import type { Reference } from './reference.ts';
+import type { RegistryOrigins } from './registry-origin.ts';
+
+/** The server's own credentials for an image, if it has some. */
+export type CredentialSource = (reference: Reference) => Promise<Credentials | undefined>;
+
+export interface RegistryRequest {
+  readonly reference: Reference;
+  /** Below the repository: `manifests/latest`, `blobs/sha256:…`. */
+  readonly path: string;
+  readonly purpose: Purpose;
+  readonly headers: Readonly<Record<string, string>>;
+  /** For this pull alone; the server's own are used when left out. */
+  readonly credentials: Credentials | undefined;
+  readonly signal: AbortSignal | undefined;
+  readonly receive: (head: ResponseHead) => Receiver;
+}
+
+/** Requests to the API of the distribution spec, with the login that a registry asks for. */
+export class RegistryApi {
+  readonly #http: Http;
+  readonly #origins: RegistryOrigins;
+  readonly #authenticator: Authenticator;
+  readonly #credentialSource: CredentialSource | undefined;
+
+  constructor(http: Http, origins: RegistryOrigins, credentialSource: CredentialSource | undefined) {
+    this.#http = http;
+    this.#origins = origins;
+    this.#authenticator = new Authenticator(http);
+    this.#credentialSource = credentialSource;
+  }
+
+  /** The answer, whatever its status; its redirects followed and its challenges answered. */
+  async get({ reference, path, purpose, headers, credentials, signal, receive }: RegistryRequest): Promise<HttpAnswer> {
+    const registry = await this.#origins.of(registryHost(reference), signal);
+    const access = {
+      registry,
+      repository: reference.path,
+      credentials: credentials ?? (await this.#credentialSource?.(reference)),
+      signal,
+    };
+    const url = new URL(`/v2/${reference.path}/${path}`, registry);
+    const send = (authorization: string | undefined): Promise<HttpAnswer> =>
+      this.#http.send({ url, purpose, headers, authorization, signal, receive });
+
+    const known = this.#authenticator.known(access);
+    const answer = await send(known);
+    if (!isChallenge(answer)) return answer;
+    const challenges = parseChallenges(answer.head.headers.get('www-authenticate') ?? '');
+    const authorization = await this.#authenticator.answer(challenges, access, known);
+    return authorization === undefined ? answer : send(authorization);
+  }
+}
+
+/** A refusal by the registry itself; a host that a redirect led to is never answered with a login. */
+function isChallenge({ head, hasLeftHost }: HttpAnswer): boolean {
+  return head.status === 401 && !hasLeftHost;
+}

@@ -1,0 +1,266 @@
+import type { Credentials } from './credentials.ts';
+import { digestLike, isDigest } from './digest.ts';
+import { OciError } from './error.ts';
+import { collector } from './exchange.ts';
+import { type ImageConfig, type ParsedConfig, parseImageConfig } from './image-config.ts';
+import {
+  type Descriptor,
+  type ImageManifest,
+  type IndexEntry,
+  isAttestation,
+  MANIFEST_SIZE_LIMIT,
+  type Manifest,
+  parseManifest,
+} from './manifest.ts';
+import {
+  isConfigType,
+  isIndexType,
+  type LayerCompression,
+  layerCompression,
+  MANIFEST_ACCEPT,
+  unsupportedMediaType,
+} from './media-type.ts';
+import { formatPlatform, hostPlatform, type Platform, platformDistance } from './platform.ts';
+import { familiarReference, type Reference } from './reference.ts';
+import type { RegistryApi } from './registry-api.ts';
+import { registryError } from './registry-error.ts';
+
+/** One layer of an image, as far as its manifest and config tell. */
+export interface ResolvedLayer {
+  readonly descriptor: Descriptor;
+  /** Digest of the uncompressed tar, from the config. */
+  readonly diffId: string;
+  readonly compression: LayerCompression;
+}
+
+/** What a reference points to, for one platform. */
+export interface ResolvedImage {
+  readonly reference: Reference;
+  /** Digest of the image manifest of this platform. */
+  readonly manifestDigest: string;
+  /** Digest of what the reference itself points to: the index, where there is one. */
+  readonly targetDigest: string;
+  readonly platform: Platform;
+  readonly config: ImageConfig;
+  readonly configDigest: string;
+  /** Bottom first. */
+  readonly layers: readonly ResolvedLayer[];
+}
+
+export interface ResolveOptions {
+  /** This machine's when left out; then a single image for another platform is taken too, as Docker does. */
+  readonly platform?: Platform;
+  readonly credentials?: Credentials;
+  readonly signal?: AbortSignal;
+}
+
+/** Indexes within indexes, counted from the outermost. */
+const INDEX_DEPTH_LIMIT = 4;
+/** Manifests fetched for one reference; more is no image but a trap. */
+const FETCH_LIMIT = 24;
+
+/** Finds the image of one reference: manifest, platform, config. One object for one resolve. */
+export class Resolver {
+  readonly #api: RegistryApi;
+  readonly #reference: Reference;
+  readonly #name: string;
+  readonly #options: ResolveOptions;
+  readonly #wanted: Platform;
+  readonly #available = new Set<string>();
+  #fetches = 0;
+
+  constructor(api: RegistryApi, reference: Reference, options: ResolveOptions) {
+    this.#api = api;
+    this.#reference = reference;
+    this.#name = familiarReference(reference);
+    this.#options = options;
+    this.#wanted = options.platform ?? hostPlatform();
+  }
+
+  /** Everything that a pull needs to know. */
+  async image(): Promise<ResolvedImage> {
+    const target = await this.#target();
+    const manifest = await this.#choose(target);
+    const { image, digest: manifestDigest } = manifest;
+    const layers = this.#layers(image);
+    const { config, platform, diffIds } = await this.#config(image);
+    if (target.kind === 'image' && this.#options.platform !== undefined) this.#assertPlatform(platform);
+    if (diffIds.length !== layers.length) {
+      throw new OciError(
+        'invalid_manifest',
+        `the image ${this.#name} is invalid: its manifest has ${layers.length} layers and its config ${diffIds.length}`,
+      );
+    }
+    return {
+      reference: this.#reference,
+      manifestDigest,
+      targetDigest: target.digest,
+      platform,
+      config,
+      configDigest: image.config.digest,
+      layers: layers.map((layer, position) => ({ ...layer, diffId: diffIds[position] ?? '' })),
+    };
+  }
+
+  /** Digest of the image manifest alone, with as few requests as that takes. */
+  async digest(): Promise<string> {
+    const target = await this.#target();
+    if (target.kind === 'image') return target.digest;
+    return this.#bestEntry(target.entries)?.digest ?? (await this.#choose(target)).digest;
+  }
+
+  async #target(): Promise<Manifest> {
+    return this.#manifest(this.#reference.digest ?? this.#reference.tag ?? 'latest');
+  }
+
+  async #choose(target: Manifest): Promise<Manifest & { kind: 'image' }> {
+    const found = target.kind === 'image' ? target : await this.#search(target.entries, 1);
+    if (found !== undefined) return found;
+    throw this.#platformNotFound();
+  }
+
+  /** Depth first: the best entry of this index, else what its inner indexes hold, else entries that state no platform. */
+  async #search(entries: readonly IndexEntry[], depth: number): Promise<(Manifest & { kind: 'image' }) | undefined> {
+    const best = this.#bestEntry(entries);
+    if (best !== undefined) return this.#imageManifest(best);
+    const images = entries.filter((entry) => !isAttestation(entry));
+    for (const { platform, mediaType } of images) {
+      if (platform && !isIndexType(mediaType)) this.#available.add(formatPlatform(platform));
+    }
+    for (const entry of images.filter(({ mediaType }) => isIndexType(mediaType))) {
+      if (depth >= INDEX_DEPTH_LIMIT) throw this.#tooDeep();
+      const inner = await this.#manifest(entry.digest, entry);
+      const found = inner.kind === 'image' ? undefined : await this.#search(inner.entries, depth + 1);
+      if (found !== undefined) return found;
+    }
+    for (const entry of images.filter(({ platform, mediaType }) => !platform && !isIndexType(mediaType))) {
+      const manifest = await this.#imageManifest(entry);
+      // Signatures and other artifacts stand beside images without a platform.
+      if (!isConfigType(manifest.image.config.mediaType)) continue;
+      const { platform } = await this.#config(manifest.image);
+      if (platformDistance(this.#wanted, platform) !== undefined) return manifest;
+      this.#available.add(formatPlatform(platform));
+    }
+    return undefined;
+  }
+
+  #bestEntry(entries: readonly IndexEntry[]): IndexEntry | undefined {
+    let best: { entry: IndexEntry; distance: number } | undefined;
+    for (const entry of entries) {
+      if (!entry.platform || isAttestation(entry) || isIndexType(entry.mediaType)) continue;
+      const distance = platformDistance(this.#wanted, entry.platform);
+      if (distance !== undefined && (best === undefined || distance < best.distance)) best = { entry, distance };
+    }
+    return best?.entry;
+  }
+
+  async #imageManifest(descriptor: Descriptor): Promise<Manifest & { kind: 'image' }> {
+    const manifest = await this.#manifest(descriptor.digest, descriptor);
+    if (manifest.kind === 'image') return manifest;
+    throw new OciError(
+      'invalid_manifest',
+      `the index of ${this.#name} is invalid: ${descriptor.digest} is no image manifest`,
+    );
+  }
+
+  async #manifest(tagOrDigest: string, descriptor?: Descriptor): Promise<Manifest> {
+    this.#fetches += 1;
+    if (this.#fetches > FETCH_LIMIT) throw this.#tooDeep();
+    const tooLarge = (): OciError =>
+      new OciError(
+        'invalid_manifest',
+        `the manifest of ${this.#name} is larger than ${MANIFEST_SIZE_LIMIT / 1024 / 1024} MiB`,
+      );
+    const { bytes, headers } = await this.#get(
+      `manifests/${tagOrDigest}`,
+      'manifest',
+      `the manifest of ${this.#name}`,
+      tooLarge,
+    );
+    if (descriptor !== undefined) this.#assertSize(bytes, descriptor, 'manifest');
+    return parseManifest({
+      body: bytes,
+      contentType: headers.get('content-type'),
+      statedDigest: headers.get('docker-content-digest'),
+      wantedDigest: isDigest(tagOrDigest) ? tagOrDigest : undefined,
+      name: this.#name,
+    });
+  }
+
+  #layers(image: ImageManifest): Omit<ResolvedLayer, 'diffId'>[] {
+    const { mediaType } = image.config;
+    if (!isConfigType(mediaType)) throw unsupportedMediaType(this.#name, 'its config', mediaType);
+    return image.layers.map((descriptor) => {
+      const compression = layerCompression(descriptor.mediaType);
+      if (compression === undefined) throw unsupportedMediaType(this.#name, 'a layer', descriptor.mediaType);
+      return { descriptor, compression };
+    });
+  }
+
+  async #config(image: ImageManifest): Promise<ParsedConfig> {
+    const { config } = image;
+    const tooLarge = (): OciError =>
+      new OciError(
+        'invalid_manifest',
+        `the config of ${this.#name} is larger than ${MANIFEST_SIZE_LIMIT / 1024 / 1024} MiB`,
+      );
+    if (config.size > MANIFEST_SIZE_LIMIT) throw tooLarge();
+    const { bytes } = await this.#get(`blobs/${config.digest}`, 'blob', `the config of ${this.#name}`, tooLarge);
+    this.#assertSize(bytes, config, 'config');
+    if (digestLike(config.digest, bytes) !== config.digest) {
+      throw new OciError(
+        'digest_mismatch',
+        `the config of ${this.#name} does not have the digest that its manifest states (${config.digest})`,
+      );
+    }
+    return parseImageConfig(bytes, this.#name);
+  }
+
+  async #get(
+    path: string,
+    kind: 'manifest' | 'blob',
+    what: string,
+    tooLarge: () => OciError,
+  ): Promise<{ bytes: Buffer; headers: ReadonlyMap<string, string> }> {
+    const { credentials, signal } = this.#options;
+    const body = collector(MANIFEST_SIZE_LIMIT, tooLarge);
+    const { head, url, errorBody } = await this.#api.get({
+      reference: this.#reference,
+      path,
+      purpose: 'metadata',
+      headers: { accept: kind === 'manifest' ? MANIFEST_ACCEPT : '*/*' },
+      credentials,
+      signal,
+      receive: () => body.receive,
+    });
+    if (head.status !== 200) throw registryError({ head, body: errorBody, url, kind, what });
+    return { bytes: body.bytes(), headers: head.headers };
+  }
+
+  #assertSize(bytes: Buffer, { size }: Descriptor, part: string): void {
+    if (bytes.length === size) return;
+    throw new OciError(
+      'size_mismatch',
+      `the ${part} of ${this.#name} has ${bytes.length} bytes where ${size} are stated; the registry or a proxy is broken`,
+    );
+  }
+
+  #assertPlatform(platform: Platform): void {
+    if (platformDistance(this.#wanted, platform) !== undefined) return;
+    this.#available.add(formatPlatform(platform));
+    throw this.#platformNotFound();
+  }
+
+  #platformNotFound(): OciError {
+    const list = [...this.#available].sort();
+    const available = list.length === 0 ? 'it lists no image at all' : `it is available for ${list.join(', ')}`;
+    return new OciError(
+      'platform_not_found',
+      `${this.#name} has no image for ${formatPlatform(this.#wanted)}; ${available}`,
+    );
+  }
+
+  #tooDeep(): OciError {
+    return new OciError('invalid_manifest', `the index of ${this.#name} is nested too deeply`);
+  }
+}

@@ -1,0 +1,85 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { OciError } from './error.ts';
+import { cancelledError } from './network-error.ts';
+
+export interface RetryOptions {
+  /** Attempts without progress after which an error stands; at least 1. */
+  readonly attempts: number;
+  /** Pause after the first failure; doubles with each one more. Milliseconds. */
+  readonly baseDelayMs: number;
+  readonly maxDelayMs: number;
+  /** A registry that asks for a longer pause than this is not waited for: the error stands at once. */
+  readonly maxRetryAfterMs: number;
+}
+
+/**
+ * Pause before the next attempt: exponential, with jitter between half and all of it, so that clients which failed together
+ * do not come back together. What the registry asks for is the least.
+ *
+ * @param failures failures in a row, from 1
+ */
+export function retryDelay(
+  failures: number,
+  retryAfterMs: number | undefined,
+  options: RetryOptions,
+  random = Math.random,
+): number {
+  const full = Math.min(options.maxDelayMs, options.baseDelayMs * 2 ** (failures - 1));
+  return Math.max(retryAfterMs ?? 0, full * (0.5 + random() / 2));
+}
+
+/**
+ * Milliseconds that a `Retry-After` header asks for, in seconds or as a date (RFC 9110, 10.2.3); undefined when there is none
+ * or it cannot be read.
+ */
+export function parseRetryAfter(header: string | undefined, now = Date.now()): number | undefined {
+  const text = header?.trim() ?? '';
+  if (/^[0-9]{1,9}(?:\.[0-9]+)?$/.test(text)) return Number(text) * 1000;
+  if (!/[a-z]/i.test(text)) return undefined;
+  const date = Date.parse(text);
+  return Number.isNaN(date) ? undefined : Math.max(0, date - now);
+}
+
+/** Whether an error may be met with another attempt, after so many failures in a row. */
+export function mayRetry(error: OciError, failures: number, options: RetryOptions): boolean {
+  return error.retryable && failures < options.attempts && (error.retryAfterMs ?? 0) <= options.maxRetryAfterMs;
+}
+
+/** Waits, or throws OciError `cancelled` as soon as the signal fires. */
+export async function pause(delayMs: number, signal: AbortSignal | undefined): Promise<void> {
+  try {
+    await sleep(delayMs, undefined, { signal });
+  } catch (error) {
+    if (signal?.aborted) throw cancelledError(signal);
+    throw error;
+  }
+}
+
+/** An attempt that failed and will be made again, for logs. */
+export interface RetryNotice {
+  readonly error: OciError;
+  readonly delayMs: number;
+  /** Failures in a row. */
+  readonly failures: number;
+}
+
+/** Runs until it succeeds, or fails with what no retry can help; for requests without progress of their own. */
+export async function withRetries<T>(
+  run: () => Promise<T>,
+  options: RetryOptions,
+  signal: AbortSignal | undefined,
+  onRetry: (notice: RetryNotice) => void,
+): Promise<T> {
+  for (let failures = 1; ; failures += 1) {
+    try {
+      return await run();
+    } catch (error) {
+      // A host that cannot be reached is told at once: a wrong name or port is the likeliest cause.
+      if (!(error instanceof OciError) || error.code === 'registry_unreachable' || !mayRetry(error, failures, options))
+        throw error;
+      const delayMs = retryDelay(failures, error.retryAfterMs, options);
+      onRetry({ error, delayMs, failures });
+      await pause(delayMs, signal);
+    }
+  }
+}

@@ -1,0 +1,51 @@
+import { describe, expect, test } from '@jest/globals';
+import { formatPlatform, hostPlatform, OciError, parsePlatform } from '../index.ts';
+import { platformDistance } from '../platform.ts';
+
+describe('parsePlatform', () => {
+  test.each([
+    ['linux/amd64', 'linux/amd64'],
+    ['linux/arm64/v8', 'linux/arm64'],
+    ['linux/arm64', 'linux/arm64'],
+    ['linux/aarch64', 'linux/arm64'],
+    ['Linux/X86_64', 'linux/amd64'],
+    ['amd64', 'linux/amd64'],
+    ['arm64', 'linux/arm64'],
+    ['linux/arm/v7', 'linux/arm/v7'],
+    ['linux/arm', 'linux/arm/v7'],
+    ['linux/arm/6', 'linux/arm/v6'],
+    ['linux/armhf', 'linux/arm/v7'],
+    ['linux/amd64/v3', 'linux/amd64/v3'],
+    ['linux/riscv64', 'linux/riscv64'],
+    ['linux', formatPlatform(hostPlatform())],
+  ])('%s is %s', (text, expected) => {
+    expect(formatPlatform(parsePlatform(text))).toBe(expected);
+  });
+
+  test.each(['', '/', 'linux/', 'linux/amd64/v1/x', 'linux//v7', 'linux/a b', 'linux/../etc'])('refuses %j', (text) => {
+    expect(() => parsePlatform(text)).toThrow(expect.objectContaining({ code: 'invalid_platform' }));
+  });
+
+  test('systems other than linux are refused by name', () => {
+    expect(() => parsePlatform('windows/amd64')).toThrow(OciError);
+    expect(() => parsePlatform('windows/amd64')).toThrow('only images for linux');
+  });
+});
+
+describe('platformDistance', () => {
+  const distance = (wanted: string, offered: string) => platformDistance(parsePlatform(wanted), parsePlatform(offered));
+
+  test.each([
+    ['linux/amd64', 'linux/amd64', 0],
+    ['linux/arm64', 'linux/arm64/v8', 0],
+    ['linux/arm/v7', 'linux/arm/v6', 1],
+    ['linux/arm/v7', 'linux/arm/v5', 2],
+    ['linux/amd64/v3', 'linux/amd64', 2],
+    ['linux/arm/v6', 'linux/arm/v7', undefined],
+    ['linux/amd64', 'linux/amd64/v2', undefined],
+    ['linux/amd64', 'linux/arm64', undefined],
+    ['linux/arm/v7', 'linux/arm/weird', undefined],
+  ])('%s runs %s at distance %s', (wanted, offered, expected) => {
+    expect(distance(wanted, offered)).toBe(expected);
+  });
+});

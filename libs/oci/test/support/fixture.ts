@@ -1,0 +1,55 @@
+import { randomBytes } from 'node:crypto';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach } from '@jest/globals';
+import { type RegistryOptions, startRegistry, type TestRegistry } from '../../../../test/support/registry.ts';
+import { createRegistryClient, OciError, type RegistryClient, type RegistryClientOptions } from '../../index.ts';
+
+/** Delays that keep tests quick; nothing else differs from a real client. */
+const QUICK: RegistryClientOptions = { retry: { attempts: 4, baseDelayMs: 1, maxDelayMs: 4 } };
+
+export interface Fixture {
+  registry(options?: RegistryOptions): Promise<TestRegistry>;
+  client(options?: RegistryClientOptions): RegistryClient;
+  directory(): Promise<string>;
+}
+
+/** Registries, clients and folders that go away after each test. */
+export function useFixture(): Fixture {
+  const cleanups: (() => Promise<void>)[] = [];
+  afterEach(async () => {
+    for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+  });
+  return {
+    async registry(options) {
+      const registry = await startRegistry(options);
+      cleanups.push(() => registry.close());
+      return registry;
+    },
+    client(options = {}) {
+      const client = createRegistryClient({ ...QUICK, ...options, retry: { ...QUICK.retry, ...options.retry } });
+      cleanups.push(() => client.close());
+      return client;
+    },
+    async directory() {
+      const path = await mkdtemp(join(tmpdir(), 'bhatti-oci-'));
+      cleanups.push(() => rm(path, { recursive: true, force: true }));
+      return path;
+    },
+  };
+}
+
+/** The OciError that a promise rejects with. */
+export async function failure(promise: Promise<unknown>): Promise<OciError> {
+  try {
+    await promise;
+  } catch (error) {
+    if (error instanceof OciError) return error;
+    throw error;
+  }
+  throw new Error('it succeeded');
+}
+
+export const random = (length: number): Buffer => randomBytes(length);
+export const contents = (path: string): Promise<Buffer> => readFile(path);
