@@ -1,0 +1,44 @@
+import { z } from 'zod';
+import type { DecodedLayer, LayerToDecode } from './layer/layer-decoder.ts';
+import { runThread } from './thread.ts';
+
+export type { DecodedLayer } from './layer/layer-decoder.ts';
+
+export interface DecodeOptions extends LayerToDecode {
+  /** Path of the file with the blob's bytes, which may still be growing (and need not exist yet). */
+  readonly source: string;
+  /** Bytes of the whole blob. */
+  readonly size: number;
+  /**
+   * Calls the listener with the number of bytes in the file, now and whenever it grew. Left out, the file is whole.
+   * Returns a function that stops it.
+   */
+  readonly available?: (listener: (bytes: number) => void) => () => void;
+  readonly signal?: AbortSignal | undefined;
+}
+
+const decoded = z.object({ entries: z.number(), tarBytes: z.number() });
+
+/**
+ * Decodes a layer blob into `outDirectory/{data,index}` on a worker thread, following the file while it is downloaded.
+ *
+ * @throws RootfsError `digest_mismatch` (the bytes are not those asked for: fetch them again), `layer_corrupt`,
+ * `path_escapes_root`, `no_space`, `cancelled`
+ */
+export async function decodeLayer(options: DecodeOptions): Promise<DecodedLayer> {
+  const { available, signal, ...input } = options;
+  let stop = () => {};
+  try {
+    return await runThread({
+      name: 'decode-thread',
+      input: { ...input, available: available === undefined ? options.size : 0 },
+      result: decoded,
+      signal,
+      onStart: (send) => {
+        if (available !== undefined) stop = available((bytes) => send(bytes));
+      },
+    });
+  } finally {
+    stop();
+  }
+}

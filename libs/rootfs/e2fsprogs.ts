@@ -1,0 +1,60 @@
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
+import { z } from 'zod';
+import { RootfsError } from './error.ts';
+
+const run = promisify(execFile);
+const failed = z.object({ code: z.union([z.string(), z.number()]).nullish(), stdout: z.string(), stderr: z.string() });
+
+/** The tools live in /sbin, which is not on every user's PATH. Times and locale are pinned so that bytes and words are. */
+export function toolEnvironment(): NodeJS.ProcessEnv {
+  return {
+    PATH: `${process.env.PATH ?? ''}:/usr/local/sbin:/usr/sbin:/sbin`,
+    LC_ALL: 'C',
+    TZ: 'UTC',
+    MKE2FS_CONFIG: '/dev/null',
+    E2FSPROGS_FAKE_TIME: '1',
+    SOURCE_DATE_EPOCH: '1',
+  };
+}
+
+/** @throws RootfsError `mke2fs_missing`, `e2fsck_missing` when e2fsprogs is not installed */
+export async function requireE2fsprogs(): Promise<void> {
+  for (const [tool, code] of [
+    ['mke2fs', 'mke2fs_missing'],
+    ['e2fsck', 'e2fsck_missing'],
+  ] as const) {
+    try {
+      await run(tool, ['-V'], { env: toolEnvironment() });
+    } catch (error) {
+      throw toolMissing(tool, code, error);
+    }
+  }
+}
+
+/**
+ * Checks a file system without changing it; it must be clean (e2fsck(8), exit code 0).
+ *
+ * @throws RootfsError `e2fsck_failed` with the first complaints, `e2fsck_missing`
+ */
+export async function checkFileSystem(path: string, signal?: AbortSignal): Promise<void> {
+  try {
+    await run('e2fsck', ['-fn', path], { env: toolEnvironment(), signal, maxBuffer: 64 * 1024 * 1024 });
+  } catch (error) {
+    if (signal?.aborted) throw new RootfsError('cancelled', 'the work was cancelled', { cause: signal.reason });
+    const result = failed.safeParse(error);
+    if (!result.success || result.data.code === 'ENOENT') throw toolMissing('e2fsck', 'e2fsck_missing', error);
+    const complaints = result.data.stdout.split('\n').slice(0, 6).join('; ');
+    throw new RootfsError('e2fsck_failed', `the file system that was built is not clean: ${complaints}`, {
+      cause: error,
+    });
+  }
+}
+
+export function toolMissing(tool: string, code: 'mke2fs_missing' | 'e2fsck_missing', cause: unknown): RootfsError {
+  return new RootfsError(
+    code,
+    `${tool} was not found; install the package e2fsprogs on the worker's host (apt-get install e2fsprogs)`,
+    { cause },
+  );
+}

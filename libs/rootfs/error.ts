@@ -1,0 +1,59 @@
+import { z } from 'zod';
+
+const codes = [
+  'cancelled',
+  'digest_mismatch',
+  'e2fsck_failed',
+  'e2fsck_missing',
+  'image_too_large',
+  'internal',
+  'layer_corrupt',
+  'mke2fs_failed',
+  'mke2fs_missing',
+  'no_space',
+  'path_escapes_root',
+  'size_mismatch',
+] as const;
+
+export type RootfsErrorCode = (typeof codes)[number];
+
+/** What went wrong on the way from layers to an ext4, with a stable code and whether trying again can help. */
+export class RootfsError extends Error {
+  override readonly name = 'RootfsError';
+  readonly code: RootfsErrorCode;
+  readonly retryable: boolean;
+
+  constructor(code: RootfsErrorCode, message: string, options: { retryable?: boolean; cause?: unknown } = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.code = code;
+    this.retryable = options.retryable ?? false;
+  }
+}
+
+/** The form in which an error crosses from a worker thread to its caller. */
+export const threadFailure = z.object({ code: z.enum(codes), message: z.string(), retryable: z.boolean() });
+export type ThreadFailure = z.infer<typeof threadFailure>;
+
+const systemError = z.object({ code: z.string(), message: z.string(), path: z.string().optional() });
+
+/** Names any thrown value with a RootfsError; a full disk becomes `no_space`, the unforeseen `internal`. */
+export function toRootfsError(error: unknown): RootfsError {
+  if (error instanceof RootfsError) return error;
+  const system = systemError.safeParse(error);
+  if (system.success && (system.data.code === 'ENOSPC' || system.data.code === 'EDQUOT')) {
+    return new RootfsError(
+      'no_space',
+      'no space left on the device that holds the data directory; free some and pull again',
+      {
+        cause: error,
+      },
+    );
+  }
+  const message = error instanceof Error ? error.message : String(error);
+  return new RootfsError('internal', message, { cause: error });
+}
+
+export function toThreadFailure(error: unknown): ThreadFailure {
+  const { code, message, retryable } = toRootfsError(error);
+  return { code, message, retryable };
+}

@@ -1,0 +1,41 @@
+import { BLOCK_SIZE, INODE_SIZE } from './format.ts';
+
+const MIB = 1024 * 1024;
+
+/** A file system is at least this large, unless a size is asked for. */
+const MINIMUM_BYTES = 512 * MIB;
+/** Room beside the content, in percent of content and metadata. */
+const HEADROOM_PERCENT = 30;
+/** mke2fs(8)'s own density of inodes for file systems of this size. */
+const BYTES_PER_INODE = 16_384;
+
+export interface Geometry {
+  readonly blocks: number;
+  readonly inodes: number;
+  readonly journalMebibytes: number;
+}
+
+/**
+ * The size of a file system for a content of so many blocks and inodes: 30 % of headroom, at least 512 MiB in all, or
+ * exactly the size asked for (rounded down to whole blocks); a fifth more inodes than there are entries, at least one
+ * for each 16 KiB.
+ */
+export function fileSystemGeometry(contentBlocks: number, entries: number, sizeBytes: number | undefined): Geometry {
+  const neededInodes = Math.ceil(entries * 1.2) + 1024;
+  const content = contentBlocks * BLOCK_SIZE + neededInodes * INODE_SIZE;
+  const estimated = content + journalMebibytes(content) * MIB;
+  const roomy = Math.ceil((estimated * (100 + HEADROOM_PERCENT)) / 100 / MIB) * MIB;
+  const bytes = sizeBytes ?? Math.max(MINIMUM_BYTES, roomy);
+  return {
+    blocks: Math.floor(bytes / BLOCK_SIZE),
+    inodes: Math.max(neededInodes, Math.ceil(bytes / BYTES_PER_INODE)),
+    journalMebibytes: journalMebibytes(bytes),
+  };
+}
+
+/** Enough for a busy sandbox, without taking a visible share of a small one. */
+function journalMebibytes(bytes: number): number {
+  if (bytes < 128 * MIB) return 4;
+  if (bytes < 2048 * MIB) return 16;
+  return bytes < 8192 * MIB ? 32 : 64;
+}

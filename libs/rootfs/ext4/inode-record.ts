@@ -1,0 +1,77 @@
+import type { Inode } from '../tree/inode.ts';
+import { crc32c, crc32cWord } from './crc32c.ts';
+import { EXTRA_ISIZE, FileType, INODE_SIZE } from './format.ts';
+
+/** The largest time that ext4 keeps: 34 bits from 1901 on, to the year 2446. */
+const MIN_TIME = -(2 ** 31);
+const MAX_TIME = 2 ** 34 - 2 ** 31 - 1;
+
+export interface InodeRecord {
+  readonly number: number;
+  readonly inode: Inode;
+  readonly links: number;
+  /** Bytes of the content, the directory or the symlink's target. */
+  readonly size: number;
+  readonly flags: number;
+  /** Blocks that belong to the inode, all counted. */
+  readonly blocks: number;
+  /** The 60 bytes of `i_block`. */
+  readonly block: Buffer;
+  /** Block with attributes, or 0. */
+  readonly attributeBlock: number;
+  /** The bytes after the fixed fields. */
+  readonly inInodeAttributes: Buffer;
+}
+
+/** The seed of the checksums of an inode and of what belongs to it: its number and its generation, which is 0. */
+export function inodeSeed(fileSystemSeed: number, number: number): number {
+  return crc32cWord(crc32cWord(fileSystemSeed, number), 0);
+}
+
+/** Writes an inode's 256 bytes at `at` (kernel documentation, "Index Nodes"). */
+export function writeInode(bytes: Buffer, at: number, record: InodeRecord, fileSystemSeed: number): void {
+  const { inode } = record;
+  const sectors = record.blocks * 8;
+  bytes.fill(0, at, at + INODE_SIZE);
+  bytes.writeUInt16LE(FileType[inode.type] | inode.mode, at);
+  bytes.writeUInt16LE(inode.uid & 0xffff, at + 2);
+  bytes.writeUInt32LE(record.size % 2 ** 32, at + 4);
+  bytes.writeUInt16LE(inode.gid & 0xffff, at + 24);
+  bytes.writeUInt16LE(record.links, at + 26);
+  bytes.writeUInt32LE(sectors % 2 ** 32, at + 28);
+  bytes.writeUInt32LE(record.flags, at + 32);
+  record.block.copy(bytes, at + 40);
+  bytes.writeUInt32LE(record.attributeBlock % 2 ** 32, at + 104);
+  bytes.writeUInt32LE(Math.floor(record.size / 2 ** 32), at + 108);
+  bytes.writeUInt16LE(Math.floor(sectors / 2 ** 32), at + 116);
+  bytes.writeUInt16LE(Math.floor(record.attributeBlock / 2 ** 32), at + 118);
+  bytes.writeUInt16LE(inode.uid >>> 16, at + 120);
+  bytes.writeUInt16LE(inode.gid >>> 16, at + 122);
+  bytes.writeUInt16LE(EXTRA_ISIZE, at + 128);
+  writeTimes(bytes, at, inode);
+  record.inInodeAttributes.copy(bytes, at + 128 + EXTRA_ISIZE);
+  const checksum = crc32c(inodeSeed(fileSystemSeed, record.number), bytes, at, at + INODE_SIZE);
+  bytes.writeUInt16LE(checksum & 0xffff, at + 124);
+  bytes.writeUInt16LE(checksum >>> 16, at + 130);
+}
+
+/** All four times are the layer's mtime: an image has no other, and must be the same whenever it is built. */
+function writeTimes(bytes: Buffer, at: number, inode: Inode): void {
+  const seconds = Math.min(Math.max(inode.mtimeSeconds, MIN_TIME), MAX_TIME);
+  const low = seconds | 0;
+  const epoch = Math.floor((seconds - low) / 2 ** 32) & 3;
+  const extra = ((inode.mtimeNanoseconds << 2) | epoch) >>> 0;
+  for (const field of [8, 12, 16, 144]) bytes.writeInt32LE(low, at + field);
+  for (const field of [132, 136, 140, 148]) bytes.writeUInt32LE(extra, at + field);
+}
+
+/**
+ * `i_block` of a device: the old encoding, a byte each, where the numbers fit, else the new one (the kernel's
+ * `old_encode_dev` and `new_encode_dev`).
+ */
+export function deviceBlock(major: number, minor: number): Buffer {
+  const block = Buffer.alloc(60);
+  if (major < 256 && minor < 256) block.writeUInt32LE((major << 8) | minor, 0);
+  else block.writeUInt32LE(((minor & 0xff) | (major << 8) | ((minor & ~0xff) << 12)) >>> 0, 4);
+  return block;
+}

@@ -1,0 +1,10 @@
+/**
+ * From layers to a bootable ext4 file: decode each layer once into the layer cache, merge the layers into one tree,
+ * write the tree straight into a file system that mke2fs made, and have e2fsck check it.
+ */
+export { type BuildOptions, buildRootfs, type RootfsReport } from './build-rootfs.ts';
+export { type DecodedLayer, type DecodeOptions, decodeLayer } from './decode-layer.ts';
+export { requireE2fsprogs } from './e2fsprogs.ts';
+export { RootfsError, type RootfsErrorCode } from './error.ts';
+export type { LayerCompression } from './layer/compression.ts';
+export { type RootfsKeyParts, rootfsKey } from './rootfs-key.ts';

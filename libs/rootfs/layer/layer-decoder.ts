@@ -1,0 +1,262 @@
+import { createHash } from 'node:crypto';
+import { closeSync, openSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Readable } from 'node:stream';
+import { type ExtractEvents, extract, type Header } from 'tar-stream';
+import { RootfsError, toRootfsError } from '../error.ts';
+import { createDecompressor, type LayerCompression } from './compression.ts';
+import { FileContent } from './file-content.ts';
+import { LayerData } from './layer-data.ts';
+import { DATA_FILE, LayerIndexWriter } from './layer-index.ts';
+import { entryHeader } from './tar-entry.ts';
+import { TarExtensionFilter, type TarExtensions } from './tar-extensions.ts';
+
+export interface LayerToDecode {
+  readonly compression: LayerCompression;
+  /** `sha256:<hex>` of the blob, and of the tar in it. */
+  readonly compressedDigest: string;
+  readonly diffId: string;
+  /** An empty directory for the layer's `data` and `index`. */
+  readonly outDirectory: string;
+}
+
+export interface DecodedLayer {
+  readonly entries: number;
+  /** Bytes of the layer's tar. */
+  readonly tarBytes: number;
+}
+
+/**
+ * Decodes a layer in one pass over its blob: hashes the compressed bytes, decompresses, hashes the tar, takes its
+ * entries apart and writes the layer's data and index. Nothing is held but a few chunks.
+ *
+ * @throws RootfsError `digest_mismatch` when the blob is not the one asked for; `layer_corrupt`, `path_escapes_root`
+ * when it is, but is not a layer; `no_space`
+ */
+export async function decodeBlob(layer: LayerToDecode, blob: AsyncIterable<Buffer>): Promise<DecodedLayer> {
+  const compressedHash = createHash('sha256');
+  const chunks = blob[Symbol.asyncIterator]();
+  try {
+    const tar = new TarDecoder(layer);
+    try {
+      await decompress(
+        layer.compression,
+        chunks,
+        (chunk) => compressedHash.update(chunk),
+        (chunk) => tar.push(chunk),
+      );
+      await tar.end();
+    } catch (error) {
+      await tar.abandon();
+      throw error;
+    }
+    checkDigest(layer.compressedDigest, compressedHash.digest('hex'), 'blob');
+    checkDigest(layer.diffId, tar.digest, 'tar');
+    return { entries: tar.entries, tarBytes: tar.bytes };
+  } catch (error) {
+    const failure = toRootfsError(error);
+    if (failure.code !== 'layer_corrupt' && failure.code !== 'path_escapes_root') throw failure;
+    // Whose fault is it? A blob that arrived damaged can be fetched again; one that was published so cannot.
+    for (let next = await chunks.next(); next.done !== true; next = await chunks.next())
+      compressedHash.update(next.value);
+    checkDigest(layer.compressedDigest, compressedHash.digest('hex'), 'blob', failure);
+    throw failure;
+  }
+}
+
+function checkDigest(expected: string, actual: string, what: string, cause?: unknown): void {
+  if (expected === `sha256:${actual}`) return;
+  throw new RootfsError('digest_mismatch', `a layer's ${what} should be ${expected}, but is sha256:${actual}`, {
+    cause,
+  });
+}
+
+/**
+ * Runs the blob through the decompressor. The zlib stream hands out a chunk and only then starts on the next, on a
+ * thread of its own; the chunk is therefore put off to the event loop's next turn, so that it is hashed and taken
+ * apart here while the next one is inflated there (measured: 4.1 s against 2.6 s for a 1 GB image).
+ */
+async function decompress(
+  compression: LayerCompression,
+  chunks: AsyncIterator<Buffer>,
+  onCompressed: (chunk: Buffer) => void,
+  onTar: (chunk: Buffer) => Promise<void> | undefined,
+): Promise<void> {
+  const stream = createDecompressor(compression);
+  const consumed = consume(stream, onTar);
+  const fed = feed(stream, chunks, onCompressed);
+  try {
+    await Promise.all([consumed, fed]);
+  } catch (error) {
+    stream.destroy();
+    await Promise.allSettled([consumed, fed]);
+    throw error;
+  }
+}
+
+async function feed(
+  stream: NodeJS.WritableStream,
+  chunks: AsyncIterator<Buffer>,
+  onCompressed: (chunk: Buffer) => void,
+): Promise<void> {
+  for (let next = await chunks.next(); next.done !== true; next = await chunks.next()) {
+    const chunk = next.value;
+    await new Promise<void>((resolve, reject) => {
+      stream.write(chunk, (error) => (error ? reject(error) : resolve()));
+      onCompressed(chunk);
+    });
+  }
+  stream.end();
+}
+
+function consume(stream: Readable, onTar: (chunk: Buffer) => Promise<void> | undefined): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const fail = (error: unknown) => {
+      reject(asCorrupt(error));
+    };
+    stream.on('data', (chunk: Buffer) => {
+      setImmediate(() => {
+        if (stream.destroyed && !stream.readableEnded) return;
+        try {
+          const slow = onTar(chunk);
+          if (slow === undefined) return;
+          stream.pause();
+          slow.then(() => stream.resume(), fail);
+        } catch (error) {
+          fail(error);
+        }
+      });
+    });
+    // After the chunks that were put off.
+    stream.on('end', () => setImmediate(resolve));
+    stream.on('error', fail);
+    stream.on('close', () => setImmediate(() => reject(new RootfsError('cancelled', 'decoding was stopped'))));
+  });
+}
+
+function asCorrupt(error: unknown): Error {
+  if (error instanceof RootfsError || (error instanceof Error && 'syscall' in error)) return error;
+  const message = error instanceof Error ? error.message : String(error);
+  return new RootfsError('layer_corrupt', `a layer cannot be read: ${message}`, { cause: error });
+}
+
+type EntryStream = ExtractEvents['entry'][1];
+
+/** From the bytes of a tar to a layer's data and index. */
+class TarDecoder {
+  readonly #hash = createHash('sha256');
+  readonly #extract = extract();
+  readonly #filter: TarExtensionFilter;
+  readonly #extensions: TarExtensions[] = [];
+  readonly #dataDescriptor: number;
+  readonly #data: LayerData;
+  readonly #index: LayerIndexWriter;
+  readonly #finished: Promise<void>;
+  #failure: unknown;
+  #full = false;
+  bytes = 0;
+  digest = '';
+
+  constructor(layer: LayerToDecode) {
+    this.#index = new LayerIndexWriter(layer.outDirectory, layer.diffId);
+    this.#dataDescriptor = openSync(join(layer.outDirectory, DATA_FILE), 'w', 0o600);
+    this.#data = new LayerData(this.#dataDescriptor);
+    this.#filter = new TarExtensionFilter(
+      (bytes) => {
+        this.#full = !this.#extract.write(bytes);
+      },
+      (extensions) => this.#extensions.push(extensions),
+    );
+    this.#finished = new Promise<void>((resolve, reject) => {
+      this.#extract.on('finish', () => resolve());
+      this.#extract.on('error', (error: unknown) => {
+        this.#failure = asCorrupt(error);
+        reject(this.#failure);
+      });
+    });
+    this.#finished.catch(() => {});
+    this.#extract.on('entry', (header, content, next) => {
+      try {
+        this.#entry(header, content, next);
+      } catch (error) {
+        next(asCorrupt(error));
+      }
+    });
+  }
+
+  get entries(): number {
+    return this.#index.entries;
+  }
+
+  /** Takes the next bytes; a promise when the ones before are not taken apart yet. */
+  push(chunk: Buffer): Promise<void> | undefined {
+    if (this.#failure !== undefined) throw this.#failure;
+    this.#hash.update(chunk);
+    this.bytes += chunk.length;
+    this.#full = false;
+    this.#filter.push(chunk);
+    if (!this.#full) return undefined;
+    return Promise.race([new Promise<void>((resolve) => this.#extract.once('drain', () => resolve())), this.#finished]);
+  }
+
+  async end(): Promise<void> {
+    this.#filter.end();
+    this.#extract.end(null);
+    await this.#finished;
+    this.#data.flush();
+    this.#close();
+    this.digest = this.#hash.digest('hex');
+  }
+
+  async abandon(): Promise<void> {
+    if (!this.#extract.destroyed) {
+      const closed = new Promise<void>((resolve) => this.#extract.once('close', () => resolve()));
+      this.#extract.destroy(new RootfsError('cancelled', 'decoding was stopped'));
+      await closed;
+    }
+    try {
+      this.#close();
+    } catch {
+      // The first failure is the one to tell.
+    }
+  }
+
+  #close(): void {
+    this.#index.close();
+    closeSync(this.#dataDescriptor);
+  }
+
+  #entry(tarHeader: Header, stream: EntryStream, next: (error?: Error | null) => void): void {
+    const extensions = this.#extensions.shift();
+    if (extensions === undefined) throw new RootfsError('internal', 'an entry without its header');
+    const { sparse, sparseMapInContent, ...header } = entryHeader(tarHeader, extensions);
+    if (header.type !== 'file' || tarHeader.size === 0) {
+      let runs: ReturnType<FileContent['end']> = [];
+      if (header.type === 'file') runs = new FileContent(this.#data, { ...header, sparse, sparseMapInContent }).end();
+      this.#index.add({ ...header, runs });
+      stream.on('error', () => {});
+      stream.resume();
+      next(null);
+      return;
+    }
+    const content = new FileContent(this.#data, { ...header, sparse, sparseMapInContent });
+    stream.on('data', (bytes) => {
+      if (!Buffer.isBuffer(bytes)) return;
+      try {
+        content.append(bytes);
+      } catch (error) {
+        stream.destroy();
+        this.#extract.destroy(asCorrupt(error));
+      }
+    });
+    stream.on('error', () => {});
+    stream.on('end', () => {
+      try {
+        this.#index.add({ ...header, runs: content.end() });
+        next(null);
+      } catch (error) {
+        next(asCorrupt(error));
+      }
+    });
+  }
+}

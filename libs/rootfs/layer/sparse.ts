@@ -1,0 +1,26 @@
+import { RootfsError } from '../error.ts';
+
+/** A sparse file as its tar states it: the size with the holes, and the fragments, in order, that follow as data. */
+export interface SparseMap {
+  readonly size: number;
+  readonly fragments: readonly { readonly offset: number; readonly length: number }[];
+}
+
+/** The map made of a flat list of offsets and lengths; checks that they are in order and stay inside the file. */
+export function sparseMap(size: number, numbers: readonly number[]): SparseMap {
+  const fragments: { offset: number; length: number }[] = [];
+  let end = 0;
+  for (let i = 0; i + 1 < numbers.length; i += 2) {
+    const offset = numbers[i] ?? 0;
+    const length = numbers[i + 1] ?? 0;
+    if (offset < end || !Number.isSafeInteger(offset + length) || offset + length > size) {
+      throw new RootfsError(
+        'layer_corrupt',
+        'the layer has a sparse file whose map of data is out of order or longer than the file',
+      );
+    }
+    end = offset + length;
+    if (length > 0) fragments.push({ offset, length });
+  }
+  return { size, fragments };
+}

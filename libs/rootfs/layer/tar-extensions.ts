@@ -1,0 +1,255 @@
+import { RootfsError } from '../error.ts';
+import { type PaxRecord, parsePax, parsePaxNumber } from './pax.ts';
+import { type SparseMap, sparseMap } from './sparse.ts';
+import {
+  checksumHolds,
+  isContentless,
+  isZeroBlock,
+  plainHeader,
+  TAR_BLOCK,
+  tarName,
+  tarNumber,
+  tarSize,
+  tarString,
+  tarTarget,
+  tarType,
+} from './tar-header.ts';
+
+/** What extension headers say of the entry that follows them, byte for byte. */
+export interface TarExtensions {
+  readonly pax: readonly PaxRecord[];
+  /** Name and link target as the header, or GNU's long forms, give them. */
+  readonly name: string;
+  readonly target: string;
+  /** Of an old GNU sparse file (type `S`). */
+  readonly sparse: SparseMap | undefined;
+}
+
+/** Extended headers are held in memory; this is far above what any tool writes (Go's archive/tar refuses over 1 MiB). */
+const MAX_EXTENSION = 4 * 1024 * 1024;
+const GNU_REALSIZE = 483;
+const GNU_SPARSE = { offset: 386, entries: 4, extended: 482 } as const;
+const GNU_SPARSE_EXTENSION = { offset: 0, entries: 21, extended: 504 } as const;
+const SPARSE_NUMBER = 12;
+
+type State = 'header' | 'extension' | 'sparse' | 'content' | 'padding' | 'end';
+
+/**
+ * Stands before tar-stream and takes the extension headers (PAX `x` and `g`, GNU `L`, `K` and `S`) out of the stream.
+ * tar-stream reads PAX values as UTF-8, which destroys binary attributes and names in other encodings, and does not
+ * know sparse files; here they are kept byte for byte. What remains is a plain tar, which tar-stream takes apart.
+ *
+ * `forward` gets that tar's bytes; `entry` gets each remaining entry's extensions, in order, before its bytes.
+ */
+export class TarExtensionFilter {
+  readonly #forward: (bytes: Buffer) => void;
+  readonly #entry: (extensions: TarExtensions) => void;
+  #state: State = 'header';
+  /** A header or extension body that a chunk's end cut in two. */
+  #gathered: Buffer[] = [];
+  #gatheredBytes = 0;
+  /** Bytes still to come of the content or of the padding. */
+  #remaining = 0;
+  #padding = 0;
+  #forwardContent = false;
+  #extensionType = '';
+  #extensionSize = 0;
+  #zeroBlocks = 0;
+  #pax: readonly PaxRecord[] = [];
+  #longName: string | undefined;
+  #longTarget: string | undefined;
+  #sparseHeader: Buffer | undefined;
+  #sparseNumbers: number[] = [];
+
+  constructor(forward: (bytes: Buffer) => void, entry: (extensions: TarExtensions) => void) {
+    this.#forward = forward;
+    this.#entry = entry;
+  }
+
+  /** Takes the next bytes of the tar, in pieces of any length. @throws RootfsError `layer_corrupt` */
+  push(chunk: Buffer): void {
+    let at = 0;
+    while (at < chunk.length) {
+      switch (this.#state) {
+        case 'header':
+          at = this.#gather(chunk, at, TAR_BLOCK, (block) => this.#header(block));
+          break;
+        case 'sparse':
+          at = this.#gather(chunk, at, TAR_BLOCK, (block) => this.#sparseExtension(block));
+          break;
+        case 'extension':
+          at = this.#gather(chunk, at, this.#extensionSize, (body) => this.#extension(body));
+          break;
+        case 'content':
+        case 'padding': {
+          const end = Math.min(chunk.length, at + this.#remaining);
+          if (this.#forwardContent) this.#forward(chunk.subarray(at, end));
+          this.#remaining -= end - at;
+          at = end;
+          if (this.#remaining === 0) this.#afterContent();
+          break;
+        }
+        case 'end':
+          return;
+      }
+    }
+  }
+
+  /** Says that no more bytes come. @throws RootfsError `layer_corrupt` when an entry is not whole */
+  end(): void {
+    const whole = this.#state === 'end' || (this.#state === 'header' && this.#gatheredBytes === 0);
+    // Padding that is missing after the last entry harms nobody, but tar-stream counts on it.
+    if (this.#state === 'padding') {
+      if (this.#forwardContent) this.#forward(Buffer.alloc(this.#remaining));
+    } else if (!whole)
+      throw new RootfsError('layer_corrupt', 'the layer ends in the middle of an entry: its tar is cut short');
+  }
+
+  #gather(chunk: Buffer, at: number, wanted: number, then: (whole: Buffer) => void): number {
+    const missing = wanted - this.#gatheredBytes;
+    const part = chunk.subarray(at, at + missing);
+    if (part.length < missing) {
+      this.#gathered.push(Buffer.from(part));
+      this.#gatheredBytes += part.length;
+      return chunk.length;
+    }
+    const whole = this.#gatheredBytes === 0 ? part : Buffer.concat([...this.#gathered, part]);
+    this.#gathered = [];
+    this.#gatheredBytes = 0;
+    then(whole);
+    return at + missing;
+  }
+
+  #header(header: Buffer): void {
+    if (header[0] === 0 && isZeroBlock(header)) {
+      this.#zeroBlocks++;
+      // Two blocks of zeros end a tar; what follows counts for its digest only.
+      if (this.#zeroBlocks === 2) this.#state = 'end';
+      return;
+    }
+    if (this.#zeroBlocks > 0 || !checksumHolds(header)) {
+      throw new RootfsError(
+        'layer_corrupt',
+        'the layer has a tar header whose checksum is wrong: it is not a tar, or damaged',
+      );
+    }
+    const type = tarType(header);
+    if ('xgXLKN'.includes(type)) {
+      this.#beginExtension(type, tarSize(header));
+    } else if (type === 'S') {
+      this.#sparseHeader = Buffer.from(header);
+      this.#sparseNumbers = sparseNumbers(header, GNU_SPARSE);
+      if (header[GNU_SPARSE.extended]) this.#state = 'sparse';
+      else this.#oldSparseEntry();
+    } else {
+      this.#plainEntry(header, type);
+    }
+  }
+
+  #beginExtension(type: string, size: number): void {
+    if (size > MAX_EXTENSION) {
+      throw new RootfsError(
+        'layer_corrupt',
+        `the layer has an extended tar header of ${size} bytes; ${MAX_EXTENSION} is the limit`,
+      );
+    }
+    this.#extensionType = type;
+    this.#extensionSize = size;
+    this.#padding = padding(size);
+    if (size === 0) this.#extension(Buffer.alloc(0));
+    else this.#state = 'extension';
+  }
+
+  #extension(body: Buffer): void {
+    switch (this.#extensionType) {
+      case 'x':
+      case 'X':
+        this.#pax = parsePax(body);
+        break;
+      case 'L':
+      case 'N':
+        this.#longName = tarString(body, 0, body.length);
+        break;
+      case 'K':
+        this.#longTarget = tarString(body, 0, body.length);
+        break;
+      // A global header (`g`) changes no entry, as in Go's archive/tar, which Docker and umoci read layers with.
+    }
+    this.#beginContent(0, this.#padding, false);
+  }
+
+  #sparseExtension(block: Buffer): void {
+    this.#sparseNumbers.push(...sparseNumbers(block, GNU_SPARSE_EXTENSION));
+    if (!block[GNU_SPARSE_EXTENSION.extended]) this.#oldSparseEntry();
+  }
+
+  #oldSparseEntry(): void {
+    const header = this.#sparseHeader;
+    if (header === undefined) throw new RootfsError('internal', 'a sparse map without a header');
+    const sparse = sparseMap(tarNumber(header, GNU_REALSIZE, SPARSE_NUMBER), this.#sparseNumbers);
+    const size = tarSize(header);
+    this.#sparseHeader = undefined;
+    this.#emit(header, '0', size, sparse);
+  }
+
+  #plainEntry(header: Buffer, type: string): void {
+    const stated = this.#pax.findLast(([key, value]) => key === 'size' && value !== '')?.[1];
+    let size = tarSize(header);
+    if (stated !== undefined) {
+      const parsed = parsePaxNumber(stated);
+      if (parsed === undefined) throw new RootfsError('layer_corrupt', 'the layer has a PAX size that is no number');
+      size = parsed;
+    }
+    if (isContentless(type)) size = 0;
+    // The old format marks a directory by a slash at the end of the name alone.
+    const name =
+      this.#pax.findLast(([key, value]) => key === 'path' && value !== '')?.[1] ?? this.#longName ?? tarName(header);
+    if (type === '\0' && name.endsWith('/')) this.#emit(header, '5', 0, undefined);
+    else this.#emit(header, type === '\0' ? '0' : type, size, undefined);
+  }
+
+  #emit(header: Buffer, type: string, size: number, sparse: SparseMap | undefined): void {
+    this.#entry({
+      pax: this.#pax,
+      name: this.#longName ?? tarName(header),
+      target: this.#longTarget ?? tarTarget(header),
+      sparse,
+    });
+    this.#pax = [];
+    this.#longName = undefined;
+    this.#longTarget = undefined;
+    this.#forward(plainHeader(header, type, size));
+    this.#beginContent(size, padding(size), true);
+  }
+
+  #beginContent(size: number, padded: number, forward: boolean): void {
+    this.#forwardContent = forward;
+    this.#padding = padded;
+    this.#remaining = size;
+    this.#state = 'content';
+    if (size === 0) this.#afterContent();
+  }
+
+  #afterContent(): void {
+    if (this.#state === 'content' && this.#padding > 0) {
+      this.#state = 'padding';
+      this.#remaining = this.#padding;
+      return;
+    }
+    this.#state = 'header';
+  }
+}
+
+function padding(size: number): number {
+  return (TAR_BLOCK - (size % TAR_BLOCK)) % TAR_BLOCK;
+}
+
+function sparseNumbers(block: Buffer, map: { readonly offset: number; readonly entries: number }): number[] {
+  const numbers: number[] = [];
+  for (let i = 0; i < map.entries; i++) {
+    const at = map.offset + i * 2 * SPARSE_NUMBER;
+    if (block[at] === 0 || block[at + SPARSE_NUMBER] === 0) break;
+    numbers.push(tarNumber(block, at, SPARSE_NUMBER), tarNumber(block, at + SPARSE_NUMBER, SPARSE_NUMBER));
+  }
+  return numbers;
+}

@@ -1,0 +1,97 @@
+import { createHash } from 'node:crypto';
+import { createReadStream, createWriteStream } from 'node:fs';
+import { mkdir, mkdtemp, rm, stat } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Transform } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { createGzip } from 'node:zlib';
+import { buildRootfs, decodeLayer, type LayerCompression, type RootfsReport } from '@bhatti/rootfs';
+import { type TarItem, type TarOptions, writeTar } from './tar-writer.ts';
+import { createStoredZstd } from './zstd-stored.ts';
+
+export interface LayerBlob {
+  readonly path: string;
+  /** Bytes of the blob. */
+  readonly size: number;
+  /** `sha256:<hex>` of the blob, and of the tar in it. */
+  readonly digest: string;
+  readonly diffId: string;
+  readonly compression: LayerCompression;
+}
+
+export interface LayerOptions extends TarOptions {
+  readonly compression?: LayerCompression;
+}
+
+/** Writes a layer's blob to a file. Not compressed unless asked: what is tested is the tar. */
+export async function writeLayer(
+  path: string,
+  items: Iterable<TarItem>,
+  options: LayerOptions = {},
+): Promise<LayerBlob> {
+  const compression = options.compression ?? 'none';
+  const tarPath = compression === 'none' ? path : `${path}.tar`;
+  const tar = await writeTar(tarPath, items, options);
+  const diffId = `sha256:${tar.sha256}`;
+  if (compression === 'none') return { path, size: tar.size, digest: diffId, diffId, compression };
+
+  const hash = createHash('sha256');
+  const hashing = new Transform({
+    transform(chunk: Buffer, _encoding, callback) {
+      hash.update(chunk);
+      callback(null, chunk);
+    },
+  });
+  const compress = compression === 'gzip' ? createGzip({ level: 1 }) : createStoredZstd();
+  await pipeline(createReadStream(tarPath), compress, hashing, createWriteStream(path));
+  await rm(tarPath);
+  return { path, size: (await stat(path)).size, digest: `sha256:${hash.digest('hex')}`, diffId, compression };
+}
+
+/** Decodes a blob into a directory of the layer cache, which is made. */
+export async function decodeBlobFile(blob: LayerBlob, outDirectory: string): Promise<void> {
+  await mkdir(outDirectory);
+  await decodeLayer({
+    source: blob.path,
+    size: blob.size,
+    compression: blob.compression,
+    compressedDigest: blob.digest,
+    diffId: blob.diffId,
+    outDirectory,
+  });
+}
+
+export interface BuiltImage {
+  readonly path: string;
+  readonly report: RootfsReport;
+}
+
+/** Makes an ext4 of layers, lowest first, in a directory: each through a tar file and the layer cache, as a pull does it. */
+export async function buildImage(
+  directory: string,
+  layers: readonly Iterable<TarItem>[],
+  options: LayerOptions & { readonly sizeBytes?: number } = {},
+): Promise<BuiltImage> {
+  const cache: string[] = [];
+  for (const [number, items] of layers.entries()) {
+    const blob = await writeLayer(join(directory, `layer-${number}.blob`), items, options);
+    const decoded = join(directory, `layer-${number}`);
+    await decodeBlobFile(blob, decoded);
+    await rm(blob.path);
+    cache.push(decoded);
+  }
+  const path = join(directory, 'rootfs.ext4');
+  const report = await buildRootfs({ layers: cache, output: path, sizeBytes: options.sizeBytes });
+  return { path, report };
+}
+
+/** A temporary directory for as long as `use` runs. */
+export async function withTemporaryDirectory<T>(use: (directory: string) => Promise<T>): Promise<T> {
+  const directory = await mkdtemp(join(tmpdir(), 'bhatti-rootfs-'));
+  try {
+    return await use(directory);
+  } finally {
+    await rm(directory, { recursive: true });
+  }
+}
