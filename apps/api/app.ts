@@ -1,0 +1,149 @@
+import express, { type ErrorRequestHandler, type Express, type RequestHandler, type Response } from 'express';
+import type { Logger } from 'pino';
+import { z } from 'zod';
+import { logRequest } from './access-log.ts';
+import type { Authenticate } from './authentication.ts';
+import { ApiError, stopping, toApiError } from './errors.ts';
+import { contextOf, setContext } from './request-context.ts';
+import { requestId } from './request-id.ts';
+import { noBody, type Reply, type Route } from './route.ts';
+
+export interface AppOptions {
+  readonly routes: readonly Route[];
+  /** How this listener knows its callers. */
+  readonly authenticate: Authenticate;
+  readonly log: Logger;
+  /** Aborted when the server stops: long polls end, new requests are told to come back. */
+  readonly stop: AbortSignal;
+}
+
+/** The largest body of a JSON route, in bytes. The longest valid pull request is a tenth of it. */
+const bodyLimitBytes = 64 * 1024;
+
+const pathParameters = z.record(z.string(), z.string());
+
+/**
+ * The Express application of one listener. In order: request id and log line, refusal while stopping, the open routes,
+ * authentication, the other routes, 404. Every error leaves as {error, code, request_id}.
+ */
+export function createApp(options: AppOptions): Express {
+  const app = express();
+  app.disable('x-powered-by');
+  app.disable('etag');
+  app.enable('case sensitive routing');
+  app.set('query parser', 'simple');
+
+  app.use(identifyRequest(options.log), refuseWhenStopping(options.stop));
+  mount(
+    app,
+    options.routes.filter((route) => route.open),
+    options.stop,
+  );
+  app.use(checkCaller(options.authenticate));
+  mount(
+    app,
+    options.routes.filter((route) => !route.open),
+    options.stop,
+  );
+  app.use(() => {
+    throw new ApiError(404, 'not_found', 'there is no such route');
+  });
+  app.use(answerError);
+  return app;
+}
+
+function identifyRequest(log: Logger): RequestHandler {
+  return (request, response, next) => {
+    const id = requestId(request.headers['x-request-id']);
+    setContext(request, { requestId: id, log: log.child({ request_id: id }) });
+    response.setHeader('X-Request-Id', id);
+    response.setHeader('X-Content-Type-Options', 'nosniff');
+    response.setHeader('Cache-Control', 'no-store');
+    logRequest(request, response);
+    next();
+  };
+}
+
+/** A kept-alive connection can bring one more request after the listener is closed. */
+function refuseWhenStopping(stop: AbortSignal): RequestHandler {
+  return (_request, _response, next) => next(stop.aborted ? stopping() : undefined);
+}
+
+function checkCaller(authenticate: Authenticate): RequestHandler {
+  return (request, _response, next) => {
+    contextOf(request).caller = authenticate(request);
+    next();
+  };
+}
+
+/** Mounts the routes, and behind them 405 for every other method on their paths. */
+function mount(app: Express, routes: readonly Route[], stop: AbortSignal): void {
+  for (const route of routes) {
+    const handlers = [...(route.body === noBody ? [] : [readJson]), runRoute(route, stop)];
+    if (route.method === 'GET') app.get(route.path, handlers);
+    else if (route.method === 'POST') app.post(route.path, handlers);
+    else app.delete(route.path, handlers);
+  }
+  // Routes of one path stand in any order: `/images/:name` must not shadow the 405 of `/images/pull`, nor the reverse.
+  for (const path of new Set(routes.map((route) => route.path))) {
+    app.all(path, refuseMethod(routes.filter((route) => route.path === path)));
+  }
+}
+
+/** Any Content-Type: `curl -d` sends its own, and a token is needed anyway, so that no browser form can get here. */
+const readJson: RequestHandler = express.json({ limit: bodyLimitBytes, type: () => true });
+
+function runRoute(route: Route, stop: AbortSignal): RequestHandler {
+  return async (request, response) => {
+    const { log, caller } = contextOf(request);
+    const ended = new AbortController();
+    const end = () => ended.abort();
+    response.once('close', end);
+    // Not AbortSignal.any: the signal of the server outlives every request, and would keep something of each.
+    stop.addEventListener('abort', end, { once: true });
+    response.once('close', () => stop.removeEventListener('abort', end));
+    const reply = await route.handle({
+      params: pathParameters.parse(request.params),
+      query: request.query,
+      body: request.body,
+      // An open route has no caller of its own; it must not show anything that belongs to one.
+      caller: caller ?? { owner: '', admin: false },
+      signal: ended.signal,
+      log,
+    });
+    // Or the connection would be kept for a next request that nobody will answer.
+    if (stop.aborted) response.setHeader('Connection', 'close');
+    answer(response, reply);
+  };
+}
+
+function refuseMethod(routes: readonly Route[]): RequestHandler {
+  const allowed = routes.map((route) => route.method).join(', ');
+  return (request) => {
+    throw new ApiError(405, 'method_not_allowed', `${request.method} is not possible here; use ${allowed}`, {
+      headers: { Allow: allowed },
+    });
+  };
+}
+
+const answerError: ErrorRequestHandler = (thrown, request, response, next) => {
+  if (response.headersSent) {
+    next(thrown);
+    return;
+  }
+  const error = toApiError(thrown);
+  const { requestId: id, log } = contextOf(request);
+  if (error.status >= 500) log.error({ err: thrown, code: error.code }, error.message);
+  answer(response, {
+    status: error.status,
+    headers: error.headers,
+    body: { error: error.message, code: error.code, request_id: id },
+  });
+};
+
+function answer(response: Response, reply: Reply): void {
+  response.status(reply.status).set({ ...reply.headers });
+  if (reply.body === undefined) response.end();
+  // A line of its own, so that a terminal shows the prompt below it.
+  else response.type('json').send(`${JSON.stringify(reply.body)}\n`);
+}

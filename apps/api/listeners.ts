@@ -1,0 +1,122 @@
+import { chmod, unlink } from 'node:fs/promises';
+import { createServer, type RequestListener, type Server } from 'node:http';
+import { connect, isIPv6 } from 'node:net';
+import { z } from 'zod';
+import { answerBadRequest } from './bad-request.ts';
+import type { ListenAddress } from './config.ts';
+
+/** A listener that cannot be opened. The message says why, and what to do. */
+export class ListenError extends Error {
+  override readonly name = 'ListenError';
+}
+
+const systemError = z.object({ code: z.string() });
+const boundAddress = z.object({ port: z.int() });
+
+/** The kernel's limit for the path of a unix socket (sockaddr_un), in bytes. */
+const socketPathLimit = 107;
+
+/**
+ * Listens on a unix socket with mode 0600. The socket of a process that died is replaced; one that answers is a
+ * ListenError, because two APIs on one data directory would take each other's clients.
+ */
+export async function listenOnSocket(path: string, listener: RequestListener): Promise<Server> {
+  if (Buffer.byteLength(path) > socketPathLimit) {
+    throw new ListenError(
+      `the path of the unix socket is longer than ${socketPathLimit} bytes: ${path}; use a data directory with a shorter path (BHATTI_DATA_DIR)`,
+    );
+  }
+  if (await answers(path)) {
+    throw new ListenError(
+      `another API is running on this data directory: ${path} answers; stop it first, or set another BHATTI_DATA_DIR`,
+    );
+  }
+  await unlink(path).catch((error: unknown) => {
+    if (codeOf(error) !== 'ENOENT') throw error;
+  });
+  const server = httpServer(listener);
+  await listen(server, { path });
+  await chmod(path, 0o600);
+  return server;
+}
+
+/**
+ * Listens on TCP. null when the default address is taken: the unix socket is enough for the local stack. An address
+ * that was asked for and cannot be had is a ListenError.
+ */
+export async function listenOnTcp(address: ListenAddress, listener: RequestListener): Promise<Server | null> {
+  const server = httpServer(listener);
+  try {
+    await listen(server, { host: address.host, port: address.port });
+    return server;
+  } catch (error) {
+    const code = codeOf(error);
+    if (code === 'EADDRINUSE' && !address.explicit) return null;
+    throw new ListenError(`cannot listen on ${address.host}:${address.port}: ${reasonOf(code)}; set BHATTI_LISTEN`, {
+      cause: error,
+    });
+  }
+}
+
+/** `http://127.0.0.1:8080` of a TCP server: its real port where 0 was asked for, and loopback for a wildcard. */
+export function urlOf(server: Server, address: ListenAddress): string {
+  const { port } = boundAddress.parse(server.address());
+  const wildcard: Readonly<Record<string, string>> = { '0.0.0.0': '127.0.0.1', '::': '::1' };
+  const host = wildcard[address.host] ?? address.host;
+  return `http://${isIPv6(host) ? `[${host}]` : host}:${port}`;
+}
+
+/** Resolves when no connection is left; after `graceMilliseconds` those that are left are cut. */
+export async function closeServer(server: Server, graceMilliseconds: number): Promise<void> {
+  const cut = setTimeout(() => server.closeAllConnections(), graceMilliseconds);
+  await new Promise<void>((resolve) => {
+    server.close(() => resolve());
+    server.closeIdleConnections();
+  });
+  clearTimeout(cut);
+}
+
+function httpServer(listener: RequestListener): Server {
+  // Longer than the CLI's poll of 2 s, so that it does not connect anew each time.
+  const server = createServer({ keepAliveTimeout: 15_000 }, listener);
+  server.on('clientError', answerBadRequest);
+  return server;
+}
+
+function listen(server: Server, options: { path: string } | { host: string; port: number }): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(options, () => {
+      server.off('error', reject);
+      resolve();
+    });
+  });
+}
+
+function answers(path: string): Promise<boolean> {
+  return new Promise((resolve, reject) => {
+    const socket = connect({ path });
+    socket.once('connect', () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.once('error', (error) => {
+      const code = codeOf(error);
+      // ENOTSOCK: some other file has the name; unlink will tell when it is a folder.
+      if (code === 'ENOENT' || code === 'ECONNREFUSED' || code === 'ENOTSOCK') resolve(false);
+      else reject(error);
+    });
+  });
+}
+
+function codeOf(error: unknown): string | undefined {
+  return systemError.safeParse(error).data?.code;
+}
+
+function reasonOf(code: string | undefined): string {
+  if (code === 'EADDRINUSE') return 'the port is taken';
+  if (code === 'EACCES') return 'not permitted (ports below 1024 need a privilege)';
+  if (code === 'EADDRNOTAVAIL') return 'this machine does not have the address';
+  if (code === 'ENOTFOUND') return 'the host name is not known';
+  return code ?? 'unknown reason';
+}

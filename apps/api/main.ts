@@ -1,0 +1,48 @@
+/** The API process: settings from the environment, one clear line and exit 1 when it cannot start, SIGTERM ends it. */
+import type { Logger } from 'pino';
+import { z } from 'zod';
+import { readConfig } from './config.ts';
+import { createLogger } from './logger.ts';
+import { type RunningApi, startApi } from './server.ts';
+
+/** A stop that hangs is ended by force before whoever asked for it does so with SIGKILL. */
+const stopMilliseconds = 4_500;
+
+const explained = z.object({ message: z.string() });
+
+async function main(): Promise<void> {
+  const config = readConfig(process.env);
+  const log = createLogger(config.logLevel);
+  process.on('unhandledRejection', (error) => die(log, error));
+  process.on('uncaughtException', (error) => die(log, error));
+  // Before the start: a signal that comes meanwhile must not leave a socket behind.
+  const stopRequested = new Promise<NodeJS.Signals>((resolve) => {
+    process.once('SIGTERM', resolve);
+    process.once('SIGINT', resolve);
+  });
+  const api = await startApi(config, process.env, log);
+  log.info({ signal: await stopRequested }, 'stopping');
+  await stop(api, log);
+}
+
+async function stop(api: RunningApi, log: Logger): Promise<never> {
+  setTimeout(() => {
+    log.warn('stopping took too long; ending the process');
+    process.exit(0);
+  }, stopMilliseconds).unref();
+  await api.close();
+  log.info('stopped');
+  process.exit(0);
+}
+
+function die(log: Logger, error: unknown): never {
+  log.fatal({ err: error }, 'the API ends because of an error that nothing handled');
+  process.exit(1);
+}
+
+try {
+  await main();
+} catch (error) {
+  process.stderr.write(`bhatti api: ${explained.safeParse(error).data?.message ?? 'cannot start'}\n`);
+  process.exit(1);
+}

@@ -1,0 +1,33 @@
+import { z } from 'zod';
+
+const thrown = z.object({ name: z.string(), message: z.string(), code: z.string().optional() });
+
+/** ioredis and BullMQ, for a connection that is lost, or a server that does not answer. */
+const connectionErrorNames = new Set([
+  'MaxRetriesPerRequestError',
+  'AbortError',
+  'ClusterAllFailedError',
+  'TimeoutError',
+]);
+const connectionErrorMessages = new Set([
+  'Connection is closed.',
+  'Command timed out',
+  "Stream isn't writeable and enableOfflineQueue options is false",
+]);
+
+/** First words of the replies of a Redis that is there but cannot work now: starting, failing over, full, closed to us. */
+const unavailableReplies =
+  /^(LOADING|READONLY|OOM|MISCONF|BUSY|NOREPLICAS|CLUSTERDOWN|TRYAGAIN|MASTERDOWN|NOAUTH|WRONGPASS|NOPERM)\b/;
+
+/** Whether an error says that Redis cannot be used now, as against a mistake of ours. */
+export function isRedisFailure(error: unknown): boolean {
+  const parsed = thrown.safeParse(error);
+  if (!parsed.success) return false;
+  const { name, message, code } = parsed.data;
+  if (name === 'ReplyError') return unavailableReplies.test(message);
+  return (
+    connectionErrorNames.has(name) ||
+    connectionErrorMessages.has(message) ||
+    /^(ECONN|ENOENT|EPIPE|ETIMEDOUT|EHOST|ENETUNREACH|EAI_AGAIN|ENOTFOUND)/.test(code ?? '')
+  );
+}

@@ -1,0 +1,190 @@
+import { hostname } from 'node:os';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { connectRedis, createTaskQueue, createTaskRelay, KEY_PREFIX, QUEUE_NAME, type TaskQueue } from '@bhatti/tasks';
+import { QueueEvents, type Relay } from 'bullmq';
+import type { Redis } from 'ioredis';
+import type { Logger } from 'pino';
+import { redisUnavailable } from './errors.ts';
+import { isRedisFailure } from './redis-failure.ts';
+
+/** How long a request waits for Redis altogether before it is told that Redis is away. */
+const requestDeadlineMilliseconds = 4_000;
+const retryMilliseconds = 1_000;
+/** How long one read of the event stream waits. One that got lost with its connection is given up after about that time. */
+const eventReadMilliseconds = 2_000;
+const pingMilliseconds = 1_000;
+const closeMilliseconds = 1_000;
+
+/** What is there once Redis has answered. */
+export interface QueueAccess {
+  readonly queue: TaskQueue;
+  readonly relay: Relay;
+}
+
+interface Opened extends QueueAccess {
+  readonly events: QueueEvents;
+}
+
+interface Closable {
+  close(): Promise<void>;
+}
+
+export interface RedisSessionOptions {
+  readonly url: string;
+  readonly log: Logger;
+  /** A task may have changed. */
+  readonly onTask: (id: string) => void;
+  /** Redis is (again) there: what happened meanwhile was not told. */
+  readonly onConnected: () => void;
+}
+
+/**
+ * The connections to Redis of one API process. It opens by itself, now or whenever Redis appears, and survives its
+ * absence; `use` answers 503 meanwhile. BullMQ's classes are made only once Redis has answered: one whose very first
+ * commands fail (Redis dying while it starts) stays broken for ever.
+ */
+export class RedisSession {
+  readonly #options: RedisSessionOptions;
+  /** Fails soon when Redis is away: what requests use. */
+  readonly #requests: Redis;
+  /** Waits for Redis as long as it takes: what BullMQ's reading loops copy. */
+  readonly #background: Redis;
+  readonly #stopped = new AbortController();
+  readonly #opening: Promise<void>;
+  #access: Opened | undefined;
+  #lossLogged = false;
+
+  /** Throws TaskError invalid_request when the URL is none. */
+  constructor(options: RedisSessionOptions) {
+    this.#options = options;
+    this.#requests = connectRedis(options.url, {
+      use: 'request',
+      name: 'bhatti-api',
+      onError: (error) => this.#connectionLost(error),
+    });
+    this.#background = connectRedis(options.url, { use: 'worker', name: 'bhatti-api-events' });
+    this.#requests.on('ready', () => {
+      this.#lossLogged = false;
+      options.log.info('connected to Redis');
+      options.onConnected();
+    });
+    this.#opening = this.#open();
+  }
+
+  /** Resolves when Redis has answered, or the time is over. */
+  async opened(milliseconds: number): Promise<void> {
+    await endWithin(milliseconds, this.#opening);
+  }
+
+  /** Runs commands. Throws ApiError 503 when Redis is away, or does not answer in time. */
+  async use<Result>(commands: (access: QueueAccess) => Promise<Result>): Promise<Result> {
+    const access = this.#access;
+    if (access === undefined || this.#requests.status !== 'ready') throw redisUnavailable();
+    const finished = new AbortController();
+    try {
+      return await Promise.race([commands(access), rejectLate(finished.signal)]);
+    } catch (error) {
+      throw isRedisFailure(error) ? redisUnavailable(error) : error;
+    } finally {
+      finished.abort();
+    }
+  }
+
+  /** Whether Redis answers, found out within a second. */
+  async reachable(): Promise<boolean> {
+    if (this.#access === undefined || this.#requests.status !== 'ready') return false;
+    let answered = false;
+    const ping = this.#requests.ping().then(() => {
+      answered = true;
+    });
+    await endWithin(pingMilliseconds, ping);
+    return answered;
+  }
+
+  /** Ends everything within a second or two, also when Redis is away. */
+  async close(): Promise<void> {
+    this.#stopped.abort();
+    const access = this.#access;
+    this.#access = undefined;
+    if (access !== undefined) await closeAll([access.queue, access.relay, access.events]);
+    this.#requests.disconnect();
+    this.#background.disconnect();
+    await endWithin(closeMilliseconds, this.#opening);
+  }
+
+  async #open(): Promise<void> {
+    while (!this.#stopped.signal.aborted) {
+      try {
+        this.#access = await this.#connect();
+        return;
+      } catch (error) {
+        if (this.#stopped.signal.aborted) return;
+        this.#options.log.error({ err: error }, 'the task queue in Redis cannot be opened; trying again');
+        await sleep(retryMilliseconds, undefined, { signal: this.#stopped.signal }).catch(() => {});
+      }
+    }
+  }
+
+  async #connect(): Promise<Opened> {
+    const made: Closable[] = [];
+    try {
+      const queue = createTaskQueue(this.#requests);
+      made.push(queue);
+      await queue.waitUntilReady();
+      const relay = createTaskRelay(this.#background, `api ${hostname()}:${process.pid}`);
+      made.push(relay);
+      await relay.waitUntilReady();
+      const events = this.#listen();
+      made.push(events);
+      await events.waitUntilReady();
+      this.#stopped.signal.throwIfAborted();
+      return { queue, relay, events };
+    } catch (error) {
+      await closeAll(made);
+      throw error;
+    }
+  }
+
+  #listen(): QueueEvents {
+    const options = { connection: this.#background, prefix: KEY_PREFIX, blockingTimeout: eventReadMilliseconds };
+    const events = new QueueEvents(QUEUE_NAME, options);
+    events.on('error', (error) => this.#options.log.debug({ err: error }, 'queue events'));
+    const changed = ({ jobId }: { jobId: string }) => this.#options.onTask(jobId);
+    events.on('waiting', changed);
+    events.on('delayed', changed);
+    events.on('active', changed);
+    events.on('progress', changed);
+    events.on('stalled', changed);
+    events.on('completed', changed);
+    events.on('failed', changed);
+    events.on('removed', changed);
+    return events;
+  }
+
+  /** ioredis tries again every second; one line tells of it. */
+  #connectionLost(error: Error): void {
+    if (this.#lossLogged) return;
+    this.#lossLogged = true;
+    this.#options.log.warn({ err: error }, 'Redis is away; tasks answer 503 until it is back');
+  }
+}
+
+async function rejectLate(signal: AbortSignal): Promise<never> {
+  await sleep(requestDeadlineMilliseconds, undefined, { signal });
+  throw redisUnavailable();
+}
+
+async function closeAll(parts: readonly Closable[]): Promise<void> {
+  await endWithin(closeMilliseconds, Promise.allSettled(parts.map((part) => part.close())));
+}
+
+/** Waits for something to end, but no longer than that, whatever comes of it. */
+async function endWithin(milliseconds: number, work: Promise<unknown>): Promise<void> {
+  const ended = new AbortController();
+  const settled = work.then(
+    () => {},
+    () => {},
+  );
+  await Promise.race([settled, sleep(milliseconds, undefined, { signal: ended.signal }).catch(() => {})]);
+  ended.abort();
+}

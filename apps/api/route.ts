@@ -1,0 +1,68 @@
+import type { Logger } from 'pino';
+import { z } from 'zod';
+import type { Caller } from './authentication.ts';
+import { parseInput } from './validation.ts';
+
+/** What a handler answers with. `body` is sent as JSON; without it the answer has none. */
+export interface Reply {
+  readonly status: number;
+  readonly body?: unknown;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+/** A request as it arrives at a route: not validated yet. */
+export interface Call {
+  readonly params: Readonly<Record<string, string>>;
+  readonly query: unknown;
+  readonly body: unknown;
+  readonly caller: Caller;
+  /** Aborted when the client is gone or the server stops. */
+  readonly signal: AbortSignal;
+  readonly log: Logger;
+}
+
+export type Method = 'GET' | 'POST' | 'DELETE';
+
+/** One route of the API, as data: what Express is given, what a test walks, what documentation is made from. */
+export interface Route {
+  readonly method: Method;
+  /** In Express's form: `/tasks/:id`. */
+  readonly path: string;
+  readonly summary: string;
+  /** Answers without a token. */
+  readonly open: boolean;
+  readonly query: z.ZodType;
+  readonly body: z.ZodType;
+  readonly handle: (call: Call) => Promise<Reply>;
+}
+
+interface RouteDefinition<Query extends z.ZodType, Body extends z.ZodType> {
+  readonly method: Method;
+  readonly path: string;
+  readonly summary: string;
+  readonly open?: boolean;
+  readonly query: Query;
+  readonly body: Body;
+  readonly handle: (call: Call & { query: z.output<Query>; body: z.output<Body> }) => Promise<Reply>;
+}
+
+/** For a route that takes no query parameters. */
+export const noQuery = z.strictObject({});
+
+/** For a route that takes no body; one that is sent is not read. */
+export const noBody = z.undefined();
+
+/** Makes a route whose handler gets a query and a body that its schemas have parsed. */
+export function defineRoute<Query extends z.ZodType, Body extends z.ZodType>(
+  definition: RouteDefinition<Query, Body>,
+): Route {
+  return {
+    ...definition,
+    open: definition.open ?? false,
+    handle: async (call) => {
+      const query = parseInput(definition.query, call.query, 'query');
+      const body = parseInput(definition.body, call.body, 'body');
+      return definition.handle({ ...call, query, body });
+    },
+  };
+}

@@ -1,0 +1,20 @@
+import { defineRoute, noBody, noQuery, type Route } from '../route.ts';
+import type { Services } from '../services.ts';
+
+/** Is the API alive, and can it reach Redis? Always 200: image reads work without Redis. */
+export function healthRoutes(services: Pick<Services, 'tasks' | 'version'>): Route[] {
+  return [
+    defineRoute({
+      method: 'GET',
+      path: '/health',
+      summary: 'Whether the server lives, and reaches Redis. Needs no token.',
+      open: true,
+      query: noQuery,
+      body: noBody,
+      handle: async () => ({
+        status: 200,
+        body: { status: 'ok', version: services.version, redis: (await services.tasks.reachable()) ? 'ok' : 'down' },
+      }),
+    }),
+  ];
+}

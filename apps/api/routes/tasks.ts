@@ -1,0 +1,89 @@
+import { isEnded, type OwnedTask, type TaskView } from '@bhatti/tasks';
+import { z } from 'zod';
+import type { Caller } from '../authentication.ts';
+import { ApiError } from '../errors.ts';
+import { defineRoute, noBody, noQuery, type Route } from '../route.ts';
+import type { Services } from '../services.ts';
+
+const longestWaitSeconds = 60;
+
+const taskQuery = z.strictObject({
+  wait: z
+    .string({ error: 'is given twice: give it once' })
+    .regex(/^\d{1,4}(\.\d{1,3})?$/, { error: `must be seconds, from 0 to ${longestWaitSeconds}` })
+    .transform(Number)
+    .refine((seconds) => seconds <= longestWaitSeconds, { error: `must be at most ${longestWaitSeconds} seconds` })
+    .default(0),
+  seen: z
+    .string({ error: 'is given twice: give it once' })
+    .max(1024, { error: 'is longer than any progress line' })
+    .optional(),
+});
+
+/** Watching and cancelling tasks. */
+export function taskRoutes({ tasks }: Pick<Services, 'tasks'>): Route[] {
+  return [
+    defineRoute({
+      method: 'GET',
+      path: '/tasks/:id',
+      summary:
+        'One task. ?wait=SECONDS holds the answer until it ends, its status or progress line changes (from ?seen=LINE, where given), or the time is over.',
+      query: taskQuery,
+      body: noBody,
+      handle: async ({ params, query, caller, signal }) => {
+        const id = params.id ?? '';
+        const record =
+          query.wait === 0
+            ? await tasks.find(id)
+            : await tasks.wait(id, newsFor(caller, query.seen), { milliseconds: query.wait * 1000, signal });
+        return { status: 200, body: visible(record, caller) };
+      },
+    }),
+    defineRoute({
+      method: 'DELETE',
+      path: '/tasks/:id',
+      summary: 'Cancel a task: 202 with the task as it is now, 409 when it has ended.',
+      query: noQuery,
+      body: noBody,
+      handle: async ({ params, caller, log }) => {
+        const { id, status } = visible(await tasks.find(params.id ?? ''), caller);
+        if (isEnded(status)) {
+          const how = status === 'cancelled' ? 'is cancelled already' : `has already ${status}`;
+          throw new ApiError(409, 'task_ended', `task ${id} ${how}`);
+        }
+        const view = await tasks.cancel(id);
+        log.info({ task_id: id, owner: caller.owner }, 'task cancelled');
+        return { status: 202, body: view };
+      },
+    }),
+  ];
+}
+
+/**
+ * Decides for a waiting client which state to answer with. The first state is what later ones are compared with, or it
+ * is the answer itself, when the client has not seen its progress line.
+ */
+export function newsFor(caller: Caller, seen: string | undefined): (record: OwnedTask | null) => boolean {
+  let first: TaskView | undefined;
+  return (record) => {
+    if (record === null || !mayRead(record, caller) || isEnded(record.view.status)) return true;
+    const { view } = record;
+    if (first === undefined) {
+      first = view;
+      return seen !== undefined && seen !== (view.progress ?? '');
+    }
+    return view.status !== first.status || view.progress !== first.progress;
+  };
+}
+
+/** Another owner's task is no different from none. */
+function visible(record: OwnedTask | null, caller: Caller): TaskView {
+  if (record === null || !mayRead(record, caller)) {
+    throw new ApiError(404, 'not_found', 'there is no such task; it may have been so long ago that it was forgotten');
+  }
+  return record.view;
+}
+
+function mayRead(record: OwnedTask, caller: Caller): boolean {
+  return caller.admin || record.owner === caller.owner;
+}

@@ -1,0 +1,123 @@
+import { setMaxListeners } from 'node:events';
+import type { RequestListener, Server } from 'node:http';
+import { createRegistryClient } from '@bhatti/oci';
+import { openStore, resolveDataDirectory } from '@bhatti/store';
+import { loadSecretKey } from '@bhatti/tasks';
+import type { Logger } from 'pino';
+import { removeApiRecord, writeApiRecord } from './api-record.ts';
+import { createApp } from './app.ts';
+import { type Authenticate, requireBearer, trustSocket } from './authentication.ts';
+import type { ApiConfig, ListenAddress } from './config.ts';
+import { closeServer, listenOnSocket, listenOnTcp, urlOf } from './listeners.ts';
+import type { Route } from './route.ts';
+import { healthRoutes } from './routes/health.ts';
+import { imageRoutes } from './routes/images.ts';
+import { taskRoutes } from './routes/tasks.ts';
+import type { Services } from './services.ts';
+import { TaskService } from './task-service.ts';
+import { loadToken } from './token-file.ts';
+import { version } from './version.ts';
+
+/** Answers under way when the server stops get this long; then their connections are cut. */
+const graceMilliseconds = 2_000;
+/** A Redis that is there is found within this time; without it the API starts all the same. */
+const redisStartMilliseconds = 1_000;
+
+export interface RunningApi {
+  readonly socketPath: string;
+  /** `http://127.0.0.1:8080`; null when there is no TCP listener. */
+  readonly url: string | null;
+  /** Ends long polls with the state that they have, closes everything, removes api.sock and api.json. Within 5 s. */
+  close(): Promise<void>;
+}
+
+/**
+ * Starts the API of a data directory. Throws when it cannot: StoreError (not writable), ListenError (another API runs
+ * there, the address is taken), TaskError (REDIS_URL or the secret key is no good). Redis may be away.
+ */
+export async function startApi(config: ApiConfig, env: NodeJS.ProcessEnv, log: Logger): Promise<RunningApi> {
+  const store = await openStore(resolveDataDirectory({ flag: config.dataDirectory, env }));
+  const token = await loadToken(store.paths.tokenFile);
+  const secretKey = await loadSecretKey({ path: store.paths.secretKeyFile, env });
+  const tasks = new TaskService({ redisUrl: config.redisUrl ?? store.paths.redisSocket, secretKey, log });
+  const registry = createRegistryClient({ retry: { attempts: 1 } });
+  const api = new Api({ store, tasks, registry, version }, log);
+  try {
+    await api.listen(config.listen, token);
+    await tasks.opened(redisStartMilliseconds);
+    return api;
+  } catch (error) {
+    await api.close();
+    throw error;
+  }
+}
+
+class Api implements RunningApi {
+  readonly socketPath: string;
+  readonly #services: Services;
+  readonly #routes: readonly Route[];
+  readonly #log: Logger;
+  readonly #stop = new AbortController();
+  readonly #servers: Server[] = [];
+  #url: string | null = null;
+  #closing: Promise<void> | undefined;
+
+  constructor(services: Services, log: Logger) {
+    this.#services = services;
+    this.#log = log;
+    this.#routes = apiRoutes(services);
+    this.socketPath = services.store.paths.apiSocket;
+    // Every request under way listens to it.
+    setMaxListeners(0, this.#stop.signal);
+  }
+
+  get url(): string | null {
+    return this.#url;
+  }
+
+  async listen(address: ListenAddress | null, token: string): Promise<void> {
+    this.#servers.push(await listenOnSocket(this.socketPath, this.#app(trustSocket)));
+    if (address !== null) await this.#listenOnTcp(address, requireBearer(token));
+    await writeApiRecord(this.#services.store.paths.runDirectory, {
+      pid: process.pid,
+      listen: this.#url,
+      startedAt: new Date().toISOString(),
+    });
+    this.#log.info({ socket: this.socketPath, url: this.#url }, 'the API listens');
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #listenOnTcp(address: ListenAddress, authenticate: Authenticate): Promise<void> {
+    const server = await listenOnTcp(address, this.#app(authenticate));
+    if (server === null) {
+      this.#log.warn(
+        `port ${address.port} is taken: the API listens on its unix socket only; set BHATTI_LISTEN to another host:port, or to none`,
+      );
+      return;
+    }
+    this.#servers.push(server);
+    this.#url = urlOf(server, address);
+  }
+
+  #app(authenticate: Authenticate): RequestListener {
+    return createApp({ routes: this.#routes, authenticate, log: this.#log, stop: this.#stop.signal });
+  }
+
+  async #close(): Promise<void> {
+    this.#stop.abort();
+    // Closing the unix listener removes its file, too.
+    await Promise.all(this.#servers.map((server) => closeServer(server, graceMilliseconds)));
+    await this.#services.tasks.close();
+    await this.#services.registry.close();
+    if (this.#servers.length > 0) await removeApiRecord(this.#services.store.paths.runDirectory, process.pid);
+  }
+}
+
+/** Every route there is. */
+export function apiRoutes(services: Services): Route[] {
+  return [...healthRoutes(services), ...imageRoutes(services), ...taskRoutes(services)];
+}

@@ -1,0 +1,11 @@
+import type { RegistryClient } from '@bhatti/oci';
+import type { Store } from '@bhatti/store';
+import type { TaskService } from './task-service.ts';
+
+/** What the routes work with. */
+export interface Services {
+  readonly store: Store;
+  readonly registry: RegistryClient;
+  readonly tasks: TaskService;
+  readonly version: string;
+}

@@ -1,0 +1,69 @@
+import { OciError } from '@bhatti/oci';
+import { TaskError } from '@bhatti/tasks';
+import { describe, expect, test } from '@jest/globals';
+import { toApiError } from '../errors.ts';
+import { describeError } from '../logger.ts';
+import { isRedisFailure } from '../redis-failure.ts';
+
+describe('toApiError', () => {
+  test('the code of a lib decides the status', () => {
+    expect(toApiError(new OciError('invalid_reference', 'bad'))).toMatchObject({
+      status: 400,
+      code: 'invalid_reference',
+    });
+    expect(toApiError(new TaskError('not_found', 'none'))).toMatchObject({ status: 404, message: 'none' });
+    expect(toApiError(new TaskError('task_ended', 'ended'))).toMatchObject({ status: 409 });
+  });
+
+  test.each([
+    ['an error', new Error('secret inside')],
+    ['a text', 'secret'],
+    ['null', null],
+    ['nothing', undefined],
+    ['an error with a code that is not for the client', new OciError('unauthorized', 'secret registry')],
+  ])('tells nothing of %s', (_what, thrown) => {
+    const error = toApiError(thrown);
+    expect(error).toMatchObject({ status: 500, code: 'internal' });
+    expect(error.message).not.toContain('secret');
+  });
+});
+
+describe('describeError', () => {
+  test('leaves out the fields that libraries put beside an error', () => {
+    const error = Object.assign(new Error('outer', { cause: new Error('inner') }), { body: 'user:token', command: {} });
+    const text = JSON.stringify(describeError(error));
+    expect(text).toContain('outer');
+    expect(text).toContain('inner');
+    expect(text).not.toContain('user:token');
+  });
+
+  test('ends for a cause that is its own', () => {
+    const error = new Error('loop');
+    error.cause = error;
+    expect(JSON.stringify(describeError(error))).toContain('loop');
+  });
+});
+
+describe('isRedisFailure', () => {
+  const named = (name: string, message: string) => Object.assign(new Error(message), { name });
+
+  test.each([
+    ['ReplyError', 'LOADING Redis is loading the dataset in memory'],
+    ['ReplyError', 'OOM command not allowed'],
+    ['MaxRetriesPerRequestError', 'Reached the max retries per request limit'],
+    ['Error', 'Connection is closed.'],
+    ['Error', 'Command timed out'],
+  ])('%s: %s', (name, message) => {
+    expect(isRedisFailure(named(name, message))).toBe(true);
+  });
+
+  test('an error of the connection', () => {
+    expect(isRedisFailure(Object.assign(new Error('connect'), { code: 'ECONNREFUSED' }))).toBe(true);
+  });
+
+  test('a mistake of ours is none', () => {
+    expect(isRedisFailure(named('ReplyError', 'ERR wrong number of arguments'))).toBe(false);
+    expect(isRedisFailure(new TypeError('x is not a function'))).toBe(false);
+    expect(isRedisFailure('text')).toBe(false);
+  });
+});

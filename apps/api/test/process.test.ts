@@ -1,0 +1,154 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
+import { mkdtemp, readFile, rm, stat } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import { Agent, request } from 'undici';
+import { z } from 'zod';
+import { startRedis, type TestRedis } from '../../../test/support/redis.ts';
+
+const program = fileURLToPath(new URL('../../../dist/api.js', import.meta.url));
+const record = z.strictObject({ pid: z.int(), listen: z.string().nullable(), startedAt: z.iso.datetime() });
+
+/** The built program, as a process. */
+interface Program {
+  readonly child: ChildProcess;
+  readonly stderr: () => string;
+  readonly stdout: () => string;
+  /** Its exit code, or the signal that ended it. */
+  readonly ended: Promise<number | string>;
+}
+
+describe('the API process', () => {
+  let redis: TestRedis;
+  let directory: string;
+  let programs: Program[];
+  beforeAll(async () => {
+    redis = await startRedis();
+  });
+  beforeEach(async () => {
+    directory = await mkdtemp(join(tmpdir(), 'bhatti-api-process-'));
+    programs = [];
+  });
+  afterEach(async () => {
+    for (const { child, ended } of programs) {
+      child.kill('SIGKILL');
+      await ended;
+    }
+    await rm(directory, { recursive: true });
+  });
+  afterAll(() => redis.stop());
+
+  function run(env: Record<string, string> = {}): Program {
+    const settings = { BHATTI_DATA_DIR: directory, REDIS_URL: redis.url, BHATTI_LISTEN: '127.0.0.1:0' };
+    const child = spawn(process.execPath, [program], {
+      env: { PATH: process.env.PATH, ...settings, ...env },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    const text = { stdout: '', stderr: '' };
+    child.stdout.on('data', (data) => {
+      text.stdout += String(data);
+    });
+    child.stderr.on('data', (data) => {
+      text.stderr += String(data);
+    });
+    const ended = once(child, 'close').then(([code, signal]) => z.union([z.int(), z.string()]).parse(code ?? signal));
+    const started = { child, ended, stderr: () => text.stderr, stdout: () => text.stdout };
+    programs.push(started);
+    return started;
+  }
+
+  async function untilListening(started: Program): Promise<z.infer<typeof record>> {
+    for (;;) {
+      const text = await readFile(join(directory, 'run', 'api.json'), 'utf8').catch(() => undefined);
+      const found = text === undefined ? undefined : record.parse(JSON.parse(text));
+      if (found !== undefined && found.pid === started.child.pid) return found;
+      if (started.child.exitCode !== null) throw new Error(`ended: ${started.stderr()}`);
+      await sleep(10);
+    }
+  }
+
+  test('tells where it listens, and on SIGTERM answers who waits, cleans up and exits 0', async () => {
+    const started = run();
+    const { listen } = await untilListening(started);
+    const token = (await readFile(join(directory, 'token'), 'utf8')).trim();
+    const headers = { authorization: `Bearer ${token}` };
+    const queued = await request(`${listen}/images/pull`, { method: 'POST', headers, body: '{"ref":"alpine"}' });
+    const { task_id: id } = z.looseObject({ task_id: z.string() }).parse(await queued.body.json());
+    const waiting = request(`${listen}/tasks/${id}?wait=60`, { headers });
+    // One more answer on the way: the poll has been received before it.
+    await (await request(`${listen}/tasks/${id}`, { headers })).body.dump();
+    started.child.kill('SIGTERM');
+    const answer = await waiting;
+    expect(answer.statusCode).toBe(200);
+    expect(await answer.body.json()).toMatchObject({ id, status: 'queued' });
+    expect(await started.ended).toBe(0);
+    expect(existsSync(join(directory, 'run', 'api.sock'))).toBe(false);
+    expect(existsSync(join(directory, 'run', 'api.json'))).toBe(false);
+    expect(started.stdout()).toBe('');
+    expect(started.stderr()).toContain('"msg":"stopped"');
+    for (const line of started.stderr().trim().split('\n')) JSON.parse(line);
+  });
+
+  test('keeps its files to its owner', async () => {
+    await untilListening(run());
+    const modes = ['token', 'secret.key', 'run/api.json', 'run/api.sock', 'run'].map(async (name) => {
+      const { mode } = await stat(join(directory, name));
+      return [name, (mode & 0o777).toString(8)];
+    });
+    expect(await Promise.all(modes)).toEqual([
+      ['token', '600'],
+      ['secret.key', '600'],
+      ['run/api.json', '600'],
+      ['run/api.sock', '600'],
+      ['run', '700'],
+    ]);
+  });
+
+  test('a second one on the same data directory is refused, and harms nothing', async () => {
+    const first = run();
+    await untilListening(first);
+    const second = run();
+    expect(await second.ended).toBe(1);
+    expect(second.stderr()).toMatch(/bhatti api: another API is running on this data directory/);
+    expect(await untilListening(first)).toMatchObject({ pid: first.child.pid });
+    const agent = new Agent({ connect: { socketPath: join(directory, 'run', 'api.sock') } });
+    expect((await request('http://localhost/health', { dispatcher: agent })).statusCode).toBe(200);
+    await agent.destroy();
+  });
+
+  test('what one that was killed has left is replaced', async () => {
+    const first = run();
+    await untilListening(first);
+    first.child.kill('SIGKILL');
+    expect(await first.ended).toBe('SIGKILL');
+    const second = run();
+    await untilListening(second);
+    second.child.kill('SIGTERM');
+    expect(await second.ended).toBe(0);
+  });
+
+  test('stops soon without Redis, too', async () => {
+    const started = run({ REDIS_URL: join(directory, 'nothing.sock'), BHATTI_LISTEN: 'none' });
+    expect(await untilListening(started)).toMatchObject({ listen: null });
+    started.child.kill('SIGTERM');
+    expect(await started.ended).toBe(0);
+  });
+
+  test.each([
+    [{ BHATTI_LISTEN: 'nonsense' }, /^bhatti api: BHATTI_LISTEN: "nonsense" is not an address/],
+    [{ REDIS_URL: 'http://user:hunter2@host' }, /^bhatti api: REDIS_URL/],
+    [{ BHATTI_DATA_DIR: '/dev/null/x' }, /^bhatti api: the data directory \/dev\/null\/x cannot be used/],
+    [{ BHATTI_SECRET_KEY: 'short' }, /^bhatti api: BHATTI_SECRET_KEY does not hold a key/],
+  ])('refuses %j with a line that says why', async (env, message) => {
+    const started = run(env);
+    expect(await started.ended).toBe(1);
+    expect(started.stderr()).toMatch(message);
+    expect(started.stderr().trim().split('\n')).toHaveLength(1);
+    expect(started.stderr()).not.toContain('hunter2');
+  });
+});

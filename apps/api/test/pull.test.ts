@@ -1,0 +1,200 @@
+import { createServer } from 'node:net';
+import { connectRedis, createTaskQueue, loadSecretKey, openCredentials, type TaskQueue } from '@bhatti/tasks';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import type { Redis } from 'ioredis';
+import { startRedis, type TestRedis } from '../../../test/support/redis.ts';
+import { startRegistry, type TestRegistry } from '../../../test/support/registry.ts';
+import { errorBody, queuePull, startTestApi, type TestApi } from './support/api.ts';
+import { putImage } from './support/image.ts';
+
+describe('POST /images/pull', () => {
+  let redis: TestRedis;
+  let api: TestApi;
+  let connection: Redis;
+  let queue: TaskQueue;
+  beforeAll(async () => {
+    redis = await startRedis();
+    api = await startTestApi(redis.url);
+    connection = connectRedis(redis.url, { use: 'worker' });
+    queue = createTaskQueue(connection);
+  });
+  beforeEach(() => queue.obliterate({ force: true }));
+  afterAll(async () => {
+    await queue.close();
+    connection.disconnect();
+    await api.close();
+    await redis.stop();
+  });
+
+  test('queues the pull in canonical form, under its derived name', async () => {
+    const answer = await api.send('POST', '/images/pull', { body: { ref: 'python:3.12' } });
+    expect(answer.status).toBe(202);
+    expect(answer.body).toEqual({
+      task_id: expect.stringMatching(/^tsk_[a-z2-7]{12}$/),
+      status: 'queued',
+      name: 'python-3.12',
+    });
+    const [job] = await queue.getWaiting();
+    expect(job?.data).toEqual({
+      reference: 'docker.io/library/python:3.12',
+      requested: 'python:3.12',
+      name: 'python-3.12',
+      owner: 'local',
+    });
+  });
+
+  test('passes on name, platform, size and force', async () => {
+    const id = await queuePull(api.send, {
+      ref: 'ghcr.io/myorg/base:latest',
+      name: 'base',
+      platform: 'aarch64',
+      size: '512MB',
+      force: true,
+    });
+    expect((await queue.getJob(id))?.data).toEqual({
+      reference: 'ghcr.io/myorg/base:latest',
+      requested: 'ghcr.io/myorg/base:latest',
+      name: 'base',
+      platform: 'linux/arm64',
+      sizeBytes: 512_000_000,
+      owner: 'local',
+      force: true,
+    });
+  });
+
+  test.each([
+    [{ ref: 'Not A Reference' }, 'invalid_reference'],
+    [{ ref: 'alpine', name: '.hidden' }, 'invalid_name'],
+    [{ ref: 'alpine', platform: 'windows/amd64' }, 'invalid_platform'],
+    [{ ref: 'alpine', size: 'huge' }, 'invalid_request'],
+    [{ ref: 'alpine', auth: 'nobody' }, 'invalid_request'],
+  ])('refuses %j', async (body, code) => {
+    const answer = await api.send('POST', '/images/pull', { body });
+    expect(answer.status).toBe(400);
+    expect(errorBody.parse(answer.body).code).toBe(code);
+    expect(await queue.count()).toBe(0);
+  });
+
+  test('credentials are sealed before they enter Redis, and are nowhere else', async () => {
+    const secret = 'hunter2-correct-horse';
+    const id = await queuePull(api.send, { ref: 'ghcr.io/org/private', auth: `robot:${secret}` });
+    const job = await queue.getJob(id);
+    const key = await loadSecretKey({ path: api.store.paths.secretKeyFile, env: {} });
+    expect(openCredentials(job?.data.sealedAuth ?? '', key, 'ghcr.io')).toEqual({
+      username: 'robot',
+      password: secret,
+    });
+
+    await api.send('POST', '/images/pull', { body: { ref: 'BAD', auth: `robot:${secret}` } });
+    await api.send('POST', '/images/pull', { raw: `{"ref":"alpine","auth":"robot:${secret}"` });
+    await api.send('POST', '/images/pull', { body: { ref: 'alpine', auth: secret } });
+    const task = await api.send('GET', `/tasks/${id}`);
+    const forms = [secret, Buffer.from(secret).toString('base64'), Buffer.from(`robot:${secret}`).toString('base64')];
+    for (const form of forms) {
+      expect(api.log()).not.toContain(form);
+      expect(task.text).not.toContain(form);
+      expect(await everythingIn(connection)).not.toContain(form);
+    }
+  });
+
+  test('an identical pull in flight is the same task, a different one is not', async () => {
+    const body = { ref: 'alpine:3.20' };
+    const ids = await Promise.all(Array.from({ length: 20 }, () => queuePull(api.send, body)));
+    expect(new Set(ids).size).toBe(1);
+    // The reference counts, not how it is written.
+    expect(await queuePull(api.send, { ref: 'docker.io/library/alpine:3.20' })).toBe(ids[0]);
+    const others = [{ name: 'other' }, { platform: 'linux/s390x' }, { size: '2GB' }, { ref: 'alpine:3.19' }];
+    for (const other of others) expect(await queuePull(api.send, { ...body, ...other })).not.toBe(ids[0]);
+    expect(await queue.count()).toBe(5);
+  });
+
+  test('a cancelled pull can be asked for again', async () => {
+    const first = await queuePull(api.send, { ref: 'alpine' });
+    expect((await api.send('DELETE', `/tasks/${first}`)).status).toBe(202);
+    const second = await queuePull(api.send, { ref: 'alpine' });
+    expect(second).not.toBe(first);
+    expect((await api.send('GET', `/tasks/${second}`)).body).toMatchObject({ status: 'queued' });
+  });
+
+  describe('when there is an image of that name', () => {
+    let registry: TestRegistry;
+    beforeAll(async () => {
+      registry = await startRegistry();
+    });
+    afterAll(() => registry.close());
+
+    function push(repository: string, text: string) {
+      return registry.pushImage({ repository, tag: '1', layers: [{ tar: Buffer.from(text) }] });
+    }
+
+    test('the digest decides: the same exists, another is pulled', async () => {
+      const { reference, digest } = push('library/moving', 'one');
+      await putImage(api.store, { name: 'moving-1', manifestDigest: digest });
+      const answer = await api.send('POST', '/images/pull', { body: { ref: reference } });
+      expect(answer).toMatchObject({ status: 200, body: { status: 'exists', image: 'moving-1', digest } });
+      expect(await queue.count()).toBe(0);
+
+      expect(await api.send('POST', '/images/pull', { body: { ref: reference, force: true } })).toMatchObject({
+        status: 202,
+      });
+      push('library/moving', 'two');
+      expect(await api.send('POST', '/images/pull', { body: { ref: reference } })).toMatchObject({ status: 202 });
+    });
+
+    test('another size or platform than the one that is there is pulled', async () => {
+      const { reference, digest } = push('library/sized', 'one');
+      await putImage(api.store, { name: 'sized-1', manifestDigest: digest, sizeBytes: 512_000_000 });
+      const ask = (more: object) => api.send('POST', '/images/pull', { body: { ref: reference, ...more } });
+      expect((await ask({ size: '1GB' })).status).toBe(202);
+      expect((await ask({ platform: 'linux/riscv64' })).status).toBe(202);
+      expect((await ask({ size: '512MB' })).status).toBe(200);
+    });
+
+    test('no blob and no body is fetched for a name that is not there', async () => {
+      const { reference } = push('library/unknown', 'one');
+      registry.requests.length = 0;
+      expect((await api.send('POST', '/images/pull', { body: { ref: reference } })).status).toBe(202);
+      expect(registry.requests).toEqual([]);
+    });
+
+    test.each([
+      ['refuses', { status: 403 }],
+      ['answers garbage', { body: '<html>' }],
+      ['fails', { status: 500 }],
+    ])('a registry that %s leaves it to a task', async (_what, fault) => {
+      const { reference, digest } = push('library/faulty', 'one');
+      await putImage(api.store, { name: 'faulty-1', manifestDigest: digest });
+      registry.plan({ path: 'library/faulty', ...fault });
+      expect((await api.send('POST', '/images/pull', { body: { ref: reference } })).status).toBe(202);
+      registry.clearFaults();
+    });
+
+    test('a registry that is not there leaves it to a task', async () => {
+      const reference = `127.0.0.1:${await unusedPort()}/library/gone:1`;
+      await putImage(api.store, { name: 'gone-1' });
+      expect((await api.send('POST', '/images/pull', { body: { ref: reference } })).status).toBe(202);
+    });
+  });
+});
+
+async function everythingIn(connection: Redis): Promise<string> {
+  let text = '';
+  for (const key of await connection.keys('*')) {
+    text += `${key}\n`;
+    const dump = await connection.dumpBuffer(key);
+    // A dump may be compressed: hashes, where job data is, are read as they are.
+    text +=
+      (await connection.type(key)) === 'hash' ? JSON.stringify(await connection.hgetall(key)) : dump.toString('latin1');
+  }
+  return text;
+}
+
+function unusedPort(): Promise<number> {
+  return new Promise((resolve) => {
+    const server = createServer().listen(0, '127.0.0.1', () => {
+      const address = server.address();
+      const port = typeof address === 'object' && address !== null ? address.port : 0;
+      server.close(() => resolve(port));
+    });
+  });
+}

@@ -1,0 +1,195 @@
+import { stat } from 'node:fs/promises';
+import { connect } from 'node:net';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { startRedis, type TestRedis } from '../../../test/support/redis.ts';
+import { errorBody, startTestApi, type TestApi } from './support/api.ts';
+
+const routes = [
+  ['POST', '/images/pull'],
+  ['GET', '/images'],
+  ['GET', '/images/:name'],
+  ['DELETE', '/images/:name'],
+  ['GET', '/tasks/:id'],
+  ['DELETE', '/tasks/:id'],
+] as const;
+
+const malformedBodies: readonly (string | Buffer)[] = [
+  '',
+  '{',
+  'null',
+  '[]',
+  '"text"',
+  '42',
+  '{}',
+  '{"ref":""}',
+  '{"ref":null}',
+  '{"ref":42}',
+  '{"ref":{}}',
+  '{"ref":["a"]}',
+  '{"ref":"a:b:c"}',
+  '{"ref":"UPPER CASE"}',
+  '{"ref":"\\u0000"}',
+  '{"ref":"a","ref2":1}',
+  '{"ref":"a","__proto__":{"x":1}}',
+  '{"ref":"a","constructor":1}',
+  '{"ref":"a","name":"../../etc/passwd"}',
+  '{"ref":"a","name":""}',
+  '{"ref":"a","name":"\\ud800"}',
+  '{"ref":"a","auth":"no-colon"}',
+  '{"ref":"a","auth":1}',
+  '{"ref":"a","platform":"windows/amd64"}',
+  '{"ref":"a","platform":"a/b/c/d"}',
+  '{"ref":"a","size":"huge"}',
+  '{"ref":"a","size":-1}',
+  '{"ref":"a","size":1e400}',
+  '{"ref":"a","size":[]}',
+  '{"ref":"a","force":"yes"}',
+  `{"ref":"${'a'.repeat(2000)}"}`,
+  `${'['.repeat(20_000)}`,
+  Buffer.from([0xff, 0xfe, 0x00, 0x80]),
+];
+
+describe('every route', () => {
+  let redis: TestRedis;
+  let api: TestApi;
+  beforeAll(async () => {
+    redis = await startRedis();
+    api = await startTestApi(redis.url);
+  });
+  afterAll(async () => {
+    await api.close();
+    await redis.stop();
+  });
+
+  const wrong: readonly Record<string, string>[] = [
+    {},
+    { authorization: '' },
+    { authorization: 'Bearer' },
+    { authorization: 'Bearer ' },
+    { authorization: 'Bearer wrong' },
+    { authorization: `Bearer bht_${'a'.repeat(40)}` },
+    { authorization: 'Basic YTpi' },
+    { authorization: `Bearer ${'x'.repeat(4000)}` },
+  ];
+  test.each(routes)('%s %s wants a token over TCP', async (method, path) => {
+    for (const headers of wrong) {
+      const answer = await api.sendTcp(method, path.replace(/:\w+/, 'x'), { headers });
+      expect(answer.status).toBe(401);
+      expect(answer.headers['www-authenticate']).toMatch(/^Bearer/);
+      expect(errorBody.parse(answer.body).code).toBe('unauthorized');
+    }
+    const cut = { authorization: `Bearer ${api.token.slice(0, -1)}` };
+    expect((await api.sendTcp(method, path, { headers: cut })).status).toBe(401);
+  });
+
+  test.each(routes)('%s %s takes the token, and the unix socket takes none', async (method, path) => {
+    const headers = { authorization: `bearer ${api.token}` };
+    expect((await api.sendTcp(method, path, { headers })).status).not.toBe(401);
+    expect((await api.send(method, path)).status).not.toBe(401);
+  });
+
+  test.each(routes)('%s %s takes no malformed body for its fault', async (method, path) => {
+    for (const raw of malformedBodies) {
+      const answer = await api.send(method, path.replace(/:\w+/, 'x'), { raw });
+      expect(answer.status).toBeLessThan(500);
+      if (method !== 'POST') continue;
+      expect([raw, answer.status]).toEqual([raw, 400]);
+      expect(errorBody.parse(answer.body).request_id).toBe(answer.headers['x-request-id']);
+    }
+  });
+
+  test.each(routes)('%s %s answers 405 to other methods, with what is allowed', async (method, path) => {
+    for (const other of ['PUT', 'PATCH', 'OPTIONS', 'PROPFIND']) {
+      const answer = await api.send(other, path.replace(/:\w+/, 'x'));
+      expect(answer.status).toBe(405);
+      expect(errorBody.parse(answer.body).code).toBe('method_not_allowed');
+      expect(answer.headers.allow).toContain(path === '/images/pull' ? 'POST' : method);
+    }
+  });
+
+  test.each(['/', '/nothing', '/Images', '/images/a/b', '/tasks', '/images/pull/x', '//images', '/../etc/passwd'])(
+    '%s is no route',
+    async (path) => {
+      const answer = await api.send('GET', path);
+      expect(answer.status).toBe(404);
+      expect(errorBody.parse(answer.body).code).toBe('not_found');
+      expect((await api.sendTcp('GET', path)).status).toBe(401);
+    },
+  );
+
+  test.each(['/images/%', '/tasks/%E0%A4%A', '/images/%ff'])('%s is malformed', async (path) => {
+    const answer = await api.send('GET', path);
+    expect(answer.status).toBe(400);
+    errorBody.parse(answer.body);
+  });
+
+  test('unknown query parameters are refused by name', async () => {
+    const answer = await api.send('GET', '/images?limit=1');
+    expect(answer.status).toBe(400);
+    expect(errorBody.parse(answer.body).error).toBe('unknown query parameter "limit"; none is known here');
+  });
+
+  test('health needs no token', async () => {
+    const answer = await api.sendTcp('GET', '/health');
+    expect(answer.status).toBe(200);
+    expect(answer.body).toEqual({ status: 'ok', version: expect.any(String), redis: 'ok' });
+    expect((await api.sendTcp('POST', '/health')).status).toBe(405);
+  });
+
+  test('a request id that is harmless is kept, another is replaced', async () => {
+    const kept = await api.send('GET', '/images', { headers: { 'x-request-id': 'my-id.1' } });
+    expect(kept.headers['x-request-id']).toBe('my-id.1');
+    const replaced = await api.send('GET', '/images', { headers: { 'x-request-id': 'a b"}{' } });
+    expect(replaced.headers['x-request-id']).toMatch(/^req_[0-9a-f]{16}$/);
+  });
+
+  test('a body that is too large is 413', async () => {
+    const answer = await api.send('POST', '/images/pull', { body: { ref: 'a', name: 'x'.repeat(70_000) } });
+    expect(answer.status).toBe(413);
+    expect(errorBody.parse(answer.body).code).toBe('too_large');
+  });
+
+  test('a Content-Encoding that is not known is 415', async () => {
+    const answer = await api.send('POST', '/images/pull', { raw: 'x', headers: { 'content-encoding': 'compress' } });
+    expect(answer.status).toBe(415);
+    errorBody.parse(answer.body);
+  });
+
+  test('what is no HTTP is answered in the form of every error', async () => {
+    const text = await new Promise<string>((resolve, reject) => {
+      let received = '';
+      const socket = connect(api.socketPath, () => socket.write('NOT HTTP AT ALL\r\n\r\n'));
+      socket.on('data', (data) => {
+        received += data.toString();
+      });
+      socket.once('error', reject);
+      socket.once('close', () => resolve(received));
+    });
+    expect(text).toMatch(/^HTTP\/1\.1 400 Bad Request/);
+    expect(errorBody.parse(JSON.parse(text.slice(text.indexOf('\r\n\r\n')))).code).toBe('invalid_request');
+  });
+
+  test('the socket is its owner only, and no token is logged', async () => {
+    expect((await stat(api.socketPath)).mode & 0o777).toBe(0o600);
+    expect(api.log()).toContain('"method":"GET"');
+    expect(api.log()).not.toContain(api.token);
+    expect(api.log()).not.toContain(api.token.slice(4, 20));
+  });
+
+  test('validation says what is wrong and what to do', async () => {
+    const message = async (body: unknown) =>
+      errorBody.parse((await api.send('POST', '/images/pull', { body })).body).error;
+    expect(await message({})).toBe('field "ref" is missing: give an image reference such as "python:3.12"');
+    expect(await message({ ref: 'a', nam: 'b' })).toBe(
+      'unknown field "nam"; known here: ref, name, auth, platform, size, force',
+    );
+    expect(await message({ ref: 1, force: 1 })).toBe(
+      'field "ref" must be text: an image reference such as "python:3.12"; field "force" must be true or false',
+    );
+    expect(await message([])).toBe('the body must be a JSON object');
+    expect(await message({ ref: 'a', name: 'a b' })).toMatch(/^"a b" cannot be an image name: use 1 to 63 letters/);
+    expect(await message({ ref: 'a', size: '2G' })).toBe(
+      'field "size" "2G" is not a size; use 2GB, 512MB, 4GiB or a number of bytes',
+    );
+  });
+});

@@ -1,0 +1,113 @@
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Writable } from 'node:stream';
+import { openStore, type Store } from '@bhatti/store';
+import { pino } from 'pino';
+import { Agent, request } from 'undici';
+import { z } from 'zod';
+import { describeError } from '../../logger.ts';
+import { startApi } from '../../server.ts';
+
+export interface Answer {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string | string[] | undefined>>;
+  /** The parsed body; undefined when there is none. */
+  readonly body: unknown;
+  readonly text: string;
+}
+
+export interface Ask {
+  readonly body?: unknown;
+  /** Sent as it is, in place of `body`. */
+  readonly raw?: string | Buffer;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly signal?: AbortSignal;
+}
+
+export type Send = (method: string, path: string, ask?: Ask) => Promise<Answer>;
+
+/** The API in this process, on a data directory of its own. */
+export interface TestApi {
+  readonly directory: string;
+  readonly store: Store;
+  readonly url: string;
+  readonly socketPath: string;
+  readonly token: string;
+  /** Everything that was logged, at every level. */
+  readonly log: () => string;
+  /** Over the unix socket, trusted. */
+  readonly send: Send;
+  /** Over TCP, with no more than the headers given. */
+  readonly sendTcp: Send;
+  /** Stops the API; the data directory and the connections stay. */
+  readonly stop: () => Promise<void>;
+  /** Stops the API and removes its data directory. */
+  readonly close: () => Promise<void>;
+}
+
+export async function startTestApi(redisUrl: string): Promise<TestApi> {
+  const directory = await mkdtemp(join(tmpdir(), 'bhatti-api-'));
+  let lines = '';
+  const sink = new Writable({
+    write: (chunk, _encoding, done) => {
+      lines += String(chunk);
+      done();
+    },
+  });
+  const log = pino({ level: 'trace', serializers: { err: describeError } }, sink);
+  const listen = { host: '127.0.0.1', port: 0, explicit: true };
+  const config = { dataDirectory: directory, redisUrl, listen, logLevel: 'trace' } as const;
+  const api = await startApi(config, {}, log);
+  if (api.url === null) throw new Error('the API has no TCP listener');
+  const unix = new Agent({ connect: { socketPath: api.socketPath } });
+  const tcp = new Agent();
+  return {
+    directory,
+    store: await openStore(directory),
+    url: api.url,
+    socketPath: api.socketPath,
+    token: (await readFile(join(directory, 'token'), 'utf8')).trim(),
+    log: () => lines,
+    send: sender('http://localhost', unix),
+    sendTcp: sender(api.url, tcp),
+    stop: () => api.close(),
+    close: async () => {
+      await Promise.all([unix.destroy(), tcp.destroy()]);
+      await api.close();
+      await rm(directory, { recursive: true });
+    },
+  };
+}
+
+function sender(origin: string, dispatcher: Agent): Send {
+  return async (method, path, { body, raw, headers, signal } = {}) => {
+    const response = await request(`${origin}${path}`, {
+      dispatcher,
+      method,
+      headers: { ...headers },
+      body: raw ?? (body === undefined ? null : JSON.stringify(body)),
+      signal: signal ?? null,
+    });
+    const text = await response.body.text();
+    const isJson = String(response.headers['content-type']).startsWith('application/json');
+    return {
+      status: response.statusCode,
+      headers: response.headers,
+      text,
+      body: isJson ? JSON.parse(text) : undefined,
+    };
+  };
+}
+
+/** The body of every error. */
+export const errorBody = z.strictObject({ error: z.string().min(1), code: z.string(), request_id: z.string() });
+
+const queuedBody = z.strictObject({ task_id: z.string(), status: z.literal('queued'), name: z.string() });
+
+/** Posts a pull that must be queued, and returns the id of its task. */
+export async function queuePull(send: Send, body: object): Promise<string> {
+  const answer = await send('POST', '/images/pull', { body });
+  if (answer.status !== 202) throw new Error(`not queued: ${answer.status} ${answer.text}`);
+  return queuedBody.parse(answer.body).task_id;
+}

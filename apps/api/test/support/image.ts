@@ -1,0 +1,29 @@
+import { randomBytes } from 'node:crypto';
+import { writeFile } from 'node:fs/promises';
+import type { ImageEntry, Store } from '@bhatti/store';
+
+/** Puts an image into the catalog whose root file system is a few bytes. */
+export async function putImage(
+  store: Store,
+  image: Pick<ImageEntry, 'name'> & Partial<ImageEntry>,
+  owner = 'local',
+): Promise<ImageEntry> {
+  const entry: ImageEntry = {
+    rootfsKey: randomBytes(32).toString('hex'),
+    reference: 'docker.io/library/alpine:3.20',
+    manifestDigest: `sha256:${'a'.repeat(64)}`,
+    platform: 'linux/amd64',
+    sizeBytes: 536_870_912,
+    allocatedBytes: 4096,
+    createdAt: '2026-01-02T03:04:05.000Z',
+    config: { env: ['PATH=/bin'], cmd: ['/bin/sh'] },
+    warnings: [],
+    ...image,
+  };
+  const publication = await store.rootfs.begin(entry.rootfsKey);
+  await writeFile(publication.path, 'not really a file system');
+  await publication.writeRecord(entry);
+  await publication.publish();
+  await store.images.put(owner, entry);
+  return entry;
+}

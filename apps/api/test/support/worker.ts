@@ -1,0 +1,49 @@
+import {
+  connectRedis,
+  type PULL_JOB,
+  type PullJob,
+  type PullJobData,
+  type PullResult,
+  QUEUE_NAME,
+  workerOptions,
+} from '@bhatti/tasks';
+import { Worker } from 'bullmq';
+
+export type Process = (job: PullJob, signal: AbortSignal | undefined) => Promise<PullResult>;
+
+export interface TestWorker {
+  readonly worker: Worker<PullJobData, PullResult, typeof PULL_JOB>;
+  readonly close: () => Promise<void>;
+}
+
+/** A real BullMQ worker whose jobs do what the test says. */
+export async function startWorker(redisUrl: string, process: Process): Promise<TestWorker> {
+  const connection = connectRedis(redisUrl, { use: 'worker' });
+  const worker = new Worker<PullJobData, PullResult, typeof PULL_JOB>(
+    QUEUE_NAME,
+    (job, _token, signal) => process(job, signal),
+    workerOptions({ connection, concurrency: 10 }),
+  );
+  worker.on('error', () => {});
+  await worker.waitUntilReady();
+  return {
+    worker,
+    close: async () => {
+      await worker.close(true);
+      connection.disconnect();
+    },
+  };
+}
+
+export function resultOf(job: PullJob): PullResult {
+  return { image: job.data.name, digest: `sha256:${'b'.repeat(64)}`, sizeBytes: 1, steps: [], warnings: [] };
+}
+
+/** A promise that the test settles. */
+export function gate(): { readonly opened: Promise<void>; readonly open: () => void } {
+  let open = () => {};
+  const opened = new Promise<void>((resolve) => {
+    open = resolve;
+  });
+  return { opened, open };
+}

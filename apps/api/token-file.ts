@@ -1,0 +1,44 @@
+import { randomInt, randomUUID } from 'node:crypto';
+import { link, readFile, rm, writeFile } from 'node:fs/promises';
+import { z } from 'zod';
+
+const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789';
+const tokenPattern = /^bht_[A-Za-z0-9]{40}$/;
+const fileError = z.object({ code: z.string() });
+
+/**
+ * The bearer token of the TCP listener: read from its file (mode 0600), or made there on the first start.
+ * Throws when the file holds something else, rather than replace what somebody wrote.
+ */
+export async function loadToken(path: string): Promise<string> {
+  const token = (await readIfThere(path)) ?? (await create(path));
+  if (!tokenPattern.test(token)) {
+    throw new Error(`${path} does not hold a token (bht_ and 40 letters or digits); remove the file to have one made`);
+  }
+  return token;
+}
+
+async function create(path: string): Promise<string> {
+  const token = `bht_${Array.from({ length: 40 }, () => alphabet[randomInt(alphabet.length)]).join('')}`;
+  const temporary = `${path}.${randomUUID()}`;
+  await writeFile(temporary, `${token}\n`, { mode: 0o600, flag: 'wx', flush: true });
+  try {
+    // A link is exclusive and whole: of two processes that start together one wins, and both read the same token.
+    await link(temporary, path);
+    return token;
+  } catch (error) {
+    if (fileError.safeParse(error).data?.code !== 'EEXIST') throw error;
+    return (await readFile(path, 'utf8')).trim();
+  } finally {
+    await rm(temporary, { force: true });
+  }
+}
+
+async function readIfThere(path: string): Promise<string | undefined> {
+  try {
+    return (await readFile(path, 'utf8')).trim();
+  } catch (error) {
+    if (fileError.safeParse(error).data?.code === 'ENOENT') return undefined;
+    throw error;
+  }
+}
