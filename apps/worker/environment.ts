@@ -1,0 +1,44 @@
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+import { z } from 'zod';
+
+const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
+
+const schema = z.object({
+  REDIS_URL: z.string().trim().min(1).optional(),
+  BHATTI_CONCURRENCY: z.coerce.number().int().min(1).max(64).default(2),
+  BHATTI_INSECURE_REGISTRIES: z
+    .string()
+    .default('')
+    .transform((hosts) => hosts.split(/[\s,]+/).filter((host) => host !== '')),
+  BHATTI_LOG_LEVEL: z.enum(logLevels).default('info'),
+  DOCKER_CONFIG: z.string().default(join(homedir(), '.docker')),
+});
+
+export interface WorkerEnvironment {
+  /** URL or path of a socket; undefined stands for the embedded Redis of the data directory. */
+  readonly redisUrl: string | undefined;
+  /** Jobs at once in this process. */
+  readonly concurrency: number;
+  /** `host[:port]` of registries that may be spoken to over plain HTTP. Loopback hosts need not be named. */
+  readonly insecureRegistries: readonly string[];
+  /** Docker's `config.json`, whose credentials serve pulls that bring none. It need not be there. */
+  readonly dockerConfig: string;
+  readonly logLevel: string;
+}
+
+/** Reads the process environment. An empty variable counts as not set. @throws Error naming the variables that are wrong */
+export function readEnvironment(env: NodeJS.ProcessEnv): WorkerEnvironment {
+  const given = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ''));
+  const parsed = schema.safeParse(given);
+  if (!parsed.success) {
+    throw new Error(parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`).join('; '));
+  }
+  return {
+    redisUrl: parsed.data.REDIS_URL,
+    concurrency: parsed.data.BHATTI_CONCURRENCY,
+    insecureRegistries: parsed.data.BHATTI_INSECURE_REGISTRIES,
+    dockerConfig: join(parsed.data.DOCKER_CONFIG, 'config.json'),
+    logLevel: parsed.data.BHATTI_LOG_LEVEL,
+  };
+}

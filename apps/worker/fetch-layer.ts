@@ -1,0 +1,83 @@
+import type { Credentials, Reference, ResolvedImage } from '@bhatti/oci';
+import { decodeLayer } from '@bhatti/rootfs';
+import { describeFailure } from './failure.ts';
+import { GrowingFile } from './growing-file.ts';
+import type { PullServices } from './services.ts';
+import { together } from './together.ts';
+
+export type ImageLayer = ResolvedImage['layers'][number];
+
+export interface FetchLayerOptions {
+  readonly reference: Reference;
+  readonly layer: ImageLayer;
+  readonly credentials?: Credentials | undefined;
+  readonly signal: AbortSignal;
+  /** Bytes of the blob that are on disk. */
+  readonly onBytes: (bytes: number) => void;
+}
+
+/** The bytes on disk are not the blob: they are worth nothing, and others may come when asked again. */
+const WRONG_BYTES = new Set(['digest_mismatch', 'size_mismatch']);
+
+/** The bytes are the blob, and the blob is no good: nothing to continue from. */
+const BAD_BLOB = new Set(['layer_corrupt', 'path_escapes_root', 'unsupported_media_type']);
+
+/**
+ * Brings a layer into the cache: its blob is downloaded to a partial file (continuing one that is there) while a thread
+ * decodes what has come. Wrong bytes are thrown away and fetched once more: the partial may have been damaged by a crash,
+ * or a proxy have answered for the registry.
+ */
+export async function fetchLayer(services: PullServices, options: FetchLayerOptions): Promise<void> {
+  const { digest } = options.layer.descriptor;
+  for (let again = false; ; again = true) {
+    try {
+      await downloadAndDecode(services, options);
+      break;
+    } catch (error) {
+      const { code } = describeFailure(error);
+      if (options.signal.aborted) throw error;
+      if (WRONG_BYTES.has(code) || BAD_BLOB.has(code)) await services.store.partials.remove(digest);
+      if (again || !WRONG_BYTES.has(code)) throw error;
+    }
+  }
+  await services.store.partials.remove(digest);
+  services.sync.request();
+}
+
+async function downloadAndDecode(services: PullServices, options: FetchLayerOptions): Promise<void> {
+  const { store, registry, decodeSlots } = services;
+  const { reference, layer, credentials } = options;
+  const { digest, size } = layer.descriptor;
+  const source = store.partials.path(digest);
+  const file = new GrowingFile(size);
+  const cached = await store.layers.begin(layer.diffId);
+  try {
+    await together(options.signal, [
+      async (signal) => {
+        const onBytes = (bytes: number) => {
+          file.grown(bytes);
+          options.onBytes(bytes);
+        };
+        await registry.download(reference, layer.descriptor, source, { credentials, signal, onBytes });
+        onBytes(size);
+      },
+      (signal) =>
+        decodeSlots.run(signal, async () => {
+          await decodeLayer({
+            source,
+            size,
+            compression: layer.compression,
+            compressedDigest: digest,
+            diffId: layer.diffId,
+            outDirectory: cached.directory,
+            available: (listener) => file.follow(listener),
+            signal,
+          });
+        }),
+    ]);
+    await cached.publish();
+  } catch (error) {
+    await cached.discard();
+    throw error;
+  }
+}

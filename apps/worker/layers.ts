@@ -1,0 +1,140 @@
+import type { Credentials, ResolvedImage } from '@bhatti/oci';
+import { type Lease, takeLease } from '@bhatti/tasks';
+import { fetchLayer, type ImageLayer } from './fetch-layer.ts';
+import { LEASE_TTL, layerLease, type PullServices } from './services.ts';
+import { wait } from './wait.ts';
+
+/** Layers of one pull that are fetched at the same time. */
+const LAYERS_AT_ONCE = 4;
+
+/** Milliseconds between looks at layers that other pulls are fetching. */
+const BUSY_INTERVAL = 100;
+
+export interface ProvideLayersOptions {
+  readonly image: ResolvedImage;
+  readonly credentials?: Credentials | undefined;
+  readonly signal: AbortSignal;
+  /** Compressed bytes that are there of a layer, cached layers counting as whole. */
+  readonly onBytes: (digest: string, bytes: number) => void;
+}
+
+/** The image's layers, each once: an image may list the same layer again (empty ones, mostly). */
+export function distinctLayers(image: ResolvedImage): ImageLayer[] {
+  return [...new Map(image.layers.map((layer) => [layer.diffId, layer])).values()];
+}
+
+/**
+ * Sees to it that every layer of the image is in the layer cache. Layers that are missing are fetched largest first, a
+ * few at once; those that another pull is fetching are left to it, and looked at again.
+ *
+ * @throws the first failure of a layer, after all others have ended
+ */
+export async function provideLayers(services: PullServices, options: ProvideLayersOptions): Promise<void> {
+  await new LayerWork(services, options).run();
+}
+
+class LayerWork {
+  readonly #services: PullServices;
+  readonly #options: ProvideLayersOptions;
+  readonly #failed = new AbortController();
+  readonly #signal: AbortSignal;
+  /** Neither in the cache nor being fetched here, largest first. */
+  #open: readonly ImageLayer[];
+  /** Promises that never reject: a failure aborts the signal. */
+  readonly #fetching = new Set<Promise<void>>();
+
+  constructor(services: PullServices, options: ProvideLayersOptions) {
+    this.#services = services;
+    this.#options = options;
+    this.#signal = AbortSignal.any([options.signal, this.#failed.signal]);
+    this.#open = distinctLayers(options.image).sort((a, b) => b.descriptor.size - a.descriptor.size);
+  }
+
+  async run(): Promise<void> {
+    try {
+      while (this.#open.length > 0 || this.#fetching.size > 0) {
+        await this.#fillSlots();
+        await this.#change();
+        this.#signal.throwIfAborted();
+      }
+    } catch (error) {
+      this.#failed.abort(error);
+      await Promise.all(this.#fetching);
+      throw error;
+    }
+  }
+
+  /** Starts on every layer that is free, as many as may run. */
+  async #fillSlots(): Promise<void> {
+    for (const layer of this.#open) {
+      if (this.#fetching.size >= LAYERS_AT_ONCE) return;
+      const lease = await this.#claim(layer);
+      if (lease !== undefined) this.#start(layer, lease);
+    }
+  }
+
+  /** Resolves when a layer under way here has ended, or it is time to look again at those under way elsewhere. */
+  async #change(): Promise<void> {
+    const changes = [...this.#fetching];
+    if (this.#open.length > 0 && this.#fetching.size < LAYERS_AT_ONCE) changes.push(wait(BUSY_INTERVAL, this.#signal));
+    if (changes.length > 0) await Promise.race(changes);
+  }
+
+  /** The right to fetch the layer; undefined when it is in the cache (then it is done) or another pull fetches it. */
+  async #claim(layer: ImageLayer): Promise<Lease | undefined> {
+    const { store, redis } = this.#services;
+    const { digest } = layer.descriptor;
+    const cached = await store.layers.has(layer.diffId);
+    const partialBytes = await store.partials.size(digest);
+    if (cached && partialBytes === 0) {
+      await this.#done(layer);
+      return undefined;
+    }
+    const lease = await takeLease(redis, layerLease(digest), { ttl: LEASE_TTL, signal: this.#signal });
+    if (lease === null) {
+      if (cached) await this.#done(layer);
+      else this.#options.onBytes(digest, partialBytes);
+      return undefined;
+    }
+    if (!(await store.layers.has(layer.diffId))) return lease;
+    // A crash between publishing the layer and removing its partial left that behind.
+    await store.partials.remove(digest);
+    await lease.release();
+    await this.#done(layer);
+    return undefined;
+  }
+
+  #start(layer: ImageLayer, lease: Lease): void {
+    this.#open = this.#open.filter((open) => open !== layer);
+    const fetching = this.#fetch(layer, lease)
+      .catch((error: unknown) => this.#failed.abort(error))
+      .finally(() => this.#fetching.delete(fetching));
+    this.#fetching.add(fetching);
+  }
+
+  async #fetch(layer: ImageLayer, lease: Lease): Promise<void> {
+    const { image, credentials, onBytes } = this.#options;
+    try {
+      await fetchLayer(this.#services, {
+        reference: image.reference,
+        layer,
+        credentials,
+        signal: AbortSignal.any([this.#signal, lease.lost]),
+        onBytes: (bytes) => onBytes(layer.descriptor.digest, bytes),
+      });
+      await this.#done(layer);
+    } catch (error) {
+      if (this.#signal.aborted || !lease.lost.aborted) throw error;
+      // Another fetches it now; it is waited for like any layer of others.
+      this.#open = [...this.#open, layer];
+    } finally {
+      await lease.release();
+    }
+  }
+
+  async #done(layer: ImageLayer): Promise<void> {
+    this.#open = this.#open.filter((open) => open !== layer);
+    await this.#services.store.layers.touch(layer.diffId);
+    this.#options.onBytes(layer.descriptor.digest, layer.descriptor.size);
+  }
+}

@@ -1,0 +1,38 @@
+import { destination, type Logger, pino } from 'pino';
+import { z } from 'zod';
+
+const describable = z.object({
+  name: z.string(),
+  message: z.string(),
+  stack: z.string().optional(),
+  code: z.string().optional(),
+  cause: z.unknown().optional(),
+});
+
+/** Causes told of; a chain of them may be a ring. */
+const CAUSE_DEPTH = 3;
+
+/** Logs lines of JSON to stderr, each at once: the last words before a crash count most. */
+export function createLogger(level: string): Logger {
+  return pino(
+    { level, base: { pid: process.pid, name: 'worker' }, serializers: { err: describeError } },
+    destination({ fd: 2, sync: true }),
+  );
+}
+
+/**
+ * What of an error goes into the log: only fields that are known to be harmless. Errors of the Redis client carry the
+ * arguments of the command beside them, job data among these.
+ */
+export function describeError(error: unknown, depth = 0): unknown {
+  const parsed = describable.safeParse(error);
+  if (!parsed.success) return { message: 'a value that is no error was thrown' };
+  const { name, message, stack, code, cause } = parsed.data;
+  return {
+    type: name,
+    message,
+    code,
+    stack,
+    cause: cause === undefined || depth >= CAUSE_DEPTH ? undefined : describeError(cause, depth + 1),
+  };
+}

@@ -1,0 +1,78 @@
+/** The worker program: takes pulls from the queue until it is told to stop. Settings come from the environment, see README.md. */
+import { dockerConfigCredentials } from '@bhatti/oci';
+import { requireE2fsprogs } from '@bhatti/rootfs';
+import { openStore, resolveDataDirectory } from '@bhatti/store';
+import { loadSecretKey } from '@bhatti/tasks';
+import type { Logger } from 'pino';
+import { readEnvironment } from './environment.ts';
+import { describeFailure } from './failure.ts';
+import { createLogger } from './logger.ts';
+import { type RunningWorker, startWorker } from './worker.ts';
+
+/** Milliseconds for handing jobs back. Then the process ends as it stands, and its jobs are taken over. */
+const STOP_DEADLINE = 8000;
+
+async function main(): Promise<void> {
+  const environment = readEnvironment(process.env);
+  const logger = createLogger(environment.logLevel);
+  process.on('unhandledRejection', (error) => die(logger, error));
+  process.on('uncaughtException', (error) => die(logger, error));
+  const stopRequested = new Promise<string>((resolve) => {
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => resolve(signal));
+    // The supervisor that forked this process is gone.
+    process.on('disconnect', () => resolve('disconnect'));
+  });
+
+  const store = await openStore(resolveDataDirectory({ env: process.env }));
+  await warnWithoutTools(logger);
+  const starting = startWorker({
+    store,
+    redisUrl: environment.redisUrl ?? store.paths.redisSocket,
+    concurrency: environment.concurrency,
+    secretKey: await loadSecretKey({ path: store.paths.secretKeyFile, env: process.env }),
+    registry: {
+      insecureRegistries: environment.insecureRegistries,
+      credentialSource: dockerConfigCredentials(environment.dockerConfig),
+    },
+    logger,
+  });
+  const worker = await Promise.race([starting, stopRequested]);
+  // Redis was not there yet, so there are no jobs to hand back.
+  if (typeof worker === 'string') process.exit(0);
+  logger.info({ dataDirectory: store.directory, concurrency: environment.concurrency }, 'ready');
+  process.send?.({ type: 'ready' });
+  logger.info({ reason: await stopRequested }, 'stopping');
+  await stop(worker, logger);
+}
+
+/** Images that are built already can be named without the tools, so their absence is not fatal. */
+async function warnWithoutTools(logger: Logger): Promise<void> {
+  try {
+    await requireE2fsprogs();
+  } catch (error) {
+    logger.warn(describeFailure(error).message);
+  }
+}
+
+async function stop(worker: RunningWorker, logger: Logger): Promise<never> {
+  setTimeout(() => {
+    logger.warn('stopping took too long; ending the process');
+    process.exit(0);
+  }, STOP_DEADLINE).unref();
+  await worker.close();
+  logger.info('stopped');
+  process.exit(0);
+}
+
+/** BullMQ gives the jobs of a dead process to another; one that goes on in an unknown state is worse. */
+function die(logger: Logger, error: unknown): never {
+  logger.fatal({ err: error }, 'the worker ends because of an error that nothing handled');
+  process.exit(1);
+}
+
+try {
+  await main();
+} catch (error) {
+  process.stderr.write(`bhatti worker: ${describeFailure(error).message}\n`);
+  process.exit(1);
+}

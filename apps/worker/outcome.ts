@@ -1,0 +1,35 @@
+import { KEY_PREFIX, PullResult, TaskFailure } from '@bhatti/tasks';
+import type { Redis } from 'ioredis';
+import { z } from 'zod';
+
+/** How a task ended. */
+export const Outcome = z.discriminatedUnion('kind', [
+  z.object({ kind: z.literal('completed'), result: PullResult }),
+  z.object({ kind: z.literal('failed'), failure: TaskFailure }),
+]);
+export type Outcome = z.output<typeof Outcome>;
+
+const KEEP_SECONDS = 7 * 24 * 3600;
+
+const keyOf = (taskId: string): string => `${KEY_PREFIX}:outcome:${taskId}`;
+
+/**
+ * How tasks ended, for the moment between removing a task's credentials and BullMQ recording its end: a worker that takes
+ * over a job whose worker died just then could not pull again without them, and need not.
+ */
+export class Outcomes {
+  readonly #redis: Redis;
+
+  constructor(redis: Redis) {
+    this.#redis = redis;
+  }
+
+  async remember(taskId: string, outcome: Outcome): Promise<void> {
+    await this.#redis.set(keyOf(taskId), JSON.stringify(outcome), 'EX', KEEP_SECONDS);
+  }
+
+  async recall(taskId: string): Promise<Outcome | undefined> {
+    const stored = await this.#redis.get(keyOf(taskId));
+    return stored === null ? undefined : Outcome.parse(JSON.parse(stored));
+  }
+}

@@ -1,0 +1,208 @@
+import type { KeyObject } from 'node:crypto';
+import { hostname } from 'node:os';
+import { type Credentials, parseReference } from '@bhatti/oci';
+import {
+  createProgressReporter,
+  jobError,
+  openCredentials,
+  type PullJob,
+  PullJobData,
+  type PullResult,
+} from '@bhatti/tasks';
+import { WaitingError } from 'bullmq';
+import type { Logger } from 'pino';
+import { describeFailure, type Failure, WorkerError } from './failure.ts';
+import type { JobLock } from './job-lock.ts';
+import type { Outcome, Outcomes } from './outcome.ts';
+import { freePartials } from './partials.ts';
+import { pull } from './pull.ts';
+import { removeCredentials } from './sealed-credentials.ts';
+import type { PullServices } from './services.ts';
+import { JobStop, stopReason } from './stop.ts';
+
+export interface PullProcessorOptions {
+  readonly services: PullServices;
+  readonly lock: JobLock;
+  readonly outcomes: Outcomes;
+  /** Opens sealed credentials. */
+  readonly secretKey: KeyObject;
+  readonly logger: Logger;
+}
+
+/** The BullMQ processor of pulls: everything about a job that is not the pull itself. */
+export class PullProcessor {
+  readonly #options: PullProcessorOptions;
+  #stopping = false;
+
+  constructor(options: PullProcessorOptions) {
+    this.#options = options;
+  }
+
+  /** Jobs that BullMQ still hands out while the worker closes go straight back. */
+  stop(): void {
+    this.#stopping = true;
+  }
+
+  async process(job: PullJob, token: string, signal: AbortSignal): Promise<PullResult> {
+    const stop = new JobStop();
+    const onAbort = () => stop.stop(stopReason(signal.reason));
+    if (signal.aborted) onAbort();
+    else signal.addEventListener('abort', onAbort, { once: true });
+    if (this.#stopping) stop.stop('worker_stopping');
+    try {
+      return await new PullAttempt(this.#options, job, token, stop).run();
+    } finally {
+      signal.removeEventListener('abort', onAbort);
+    }
+  }
+}
+
+/** One attempt at a task, by this worker. */
+class PullAttempt {
+  readonly #options: PullProcessorOptions;
+  readonly #job: PullJob;
+  readonly #id: string;
+  readonly #token: string;
+  readonly #stop: JobStop;
+  readonly #logger: Logger;
+  readonly #started = performance.now();
+
+  constructor(options: PullProcessorOptions, job: PullJob, token: string, stop: JobStop) {
+    this.#options = options;
+    this.#job = job;
+    this.#id = job.id ?? '';
+    this.#token = token;
+    this.#stop = stop;
+    this.#logger = options.logger.child({ task: this.#id });
+  }
+
+  /** Throws what BullMQ is to make of a failure. */
+  async run(): Promise<PullResult> {
+    try {
+      const result = await this.#pull();
+      await this.#note(`completed: ${result.digest}${result.reused === undefined ? '' : ` (${result.reused} reused)`}`);
+      return result;
+    } catch (error) {
+      if (this.#stop.reason === 'worker_stopping') return await this.#handBack();
+      if (this.#stop.reason === 'lock_lost') return this.#letGo();
+      throw await this.#fail(error);
+    }
+  }
+
+  async #pull(): Promise<PullResult> {
+    const { attemptsMade, stalledCounter, opts } = this.#job;
+    this.#stop.signal.throwIfAborted();
+    const takenOver = stalledCounter > 0 ? `, its worker died or hung ${stalledCounter} times` : '';
+    await this.#note(
+      `attempt ${attemptsMade + 1} of ${opts.attempts ?? 1} on ${hostname()}, pid ${process.pid}${takenOver}`,
+    );
+    const ended = await this.#options.outcomes.recall(this.#id);
+    if (ended?.kind === 'completed') return ended.result;
+    if (ended?.kind === 'failed') throw new WorkerError(ended.failure.code, ended.failure.message);
+
+    const data = this.#readData();
+    if (data.cancelRequested === true) this.#stop.stop('cancelled');
+    this.#stop.signal.throwIfAborted();
+    const reporter = createProgressReporter(this.#job, {
+      onError: (error) => this.#logger.warn({ err: error }, 'cannot report progress'),
+    });
+    try {
+      const result = await pull(this.#options.services, {
+        id: this.#id,
+        data,
+        credentials: this.#credentials(data),
+        reporter,
+        signal: this.#stop.signal,
+        note: (line) => this.#note(line),
+        requireOwned: () => this.#requireOwned(),
+      });
+      await this.#conclude({ kind: 'completed', result });
+      return result;
+    } finally {
+      // Before the end is recorded, so that nothing follows it; not at all once the job is another's.
+      if (this.#stop.reason !== 'lock_lost') await reporter.flush();
+    }
+  }
+
+  #readData(): PullJobData {
+    const data = PullJobData.safeParse(this.#job.data);
+    if (data.success) return data.data;
+    throw new WorkerError(
+      'invalid_request',
+      `the task was put on the queue by something else than this API: ${data.error.message}`,
+    );
+  }
+
+  #credentials(data: PullJobData): Credentials | undefined {
+    if (data.sealedAuth === undefined) return undefined;
+    return openCredentials(data.sealedAuth, this.#options.secretKey, parseReference(data.reference).domain);
+  }
+
+  async #requireOwned(): Promise<void> {
+    if (await this.#options.lock.isHeld(this.#id, this.#token)) return;
+    this.#stop.stop('lock_lost');
+    this.#stop.signal.throwIfAborted();
+  }
+
+  /** Gives the job back to the queue at its front, without a used attempt; another worker continues from its bytes. */
+  async #handBack(): Promise<never> {
+    await this.#note('handed back: the worker stops');
+    await this.#job.moveToWait(this.#token);
+    throw new WaitingError();
+  }
+
+  /** The job is another worker's: what is written to it from here on would be wrong. BullMQ refuses the end, too. */
+  #letGo(): never {
+    this.#logger.warn('the job was taken over by another worker, which finds what was finished here');
+    throw new Error('worker_crashed: the job was taken over by another worker');
+  }
+
+  async #fail(error: unknown): Promise<Error> {
+    const failure = this.#failureOf(error);
+    const { attemptsMade, opts } = this.#job;
+    const isLast = !failure.retryable || attemptsMade + 1 >= (opts.attempts ?? 1);
+    this.#log(failure, error, isLast);
+    if (await this.#options.lock.isHeld(this.#id, this.#token)) {
+      await this.#note(`${isLast ? 'failed' : 'failed, to be tried again'}: ${failure.code}: ${failure.message}`);
+      if (failure.code === 'cancelled' || failure.code === 'no_space')
+        await freePartials(this.#options.services, this.#id);
+      if (isLast) await this.#conclude({ kind: 'failed', failure });
+    }
+    return jobError(failure);
+  }
+
+  #failureOf(error: unknown): Failure {
+    if (this.#stop.reason === 'cancelled') {
+      return { code: 'cancelled', message: 'the task was cancelled', retryable: false };
+    }
+    const failure = describeFailure(error);
+    // Only a cancelled task ends as cancelled, whatever a library calls its end.
+    return failure.code === 'cancelled' ? { ...failure, code: 'internal', retryable: true } : failure;
+  }
+
+  /** Removes what only a task under way needs. Its end is remembered first where the job could not be run again. */
+  async #conclude(outcome: Outcome): Promise<void> {
+    if (this.#job.data.sealedAuth !== undefined) {
+      await this.#options.outcomes.remember(this.#id, outcome);
+      await removeCredentials(this.#job);
+    }
+    await this.#options.services.claims.release(this.#id);
+  }
+
+  #log(failure: Failure, error: unknown, isLast: boolean): void {
+    const details = { code: failure.code, ms: Math.round(performance.now() - this.#started) };
+    if (failure.code === 'internal') this.#logger.error({ ...details, err: error }, failure.message);
+    else if (isLast) this.#logger.info(details, `failed: ${failure.message}`);
+    else this.#logger.warn(details, `failed, to be tried again: ${failure.message}`);
+  }
+
+  /** A line in the job's own log, for operators, and in the worker's. */
+  async #note(line: string): Promise<void> {
+    this.#logger.info(line);
+    try {
+      await this.#job.log(`${new Date().toISOString()} ${line}`);
+    } catch (error) {
+      this.#logger.warn({ err: error }, 'cannot write to the log of the job');
+    }
+  }
+}

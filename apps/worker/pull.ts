@@ -1,0 +1,101 @@
+import type { Credentials, ResolvedImage } from '@bhatti/oci';
+import { requireE2fsprogs } from '@bhatti/rootfs';
+import { formatBytes, type ProgressReporter, type PullJobData, type PullResult } from '@bhatti/tasks';
+import { nameImage } from './catalog.ts';
+import { estimateSpace, requireSpace } from './disk-space.ts';
+import type { ImageLayer } from './fetch-layer.ts';
+import { distinctLayers, provideLayers } from './layers.ts';
+import { PullProgress } from './progress.ts';
+import { resolveTarget } from './resolve.ts';
+import { provideRootfs } from './rootfs.ts';
+import type { PullServices } from './services.ts';
+
+export interface PullTask {
+  readonly id: string;
+  readonly data: PullJobData;
+  readonly credentials?: Credentials | undefined;
+  readonly reporter: ProgressReporter;
+  /** Aborts when the task is cancelled, the worker stops, or the task is another worker's now. */
+  readonly signal: AbortSignal;
+  /** Writes a line for those who look at the job. */
+  readonly note: (line: string) => Promise<void>;
+  /** Rejects unless the task is this worker's still. */
+  readonly requireOwned: () => Promise<void>;
+}
+
+/**
+ * A pull from reference to catalog entry. Every step finds what is there already, by digest, and does the rest: it can be
+ * broken off anywhere and begun again by any worker.
+ */
+export async function pull(services: PullServices, task: PullTask): Promise<PullResult> {
+  const { store, registry } = services;
+  const { data, reporter, signal } = task;
+  const progress = new PullProgress(reporter);
+  progress.resolving();
+  const { key, image } = await resolveTarget(store, registry, task);
+  const reused = image === undefined ? 'rootfs' : await make(services, task, progress, key, image);
+  signal.throwIfAborted();
+  await task.requireOwned();
+  const built = await nameImage(store, { owner: data.owner, name: data.name, reference: data.reference, key });
+  return {
+    image: data.name,
+    digest: built.manifestDigest,
+    sizeBytes: built.sizeBytes,
+    steps: [...reporter.steps],
+    warnings: built.warnings,
+    ...(reused === undefined ? {} : { reused }),
+  };
+}
+
+/** Fetches what is missing and builds. Returns what was there already. */
+async function make(
+  services: PullServices,
+  task: PullTask,
+  progress: PullProgress,
+  key: string,
+  image: ResolvedImage,
+): Promise<'layers' | undefined> {
+  const { credentials, signal } = task;
+  const layers = distinctLayers(image);
+  const missing = await missingLayers(services, layers);
+  await requireE2fsprogs();
+  await requireRoom(services, layers, missing);
+  await task.note(
+    `${image.manifestDigest}: ${layers.length} layers, ${formatBytes(totalSize(layers))}; ${missing.size} to fetch, ${formatBytes(totalSize(missing))}`,
+  );
+  await services.claims.claim(
+    task.id,
+    [...missing].map((layer) => layer.descriptor.digest),
+  );
+  progress.downloading(layers.map((layer) => layer.descriptor));
+  const onBytes = (digest: string, bytes: number) => progress.layerBytes(digest, bytes);
+  await provideLayers(services, { image, credentials, signal, onBytes });
+  progress.flattening();
+  await provideRootfs(services, { key, image, sizeBytes: task.data.sizeBytes, signal });
+  return missing.size === 0 ? 'layers' : undefined;
+}
+
+async function missingLayers(services: PullServices, layers: readonly ImageLayer[]): Promise<Set<ImageLayer>> {
+  const missing = new Set<ImageLayer>();
+  for (const layer of layers) if (!(await services.store.layers.has(layer.diffId))) missing.add(layer);
+  return missing;
+}
+
+async function requireRoom(
+  { store }: PullServices,
+  layers: readonly ImageLayer[],
+  missing: ReadonlySet<ImageLayer>,
+): Promise<void> {
+  const space = layers.map((layer) => ({
+    size: layer.descriptor.size,
+    compression: layer.compression,
+    missing: missing.has(layer),
+  }));
+  await requireSpace(store, estimateSpace(space));
+}
+
+function totalSize(layers: Iterable<ImageLayer>): number {
+  let total = 0;
+  for (const { descriptor } of layers) total += descriptor.size;
+  return total;
+}

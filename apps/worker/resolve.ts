@@ -1,0 +1,46 @@
+import {
+  type Credentials,
+  parsePlatform,
+  parseReference,
+  type Reference,
+  type RegistryClient,
+  type ResolvedImage,
+} from '@bhatti/oci';
+import { rootfsKey } from '@bhatti/rootfs';
+import type { Store } from '@bhatti/store';
+import type { PullJobData } from '@bhatti/tasks';
+
+export interface ResolveTask {
+  readonly data: PullJobData;
+  readonly credentials?: Credentials | undefined;
+  readonly signal: AbortSignal;
+}
+
+/** What a pull is to make: the root filesystem of this key, and the image to make it from where it is not there yet. */
+export interface Target {
+  readonly key: string;
+  /** Undefined: it is built. */
+  readonly image?: ResolvedImage;
+}
+
+/**
+ * Asks the registry what the reference points to now. Where the name is in the catalog, the digest alone is asked for
+ * first: most often it is the same, and then not even the config has to be fetched.
+ */
+export async function resolveTarget(store: Store, registry: RegistryClient, task: ResolveTask): Promise<Target> {
+  const { data, credentials, signal } = task;
+  const reference: Reference = parseReference(data.reference);
+  const options = {
+    signal,
+    ...(credentials === undefined ? {} : { credentials }),
+    ...(data.platform === undefined ? {} : { platform: parsePlatform(data.platform) }),
+  };
+  const keyOf = (manifestDigest: string) => rootfsKey({ manifestDigest, sizeBytes: data.sizeBytes });
+  if ((await store.images.get(data.owner, data.name)) !== null) {
+    const key = keyOf(await registry.resolveDigest(reference, options));
+    if (await store.rootfs.has(key)) return { key };
+  }
+  const image = await registry.resolve(reference, options);
+  const key = keyOf(image.manifestDigest);
+  return (await store.rootfs.has(key)) ? { key } : { key, image };
+}

@@ -1,0 +1,53 @@
+import { stat } from 'node:fs/promises';
+import { formatPlatform, type ResolvedImage } from '@bhatti/oci';
+import { buildRootfs } from '@bhatti/rootfs';
+import { withLease } from '@bhatti/tasks';
+import type { BuiltImage } from './built-image.ts';
+import { LEASE_TTL, type PullServices, rootfsLease } from './services.ts';
+
+export interface ProvideRootfsOptions {
+  /** `rootfsKey` of what to build. */
+  readonly key: string;
+  /** All its layers are in the layer cache. */
+  readonly image: ResolvedImage;
+  /** Exact size of the file system in bytes; left out, the content decides. */
+  readonly sizeBytes?: number | undefined;
+  readonly signal: AbortSignal;
+}
+
+/** Sees to it that the root filesystem is published: builds it, unless another pull has or does. */
+export async function provideRootfs(services: PullServices, options: ProvideRootfsOptions): Promise<void> {
+  const { store, redis } = services;
+  const { key, signal } = options;
+  const isThere = async () => (await store.rootfs.has(key)) || undefined;
+  await withLease(redis, rootfsLease(key), { ttl: LEASE_TTL, signal, recheck: isThere }, async (leased) => {
+    await build(services, { ...options, signal: leased });
+    return true;
+  });
+}
+
+async function build(services: PullServices, options: ProvideRootfsOptions): Promise<void> {
+  const { store, sync } = services;
+  const { key, image, sizeBytes, signal } = options;
+  const publication = await store.rootfs.begin(key);
+  try {
+    const layers = image.layers.map((layer) => store.layers.directory(layer.diffId));
+    const report = await buildRootfs({ layers, output: publication.path, sizeBytes, signal });
+    const { blocks } = await stat(publication.path);
+    const built: BuiltImage = {
+      sizeBytes: report.sizeBytes,
+      allocatedBytes: blocks * 512,
+      createdAt: new Date().toISOString(),
+      warnings: [...report.warnings],
+      manifestDigest: image.manifestDigest,
+      platform: formatPlatform(image.platform),
+      config: { ...image.config },
+    };
+    await publication.writeRecord(built);
+    await publication.publish();
+  } catch (error) {
+    await publication.discard();
+    throw error;
+  }
+  sync.request();
+}

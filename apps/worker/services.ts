@@ -1,0 +1,25 @@
+import type { RegistryClient } from '@bhatti/oci';
+import type { Store } from '@bhatti/store';
+import type { Redis } from 'ioredis';
+import type { BackgroundSync } from './background-sync.ts';
+import type { PartialClaims } from './partial-claims.ts';
+import type { Slots } from './slots.ts';
+
+/** What the steps of a pull work with; one set a process, shared by its jobs. */
+export interface PullServices {
+  readonly store: Store;
+  readonly registry: RegistryClient;
+  /** Where leases are. */
+  readonly redis: Redis;
+  readonly claims: PartialClaims;
+  /** Decode threads keep a processor each busy; more of them than processors help nobody. */
+  readonly decodeSlots: Slots;
+  readonly sync: BackgroundSync;
+}
+
+/** Milliseconds after which the lease of a dead worker is free: before its job is taken over, which takes 10 s or more. */
+export const LEASE_TTL = 6000;
+
+/** Names of leases. By the digest of the blob, because the partial file has that name. */
+export const layerLease = (digest: string): string => `layer:${digest}`;
+export const rootfsLease = (key: string): string => `rootfs:${key}`;

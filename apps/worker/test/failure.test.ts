@@ -1,0 +1,58 @@
+import { describe, expect, test } from '@jest/globals';
+import { describeFailure, WorkerError, withoutUrlSecrets } from '../failure.ts';
+
+class LibraryError extends Error {
+  readonly code = 'rate_limited';
+  readonly retryable = true;
+}
+
+describe('describeFailure', () => {
+  test('keeps the code and the word on retrying of any error that has them', () => {
+    expect(describeFailure(new LibraryError('later'))).toEqual({
+      code: 'rate_limited',
+      message: 'later',
+      retryable: true,
+    });
+    expect(describeFailure(new WorkerError('not_found', 'gone'))).toEqual({
+      code: 'not_found',
+      message: 'gone',
+      retryable: false,
+    });
+  });
+
+  test.each(['ENOSPC', 'EDQUOT'])('%s is no_space, however deep in the causes', (code) => {
+    const system = Object.assign(new Error('write'), { code });
+    expect(describeFailure(system)).toMatchObject({ code: 'no_space', retryable: false });
+    const wrapped = new WorkerError('registry_error', 'broken', {
+      retryable: true,
+      cause: new Error('pipe', { cause: system }),
+    });
+    expect(describeFailure(wrapped)).toMatchObject({ code: 'no_space', retryable: false });
+  });
+
+  test('a cause that is its own cause ends', () => {
+    const error = new Error('round');
+    error.cause = error;
+    expect(describeFailure(error).code).toBe('internal');
+  });
+
+  test('the unforeseen is internal, system errors too, and quotes no secrets of URLs', () => {
+    expect(describeFailure(Object.assign(new Error('EIO: i/o error'), { code: 'EIO' }))).toMatchObject({
+      code: 'internal',
+      message: 'EIO: i/o error',
+    });
+    expect(describeFailure('text')).toEqual({ code: 'internal', message: 'text', retryable: false });
+    expect(describeFailure(new Error('GET https://me:secret@host/v2/x?sig=secret failed')).message).toBe(
+      'GET https://host/v2/x failed',
+    );
+  });
+});
+
+describe('withoutUrlSecrets', () => {
+  test('drops user and query, keeps the rest of the text', () => {
+    expect(withoutUrlSecrets('a http://x/y?z=1 b "https://u:p@x:5000/y#f" c')).toBe(
+      'a http://x/y b "https://x:5000/y" c',
+    );
+    expect(withoutUrlSecrets('no url, user@host')).toBe('no url, user@host');
+  });
+});

@@ -1,0 +1,241 @@
+import { execFile } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { stat } from 'node:fs/promises';
+import { promisify } from 'node:util';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import { startStack, type TestStack } from './support/stack.ts';
+import { layerTar } from './support/tar.ts';
+
+const run = promisify(execFile);
+const toolPath = { ...process.env, PATH: `${process.env.PATH}:/usr/sbin:/sbin` };
+
+let stack: TestStack;
+
+beforeAll(async () => {
+  stack = await startStack();
+  await stack.startWorker();
+});
+afterAll(() => stack.close());
+beforeEach(() => {
+  stack.blobsFetched();
+});
+afterEach(() => stack.registry.clearFaults());
+
+async function smallLayer(text: string): Promise<{ tar: Buffer }> {
+  return {
+    tar: await layerTar([
+      { name: 'etc/', type: 'directory', mode: 0o755 },
+      { name: `etc/${text}`, content: text },
+    ]),
+  };
+}
+
+describe('a pull', () => {
+  test('ends with a checked image in the catalog, and leaves nothing else', async () => {
+    const image = stack.registry.pushImage({
+      repository: 'library/first',
+      tag: '1.0',
+      layers: [
+        await smallLayer('one'),
+        { ...(await smallLayer('two')), compression: 'zstd' },
+        { ...(await smallLayer('three')), compression: 'none' },
+      ],
+      config: { Env: ['A=b'], Cmd: ['sh'] },
+    });
+    const view = await stack.pull({ reference: image.reference, name: 'first-1.0' });
+    expect(view).toMatchObject({ status: 'completed', error: null, progress: 'flattening to ext4...' });
+    expect(view.result).toMatchObject({ image: 'first-1.0', digest: image.digest });
+    expect(view.result?.reused).toBeUndefined();
+    expect(view.result?.steps).toEqual([
+      { phase: 'resolving', line: 'resolving manifest...' },
+      { phase: 'downloading', line: expect.stringMatching(/^downloading layers \((.+) \/ \1\)\.\.\.$/) },
+      { phase: 'flattening', line: 'flattening to ext4...' },
+    ]);
+    const entry = await stack.store.images.get('local', 'first-1.0');
+    expect(entry).toMatchObject({
+      manifestDigest: image.digest,
+      reference: image.reference,
+      sizeBytes: view.result?.sizeBytes,
+      config: { env: ['A=b'], cmd: ['sh'] },
+    });
+    const path = stack.store.rootfs.path(entry?.rootfsKey ?? '');
+    await run('e2fsck', ['-fn', path], { env: toolPath });
+    const { stdout } = await run('debugfs', ['-R', 'cat /etc/two', path], { env: toolPath });
+    expect(stdout).toBe('two');
+    expect(await stack.leftovers()).toEqual([]);
+    expect(await stack.connection.keys('*partial*')).toEqual([]);
+    expect((await stack.queue.getJobLogs(view.id)).logs).toEqual([
+      expect.stringContaining('attempt 1 of 3'),
+      expect.stringContaining('3 layers'),
+      expect.stringContaining('completed'),
+    ]);
+  });
+
+  test('of the same digest again asks for the manifest only', async () => {
+    const image = stack.registry.pushImage({ repository: 'library/again', layers: [await smallLayer('again')] });
+    await stack.pull({ reference: image.reference, name: 'again-latest' });
+    const before = await stack.store.images.get('local', 'again-latest');
+    stack.blobsFetched();
+    const view = await stack.pull({ reference: image.reference, name: 'again-latest' });
+    expect(view.result).toMatchObject({ digest: image.digest, reused: 'rootfs', steps: [{ phase: 'resolving' }] });
+    expect(stack.blobsFetched()).toEqual([]);
+    expect(await stack.store.images.get('local', 'again-latest')).toEqual(before);
+  });
+
+  test('under another name builds nothing', async () => {
+    const image = stack.registry.pushImage({
+      repository: 'library/named',
+      layers: [await smallLayer('named')],
+      config: { User: 'me' },
+    });
+    await stack.pull({ reference: image.reference, name: 'one' });
+    const one = await stack.store.images.get('local', 'one');
+    const built = await stat(stack.store.rootfs.path(one?.rootfsKey ?? ''));
+    stack.blobsFetched();
+    const view = await stack.pull({ reference: image.reference, name: 'other' });
+    expect(view.result).toMatchObject({ image: 'other', digest: image.digest, reused: 'rootfs' });
+    const other = await stack.store.images.get('local', 'other');
+    expect(other).toMatchObject({ rootfsKey: one?.rootfsKey, config: { user: 'me' } });
+    expect((await stat(stack.store.rootfs.path(other?.rootfsKey ?? ''))).ino).toBe(built.ino);
+    const layer = image.layers[0]?.digest;
+    expect(stack.blobsFetched()).not.toContain(layer);
+  });
+
+  test('of a tag that moved makes the name point to the new image; the layers that stayed are not fetched', async () => {
+    const base = await smallLayer('base');
+    const first = stack.registry.pushImage({ repository: 'library/moved', layers: [base, await smallLayer('v1')] });
+    await stack.pull({ reference: first.reference, name: 'moved' });
+    stack.blobsFetched();
+    const second = stack.registry.pushImage({ repository: 'library/moved', layers: [base, await smallLayer('v2')] });
+    const view = await stack.pull({ reference: first.reference, name: 'moved' });
+    expect(view.result?.digest).toBe(second.digest);
+    expect(await stack.store.images.get('local', 'moved')).toMatchObject({ manifestDigest: second.digest });
+    const fetched = stack.blobsFetched();
+    expect(fetched).toContain(second.layers[1]?.digest);
+    expect(fetched).not.toContain(second.layers[0]?.digest);
+  });
+
+  test('with another size is another root filesystem of the same layers', async () => {
+    const image = stack.registry.pushImage({ repository: 'library/sized', layers: [await smallLayer('sized')] });
+    await stack.pull({ reference: image.reference, name: 'sized' });
+    const sizeBytes = 64 * 1024 * 1024;
+    const view = await stack.pull({ reference: image.reference, name: 'sized', sizeBytes });
+    expect(view.result).toMatchObject({ sizeBytes, reused: 'layers' });
+    const entry = await stack.store.images.get('local', 'sized');
+    expect((await stat(stack.store.rootfs.path(entry?.rootfsKey ?? ''))).size).toBe(sizeBytes);
+  });
+
+  test('at the same time as another of the same layers fetches each once and builds once', async () => {
+    const layers = [
+      await smallLayer('shared'),
+      { tar: await layerTar([{ name: 'big', content: randomBytes(1_000_000) }]) },
+    ];
+    const own = await smallLayer('own');
+    const a = stack.registry.pushImage({ repository: 'library/a', layers });
+    const b = stack.registry.pushImage({ repository: 'library/b', layers: [...layers, own] });
+    for (const { digest } of a.layers) stack.registry.plan({ path: digest, bytesPerSecond: 2_000_000 });
+    const ids = await Promise.all([
+      stack.enqueue({ reference: a.reference, name: 'a' }),
+      stack.enqueue({ reference: b.reference, name: 'b' }),
+      stack.enqueue({ reference: a.reference, name: 'a2' }),
+    ]);
+    const views = await Promise.all(ids.map((id) => stack.ended(id)));
+    expect(views.map(({ status }) => status)).toEqual(['completed', 'completed', 'completed']);
+    const fetched = stack.blobsFetched();
+    for (const { digest } of b.layers) expect(fetched.filter((blob) => blob === digest)).toHaveLength(1);
+  });
+
+  test('gets over bytes that arrive wrong once', async () => {
+    const image = stack.registry.pushImage({
+      repository: 'library/flip',
+      layers: [{ tar: await layerTar([{ name: 'f', content: randomBytes(100_000) }]) }],
+    });
+    const digest = image.layers[0]?.digest ?? '';
+    stack.registry.plan({ path: digest, corruptAt: 50_000, times: 1 });
+    const view = await stack.pull({ reference: image.reference, name: 'flip' });
+    expect(view.status).toBe('completed');
+    expect(stack.blobsFetched().filter((blob) => blob === digest)).toHaveLength(2);
+  });
+
+  test('continues a partial that is there, and throws away one that is wrong', async () => {
+    const { writeFile } = await import('node:fs/promises');
+    const image = stack.registry.pushImage({
+      repository: 'library/resume',
+      layers: [{ tar: await layerTar([{ name: 'f', content: randomBytes(100_000) }]) }],
+    });
+    const digest = image.layers[0]?.digest ?? '';
+    await writeFile(stack.store.partials.path(digest), randomBytes(1000));
+    const view = await stack.pull({ reference: image.reference, name: 'resume' });
+    expect(view.status).toBe('completed');
+    const ranges = stack.registry.requests.filter(({ path }) => path.endsWith(digest)).map(({ range }) => range);
+    expect(ranges).toEqual(['bytes=1000-', undefined]);
+    expect(await stack.leftovers()).toEqual([]);
+  });
+});
+
+describe('a pull that fails', () => {
+  test.each([
+    {
+      what: 'a layer that is not what its digest says',
+      code: 'digest_mismatch',
+      layer: () => layerTar([{ name: 'f', content: randomBytes(50_000) }]),
+      fault: { corruptAt: 25_000 },
+    },
+    {
+      what: 'a tar that is cut short',
+      code: 'layer_corrupt',
+      layer: async () => (await layerTar([{ name: 'f', content: randomBytes(50_000) }])).subarray(0, 20_000),
+    },
+    {
+      what: 'an entry that climbs out',
+      code: 'path_escapes_root',
+      layer: () => layerTar([{ name: '../../etc/passwd', content: 'root' }]),
+    },
+    { what: 'a layer that is no tar', code: 'layer_corrupt', layer: async () => randomBytes(5000) },
+  ])('$what: $code', async ({ code, layer, fault }) => {
+    const repository = `library/bad-${code.replaceAll('_', '-')}`;
+    const image = stack.registry.pushImage({ repository, layers: [await smallLayer('good'), { tar: await layer() }] });
+    if (fault !== undefined) stack.registry.plan({ path: image.layers[1]?.digest ?? '', ...fault });
+    const view = await stack.pull({ reference: image.reference, name: 'bad' });
+    expect(view).toMatchObject({ status: 'failed', error: { code } });
+    expect((await stack.job(view.id)).failedReason).toBe(`${code}: ${view.error?.message}`);
+    expect((await stack.job(view.id)).attemptsMade).toBe(1);
+    expect(await stack.store.images.get('local', 'bad')).toBeNull();
+    expect(await stack.leftovers()).toEqual([]);
+    expect(await stack.connection.keys('*partial*')).toEqual([]);
+    expect((await stack.queue.getJobLogs(view.id)).logs.at(-1)).toContain(`failed: ${code}: `);
+  });
+
+  test.each([
+    { code: 'manifest_unknown', plan: () => undefined },
+    { code: 'invalid_manifest', plan: () => stack.registry.plan({ path: '/manifests/', body: '<html>hello</html>' }) },
+    {
+      code: 'unauthorized',
+      plan: () => stack.registry.plan({ path: '/manifests/', status: 403, error: { code: 'DENIED', message: 'no' } }),
+    },
+  ])('$code', async ({ code, plan }) => {
+    plan();
+    const view = await stack.pull({ reference: `${stack.registry.host}/library/none:1`, name: 'none' });
+    expect(view).toMatchObject({ status: 'failed', error: { code } });
+    expect(await stack.leftovers()).toEqual([]);
+  });
+
+  test('in a way that passes is tried again, from the bytes that are there', async () => {
+    const image = stack.registry.pushImage({
+      repository: 'library/later',
+      layers: [{ tar: await layerTar([{ name: 'f', content: randomBytes(3_000_000) }]) }],
+    });
+    const digest = image.layers[0]?.digest ?? '';
+    stack.registry.plan({ path: digest, cutAfter: 1_000_000, times: 1 });
+    // More than the registry client's own patience: the attempt fails, and BullMQ makes another.
+    stack.registry.plan({ path: digest, status: 429, headers: { 'retry-after': '3600' }, times: 1 });
+    const view = await stack.pull({ reference: image.reference, name: 'later' });
+    expect(view.status).toBe('completed');
+    expect((await stack.job(view.id)).attemptsMade).toBe(2);
+    const ranges = stack.registry.requests.filter(({ path }) => path.endsWith(digest)).map(({ range }) => range);
+    expect(ranges).toEqual([undefined, 'bytes=1000000-', 'bytes=1000000-']);
+    expect((await stack.queue.getJobLogs(view.id)).logs).toContainEqual(
+      expect.stringContaining('failed, to be tried again: rate_limited'),
+    );
+  });
+});

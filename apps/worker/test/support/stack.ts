@@ -1,0 +1,144 @@
+import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { formatReference, parseAuthFlag, parseReference } from '@bhatti/oci';
+import { openStore, type Store } from '@bhatti/store';
+import {
+  connectRedis,
+  createTaskQueue,
+  createTaskRelay,
+  enqueuePull,
+  findTask,
+  isEnded,
+  loadSecretKey,
+  type PullJob,
+  sealCredentials,
+  type TaskQueue,
+  type TaskView,
+} from '@bhatti/tasks';
+import type { Relay } from 'bullmq';
+import type { Redis } from 'ioredis';
+import { pino } from 'pino';
+import { startRedis, type TestRedis } from '../../../../test/support/redis.ts';
+import { startRegistry, type TestRegistry } from '../../../../test/support/registry.ts';
+import { type RunningWorker, startWorker } from '../../worker.ts';
+import { eventually } from './eventually.ts';
+
+export interface PullRequest {
+  readonly reference: string;
+  readonly name: string;
+  readonly sizeBytes?: number;
+  /** `user:token` */
+  readonly auth?: string;
+}
+
+/** Everything a worker needs, for one test file: Redis, a registry and a data directory, and the queue's other end. */
+export interface TestStack {
+  readonly redis: TestRedis;
+  readonly connection: Redis;
+  readonly registry: TestRegistry;
+  readonly directory: string;
+  readonly store: Store;
+  readonly queue: TaskQueue;
+  readonly relay: Relay;
+  /** A worker in this process. */
+  startWorker(options?: { readonly concurrency?: number }): Promise<RunningWorker>;
+  enqueue(request: PullRequest): Promise<string>;
+  view(id: string): Promise<TaskView>;
+  job(id: string): Promise<PullJob>;
+  /** The task's view once it has ended. */
+  ended(id: string): Promise<TaskView>;
+  pull(request: PullRequest): Promise<TaskView>;
+  /** Digests of the blobs asked for since the last call. */
+  blobsFetched(): string[];
+  /** Names below the data directory that are not published: temporary folders, partial downloads. */
+  leftovers(): Promise<string[]>;
+  close(): Promise<void>;
+}
+
+export async function startStack(options: Parameters<typeof startRegistry>[0] = {}): Promise<TestStack> {
+  const redis = await startRedis();
+  const registry = await startRegistry(options);
+  const directory = await mkdtemp(join(tmpdir(), 'bhatti-worker-'));
+  const store = await openStore(directory);
+  const connection = connectRedis(redis.url, { use: 'worker' });
+  const queue = createTaskQueue(connection);
+  const relay = createTaskRelay(connection);
+  const secretKey = await loadSecretKey({ path: store.paths.secretKeyFile, env: {} });
+  const workers: RunningWorker[] = [];
+  let requestsSeen = 0;
+
+  const view = async (id: string) => {
+    const task = await findTask(queue, id);
+    if (task === null) throw new Error(`no task ${id}`);
+    return task.view;
+  };
+  const job = async (id: string) => {
+    const found = await queue.getJob(id);
+    if (found === undefined) throw new Error(`no job ${id}`);
+    return found;
+  };
+  const enqueue = async ({ reference, name, sizeBytes, auth }: PullRequest) => {
+    const parsed = parseReference(reference);
+    const sealedAuth = auth === undefined ? undefined : sealCredentials(parseAuthFlag(auth), secretKey, parsed.domain);
+    const data = {
+      reference: formatReference(parsed),
+      requested: reference,
+      name,
+      owner: 'local',
+      sizeBytes,
+      sealedAuth,
+    };
+    return (await enqueuePull(queue, data)).id;
+  };
+  const ended = (id: string) =>
+    eventually(async () => {
+      // What comes after the end belongs to it: the job is out of the hands of its worker.
+      const seen = await view(id);
+      return isEnded(seen.status) && (await job(id)).finishedOn !== undefined && seen;
+    });
+  return {
+    redis,
+    connection,
+    registry,
+    directory,
+    store,
+    queue,
+    relay,
+    startWorker: async ({ concurrency = 2 } = {}) => {
+      const logger = pino({ level: 'silent' });
+      const worker = await startWorker({ store, redisUrl: redis.url, concurrency, secretKey, logger });
+      workers.push(worker);
+      return worker;
+    },
+    enqueue,
+    view,
+    job,
+    ended,
+    pull: async (request) => ended(await enqueue(request)),
+    blobsFetched: () => {
+      const fresh = registry.requests.slice(requestsSeen);
+      requestsSeen = registry.requests.length;
+      return fresh.flatMap(({ path }) => /\/blobs\/(.+)$/.exec(path)?.[1] ?? []);
+    },
+    leftovers: async () => {
+      const names: string[] = [];
+      for (const folder of ['layers/sha256', 'rootfs/sha256', 'partial/sha256', 'images/local']) {
+        for (const name of await readdir(join(directory, folder)).catch(() => [])) {
+          const published = folder.startsWith('partial') ? false : /^([0-9a-f]{64}|.+\.json)$/.test(name);
+          if (!published) names.push(`${folder}/${name}`);
+        }
+      }
+      return names;
+    },
+    close: async () => {
+      for (const worker of workers) await worker.close();
+      await relay.close();
+      await queue.close();
+      connection.disconnect();
+      await registry.close();
+      await redis.stop();
+      await rm(directory, { recursive: true, force: true });
+    },
+  };
+}

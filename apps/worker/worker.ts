@@ -1,0 +1,159 @@
+import type { KeyObject } from 'node:crypto';
+import { availableParallelism } from 'node:os';
+import { createRegistryClient, type RegistryClientOptions } from '@bhatti/oci';
+import type { Store } from '@bhatti/store';
+import {
+  connectRedis,
+  createTaskQueue,
+  createTaskRelay,
+  findTask,
+  isEnded,
+  type PULL_JOB,
+  type PullJob,
+  type PullJobData,
+  type PullResult,
+  QUEUE_NAME,
+  subscribeCancellations,
+  type TaskQueue,
+  workerOptions,
+} from '@bhatti/tasks';
+import { Worker } from 'bullmq';
+import type { Logger } from 'pino';
+import { BackgroundSync } from './background-sync.ts';
+import { JobLock } from './job-lock.ts';
+import { Outcomes } from './outcome.ts';
+import { PartialClaims } from './partial-claims.ts';
+import { PullProcessor } from './pull-job.ts';
+import { removeCredentials } from './sealed-credentials.ts';
+import type { PullServices } from './services.ts';
+import { Slots } from './slots.ts';
+import type { StopReason } from './stop.ts';
+
+/** Decode threads at once in a process, where the machine has as many processors. */
+const DECODE_THREADS = 2;
+
+export interface StartWorkerOptions {
+  readonly store: Store;
+  /** See `connectRedis`. */
+  readonly redisUrl: string;
+  /** Jobs at once. */
+  readonly concurrency: number;
+  /** Opens sealed credentials. */
+  readonly secretKey: KeyObject;
+  readonly registry?: RegistryClientOptions;
+  readonly logger: Logger;
+}
+
+export interface RunningWorker {
+  /** Hands running jobs back to the queue and ends. */
+  close(): Promise<void>;
+}
+
+/** Starts to take pulls from the queue. Resolves once it does, which takes as long as Redis is away. */
+export async function startWorker(options: StartWorkerOptions): Promise<RunningWorker> {
+  const { store, logger, secretKey } = options;
+  const redis = connectRedis(options.redisUrl, {
+    use: 'worker',
+    name: 'bhatti-worker',
+    onError: (error) => logger.warn({ err: error }, 'redis'),
+  });
+  const queue = createTaskQueue(redis);
+  const relay = createTaskRelay(redis, `worker ${process.pid}`);
+  const registry = createRegistryClient({
+    onRetry: ({ error, delayMs, failures }) =>
+      logger.warn({ code: error.code, delayMs, failures }, `registry: ${error.message}`),
+    ...options.registry,
+  });
+  const services: PullServices = {
+    store,
+    registry,
+    redis,
+    claims: new PartialClaims(redis, async (id) => {
+      const task = await findTask(queue, id);
+      return task !== null && !isEnded(task.view.status);
+    }),
+    decodeSlots: new Slots(Math.min(DECODE_THREADS, availableParallelism())),
+    sync: new BackgroundSync(() => store.syncPending(), logger),
+  };
+  const processor = new PullProcessor({
+    services,
+    lock: new JobLock(redis),
+    outcomes: new Outcomes(redis),
+    secretKey,
+    logger,
+  });
+  const worker = new Worker<PullJobData, PullResult, typeof PULL_JOB>(
+    QUEUE_NAME,
+    // Three parameters: BullMQ makes a signal only for those.
+    (job, token, signal) => processor.process(job, token ?? '', signal ?? new AbortController().signal),
+    { ...workerOptions({ connection: redis, concurrency: options.concurrency }), autorun: false },
+  );
+  worker.on('error', (error) => logger.warn({ err: error }, 'queue'));
+  worker.on('lockRenewalFailed', (ids) => {
+    for (const id of ids) worker.cancelJob(id, 'lock_lost' satisfies StopReason);
+  });
+  const aftercare = new Aftercare(services, queue, logger);
+  worker.on('completed', (job) => aftercare.ended(job));
+  worker.on('failed', (job) => aftercare.ended(job));
+
+  await store.collectOrphans();
+  services.sync.request();
+  const cancellations = await subscribeCancellations(relay, worker);
+  await worker.waitUntilReady();
+  const running = worker.run().catch((error: unknown) => logger.error({ err: error }, 'the queue worker ended'));
+
+  return {
+    close: async () => {
+      processor.stop();
+      const closed = worker.close();
+      worker.cancelAllJobs('worker_stopping' satisfies StopReason);
+      await closed;
+      await running;
+      await aftercare.idle();
+      await cancellations.close();
+      await relay.close();
+      await queue.close();
+      await registry.close();
+      redis.disconnect();
+      await services.sync.idle();
+    },
+  };
+}
+
+/**
+ * Looks after tasks that have ended: nothing of them may stay but the record. The processor has done it, except for those
+ * that BullMQ itself ended (a task whose workers died again and again), or whose data were written anew by a cancellation
+ * that crossed their end.
+ */
+class Aftercare {
+  readonly #services: PullServices;
+  readonly #queue: TaskQueue;
+  readonly #logger: Logger;
+  readonly #underWay = new Set<Promise<void>>();
+
+  constructor(services: PullServices, queue: TaskQueue, logger: Logger) {
+    this.#services = services;
+    this.#queue = queue;
+    this.#logger = logger;
+  }
+
+  ended(job: PullJob | undefined): void {
+    // Without the time of its end it is to be tried again.
+    if (job?.id === undefined || job.finishedOn === undefined) return;
+    const { id } = job;
+    const care = this.#clear(id)
+      .catch((error: unknown) => this.#logger.warn({ err: error, task: id }, 'cannot clear what an ended task left'))
+      .finally(() => this.#underWay.delete(care));
+    this.#underWay.add(care);
+  }
+
+  async idle(): Promise<void> {
+    await Promise.all(this.#underWay);
+  }
+
+  async #clear(id: string): Promise<void> {
+    await this.#services.claims.release(id);
+    const job = await this.#queue.getJob(id);
+    if (job !== undefined) await removeCredentials(job);
+  }
+}
