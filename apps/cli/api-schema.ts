@@ -1,0 +1,78 @@
+import { z } from 'zod';
+
+/**
+ * What the CLI reads in the answers of the API, and no more: a server of another version may say more than this, and
+ * name phases that this one has not heard of. A test keeps it together with `TaskView` of `@bhatti/tasks`.
+ */
+
+const step = z.object({ phase: z.string(), line: z.string() });
+
+export const taskStatus = z.enum(['queued', 'running', 'completed', 'failed', 'cancelled']);
+
+export const task = z.looseObject({
+  id: z.string(),
+  type: z.string(),
+  status: taskStatus,
+  name: z.string(),
+  ref: z.string(),
+  /** The line of the step under way. */
+  progress: z.string().nullable(),
+  detail: z.looseObject({ steps: z.array(step) }).nullable(),
+  result: z
+    .looseObject({
+      image: z.string(),
+      digest: z.string(),
+      steps: z.array(step).default([]),
+      warnings: z.array(z.string()).default([]),
+    })
+    .nullable(),
+  error: z.object({ code: z.string(), message: z.string() }).nullable(),
+  created_at: z.string().nullable(),
+  started_at: z.string().nullable(),
+  completed_at: z.string().nullable(),
+});
+export type Task = z.output<typeof task>;
+
+export const pullAnswer = z.union([
+  z.object({ task_id: z.string(), status: taskStatus, name: z.string() }),
+  z.object({ status: z.literal('exists'), image: z.string(), digest: z.string() }),
+]);
+export type PullAnswer = z.output<typeof pullAnswer>;
+
+export const image = z.looseObject({
+  name: z.string(),
+  ref: z.string(),
+  digest: z.string(),
+  platform: z.string(),
+  size_bytes: z.number(),
+  disk_bytes: z.number(),
+  created_at: z.string(),
+});
+export type Image = z.output<typeof image>;
+
+export const imageList = z.looseObject({ images: z.array(image) });
+
+export const health = z.looseObject({
+  status: z.literal('ok'),
+  version: z.string(),
+  redis: z.enum(['ok', 'down']),
+});
+export type Health = z.output<typeof health>;
+
+/** The body of every error of the API. */
+export const errorBody = z.looseObject({
+  error: z.string(),
+  code: z.string().optional(),
+  request_id: z.string().optional(),
+});
+
+/** What `POST /images/pull` takes. */
+export interface PullRequest {
+  readonly ref: string;
+  readonly name?: string;
+  /** `user:token` for the registry. */
+  readonly auth?: string;
+  readonly platform?: string;
+  /** A size as people write it: `2GB`. */
+  readonly size?: string;
+}

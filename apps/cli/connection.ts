@@ -1,0 +1,44 @@
+import { type ApiClient, type ApiClientOptions, createApiClient, UnreachableError } from './api-client.ts';
+import { CliError } from './cli-error.ts';
+import { checkSocketPaths, localPaths } from './local-paths.ts';
+import type { Settings } from './settings.ts';
+
+/** The documented default, used when a token for it is known. */
+const DEFAULT_URL = new URL('http://localhost:8080');
+const PROBE_TIMEOUT = 3000;
+
+/**
+ * The server to use: the one configured; else the local stack of the data directory when it runs; else the default URL
+ * when a bhatti server answers there and a token is known; else a local stack that is started now and stays.
+ * Rejects with CliError when no server can be had.
+ */
+export async function connect(settings: Settings, options: ApiClientOptions): Promise<ApiClient> {
+  if (settings.url) return createApiClient({ kind: 'url', url: settings.url, token: settings.token }, options);
+  const paths = localPaths(settings.dataDirectory);
+  checkSocketPaths(paths);
+  const local = createApiClient({ kind: 'socket', path: paths.apiSocket }, options);
+  if (await answers(local)) return local;
+  if (settings.token && !settings.dataDirectoryGiven) {
+    const byUrl = createApiClient({ kind: 'url', url: DEFAULT_URL, token: settings.token }, options);
+    if (await answers(byUrl)) return byUrl;
+    byUrl.close();
+  }
+  const { startDetached } = await import('./serve/detached.ts');
+  await startDetached({ dataDirectory: settings.dataDirectory, workers: 1 });
+  return local;
+}
+
+async function answers(client: ApiClient): Promise<boolean> {
+  try {
+    await client.health(PROBE_TIMEOUT);
+    return true;
+  } catch (error) {
+    if (error instanceof UnreachableError && error.systemCode === 'EACCES') {
+      throw new CliError('permission_denied', 'the local stack is run by another user, whose socket is private', {
+        cause: error,
+        hint: 'Use its URL and token (--url, --token), or a data directory of your own (--data-dir).',
+      });
+    }
+    return false;
+  }
+}

@@ -1,0 +1,47 @@
+/** The entry of `bhatti`: the process around a command line. Exit codes: 0 done, 1 error, 130 detached by Ctrl+C. */
+import { ApiError, UnreachableError } from './api-client.ts';
+import { CliError, systemErrorCode } from './cli-error.ts';
+import { processConsole } from './console.ts';
+import { runCommandLine } from './program.ts';
+
+// Replaces the command line in the process list, which may hold a token.
+process.title = 'bhatti';
+
+// Someone who reads only the first lines (`| head`) is no failure; a pull goes on at the server.
+process.stdout.on('error', (error) => {
+  if (systemErrorCode(error) === 'EPIPE') process.exit(0);
+  throw error;
+});
+
+process.exit(await main());
+
+async function main(): Promise<number> {
+  try {
+    return await runCommandLine(process.argv.slice(2), {
+      env: process.env,
+      console: processConsole,
+      version: process.env.BHATTI_VERSION ?? 'unknown',
+    });
+  } catch (error) {
+    return explain(error);
+  }
+}
+
+function explain(error: unknown): number {
+  const { err } = processConsole;
+  if (error instanceof CliError) {
+    err(`error: ${error.message} (${error.code})\n${error.hint === undefined ? '' : `${error.hint}\n`}`);
+  } else if (error instanceof ApiError) {
+    const request = error.status >= 500 && error.requestId !== undefined ? `, request ${error.requestId}` : '';
+    err(`error: ${error.message} (${error.code}${request})\n`);
+  } else if (error instanceof UnreachableError) {
+    err(
+      `error: ${error.message}\nCheck the URL and the network; "bhatti serve status" on the server tells whether it runs.\n`,
+    );
+  } else if (error instanceof Error && error.name === 'AbortError') {
+    return 130;
+  } else {
+    err(`error: ${error instanceof Error ? (error.stack ?? error.message) : String(error)} (internal)\n`);
+  }
+  return 1;
+}

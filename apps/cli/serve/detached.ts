@@ -1,0 +1,139 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { open, rename, stat } from 'node:fs/promises';
+import { setTimeout as delay } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { createApiClient } from '../api-client.ts';
+import { CliError } from '../cli-error.ts';
+import { checkSocketPaths, type LocalPaths, localPaths } from '../local-paths.ts';
+import { pidLockHolder } from './pid-lock.ts';
+import { processState } from './process-identity.ts';
+import { findRedisServer } from './redis-server.ts';
+import { makeDirectories } from './stack.ts';
+import { readStackState, type StackState } from './stack-state.ts';
+
+export interface DetachedOptions {
+  readonly dataDirectory: string;
+  readonly workers: number;
+  readonly listen?: string;
+}
+
+const START_TIMEOUT = 30_000;
+/** A start that takes longer than people expect is worth a word. */
+const PATIENCE = 3000;
+const POLL = 20;
+const LOG_LIMIT = 10_000_000;
+const LOG_TAIL = 20;
+
+/** What belongs to the command at hand, and not to a server that outlives it. */
+const PRIVATE_VARIABLES = ['BHATTI_TOKEN', 'BHATTI_URL', 'BHATTI_CONFIG', 'BHATTI_REGISTRY_AUTH'];
+
+/**
+ * Starts the local stack in the background, unless one runs, and resolves when it is healthy. Two at once end with one
+ * stack. Rejects with CliError `start_failed`, which shows the end of the log.
+ */
+export async function startDetached(options: DetachedOptions): Promise<StackState> {
+  const paths = localPaths(options.dataDirectory);
+  checkSocketPaths(paths);
+  if (!process.env.REDIS_URL) findRedisServer(process.env);
+  await makeDirectories(paths);
+  const logStart = await rotateLog(paths);
+  const startedAt = Date.now();
+  let told = false;
+  let supervisor: ChildProcess | undefined;
+  for (;;) {
+    const state = await healthyState(paths);
+    if (state !== undefined) return state;
+    if (supervisor === undefined || hasEnded(supervisor)) {
+      const holder = await pidLockHolder(paths.lockFile);
+      if (holder === undefined) {
+        if (supervisor !== undefined) throw await startFailed(paths, logStart, 'the local server does not start');
+        supervisor = await spawnSupervisor(options, paths);
+      } else if (processState(holder) === 'unknown') {
+        throw new CliError('start_failed', `the data directory is in use by a server on the host ${holder.host}`, {
+          hint: 'Use its URL (--url), or a data directory of this host (--data-dir).',
+        });
+      }
+    }
+    const waited = Date.now() - startedAt;
+    if (waited > START_TIMEOUT) throw await startFailed(paths, logStart, 'the local server is not healthy after 30 s');
+    if (waited > PATIENCE && !told) {
+      told = true;
+      process.stderr.write('starting the local server...\n');
+    }
+    await delay(POLL);
+  }
+}
+
+/** The state of the stack when its supervisor lives and its API answers now. */
+async function healthyState(paths: LocalPaths): Promise<StackState | undefined> {
+  const state = await readStackState(paths.stateFile);
+  if (!state?.healthy || processState(state.supervisor) !== 'alive') return undefined;
+  const client = createApiClient({ kind: 'socket', path: paths.apiSocket });
+  try {
+    await client.health(1000);
+    return state;
+  } catch {
+    return undefined;
+  } finally {
+    client.close();
+  }
+}
+
+/** Starts `bhatti serve` in a session of its own, logging to the log file. */
+async function spawnSupervisor(options: DetachedOptions, paths: LocalPaths): Promise<ChildProcess> {
+  const args = ['serve', '--data-dir', paths.dataDirectory, '--workers', String(options.workers)];
+  if (options.listen !== undefined) args.push('--listen', options.listen);
+  const env = { ...process.env };
+  for (const name of PRIVATE_VARIABLES) delete env[name];
+  const log = await open(paths.logFile, 'a', 0o600);
+  try {
+    const supervisor = spawn(process.execPath, [fileURLToPath(import.meta.url), ...args], {
+      // Not the directory of the caller, which would be kept from being unmounted.
+      cwd: '/',
+      env,
+      detached: true,
+      stdio: ['ignore', log.fd, log.fd],
+    });
+    supervisor.unref();
+    return supervisor;
+  } finally {
+    await log.close();
+  }
+}
+
+function hasEnded(child: ChildProcess): boolean {
+  return child.exitCode !== null || child.signalCode !== null;
+}
+
+/** Keeps one old log when the current one has grown large; resolves with where this start begins in it. */
+async function rotateLog(paths: LocalPaths): Promise<number> {
+  const size = await stat(paths.logFile).then(
+    (file) => file.size,
+    () => 0,
+  );
+  if (size < LOG_LIMIT || (await pidLockHolder(paths.lockFile)) !== undefined) return size;
+  await rename(paths.logFile, `${paths.logFile}.1`);
+  return 0;
+}
+
+async function startFailed(paths: LocalPaths, logStart: number, message: string): Promise<CliError> {
+  const tail = await logTail(paths.logFile, logStart);
+  return new CliError('start_failed', message, { hint: `${tail}The whole log: ${paths.logFile}` });
+}
+
+async function logTail(path: string, start: number): Promise<string> {
+  try {
+    const file = await open(path, 'r');
+    try {
+      const { size } = await file.stat();
+      const from = Math.max(start, size - 16_384);
+      const { buffer, bytesRead } = await file.read(Buffer.alloc(size - from), 0, size - from, from);
+      const lines = buffer.subarray(0, bytesRead).toString('utf8').trimEnd().split('\n').slice(-LOG_TAIL);
+      return lines.map((line) => `  ${line}\n`).join('');
+    } finally {
+      await file.close();
+    }
+  } catch {
+    return '';
+  }
+}

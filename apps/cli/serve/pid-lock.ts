@@ -1,0 +1,144 @@
+/**
+ * A lock file that names its holder, so that one left behind by a crash is told from one that is held. The file is
+ * linked into place whole, so nobody ever reads half of it, and a lock left behind is taken over by one contender only.
+ */
+import { link, readFile, rename, stat, unlink, writeFile } from 'node:fs/promises';
+import { isDeepStrictEqual } from 'node:util';
+import { systemErrorCode } from '../cli-error.ts';
+import { identifyProcess, type ProcessIdentity, processIdentity, processState } from './process-identity.ts';
+
+export interface PidLock {
+  /** Shows that the holder lives to those who cannot look it up: processes on other hosts that share the folder. */
+  refresh(): Promise<void>;
+  release(): Promise<void>;
+}
+
+/** A holder on another host that has not refreshed its lock for this long is taken for dead. ms. */
+export const LOCK_EXPIRY = 60_000;
+export const LOCK_REFRESH = 10_000;
+
+/** Takes the lock at `path` for this process, or says who holds it. */
+export async function acquirePidLock(path: string): Promise<{ lock: PidLock } | { holder: ProcessIdentity }> {
+  const self = identifyProcess(process.pid);
+  if (self === undefined) throw new Error('this process cannot be identified; is /proc mounted?');
+  const temporary = `${path}.${self.pid}.tmp`;
+  await writeFile(temporary, JSON.stringify(self), { mode: 0o600 });
+  try {
+    for (;;) {
+      if (await linkNew(temporary, path)) return { lock: heldLock(path, temporary, self) };
+      const holder = await readHolder(path, temporary);
+      if (holder === 'none') continue;
+      if (holder.alive) return { holder: holder.identity };
+      await removeStale(path, holder.identity, temporary);
+    }
+  } finally {
+    await unlink(temporary);
+  }
+}
+
+/** Who holds the lock at `path`; undefined when nobody does. */
+export async function pidLockHolder(path: string): Promise<ProcessIdentity | undefined> {
+  const text = await readIfThere(path);
+  const identity = text === undefined ? undefined : parseIdentity(text);
+  return identity !== undefined && processState(identity) !== 'dead' ? identity : undefined;
+}
+
+function heldLock(path: string, temporary: string, self: ProcessIdentity): PidLock {
+  const mine = async () => {
+    const text = await readIfThere(path);
+    const identity = text === undefined ? undefined : parseIdentity(text);
+    return identity !== undefined && sameProcess(identity, self);
+  };
+  return {
+    refresh: async () => {
+      if (!(await mine())) return;
+      await writeFile(temporary, JSON.stringify(self), { mode: 0o600 });
+      await rename(temporary, path);
+    },
+    release: async () => {
+      if (await mine()) await unlink(path);
+    },
+  };
+}
+
+async function readHolder(
+  path: string,
+  temporary: string,
+): Promise<{ identity: ProcessIdentity; alive: boolean } | 'none'> {
+  const text = await readIfThere(path);
+  if (text === undefined) return 'none';
+  const identity = parseIdentity(text);
+  // Not written by this program (linked files are whole), so there is no holder.
+  if (identity === undefined) {
+    await unlinkIfThere(path);
+    return 'none';
+  }
+  const state = processState(identity);
+  return { identity, alive: state === 'alive' || (state === 'unknown' && !(await expired(path, temporary))) };
+}
+
+/** Compares two times of the file system, as clocks of hosts differ. */
+async function expired(path: string, temporary: string): Promise<boolean> {
+  const [lock, now] = await Promise.all([stat(path).catch(() => undefined), stat(temporary)]);
+  return lock === undefined || now.mtimeMs - lock.mtimeMs > LOCK_EXPIRY;
+}
+
+/**
+ * Only who made the file named for the dead holder may remove that holder's lock; under it, the lock is read once
+ * more. So a contender that is late cannot remove the lock that another has taken meanwhile.
+ */
+async function removeStale(path: string, stale: ProcessIdentity, temporary: string): Promise<void> {
+  const claim = `${path}.stale-${stale.pid}-${stale.startTime.replace(/\W/g, '')}`;
+  if (!(await linkNew(temporary, claim))) {
+    const text = await readIfThere(claim);
+    const claimant = text === undefined ? undefined : parseIdentity(text);
+    if (claimant !== undefined && processState(claimant) === 'dead') await unlinkIfThere(claim);
+    return;
+  }
+  try {
+    const text = await readIfThere(path);
+    const identity = text === undefined ? undefined : parseIdentity(text);
+    if (identity !== undefined && sameProcess(identity, stale)) await unlinkIfThere(path);
+  } finally {
+    await unlinkIfThere(claim);
+  }
+}
+
+function sameProcess(one: ProcessIdentity, other: ProcessIdentity): boolean {
+  return isDeepStrictEqual(one, other);
+}
+
+function parseIdentity(text: string): ProcessIdentity | undefined {
+  try {
+    return processIdentity.safeParse(JSON.parse(text)).data;
+  } catch {
+    return undefined;
+  }
+}
+
+async function linkNew(from: string, to: string): Promise<boolean> {
+  try {
+    await link(from, to);
+    return true;
+  } catch (error) {
+    if (systemErrorCode(error) === 'EEXIST') return false;
+    throw error;
+  }
+}
+
+async function readIfThere(path: string): Promise<string | undefined> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (error) {
+    if (systemErrorCode(error) === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+async function unlinkIfThere(path: string): Promise<void> {
+  try {
+    await unlink(path);
+  } catch (error) {
+    if (systemErrorCode(error) !== 'ENOENT') throw error;
+  }
+}

@@ -1,0 +1,142 @@
+import { readFile } from 'node:fs/promises';
+import { setTimeout as delay } from 'node:timers/promises';
+import { CliError } from '../cli-error.ts';
+import { type Console, printJson } from '../console.ts';
+import { type LocalPaths, localPaths } from '../local-paths.ts';
+import type { Settings } from '../settings.ts';
+import { startDetached } from './detached.ts';
+import { pidLockHolder } from './pid-lock.ts';
+import { processState, signalProcess } from './process-identity.ts';
+import { runStack } from './stack.ts';
+import { readApiUrl, readStackState, type StackState } from './stack-state.ts';
+
+export interface ServeFlags {
+  readonly detach: boolean;
+  readonly workers: number;
+  readonly role?: 'api' | 'worker';
+  readonly listen?: string;
+}
+
+/** A stack stops within 10 s. */
+const STOP_TIMEOUT = 15_000;
+
+/** `bhatti serve`: in the foreground until a signal, or detached until healthy. */
+export async function serveCommand(
+  flags: ServeFlags,
+  settings: Settings,
+  env: NodeJS.ProcessEnv,
+  console: Console,
+): Promise<number> {
+  const { dataDirectory } = settings;
+  if (!flags.detach) {
+    process.title = 'bhatti serve';
+    await runStack({
+      ...flags,
+      dataDirectory,
+      env,
+      log: (line) => console.err(`${new Date().toISOString()} serve: ${line}\n`),
+      onHealthy: () => console.err(`${new Date().toISOString()} serve: healthy, data directory ${dataDirectory}\n`),
+    });
+    return 0;
+  }
+  if (flags.role !== undefined) {
+    throw new CliError('invalid_request', '--detach runs the whole stack; run --role under a service manager');
+  }
+  await startDetached({ dataDirectory, workers: flags.workers, listen: flags.listen });
+  return serveStatus(settings, console);
+}
+
+/** `bhatti serve status`: exit code 1 when no stack runs for the data directory. */
+export async function serveStatus(settings: Settings, console: Console): Promise<number> {
+  const paths = localPaths(settings.dataDirectory);
+  const holder = await pidLockHolder(paths.lockFile);
+  if (holder === undefined) {
+    if (settings.json) printJson(console, { state: 'stopped', data_dir: paths.dataDirectory });
+    else console.out(`state     stopped\ndata dir  ${paths.dataDirectory}\n`);
+    return 1;
+  }
+  const state = await readStackState(paths.stateFile);
+  const status = await describeStatus(paths, holder.pid, state);
+  if (settings.json) printJson(console, status);
+  else console.out(formatStatus(status));
+  return 0;
+}
+
+/** `bhatti serve stop`: resolves when the stack is gone; fine when there was none. */
+export async function serveStop(settings: Settings, console: Console): Promise<number> {
+  const paths = localPaths(settings.dataDirectory);
+  const holder = await pidLockHolder(paths.lockFile);
+  if (holder === undefined) {
+    report('not running', settings, console);
+    return 0;
+  }
+  if (processState(holder) === 'unknown') {
+    throw new CliError('other_host', `the server runs on the host ${holder.host}; stop it there`);
+  }
+  signalProcess(holder, 'SIGTERM');
+  const until = Date.now() + STOP_TIMEOUT;
+  while (processState(holder) === 'alive') {
+    if (Date.now() > until) {
+      throw new CliError('stop_failed', `the server (pid ${holder.pid}) has not stopped after 15 s`, {
+        hint: `See ${paths.logFile}.`,
+      });
+    }
+    await delay(20);
+  }
+  report('stopped', settings, console);
+  return 0;
+}
+
+interface Status {
+  readonly state: 'running' | 'starting';
+  readonly pid: number;
+  readonly started_at: string | null;
+  readonly children: readonly { readonly name: string; readonly pid: number; readonly ready: boolean }[];
+  readonly redis: 'embedded' | 'external' | null;
+  readonly url: string | null;
+  readonly socket: string;
+  readonly token: string | null;
+  readonly data_dir: string;
+  readonly log: string;
+}
+
+async function describeStatus(paths: LocalPaths, pid: number, state: StackState | undefined): Promise<Status> {
+  return {
+    state: state?.healthy ? 'running' : 'starting',
+    pid,
+    started_at: state?.startedAt ?? null,
+    children: state?.children.map(({ name, ready, process }) => ({ name, pid: process.pid, ready })) ?? [],
+    redis: state?.redis ?? null,
+    url: await readApiUrl(paths.apiFile),
+    socket: paths.apiSocket,
+    token: await readToken(paths.tokenFile),
+    data_dir: paths.dataDirectory,
+    log: paths.logFile,
+  };
+}
+
+function formatStatus(status: Status): string {
+  const children = status.children.map(({ name, pid, ready }) => `${name} (pid ${pid}${ready ? '' : ', not ready'})`);
+  const fields = [
+    ['state', `${status.state} (pid ${status.pid})`],
+    ['parts', children.join(', ') || '-'],
+    ['url', status.url ?? '- (unix socket only)'],
+    ['socket', status.socket],
+    ['token', status.token ?? '-'],
+    ['data dir', status.data_dir],
+    ['log', status.log],
+  ] as const;
+  return fields.map(([name, value]) => `${name.padEnd(8)}  ${value}\n`).join('');
+}
+
+function report(state: string, settings: Settings, console: Console): void {
+  if (settings.json) printJson(console, { state: 'stopped', data_dir: settings.dataDirectory });
+  else console.out(`${state}\n`);
+}
+
+async function readToken(path: string): Promise<string | null> {
+  return readFile(path, 'utf8').then(
+    (text) => text.trim() || null,
+    () => null,
+  );
+}

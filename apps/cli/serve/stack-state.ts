@@ -1,0 +1,40 @@
+import { readFile, rename, writeFile } from 'node:fs/promises';
+import { z } from 'zod';
+import { processIdentity } from './process-identity.ts';
+
+/** What a supervisor writes about its stack, for `serve status`, for who waits for it, and for the next one. */
+export const stackState = z.object({
+  supervisor: processIdentity,
+  /** True from the moment that every part answered; says nothing about later failures. */
+  healthy: z.boolean(),
+  startedAt: z.string(),
+  redis: z.enum(['embedded', 'external']),
+  children: z.array(z.object({ name: z.string(), ready: z.boolean(), process: processIdentity })),
+});
+export type StackState = z.output<typeof stackState>;
+
+/** What the API writes about itself. */
+const apiFile = z.looseObject({ listen: z.string().nullable() });
+
+export async function writeStackState(path: string, state: StackState): Promise<void> {
+  await writeFile(`${path}.tmp`, JSON.stringify(state, null, 2), { mode: 0o600 });
+  await rename(`${path}.tmp`, path);
+}
+
+/** undefined when there is none, or none that this version understands. */
+export async function readStackState(path: string): Promise<StackState | undefined> {
+  return stackState.safeParse(await readJson(path)).data;
+}
+
+/** The URL that the API of a local stack listens on, or null when it listens on its socket only. */
+export async function readApiUrl(path: string): Promise<string | null> {
+  return apiFile.safeParse(await readJson(path)).data?.listen ?? null;
+}
+
+async function readJson(path: string): Promise<unknown> {
+  try {
+    return JSON.parse(await readFile(path, 'utf8'));
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,55 @@
+import { resolveDataDirectory } from '@bhatti/store';
+import { CliError } from './cli-error.ts';
+
+/** The global flags as typed; undefined where not given. */
+export interface GlobalFlags {
+  readonly url?: string;
+  readonly token?: string;
+  readonly dataDir?: string;
+  readonly json?: boolean;
+  readonly timing?: boolean;
+}
+
+/** What a config file may say. */
+export interface ConfigFile {
+  readonly url?: string;
+  readonly token?: string;
+  readonly data_dir?: string;
+}
+
+export interface Settings {
+  /** The server to talk to; undefined means: find or start the local one. */
+  readonly url: URL | undefined;
+  readonly token: string | undefined;
+  /** Absolute path. */
+  readonly dataDirectory: string;
+  /** True when the user named the data directory, so no stack elsewhere will do. */
+  readonly dataDirectoryGiven: boolean;
+  readonly json: boolean;
+  readonly timing: boolean;
+}
+
+/**
+ * The effective settings. For each one: flag, then config file, then environment, then default. Empty values count as
+ * not given. Throws CliError `invalid_request` for a URL that is none.
+ */
+export function resolveSettings(flags: GlobalFlags, file: ConfigFile, env: NodeJS.ProcessEnv): Settings {
+  const dataDirectory = flags.dataDir || file.data_dir;
+  return {
+    url: serverUrl(flags.url || file.url || env.BHATTI_URL),
+    token: flags.token || file.token || env.BHATTI_TOKEN || undefined,
+    dataDirectory: resolveDataDirectory({ flag: dataDirectory, env }),
+    dataDirectoryGiven: Boolean(dataDirectory || env.BHATTI_DATA_DIR),
+    json: flags.json ?? false,
+    timing: flags.timing ?? false,
+  };
+}
+
+function serverUrl(text: string | undefined): URL | undefined {
+  if (!text) return undefined;
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  if (url?.protocol !== 'http:' && url?.protocol !== 'https:') {
+    throw new CliError('invalid_request', `the server URL "${text}" is not an http:// or https:// URL`);
+  }
+  return url;
+}

@@ -1,0 +1,36 @@
+/** Columns of text, as wide as their widest cell and two spaces apart; no trailing spaces. */
+export function formatTable(header: readonly string[], rows: readonly (readonly string[])[]): string {
+  const widths = header.map((title, column) => Math.max(title.length, ...rows.map((row) => row[column]?.length ?? 0)));
+  return [header, ...rows]
+    .map((row) =>
+      row
+        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+        .join('  ')
+        .trimEnd(),
+    )
+    .map((line) => `${line}\n`)
+    .join('');
+}
+
+/** How long ago, in the largest whole unit: `just now`, `5 minutes ago`, `3 days ago`. Times in ms. */
+export function formatAge(then: number, now: number): string {
+  const seconds = Math.max(0, Math.floor((now - then) / 1000));
+  const units = [
+    ['year', 365 * 86_400],
+    ['month', 30 * 86_400],
+    ['week', 7 * 86_400],
+    ['day', 86_400],
+    ['hour', 3600],
+    ['minute', 60],
+  ] as const;
+  for (const [unit, length] of units) {
+    const count = Math.floor(seconds / length);
+    if (count > 0) return `${count} ${unit}${count === 1 ? '' : 's'} ago`;
+  }
+  return 'just now';
+}
+
+/** The digest as people compare it: the first 12 hex digits, without the algorithm. */
+export function shortDigest(digest: string): string {
+  return digest.replace(/^[a-z0-9]+:/, '').slice(0, 12);
+}

@@ -1,0 +1,40 @@
+import type { ApiClient } from './api-client.ts';
+import type { Task } from './api-schema.ts';
+import { type Console, printJson } from './console.ts';
+
+/** `bhatti task show`. */
+export async function showTask(client: ApiClient, id: string, console: Console, json: boolean): Promise<number> {
+  const task = await client.task(id);
+  if (json) printJson(console, task);
+  else console.out(formatTask(task));
+  return 0;
+}
+
+/** `bhatti task cancel`. A running pull stops within a second or so; its state then says `cancelled`. */
+export async function cancelTask(client: ApiClient, id: string, console: Console, json: boolean): Promise<number> {
+  const task = await client.cancelTask(id);
+  if (json) printJson(console, task);
+  else console.out(`${task.status === 'cancelled' ? 'cancelled' : 'cancelling'} ${task.id}\n`);
+  return 0;
+}
+
+/** A task as `name value` lines; what is not known yet is left out. */
+export function formatTask(task: Task): string {
+  const fields: readonly (readonly [string, string | null | undefined])[] = [
+    ['id', task.id],
+    ['type', task.type],
+    ['status', task.status],
+    ['name', task.name],
+    ['ref', task.ref],
+    ['progress', task.progress],
+    ['digest', task.result?.digest],
+    ['error', task.error && `${task.error.message} (${task.error.code})`],
+    ['created', task.created_at],
+    ['started', task.started_at],
+    ['completed', task.completed_at],
+  ];
+  return fields
+    .filter(([, value]) => Boolean(value))
+    .map(([name, value]) => `${name.padEnd(9)}  ${value}\n`)
+    .join('');
+}

@@ -1,0 +1,349 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import type { Answer, Call } from './http-server.ts';
+import { serveAnswers } from './http-server.ts';
+import { cleanEnvironment, stageCli } from './staged-cli.ts';
+
+/** The CLI as a process of its own, against a server that answers by script. */
+let staged: Awaited<ReturnType<typeof stageCli>>;
+let environment: NodeJS.ProcessEnv;
+let server: Awaited<ReturnType<typeof serveAnswers>> | undefined;
+let dataDirectory: string;
+let count = 0;
+const health: Answer = { status: 200, body: { status: 'ok', version: '0', redis: 'ok' } };
+
+beforeAll(async () => {
+  staged = await stageCli();
+});
+afterAll(() => staged.remove());
+afterEach(async () => {
+  await server?.close();
+  server = undefined;
+});
+
+/** Starts a server on the socket of a fresh data directory. */
+async function startServer(handler: (call: Call) => Answer | Promise<Answer>) {
+  count += 1;
+  dataDirectory = staged.dataDirectory(`data${count}`);
+  await mkdir(join(dataDirectory, 'run'), { recursive: true });
+  environment = cleanEnvironment(dataDirectory, { BHATTI_DATA_DIR: dataDirectory });
+  await listen(handler);
+}
+
+async function listen(handler: (call: Call) => Answer | Promise<Answer>) {
+  server = await serveAnswers(
+    (call) => (call.url.pathname === '/health' ? health : handler(call)),
+    join(dataDirectory, 'run/api.sock'),
+  );
+}
+
+function start(args: readonly string[], env: NodeJS.ProcessEnv = {}, stdin = '') {
+  const child = spawn(process.execPath, [staged.cli, ...args], { env: { ...environment, ...env }, stdio: 'pipe' });
+  const output = { stdout: '', stderr: '' };
+  child.stdout.on('data', (data) => {
+    output.stdout += data;
+  });
+  child.stderr.on('data', (data) => {
+    output.stderr += data;
+  });
+  child.stdin.end(stdin);
+  const ended = once(child, 'close').then(([exitCode]) => ({ exitCode: Number(exitCode), ...output }));
+  return { child, output, ended };
+}
+
+const run = (args: readonly string[], env?: NodeJS.ProcessEnv, stdin?: string) => start(args, env, stdin).ended;
+
+function printed(child: ChildProcess, output: { stdout: string }, text: string): Promise<void> {
+  return new Promise((resolve) => {
+    const check = () => {
+      if (!output.stdout.includes(text)) return;
+      child.stdout?.off('data', check);
+      resolve();
+    };
+    child.stdout?.on('data', check);
+    check();
+  });
+}
+
+function view(status: string, lines: readonly string[], more: object = {}) {
+  const steps = lines.map((line) => ({ phase: line.split(' ')[0] ?? '', line }));
+  return {
+    id: 'tsk_abc123',
+    type: 'pull',
+    status,
+    name: 'python-3.12',
+    ref: 'python:3.12',
+    progress: lines.at(-1) ?? null,
+    detail: lines.length === 0 ? null : { line: lines.at(-1), phase: steps.at(-1)?.phase, steps },
+    result: null,
+    error: null,
+    created_at: '2026-01-01T00:00:00.000Z',
+    started_at: null,
+    completed_at: null,
+    ...more,
+  };
+}
+
+const queued: Answer = { status: 202, body: { task_id: 'tsk_abc123', status: 'queued', name: 'python-3.12' } };
+const lines = ['resolving manifest...', 'downloading layers (142 MB / 142 MB)...', 'flattening to ext4...'];
+const result = {
+  image: 'python-3.12',
+  digest: 'sha256:1',
+  sizeBytes: 1,
+  steps: lines.map((line) => ({ phase: line.split(' ')[0], line })),
+  warnings: [],
+};
+const completed = view('completed', lines, { result });
+
+/** A pull whose task is seen as `views`, one after the other, the last one for good. */
+function pullWith(views: readonly unknown[]) {
+  const left = [...views];
+  return (call: Call): Answer => {
+    if (call.method === 'POST') return queued;
+    return { status: 200, body: left.length > 1 ? left.shift() : left[0] };
+  };
+}
+
+const TRANSCRIPT = `pulling python:3.12 as "python-3.12" (task: tsk_abc123)
+  resolving manifest...
+  downloading layers (142 MB / 142 MB)...
+  flattening to ext4...
+done
+`;
+
+describe('image pull', () => {
+  test('prints the documented transcript and polls for what it has not seen', async () => {
+    await startServer(pullWith([view('queued', []), view('running', lines.slice(0, 1)), completed]));
+    expect(await run(['image', 'pull', 'python:3.12'])).toEqual({ exitCode: 0, stdout: TRANSCRIPT, stderr: '' });
+    const polls = server?.calls.filter(({ url }) => url.pathname === '/tasks/tsk_abc123').map(({ url }) => url.search);
+    expect(polls).toEqual(['', '?wait=2&seen=', '?wait=2&seen=resolving+manifest...']);
+  });
+
+  test('sends what was asked for', async () => {
+    await startServer(pullWith([completed]));
+    const flags = ['--name', 'py', '--auth', '-', '--platform', 'linux/arm64', '--size', '2GB'];
+    await run(['image', 'pull', 'python:3.12', ...flags], {}, 'user:secret\n');
+    const post = server?.calls.find(({ method }) => method === 'POST');
+    expect(JSON.parse(post?.body ?? '')).toEqual({
+      ref: 'python:3.12',
+      name: 'py',
+      auth: 'user:secret',
+      platform: 'linux/arm64',
+      size: '2GB',
+    });
+    await run(['image', 'pull', 'python:3.12'], { BHATTI_REGISTRY_AUTH: 'user:other' });
+    expect(server?.calls.findLast(({ method }) => method === 'POST')?.body).toBe(
+      '{"ref":"python:3.12","auth":"user:other"}',
+    );
+  });
+
+  test('an image that is there already', async () => {
+    await startServer(() => ({ status: 200, body: { status: 'exists', image: 'python-3.12', digest: 'sha256:1' } }));
+    expect(await run(['image', 'pull', 'python:3.12'])).toEqual({
+      exitCode: 0,
+      stdout: 'python-3.12 is already up to date (sha256:1)\ndone\n',
+      stderr: '',
+    });
+  });
+
+  test('--json prints the task and ends', async () => {
+    await startServer(() => queued);
+    const { exitCode, stdout } = await run(['--json', 'image', 'pull', 'python:3.12']);
+    expect(exitCode).toBe(0);
+    expect(JSON.parse(stdout)).toEqual(queued.body);
+    expect(server?.calls).toHaveLength(2);
+  });
+
+  test('warnings are on stderr', async () => {
+    await startServer(pullWith([{ ...completed, result: { ...result, warnings: ['no /bin/sh'] } }]));
+    expect(await run(['image', 'pull', 'python:3.12'])).toEqual({
+      exitCode: 0,
+      stdout: TRANSCRIPT,
+      stderr: 'warning: no /bin/sh\n',
+    });
+  });
+
+  test('a pull refused for authentication ends with the hint', async () => {
+    const error = { code: 'unauthorized', message: 'ghcr.io refused the pull' };
+    await startServer(pullWith([view('failed', lines.slice(0, 1), { error })]));
+    expect(await run(['image', 'pull', 'ghcr.io/org/private'])).toEqual({
+      exitCode: 1,
+      stdout: 'pulling ghcr.io/org/private as "python-3.12" (task: tsk_abc123)\n  resolving manifest...\n',
+      stderr: `error: ghcr.io refused the pull (unauthorized)
+This image may require authentication.
+Pull it with Docker locally, then import:
+  docker pull ghcr.io/org/private
+  bhatti image import ghcr.io/org/private
+`,
+    });
+  });
+
+  test('a pull that another cancelled', async () => {
+    const error = { code: 'cancelled', message: 'cancelled' };
+    await startServer(pullWith([view('cancelled', [], { error })]));
+    const { exitCode, stderr } = await run(['image', 'pull', 'python:3.12']);
+    expect({ exitCode, stderr }).toEqual({ exitCode: 1, stderr: 'error: the pull was cancelled (cancelled)\n' });
+  });
+
+  test('Ctrl+C detaches', async () => {
+    await startServer((call) => {
+      if (call.method === 'POST') return queued;
+      if (call.url.search === '') return { status: 200, body: view('running', lines.slice(0, 1)) };
+      return new Promise(() => {});
+    });
+    const { child, output, ended } = start(['image', 'pull', 'python:3.12']);
+    await printed(child, output, 'resolving');
+    child.kill('SIGINT');
+    expect(await ended).toEqual({
+      exitCode: 130,
+      stdout: `pulling python:3.12 as "python-3.12" (task: tsk_abc123)
+  resolving manifest...
+Interrupted. Pull continues on server.
+Check status: bhatti image list
+`,
+      stderr: '',
+    });
+  });
+
+  test('goes on when the API is away for a moment, or says 503', async () => {
+    let polls = 0;
+    const handler = pullWith([view('running', lines.slice(0, 1)), completed]);
+    await startServer(async (call) => {
+      if (call.method === 'GET' && ++polls === 2) {
+        // The connection breaks in the middle of a request, and for a while nothing listens.
+        await server?.close();
+        setTimeout(() => {
+          listen((next) => (++polls === 3 ? { status: 503, body: { error: 'stopping' } } : handler(next)));
+        }, 50);
+      }
+      return handler(call);
+    });
+    expect(await run(['image', 'pull', 'python:3.12'])).toEqual({ exitCode: 0, stdout: TRANSCRIPT, stderr: '' });
+    expect(polls).toBe(4);
+  });
+
+  test('a reader that closes the pipe early is no failure', async () => {
+    await startServer(pullWith([view('running', lines.slice(0, 1)), completed]));
+    const { child, output, ended } = start(['image', 'pull', 'python:3.12']);
+    await printed(child, output, 'pulling');
+    child.stdout.destroy();
+    expect(await ended).toMatchObject({ exitCode: 0, stderr: '' });
+  });
+
+  test('the token does not stay in the process list', async () => {
+    await startServer((call) => (call.method === 'POST' ? queued : new Promise(() => {})));
+    const { child, output, ended } = start(['image', 'pull', 'python:3.12', '--auth', 'user:secret']);
+    await printed(child, output, 'pulling');
+    expect((await readFile(`/proc/${child.pid}/cmdline`, 'utf8')).replaceAll('\0', '')).toBe('bhatti');
+    child.kill('SIGKILL');
+    await ended;
+  });
+});
+
+describe('other commands', () => {
+  test('image delete asks nobody in a script: it needs -y', async () => {
+    await startServer(() => ({ status: 204, body: null }));
+    const refused = await run(['image', 'delete', 'py']);
+    expect(refused).toMatchObject({ exitCode: 1, stderr: expect.stringContaining('Add -y') });
+    expect(server?.calls.some(({ method }) => method === 'DELETE')).toBe(false);
+    expect(await run(['image', 'rm', '-y', 'py'])).toEqual({ exitCode: 0, stdout: 'deleted py\n', stderr: '' });
+    expect(server?.calls.at(-1)).toMatchObject({ method: 'DELETE', url: { pathname: '/images/py' } });
+  });
+
+  test('task show and cancel', async () => {
+    await startServer(({ method }) => ({ status: method === 'DELETE' ? 202 : 200, body: view('running', lines) }));
+    expect((await run(['task', 'show', 'tsk_abc123'])).stdout).toBe(
+      `id         tsk_abc123
+type       pull
+status     running
+name       python-3.12
+ref        python:3.12
+progress   flattening to ext4...
+created    2026-01-01T00:00:00.000Z
+`,
+    );
+    expect(JSON.parse((await run(['task', 'show', 'tsk_abc123', '--json'])).stdout)).toEqual(view('running', lines));
+    expect((await run(['task', 'cancel', 'tsk_abc123'])).stdout).toBe('cancelling tsk_abc123\n');
+  });
+
+  test('an error of the API says its code', async () => {
+    await startServer(() => ({
+      status: 404,
+      body: { error: 'there is no such task', code: 'not_found', request_id: 'r' },
+    }));
+    expect(await run(['task', 'show', 'tsk_x'])).toEqual({
+      exitCode: 1,
+      stdout: '',
+      stderr: 'error: there is no such task (not_found)\n',
+    });
+  });
+
+  test('--timing tells where the time went, on stderr', async () => {
+    await startServer(() => ({ status: 200, body: { images: [] } }));
+    const { stdout, stderr } = await run(['image', 'ls', '--timing']);
+    expect(stdout).toBe('NAME  REF  SIZE  CREATED  DIGEST\n');
+    expect(stderr).toMatch(/^timing: GET \/health 200 .*\ntiming: GET \/images 200 .*\ntiming: start .* total .*\n$/);
+  });
+
+  test('version, before and after the global flags', async () => {
+    expect((await run(['version'])).stdout).toMatch(/^bhatti \S+\n$/);
+    expect(JSON.parse((await run(['--json', 'version'])).stdout)).toEqual({ version: expect.any(String) });
+    expect(JSON.parse((await run(['version', '--json'])).stdout)).toEqual({ version: expect.any(String) });
+  });
+});
+
+describe('the server in use', () => {
+  test('a URL and a token from the config file, with the path of the URL', async () => {
+    await startServer(() => queued);
+    const remote = await serveAnswers(() => ({ status: 200, body: { images: [] } }));
+    const config = join(dataDirectory, 'config.yaml');
+    await writeFile(config, `url: http://127.0.0.1:${remote.port}/bhatti/\ntoken: bht_file\n`);
+    expect(await run(['image', 'list', '--json'], { BHATTI_CONFIG: config, BHATTI_TOKEN: 'bht_env' })).toMatchObject({
+      exitCode: 0,
+    });
+    expect(remote.calls.map(({ url, headers }) => [url.pathname, headers.authorization])).toEqual([
+      ['/bhatti/images', 'Bearer bht_file'],
+    ]);
+    expect(server?.calls).toEqual([]);
+    await remote.close();
+  });
+
+  test('a token that is refused', async () => {
+    await startServer(() => queued);
+    const remote = await serveAnswers(() => ({ status: 401, body: { error: 'no', code: 'unauthorized' } }));
+    const { exitCode, stderr } = await run(['image', 'list', '--url', `http://127.0.0.1:${remote.port}`]);
+    expect(exitCode).toBe(1);
+    expect(stderr).toBe(`error: the server at http://127.0.0.1:${remote.port} does not accept the token (unauthorized)
+Give it with --token, in ~/.bhatti/config.yaml or as BHATTI_TOKEN; "bhatti serve status" on the server shows it.
+`);
+    await remote.close();
+  });
+
+  test('one that does not answer', async () => {
+    await startServer(() => queued);
+    const remote = await serveAnswers(() => health);
+    await remote.close();
+    const { exitCode, stderr } = await run(['image', 'list', '--url', `http://127.0.0.1:${remote.port}`]);
+    expect(exitCode).toBe(1);
+    expect(stderr).toContain(`error: no bhatti server answers at http://127.0.0.1:${remote.port} (ECONNREFUSED)\n`);
+  });
+
+  test('one that is no bhatti server', async () => {
+    await startServer(() => queued);
+    const remote = await serveAnswers(() => ({ status: 200, body: { hello: 'world' } }));
+    const { exitCode, stderr } = await run(['image', 'list', '--url', `http://127.0.0.1:${remote.port}`]);
+    expect(exitCode).toBe(1);
+    expect(stderr).toContain('answers, but not as a bhatti server does (not_bhatti)');
+    await remote.close();
+  });
+
+  test('a data directory too deep for a unix socket', async () => {
+    await startServer(() => queued);
+    const { exitCode, stderr } = await run(['image', 'list', '--data-dir', `/tmp/${'deep/'.repeat(25)}`]);
+    expect(exitCode).toBe(1);
+    expect(stderr).toContain('too long for unix sockets');
+  });
+});

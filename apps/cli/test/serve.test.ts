@@ -1,0 +1,241 @@
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readFile, stat } from 'node:fs/promises';
+import { createConnection } from 'node:net';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import { z } from 'zod';
+import { identifyProcess } from '../serve/process-identity.ts';
+import { cleanEnvironment, stageCli } from './staged-cli.ts';
+
+/**
+ * The supervisor with a real Redis, and with an API and a worker that only keep to the contract with it: ready over IPC
+ * or by answering, ending on SIGTERM and on disconnect. The whole stack is tested end to end elsewhere.
+ */
+const API = `
+  import { createServer } from 'node:http';
+  import { rmSync } from 'node:fs';
+  if (process.env.BHATTI_LISTEN === 'broken') { console.error('the address is broken'); process.exit(1); }
+  const socket = process.env.BHATTI_DATA_DIR + '/run/api.sock';
+  rmSync(socket, { force: true });
+  createServer((request, response) => {
+    response.setHeader('content-type', 'application/json');
+    response.end(JSON.stringify(request.url === '/health' ? { status: 'ok', version: '0', redis: 'ok' } : { images: [] }));
+  }).listen(socket);
+  process.on('SIGTERM', () => process.exit(0));
+  process.on('disconnect', () => process.exit(0));`;
+const WORKER = `
+  process.on('SIGTERM', () => process.exit(0));
+  process.on('disconnect', () => process.exit(0));
+  setInterval(() => {}, 1e6);
+  process.send({ type: 'ready' });`;
+
+const statusSchema = z.object({
+  state: z.string(),
+  pid: z.number(),
+  children: z.array(z.object({ name: z.string(), pid: z.number(), ready: z.boolean() })),
+  redis: z.string(),
+  socket: z.string(),
+  log: z.string(),
+});
+
+let staged: Awaited<ReturnType<typeof stageCli>>;
+let dataDirectory: string;
+beforeAll(async () => {
+  staged = await stageCli({ 'api.js': API, 'worker.js': WORKER });
+});
+afterEach(async () => {
+  if (dataDirectory) await run(['serve', 'stop']);
+});
+afterAll(() => staged.remove());
+
+function fresh(name: string): void {
+  dataDirectory = staged.dataDirectory(name);
+}
+
+function run(args: readonly string[], extra: NodeJS.ProcessEnv = {}) {
+  const env = cleanEnvironment(dataDirectory, { BHATTI_DATA_DIR: dataDirectory, ...extra });
+  return new Promise<{ exitCode: number; stdout: string; stderr: string }>((resolve) => {
+    const child = execFile(process.execPath, [staged.cli, ...args], { env }, (_error, stdout, stderr) =>
+      resolve({ exitCode: child.exitCode ?? -1, stdout, stderr }),
+    );
+  });
+}
+
+async function status() {
+  const { stdout } = await run(['serve', 'status', '--json']);
+  return statusSchema.parse(JSON.parse(stdout));
+}
+
+function pidOf(of: z.output<typeof statusSchema>, name: string): number {
+  const child = of.children.find((part) => part.name === name);
+  if (child === undefined) throw new Error(`no ${name} in ${JSON.stringify(of)}`);
+  return child.pid;
+}
+
+function lives(pid: number): boolean {
+  // One that has ended and waits for its parent to notice is not alive.
+  return identifyProcess(pid) !== undefined;
+}
+
+async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
+  while (!(await condition())) await delay(20);
+}
+
+/** The answers of Redis to inline commands, in one go. */
+async function redis(socket: string, ...commands: string[]): Promise<string> {
+  const connection = createConnection({ path: socket });
+  connection.end(`${[...commands, 'QUIT'].join('\r\n')}\r\n`);
+  let answer = '';
+  connection.on('data', (data) => {
+    answer += data;
+  });
+  await once(connection, 'close');
+  return answer;
+}
+
+describe('bhatti serve', () => {
+  test('the first command starts a stack that stays, private to its user; stop ends all of it', async () => {
+    fresh('first');
+    expect(await run(['image', 'list'])).toEqual({
+      exitCode: 0,
+      stdout: 'NAME  REF  SIZE  CREATED  DIGEST\n',
+      stderr: '',
+    });
+    const running = await status();
+    expect(running).toMatchObject({ state: 'running', redis: 'embedded' });
+    expect(running.children.map(({ name, ready }) => [name, ready])).toEqual([
+      ['redis', true],
+      ['api', true],
+      ['worker 1', true],
+    ]);
+    for (const path of [dataDirectory, join(dataDirectory, 'run'), join(dataDirectory, 'redis')]) {
+      expect((await stat(path)).mode & 0o777).toBe(0o700);
+    }
+    for (const path of ['run/serve.log', 'run/serve.json', 'run/serve.pid', 'redis/redis.conf']) {
+      expect((await stat(join(dataDirectory, path))).mode & 0o777).toBe(0o600);
+    }
+    expect((await stat(join(dataDirectory, 'run/redis.sock'))).mode & 0o777).toBe(0o700);
+    expect(await run(['serve', 'stop'])).toEqual({ exitCode: 0, stdout: 'stopped\n', stderr: '' });
+    expect([running.pid, ...running.children.map(({ pid }) => pid)].filter(lives)).toEqual([]);
+    expect(await run(['serve', 'status'])).toMatchObject({ exitCode: 1, stdout: expect.stringContaining('stopped') });
+    expect(await run(['serve', 'stop'])).toMatchObject({ exitCode: 0, stdout: 'not running\n' });
+  });
+
+  test('commands at the same time end with one stack', async () => {
+    fresh('together');
+    const outcomes = await Promise.all([1, 2, 3].map(() => run(['serve', '--detach', '--json'])));
+    expect(outcomes.map(({ exitCode, stderr }) => [exitCode, stderr])).toEqual(outcomes.map(() => [0, '']));
+    const pids = outcomes.map(({ stdout }) => statusSchema.parse(JSON.parse(stdout)).pid);
+    expect(new Set(pids).size).toBe(1);
+    const again = await run(['serve']);
+    expect(again).toMatchObject({ exitCode: 1, stderr: expect.stringContaining(`runs already (pid ${pids[0]}`) });
+  });
+
+  test('Redis keeps every write in an append-only file and evicts nothing', async () => {
+    fresh('redis');
+    await run(['serve', '--detach']);
+    const socket = join(dataDirectory, 'run/redis.sock');
+    const settings = ['appendonly', 'appendfsync', 'maxmemory-policy', 'save', 'port'];
+    const answer = await redis(socket, ...settings.map((setting) => `CONFIG GET ${setting}`));
+    const values = answer.split('\r\n').filter((line) => line !== '' && !/^[*$+]/.test(line));
+    expect(values).toEqual([
+      'appendonly',
+      'yes',
+      'appendfsync',
+      'everysec',
+      'maxmemory-policy',
+      'noeviction',
+      'save',
+      'port',
+      '0',
+    ]);
+  });
+
+  test('every part that is killed is started again', async () => {
+    fresh('killed');
+    await run(['serve', '--detach', '--workers', '2']);
+    const before = await status();
+    expect(before.children).toHaveLength(4);
+    for (const { pid } of before.children) process.kill(pid, 'SIGKILL');
+    await until(async () => {
+      const { children } = await status();
+      return (
+        children.length === 4 &&
+        children.every(({ pid, ready }) => ready && !before.children.some((child) => child.pid === pid))
+      );
+    });
+    expect((await status()).pid).toBe(before.pid);
+  });
+
+  test('a stack whose supervisor is killed: the parts end, and the next stack has all of its data', async () => {
+    fresh('orphaned');
+    await run(['serve', '--detach']);
+    const before = await status();
+    const socket = join(dataDirectory, 'run/redis.sock');
+    await redis(socket, 'SET survivor yes');
+    process.kill(before.pid, 'SIGKILL');
+    await until(() => !lives(pidOf(before, 'api')) && !lives(pidOf(before, 'worker 1')));
+    expect(lives(pidOf(before, 'redis'))).toBe(true);
+    expect(await run(['serve', 'status'])).toMatchObject({ exitCode: 1 });
+    expect(await run(['image', 'list'])).toMatchObject({ exitCode: 0, stderr: '' });
+    const after = await status();
+    expect(lives(pidOf(before, 'redis'))).toBe(false);
+    expect(pidOf(after, 'redis')).not.toBe(pidOf(before, 'redis'));
+    expect(await redis(socket, 'GET survivor')).toContain('yes');
+  });
+
+  test.each(['SIGTERM', 'SIGINT'] as const)(
+    'in the foreground, %s stops it in order, with exit code 0',
+    async (signal) => {
+      fresh(`foreground-${signal}`);
+      const child = spawn(process.execPath, [staged.cli, 'serve'], {
+        env: cleanEnvironment(dataDirectory, { BHATTI_DATA_DIR: dataDirectory }),
+        stdio: ['ignore', 'ignore', 'pipe'],
+      });
+      const exit = once(child, 'exit');
+      let log = '';
+      await new Promise<void>((resolve) => {
+        child.stderr.on('data', (data) => {
+          log += data;
+          if (log.includes('healthy')) resolve();
+        });
+      });
+      const { children } = await status();
+      child.kill(signal);
+      expect(await exit).toEqual([0, null]);
+      expect(children.map(({ pid }) => pid).filter(lives)).toEqual([]);
+    },
+  );
+
+  test('an API that does not start: the error shows what it said, and nothing is left running', async () => {
+    fresh('broken');
+    const { exitCode, stderr } = await run(['serve', '--detach', '--listen', 'broken']);
+    expect(exitCode).toBe(1);
+    expect(stderr).toContain('error: the local server does not start (start_failed)');
+    expect(stderr).toContain('the address is broken');
+    expect(await run(['serve', 'status'])).toMatchObject({ exitCode: 1 });
+    await expect(redis(join(dataDirectory, 'run/redis.sock'), 'PING')).rejects.toThrow();
+  });
+
+  test('with REDIS_URL there is no embedded Redis, and a part can run alone', async () => {
+    fresh('external');
+    const redisUrl = 'redis://127.0.0.1:1';
+    await run(['serve', '--detach'], { REDIS_URL: redisUrl });
+    const running = await status();
+    expect(running.redis).toBe('external');
+    expect(running.children.map(({ name }) => name)).toEqual(['api', 'worker 1']);
+    const environment = await readFile(`/proc/${pidOf(running, 'worker 1')}/environ`, 'utf8');
+    expect(environment.split('\0')).toContain(`REDIS_URL=${redisUrl}`);
+    const alone = await run(['serve', '--role', 'worker']);
+    expect(alone).toMatchObject({ exitCode: 1, stderr: expect.stringContaining('--role worker needs REDIS_URL') });
+  });
+
+  test('what is secret in the environment of a command does not stay in the server that it starts', async () => {
+    fresh('secrets');
+    await run(['image', 'list'], { BHATTI_REGISTRY_AUTH: 'user:hidden', BHATTI_TOKEN: 'bht_hidden' });
+    const { pid } = await status();
+    expect(await readFile(`/proc/${pid}/environ`, 'utf8')).not.toContain('hidden');
+  });
+});
