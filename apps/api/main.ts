@@ -1,4 +1,7 @@
-/** The API process: settings from the environment, one clear line and exit 1 when it cannot start, SIGTERM ends it. */
+/**
+ * The API process: settings from the environment, one clear line and exit 1 when it cannot start. SIGTERM ends it, and
+ * so does the end of a supervisor that gave it an IPC channel.
+ */
 import type { Logger } from 'pino';
 import { z } from 'zod';
 import { readConfig } from './config.ts';
@@ -16,12 +19,14 @@ async function main(): Promise<void> {
   process.on('unhandledRejection', (error) => die(log, error));
   process.on('uncaughtException', (error) => die(log, error));
   // Before the start: a signal that comes meanwhile must not leave a socket behind.
-  const stopRequested = new Promise<NodeJS.Signals>((resolve) => {
-    process.once('SIGTERM', resolve);
-    process.once('SIGINT', resolve);
+  const stopRequested = new Promise<string>((resolve) => {
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, resolve);
+    // The supervisor that started this process is gone: nobody else would end it. It may have gone before this line.
+    process.once('disconnect', () => resolve('disconnect'));
+    if (process.connected === false) resolve('disconnect');
   });
   const api = await startApi(config, process.env, log);
-  log.info({ signal: await stopRequested }, 'stopping');
+  log.info({ reason: await stopRequested }, 'stopping');
   await stop(api, log);
 }
 

@@ -19,7 +19,7 @@ import { loadToken } from './token-file.ts';
 import { version } from './version.ts';
 
 /** Answers under way when the server stops get this long; then their connections are cut. */
-const graceMilliseconds = 2_000;
+const graceMilliseconds = 1_000;
 /** A Redis that is there is found within this time; without it the API starts all the same. */
 const redisStartMilliseconds = 1_000;
 

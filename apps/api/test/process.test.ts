@@ -43,20 +43,23 @@ describe('the API process', () => {
   });
   afterAll(() => redis.stop());
 
-  function run(env: Record<string, string> = {}): Program {
+  function run(env: Record<string, string> = {}, channel: 'ipc' | 'ignore' = 'ignore'): Program {
     const settings = { BHATTI_DATA_DIR: directory, REDIS_URL: redis.url, BHATTI_LISTEN: '127.0.0.1:0' };
     const child = spawn(process.execPath, [program], {
       env: { PATH: process.env.PATH, ...settings, ...env },
-      stdio: ['ignore', 'pipe', 'pipe'],
+      stdio: ['ignore', 'pipe', 'pipe', channel],
     });
     const text = { stdout: '', stderr: '' };
-    child.stdout.on('data', (data) => {
+    child.stdout?.on('data', (data) => {
       text.stdout += String(data);
     });
-    child.stderr.on('data', (data) => {
+    child.stderr?.on('data', (data) => {
       text.stderr += String(data);
     });
-    const ended = once(child, 'close').then(([code, signal]) => z.union([z.int(), z.string()]).parse(code ?? signal));
+    // Node tells of no close once this side has let go of the channel.
+    const ended = once(child, channel === 'ipc' ? 'exit' : 'close').then(([code, signal]) =>
+      z.union([z.int(), z.string()]).parse(code ?? signal),
+    );
     const started = { child, ended, stderr: () => text.stderr, stdout: () => text.stdout };
     programs.push(started);
     return started;
@@ -130,6 +133,17 @@ describe('the API process', () => {
     await untilListening(second);
     second.child.kill('SIGTERM');
     expect(await second.ended).toBe(0);
+  });
+
+  test('ends with the supervisor that started it, whenever that goes', async () => {
+    const early = run({}, 'ipc');
+    early.child.disconnect();
+    expect(await early.ended).toBe(0);
+    const started = run({}, 'ipc');
+    await untilListening(started);
+    started.child.disconnect();
+    expect(await started.ended).toBe(0);
+    expect(existsSync(join(directory, 'run', 'api.sock'))).toBe(false);
   });
 
   test('stops soon without Redis, too', async () => {
