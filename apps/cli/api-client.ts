@@ -39,6 +39,7 @@ export interface ApiClient {
   task(id: string, poll?: { wait: number; seen: string }): Promise<schema.Task>;
   cancelTask(id: string): Promise<schema.Task>;
   images(): Promise<schema.Image[]>;
+  image(name: string): Promise<schema.Image>;
   deleteImage(name: string): Promise<void>;
   close(): void;
 }
@@ -82,6 +83,7 @@ export function createApiClient(endpoint: Endpoint, options: ApiClientOptions = 
       call(schema.task, { method: 'GET', path: `/tasks/${encodeURIComponent(id)}${pollQuery(poll)}` }),
     cancelTask: (id) => call(schema.task, { method: 'DELETE', path: `/tasks/${encodeURIComponent(id)}` }),
     images: async () => (await call(schema.imageList, { method: 'GET', path: '/images' })).images,
+    image: (name) => call(schema.image, { method: 'GET', path: `/images/${encodeURIComponent(name)}` }),
     deleteImage: async (name) => {
       await call(z.unknown(), { method: 'DELETE', path: `/images/${encodeURIComponent(name)}` });
     },

@@ -47,6 +47,19 @@ export const image = z.looseObject({
   size_bytes: z.number(),
   disk_bytes: z.number(),
   created_at: z.string(),
+  /** The ext4 file, on the server. */
+  path: z.string().optional(),
+  warnings: z.array(z.string()).default([]),
+  /** How the image wants to be run. */
+  config: z
+    .looseObject({
+      entrypoint: z.array(z.string()).optional(),
+      cmd: z.array(z.string()).optional(),
+      user: z.string().optional(),
+      workingDir: z.string().optional(),
+    })
+    .optional()
+    .catch(undefined),
 });
 export type Image = z.output<typeof image>;
 
@@ -75,4 +88,6 @@ export interface PullRequest {
   readonly platform?: string;
   /** A size as people write it: `2GB`. */
   readonly size?: string;
+  /** Pull again although the very digest is there. */
+  readonly force?: boolean;
 }

@@ -3,7 +3,7 @@ import type { ApiClient } from './api-client.ts';
 import type { Image } from './api-schema.ts';
 import { CliError } from './cli-error.ts';
 import { type Console, printJson } from './console.ts';
-import { formatAge, formatTable, shortDigest } from './table.ts';
+import { formatAge, formatFields, formatTable, shortDigest } from './table.ts';
 
 /** `bhatti image list`. */
 export async function listImages(client: ApiClient, console: Console, json: boolean): Promise<number> {
@@ -25,6 +25,33 @@ export function formatImages(images: readonly Image[], now: number): string {
       shortDigest(image.digest),
     ]),
   );
+}
+
+/** `bhatti image inspect`: everything about one image. `--json` is what the API says of it, config and all. */
+export async function inspectImage(client: ApiClient, name: string, console: Console, json: boolean): Promise<number> {
+  const image = await client.image(name);
+  if (json) printJson(console, image);
+  else console.out(formatImage(image));
+  return 0;
+}
+
+/** An image as `name value` lines; what it does not say is left out. */
+export function formatImage(image: Image): string {
+  const { entrypoint = [], cmd = [], user, workingDir } = image.config ?? {};
+  return formatFields([
+    ['name', image.name],
+    ['ref', image.ref],
+    ['digest', image.digest],
+    ['platform', image.platform],
+    ['size', `${formatBytes(image.size_bytes)} (${formatBytes(image.disk_bytes)} on disk)`],
+    ['created', image.created_at],
+    ['path', image.path],
+    ['entrypoint', entrypoint.length > 0 && JSON.stringify(entrypoint)],
+    ['command', cmd.length > 0 && JSON.stringify(cmd)],
+    ['user', user],
+    ['directory', workingDir],
+    ...image.warnings.map((warning) => ['warning', warning] as const),
+  ]);
 }
 
 /** `bhatti image delete`: asks a person first; a script has to say `-y`. */

@@ -4,8 +4,8 @@ import type { ApiClient } from './api-client.ts';
 import { readConfigFiles } from './config-file.ts';
 import { connect } from './connection.ts';
 import { type Console, printJson } from './console.ts';
-import { deleteImage, listImages } from './image-command.ts';
-import { pullImage } from './pull-command.ts';
+import { deleteImage, inspectImage, listImages } from './image-command.ts';
+import { pullImage, watchTask } from './pull-command.ts';
 import { registryAuth } from './registry-auth.ts';
 import { resolveSettings, type Settings } from './settings.ts';
 import { cancelTask, showTask } from './task-command.ts';
@@ -23,6 +23,9 @@ const pullFlags = z.object({
   auth: z.string().optional(),
   platform: z.string().optional(),
   size: z.string().optional(),
+  force: z.boolean().optional(),
+  detach: z.boolean().default(false),
+  quiet: z.boolean().default(false),
 });
 const deleteFlags = z.object({ yes: z.boolean().default(false) });
 const serveFlags = z.object({
@@ -84,16 +87,23 @@ export async function runCommandLine(
       'platform of a multi-platform image (default: linux on the architecture of the server)',
     )
     .option('--size <size>', 'size of the filesystem, as 2GB or 4GiB (default: content plus room to grow)')
+    .option('--force', 'pull again although the very digest is there')
+    .option('-d, --detach', 'do not watch: print the task and end')
+    .option('-q, --quiet', 'print the name of the image only')
     .addHelpText(
       'after',
       '\nExamples:\n  $ bhatti image pull python:3.12\n  $ bhatti image pull node:22-slim --name node-22\n' +
         '  $ bhatti image pull ghcr.io/org/app:1 --auth - < credentials',
     )
     .action(async (ref: string, options: unknown, command: Command) => {
-      const { auth: authFlag, ...flags } = pullFlags.parse(options);
+      const { auth: authFlag, detach, quiet, ...flags } = pullFlags.parse(options);
       const auth = await registryAuth(authFlag, env, process.stdin);
       await withClient(command, (client, { json }) =>
-        pullImage(client, { ref, ...flags, ...(auth !== undefined && { auth }) }, console, json),
+        pullImage(client, { ref, ...flags, ...(auth !== undefined && { auth }) }, console, {
+          json,
+          detach,
+          quiet,
+        }),
       );
     });
   image
@@ -102,6 +112,13 @@ export async function runCommandLine(
     .description('list the images')
     .action((_options: unknown, command: Command) =>
       withClient(command, (client, { json }) => listImages(client, console, json)),
+    );
+  image
+    .command('inspect')
+    .description('show everything about an image')
+    .argument('<name>', 'name of the image')
+    .action((name: string, _options: unknown, command: Command) =>
+      withClient(command, (client, { json }) => inspectImage(client, name, console, json)),
     );
   image
     .command('delete')
@@ -122,6 +139,13 @@ export async function runCommandLine(
     .argument('<id>', 'task id, as printed by the pull')
     .action((id: string, _options: unknown, command: Command) =>
       withClient(command, (client, { json }) => showTask(client, id, console, json)),
+    );
+  task
+    .command('watch')
+    .description('print the progress of a task until it ends, as image pull does; Ctrl+C detaches')
+    .argument('<id>', 'task id, as printed by the pull')
+    .action((id: string, _options: unknown, command: Command) =>
+      withClient(command, (client, { json }) => watchTask(client, id, console, json)),
     );
   task
     .command('cancel')

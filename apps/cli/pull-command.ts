@@ -19,33 +19,84 @@ const POLL_WAIT = 2;
 const AWAY_LIMIT = 60_000;
 const AWAY_PAUSE = 500;
 
+export interface PullOutput {
+  readonly json: boolean;
+  /** Do not watch: say which task it is, and end. */
+  readonly detach: boolean;
+  /** Print the name of the image and nothing else. */
+  readonly quiet: boolean;
+}
+
 /** `bhatti image pull`: asks for the pull and prints its transcript. Resolves with the exit code. */
-export async function pullImage(client: ApiClient, request: PullRequest, console: Console, json: boolean) {
+export async function pullImage(
+  client: ApiClient,
+  request: PullRequest,
+  console: Console,
+  { json, detach, quiet }: PullOutput,
+): Promise<number> {
   const answer = await client.pull(request);
   if (json) {
     printJson(console, answerJson(answer));
     return 0;
   }
   if (answer.status === 'exists') {
-    console.out(`${answer.image} is already up to date (${answer.digest})\ndone\n`);
+    console.out(quiet ? `${answer.image}\n` : `${answer.image} is already up to date (${answer.digest})\ndone\n`);
     return 0;
   }
+  const { task_id: id, name } = answer;
+  if (!detach) return follow(client, { id, name, reference: request.ref }, console, quiet);
+  console.out(quiet ? `${name}\n` : `${startLine(request.ref, name, id)}Follow it: bhatti task watch ${id}\n`);
+  return 0;
+}
+
+/** `bhatti task watch`: the transcript of a pull that is under way or over, as `image pull` prints it. */
+export async function watchTask(client: ApiClient, id: string, console: Console, json: boolean): Promise<number> {
+  const { name, ref } = await client.task(id);
+  if (!json) return follow(client, { id, name, reference: ref }, console, false);
+  const ended = await untilEnded(client, id, () => {});
+  printJson(console, ended);
+  return ended.status === 'completed' ? 0 : 1;
+}
+
+interface FollowedPull {
+  readonly id: string;
+  readonly name: string;
+  /** As the user typed it. */
+  readonly reference: string;
+}
+
+async function follow(client: ApiClient, pull: FollowedPull, console: Console, quiet: boolean): Promise<number> {
   // Ctrl+C only detaches. Nothing is awaited, so that the prompt is back at once.
   const detach = () => {
-    console.out(interruptedLines(console.screen()));
+    const lines = interruptedLines(console.screen());
+    // What a script reads of a quiet pull is the name only.
+    if (quiet) console.err(lines);
+    else console.out(lines);
     process.exit(130);
   };
   process.once('SIGINT', detach);
   try {
-    console.out(startLine(request.ref, answer.name, answer.task_id));
-    return await watch(client, answer.task_id, request.ref, console);
+    if (!quiet) console.out(startLine(pull.reference, pull.name, pull.id));
+    return await watch(client, pull, console, quiet);
   } finally {
     process.off('SIGINT', detach);
   }
 }
 
-async function watch(client: ApiClient, id: string, reference: string, console: Console): Promise<number> {
+async function watch(client: ApiClient, pull: FollowedPull, console: Console, quiet: boolean): Promise<number> {
   let transcript = emptyTranscript;
+  const task = await untilEnded(client, pull.id, (seen, ended) => {
+    if (quiet) return;
+    const next = advance(transcript, stepsOf(seen), { screen: console.screen(), now: Date.now(), ended });
+    transcript = next.transcript;
+    if (next.output) console.out(next.output);
+  });
+  console.out(closeLine(transcript));
+  return finish(task, pull, console, quiet);
+}
+
+/** Polls the task until it has ended, and shows every state of it. Goes on when the server is away for a while. */
+async function untilEnded(client: ApiClient, id: string, show: (task: Task, ended: boolean) => void): Promise<Task> {
   let poll: { wait: number; seen: string } | undefined;
   let awaySince: number | undefined;
   for (;;) {
@@ -61,21 +112,16 @@ async function watch(client: ApiClient, id: string, reference: string, console: 
       continue;
     }
     const ended = task.status !== 'queued' && task.status !== 'running';
-    const next = advance(transcript, stepsOf(task), { screen: console.screen(), now: Date.now(), ended });
-    transcript = next.transcript;
-    if (next.output) console.out(next.output);
-    if (ended) {
-      console.out(closeLine(transcript));
-      return finish(task, reference, console);
-    }
+    show(task, ended);
+    if (ended) return task;
     poll = { wait: POLL_WAIT, seen: task.progress ?? '' };
   }
 }
 
-function finish(task: Task, reference: string, console: Console): number {
+function finish(task: Task, pull: FollowedPull, console: Console, quiet: boolean): number {
   if (task.status === 'completed') {
     for (const warning of task.result?.warnings ?? []) console.err(`warning: ${warning}\n`);
-    console.out('done\n');
+    console.out(quiet ? `${pull.name}\n` : 'done\n');
     return 0;
   }
   if (task.status === 'cancelled') {
@@ -84,7 +130,7 @@ function finish(task: Task, reference: string, console: Console): number {
   }
   const { code, message } = task.error ?? { code: 'internal', message: 'the pull failed for an unknown reason' };
   console.err(`error: ${message} (${code})\n`);
-  if (code === 'unauthorized') console.err(authenticationHint(reference));
+  if (code === 'unauthorized') console.err(authenticationHint(pull.reference));
   return 1;
 }
 

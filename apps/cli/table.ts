@@ -12,6 +12,13 @@ export function formatTable(header: readonly string[], rows: readonly (readonly 
     .join('');
 }
 
+/** `name  value` lines, the values below each other; a field without a value is left out. */
+export function formatFields(fields: readonly (readonly [string, string | false | null | undefined])[]): string {
+  const known = fields.filter(([, value]) => Boolean(value));
+  const width = Math.max(9, ...known.map(([name]) => name.length));
+  return known.map(([name, value]) => `${name.padEnd(width)}  ${value}\n`).join('');
+}
+
 /** How long ago, in the largest whole unit: `just now`, `5 minutes ago`, `3 days ago`. Times in ms. */
 export function formatAge(then: number, now: number): string {
   const seconds = Math.max(0, Math.floor((now - then) / 1000));

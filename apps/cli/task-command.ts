@@ -1,6 +1,7 @@
 import type { ApiClient } from './api-client.ts';
 import type { Task } from './api-schema.ts';
 import { type Console, printJson } from './console.ts';
+import { formatFields } from './table.ts';
 
 /** `bhatti task show`. */
 export async function showTask(client: ApiClient, id: string, console: Console, json: boolean): Promise<number> {
@@ -20,7 +21,7 @@ export async function cancelTask(client: ApiClient, id: string, console: Console
 
 /** A task as `name value` lines; what is not known yet is left out. */
 export function formatTask(task: Task): string {
-  const fields: readonly (readonly [string, string | null | undefined])[] = [
+  return formatFields([
     ['id', task.id],
     ['type', task.type],
     ['status', task.status],
@@ -32,9 +33,5 @@ export function formatTask(task: Task): string {
     ['created', task.created_at],
     ['started', task.started_at],
     ['completed', task.completed_at],
-  ];
-  return fields
-    .filter(([, value]) => Boolean(value))
-    .map(([name, value]) => `${name.padEnd(9)}  ${value}\n`)
-    .join('');
+  ]);
 }

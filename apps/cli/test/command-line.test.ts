@@ -124,7 +124,7 @@ describe('image pull', () => {
 
   test('sends what was asked for', async () => {
     await startServer(pullWith([completed]));
-    const flags = ['--name', 'py', '--auth', '-', '--platform', 'linux/arm64', '--size', '2GB'];
+    const flags = ['--name', 'py', '--auth', '-', '--platform', 'linux/arm64', '--size', '2GB', '--force'];
     await run(['image', 'pull', 'python:3.12', ...flags], {}, 'user:secret\n');
     const post = server?.calls.find(({ method }) => method === 'POST');
     expect(JSON.parse(post?.body ?? '')).toEqual({
@@ -133,6 +133,7 @@ describe('image pull', () => {
       auth: 'user:secret',
       platform: 'linux/arm64',
       size: '2GB',
+      force: true,
     });
     await run(['image', 'pull', 'python:3.12'], { BHATTI_REGISTRY_AUTH: 'user:other' });
     expect(server?.calls.findLast(({ method }) => method === 'POST')?.body).toBe(
@@ -155,6 +156,36 @@ describe('image pull', () => {
     expect(exitCode).toBe(0);
     expect(JSON.parse(stdout)).toEqual(queued.body);
     expect(server?.calls).toHaveLength(2);
+  });
+
+  test('--detach says which task it is, and ends', async () => {
+    await startServer(() => queued);
+    expect(await run(['image', 'pull', 'python:3.12', '--detach'])).toEqual({
+      exitCode: 0,
+      stdout: 'pulling python:3.12 as "python-3.12" (task: tsk_abc123)\nFollow it: bhatti task watch tsk_abc123\n',
+      stderr: '',
+    });
+    expect(server?.calls).toHaveLength(2);
+  });
+
+  test('--quiet prints the name only', async () => {
+    await startServer(pullWith([view('running', lines.slice(0, 1)), completed]));
+    const name = { exitCode: 0, stdout: 'python-3.12\n', stderr: '' };
+    expect(await run(['image', 'pull', 'python:3.12', '-q'])).toEqual(name);
+    expect(await run(['image', 'pull', 'python:3.12', '-q', '-d'])).toEqual(name);
+    await server?.close();
+    await startServer(() => ({ status: 200, body: { status: 'exists', image: 'python-3.12', digest: 'sha256:1' } }));
+    expect(await run(['image', 'pull', 'python:3.12', '-q'])).toEqual(name);
+  });
+
+  test('--quiet fails as loudly as ever', async () => {
+    const error = { code: 'manifest_unknown', message: 'no such image' };
+    await startServer(pullWith([view('failed', lines.slice(0, 1), { error })]));
+    expect(await run(['image', 'pull', 'python:3.12', '-q'])).toEqual({
+      exitCode: 1,
+      stdout: '',
+      stderr: 'error: no such image (manifest_unknown)\n',
+    });
   });
 
   test('warnings are on stderr', async () => {
@@ -267,6 +298,55 @@ created    2026-01-01T00:00:00.000Z
     );
     expect(JSON.parse((await run(['task', 'show', 'tsk_abc123', '--json'])).stdout)).toEqual(view('running', lines));
     expect((await run(['task', 'cancel', 'tsk_abc123'])).stdout).toBe('cancelling tsk_abc123\n');
+  });
+
+  test('task watch prints what the pull would have printed, also when it is over', async () => {
+    await startServer(pullWith([view('queued', []), view('running', lines.slice(0, 1)), completed]));
+    expect(await run(['task', 'watch', 'tsk_abc123'])).toEqual({ exitCode: 0, stdout: TRANSCRIPT, stderr: '' });
+    expect(await run(['task', 'watch', 'tsk_abc123'])).toEqual({ exitCode: 0, stdout: TRANSCRIPT, stderr: '' });
+    const { exitCode, stdout } = await run(['task', 'watch', 'tsk_abc123', '--json']);
+    expect({ exitCode, task: JSON.parse(stdout) }).toEqual({ exitCode: 0, task: completed });
+  });
+
+  test('task watch of a pull that fails ends with 1', async () => {
+    const error = { code: 'unauthorized', message: 'refused' };
+    await startServer(pullWith([view('running', []), view('failed', [], { error })]));
+    const { exitCode, stderr } = await run(['task', 'watch', 'tsk_abc123']);
+    expect(exitCode).toBe(1);
+    expect(stderr).toContain('error: refused (unauthorized)\nThis image may require authentication.\n');
+    expect(stderr).toContain('  docker pull python:3.12\n');
+    expect(await run(['task', 'watch', 'tsk_abc123', '--json'])).toMatchObject({ exitCode: 1, stderr: '' });
+  });
+
+  test('image inspect', async () => {
+    const image = {
+      name: 'py',
+      ref: 'docker.io/library/python:3.12',
+      digest: 'sha256:1',
+      platform: 'linux/amd64',
+      size_bytes: 2_000_000_000,
+      disk_bytes: 1_000_000_000,
+      created_at: '2026-01-01T00:00:00.000Z',
+      path: '/data/rootfs.ext4',
+      warnings: ['no /bin/sh'],
+      config: { entrypoint: [], cmd: ['python3'], user: '', workingDir: '/srv', env: ['A=1'] },
+    };
+    await startServer(() => ({ status: 200, body: image }));
+    expect((await run(['image', 'inspect', 'py'])).stdout).toBe(
+      `name       py
+ref        docker.io/library/python:3.12
+digest     sha256:1
+platform   linux/amd64
+size       2.0 GB (1.0 GB on disk)
+created    2026-01-01T00:00:00.000Z
+path       /data/rootfs.ext4
+command    ["python3"]
+directory  /srv
+warning    no /bin/sh
+`,
+    );
+    expect(server?.calls.at(-1)).toMatchObject({ method: 'GET', url: { pathname: '/images/py' } });
+    expect(JSON.parse((await run(['image', 'inspect', 'py', '--json'])).stdout)).toEqual(image);
   });
 
   test('an error of the API says its code', async () => {

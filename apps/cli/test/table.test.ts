@@ -11,6 +11,7 @@ describe('tables', () => {
       platform: 'linux/amd64',
       size_bytes: 2e9,
       disk_bytes: 1_023_000_000,
+      warnings: [],
     };
     expect(
       formatImages(
