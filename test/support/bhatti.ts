@@ -1,0 +1,104 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { chown, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { z } from 'zod';
+
+const program = fileURLToPath(new URL('../../dist/cli.js', import.meta.url));
+
+export interface Outcome {
+  readonly exitCode: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** A command that runs. */
+export interface RunningCommand {
+  readonly child: ChildProcess;
+  readonly outcome: Promise<Outcome>;
+  /** Resolves as soon as stdout holds the text; rejects when the command ends without it. */
+  stdoutHas(text: string): Promise<void>;
+}
+
+export interface RunOptions {
+  readonly env?: Readonly<Record<string, string>>;
+  readonly stdin?: string;
+}
+
+/** The built command line with a data directory of its own, and so with a stack of its own, as soon as it starts one. */
+export interface Bhatti {
+  readonly dataDirectory: string;
+  start(args: readonly string[], options?: RunOptions): RunningCommand;
+  run(args: readonly string[], options?: RunOptions): Promise<Outcome>;
+  /** `serve status`; rejects when no stack runs. */
+  status(): Promise<StackStatus>;
+  /** Stops the stack, if there is one, and removes everything. */
+  remove(): Promise<void>;
+}
+
+const stackStatus = z.object({
+  pid: z.int(),
+  children: z.array(z.object({ name: z.string(), pid: z.int() })),
+  url: z.string(),
+  token: z.string(),
+  log: z.string(),
+});
+export type StackStatus = z.output<typeof stackStatus>;
+
+/** `user`: the numeric id to run as, which only root can ask for. */
+export async function createBhatti({ user }: { user?: number } = {}): Promise<Bhatti> {
+  const directory = await mkdtemp(join(tmpdir(), 'bhatti-e2e-'));
+  if (user !== undefined) await chown(directory, user, user);
+  const dataDirectory = join(directory, 'data');
+  const command = user === undefined ? [] : ['setpriv', `--reuid=${user}`, `--regid=${user}`, '--clear-groups'];
+
+  function start(args: readonly string[], { env = {}, stdin }: RunOptions = {}): RunningCommand {
+    const [file = '', ...rest] = [...command, process.execPath, program, ...args];
+    const child = spawn(file, rest, {
+      cwd: directory,
+      env: {
+        PATH: process.env.PATH,
+        HOME: directory,
+        BHATTI_DATA_DIR: dataDirectory,
+        BHATTI_LISTEN: '127.0.0.1:0',
+        ...env,
+      },
+      stdio: ['pipe', 'pipe', 'pipe'],
+    });
+    const text = { stdout: '', stderr: '' };
+    child.stdout.setEncoding('utf8').on('data', (data: string) => {
+      text.stdout += data;
+    });
+    child.stderr.setEncoding('utf8').on('data', (data: string) => {
+      text.stderr += data;
+    });
+    // A command that does not read its stdin may end before this is written.
+    child.stdin.on('error', () => {});
+    child.stdin.end(stdin);
+    const outcome = once(child, 'close').then(() => ({ exitCode: child.exitCode, ...text }));
+    return {
+      child,
+      outcome,
+      stdoutHas: async (wanted) => {
+        const ended = outcome.then(({ stdout, stderr }) => {
+          if (!stdout.includes(wanted)) throw new Error(`ended without ${JSON.stringify(wanted)}: ${stdout}${stderr}`);
+        });
+        while (!text.stdout.includes(wanted)) await Promise.race([once(child.stdout, 'data'), ended]);
+      },
+    };
+  }
+
+  const run = (args: readonly string[], options?: RunOptions) => start(args, options).outcome;
+  return {
+    dataDirectory,
+    start,
+    run,
+    status: async () => stackStatus.parse(JSON.parse((await run(['serve', 'status', '--json'])).stdout)),
+    remove: async () => {
+      await run(['serve', 'stop']);
+      await rm(directory, { recursive: true, force: true });
+    },
+  };
+}
