@@ -11,6 +11,7 @@ export DEBIAN_FRONTEND=noninteractive
 package_of() {
   case $1 in
     mke2fs | e2fsck | debugfs) echo e2fsprogs ;;
+    busybox) echo busybox-static ;;
     *) echo "$1" ;;
   esac
 }
