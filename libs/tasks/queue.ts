@@ -33,10 +33,10 @@ export const jobOptions = {
 const lockDuration = 10_000;
 
 /** Ms between looks for abandoned jobs: one is taken over at most `lockDuration + stalledInterval` after its worker died. */
-const stalledInterval = 5_000;
+const stalledInterval = 3_000;
 
 /** Deaths of its worker that a task survives; one more, and it fails as `worker_crashed`. */
-const maxStalledCount = 5;
+const maxStalledCount = 4;
 
 /** Ms between attempts to fetch or finish a job while Redis is away; BullMQ's own 15 s would delay every task after it. */
 const redisRetryDelay = 2_000;
@@ -111,7 +111,10 @@ export interface EnqueuedPull {
   readonly created: boolean;
 }
 
-/** Puts a pull on the queue, unless an identical one (owner, reference, name, platform, size) is under way. */
+/**
+ * Puts a pull on the queue, unless an identical one (owner, reference, name, platform, size) is under way; pulls with
+ * credentials of their own are never identical.
+ */
 export async function enqueuePull(queue: TaskQueue, data: PullJobData): Promise<EnqueuedPull> {
   const asked = createTaskId();
   const job = await queue.add(PULL_JOB, data, { jobId: asked, deduplication: { id: pullIdentity(data) } });
@@ -121,7 +124,7 @@ export async function enqueuePull(queue: TaskQueue, data: PullJobData): Promise<
 
 /** Pulls of the same identity give the same image under the same name. */
 function pullIdentity(data: PullJobData): string {
-  const parts = [data.owner, data.reference, data.name, data.platform, data.sizeBytes, data.force];
+  const parts = [data.owner, data.reference, data.name, data.platform, data.sizeBytes, data.force, data.sealedAuth];
   return createHash('sha256')
     .update(JSON.stringify(parts.map((part) => part ?? null)))
     .digest('hex');

@@ -32,12 +32,17 @@ describe('the queue', () => {
     expect(new Set(again.map(({ id }) => id))).toEqual(new Set([first.id]));
     expect(again.some(({ created }) => created)).toBe(false);
     const others = await Promise.all(
-      [{ owner: 'ann' }, { name: 'mine' }, { platform: 'linux/arm64' }, { sizeBytes: 2 ** 31 }, { force: true }].map(
-        (change) => enqueuePull(queue, { ...data, ...change }),
-      ),
+      [
+        { owner: 'ann' },
+        { name: 'mine' },
+        { platform: 'linux/arm64' },
+        { sizeBytes: 2 ** 31 },
+        { force: true },
+        { sealedAuth: 'sealed' },
+      ].map((change) => enqueuePull(queue, { ...data, ...change })),
     );
     expect(others.every(({ created }) => created)).toBe(true);
-    expect(await queue.getWaitingCount()).toBe(6);
+    expect(await queue.getWaitingCount()).toBe(7);
   });
 
   test('takes an identical pull anew when the first has ended, well or not', async () => {
