@@ -416,9 +416,9 @@ async function send(response: ServerResponse, answer: Answer, fault: Fault, sign
   );
   const piece = fault.bytesPerSecond === undefined ? PIECE : Math.max(1, Math.ceil(fault.bytesPerSecond / 50));
   for (let offset = 0; offset < limit && !response.destroyed; offset += piece) {
-    const isTaken = response.write(body.subarray(offset, Math.min(limit, offset + piece)));
+    response.write(body.subarray(offset, Math.min(limit, offset + piece)));
     if (fault.bytesPerSecond !== undefined) await sleep(20, undefined, { signal });
-    if (!isTaken) await drained(response);
+    if (response.writableNeedDrain && !response.destroyed) await drained(response);
   }
   if (fault.stallAfter !== undefined) return;
   if (fault.resetAfter !== undefined) response.socket?.resetAndDestroy();
