@@ -1,5 +1,5 @@
 import { stat } from 'node:fs/promises';
-import { formatPlatform, type ResolvedImage } from '@bhatti/oci';
+import { formatPlatform, hostPlatform, type ResolvedImage } from '@bhatti/oci';
 import { buildRootfs } from '@bhatti/rootfs';
 import { withLease } from '@bhatti/tasks';
 import type { BuiltImage } from './built-image.ts';
@@ -38,7 +38,7 @@ async function build(services: PullServices, options: ProvideRootfsOptions): Pro
       sizeBytes: report.sizeBytes,
       allocatedBytes: blocks * 512,
       createdAt: new Date().toISOString(),
-      warnings: [...report.warnings],
+      warnings: [...report.warnings, ...platformWarnings(image)],
       manifestDigest: image.manifestDigest,
       platform: formatPlatform(image.platform),
       config: { ...image.config },
@@ -50,4 +50,10 @@ async function build(services: PullServices, options: ProvideRootfsOptions): Pro
     throw error;
   }
   sync.request();
+}
+
+function platformWarnings({ platform }: ResolvedImage): string[] {
+  const host = hostPlatform();
+  if (platform.architecture === host.architecture) return [];
+  return [`the image is for ${formatPlatform(platform)}, and does not boot on a host that is ${formatPlatform(host)}`];
 }

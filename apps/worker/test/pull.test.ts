@@ -71,6 +71,21 @@ describe('a pull', () => {
     ]);
   });
 
+  test('warns of an image that is for other machines', async () => {
+    const architecture = process.arch === 'x64' ? 'arm64' : 'amd64';
+    const image = stack.registry.pushImage({
+      repository: 'library/foreign',
+      layers: [await smallLayer('foreign')],
+      platform: { architecture },
+    });
+    const { result } = await stack.pull({
+      reference: image.reference,
+      name: 'foreign',
+      platform: `linux/${architecture}`,
+    });
+    expect(result?.warnings).toContainEqual(expect.stringContaining(`linux/${architecture}`));
+  });
+
   test('of the same digest again asks for the manifest only', async () => {
     const image = stack.registry.pushImage({ repository: 'library/again', layers: [await smallLayer('again')] });
     await stack.pull({ reference: image.reference, name: 'again-latest' });
@@ -208,7 +223,10 @@ describe('a pull that fails', () => {
 
   test.each([
     { code: 'manifest_unknown', plan: () => undefined },
-    { code: 'invalid_manifest', plan: () => stack.registry.plan({ path: '/manifests/', body: '<html>hello</html>' }) },
+    {
+      code: 'invalid_manifest',
+      plan: () => stack.registry.plan({ path: '/manifests/', status: 200, body: '<html>hi</html>' }),
+    },
     {
       code: 'unauthorized',
       plan: () => stack.registry.plan({ path: '/manifests/', status: 403, error: { code: 'DENIED', message: 'no' } }),
