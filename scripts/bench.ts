@@ -1,0 +1,214 @@
+/**
+ * `npm run bench`: pulls beside the floor and beside what people run today, in one run, as ratios.
+ *
+ *   npm run bench -- [--ref HOST/REPO:TAG] [--runs 3] [--megabytes 1000] [--peers]
+ *
+ * Without --ref an image is made of this machine's /usr, in six layers, and served by a registry on loopback. --peers
+ * also times `tar` with `mke2fs -d`, and umoci where it and skopeo are installed; that takes root.
+ */
+import { spawnSync } from 'node:child_process';
+import { createWriteStream } from 'node:fs';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { availableParallelism, cpus, tmpdir, totalmem } from 'node:os';
+import { join } from 'node:path';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { gzipSync } from 'node:zlib';
+import { z } from 'zod';
+import { type LayerBlob, pushImage, sha256, startLoopbackRegistry } from './loopback-registry.ts';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const environment = { ...process.env, PATH: `${process.env.PATH ?? ''}:/usr/local/sbin:/usr/sbin:/sbin` };
+const LAYERS = 6;
+
+const { values } = parseArgs({
+  options: {
+    ref: { type: 'string' },
+    runs: { type: 'string', default: '3' },
+    megabytes: { type: 'string', default: '1000' },
+    peers: { type: 'boolean', default: false },
+  },
+});
+const runs = z.coerce.number().int().min(1).parse(values.runs);
+const megabytes = z.coerce.number().int().min(1).parse(values.megabytes);
+
+const manifestSchema = z.object({ layers: z.array(z.object({ digest: z.string(), size: z.number() })) });
+const stackSchema = z.object({ children: z.array(z.object({ name: z.string(), pid: z.number() })) });
+
+const directory = await mkdtemp(join(tmpdir(), 'bhatti-bench-'));
+try {
+  command('bash', ['scripts/setup.sh', 'mke2fs', 'e2fsck', 'redis-server', 'docker-registry']);
+  if (values.ref === undefined) {
+    const registry = await startLoopbackRegistry(join(directory, 'registry'));
+    try {
+      console.error(`making an image of ${megabytes} MB of /usr...`);
+      await pushImage(registry.host, 'bench/usr', '1', await layersOfUsr());
+      await measure(`${registry.host}/bench/usr:1`);
+    } finally {
+      await registry.close();
+    }
+  } else await measure(values.ref);
+} finally {
+  await rm(directory, { recursive: true, force: true });
+}
+
+async function measure(reference: string): Promise<void> {
+  const blobs = await fetchBlobs(reference, join(directory, 'blobs'));
+  const seconds = new Map<string, number[]>();
+  const note = (row: string, time: number) => seconds.set(row, [...(seconds.get(row) ?? []), time]);
+  let memory = 0;
+  for (let run = 0; run < runs; run++) {
+    console.error(`run ${run + 1} of ${runs}...`);
+    note('floor', Number(command('npx', ['tsx', 'scripts/floor.ts', ...blobs])) / 1000);
+    const data = join(directory, `data-${run}`);
+    const bhatti = (...args: string[]) => command('./bhatti', [...args, '--data-dir', data]);
+    bhatti('serve', '--detach');
+    try {
+      note(
+        'cold pull',
+        timed(() => bhatti('image', 'pull', reference, '--name', 'bench')),
+      );
+      memory = Math.max(memory, await peakMemory(bhatti('serve', 'status', '--json')));
+      note(
+        'layers cached, image not built',
+        timed(() => bhatti('image', 'pull', reference, '--name', 'sized', '--size', '8GiB')),
+      );
+      note(
+        'same digest again',
+        timed(() => bhatti('image', 'pull', reference, '--name', 'bench')),
+      );
+    } finally {
+      bhatti('serve', 'stop');
+      await rm(data, { recursive: true, force: true });
+    }
+    if (values.peers) await measurePeers(reference, note);
+  }
+  report(reference, seconds, memory);
+}
+
+/** What people run today: download, unpack on the host as root, and `mke2fs -d`. */
+async function measurePeers(reference: string, note: (row: string, time: number) => void): Promise<void> {
+  const work = join(directory, 'peer');
+  const image =
+    'truncate -s "$(( $(du -sm rootfs | cut -f1) * 13 / 10 + 64 ))M" r.ext4 && mke2fs -q -F -t ext4 -N "$(( $(find rootfs | wc -l) * 3 / 2 + 1024 ))" -d rootfs r.ext4';
+  await mkdir(work);
+  const started = performance.now();
+  const blobs = await fetchBlobs(reference, work);
+  const untar = 'mkdir rootfs && for b in "$@"; do tar --xattrs --xattrs-include="*" -xzf "$b" -C rootfs; done';
+  command('sh', ['-c', `cd ${work} && ${untar} && ${image}`, 'sh', ...blobs]);
+  note('tar -x, mke2fs -d', (performance.now() - started) / 1000);
+  await rm(work, { recursive: true });
+  if (!isInstalled('umoci') || !isInstalled('skopeo')) return;
+  await mkdir(work);
+  const copy = `skopeo copy -q --src-tls-verify=false docker://${reference} oci:layout:x`;
+  const unpack = 'umoci unpack --image layout:x bundle && mv bundle/rootfs rootfs';
+  note(
+    'skopeo, umoci, mke2fs -d',
+    timed(() => command('sh', ['-c', `cd ${work} && ${copy} && ${unpack} && ${image}`])),
+  );
+  await rm(work, { recursive: true });
+}
+
+function report(reference: string, seconds: ReadonlyMap<string, readonly number[]>, memory: number): void {
+  const floor = median(seconds.get('floor') ?? []);
+  const machine = `${availableParallelism()} x ${cpus()[0]?.model}, ${Math.round(totalmem() / 2 ** 30)} GiB, Node ${process.version}`;
+  console.log(`\n${reference}, ${runs} runs, medians; ${machine}\n`);
+  console.log('| | seconds | x floor |\n|---|---|---|');
+  for (const [row, times] of seconds) {
+    console.log(`| ${row} | ${median(times).toFixed(2)} | ${(median(times) / floor).toFixed(2)} |`);
+  }
+  console.log(`\npeak memory of the worker: ${Math.round(memory / 1e6)} MB`);
+}
+
+function median(times: readonly number[]): number {
+  return [...times].sort((a, b) => a - b)[Math.floor(times.length / 2)] ?? Number.NaN;
+}
+
+function timed(work: () => unknown): number {
+  const started = performance.now();
+  work();
+  return (performance.now() - started) / 1000;
+}
+
+/** Bytes of memory that any worker of the stack held at its most. */
+async function peakMemory(status: string): Promise<number> {
+  const { children } = stackSchema.parse(JSON.parse(status));
+  const peaks = await Promise.all(
+    children
+      .filter(({ name }) => name.startsWith('worker'))
+      .map(async ({ pid }) => /VmHWM:\s+(\d+) kB/.exec(await readFile(`/proc/${pid}/status`, 'utf8'))?.[1]),
+  );
+  return Math.max(...peaks.map((kilobytes) => Number(kilobytes) * 1024));
+}
+
+/** Downloads the layers of an image at a loopback registry. Returns their paths, bottom first. */
+async function fetchBlobs(reference: string, into: string): Promise<string[]> {
+  const match = /^([^/]+)\/(.+):([^:/]+)$/.exec(reference);
+  if (match === null) throw new Error('--ref takes HOST/REPOSITORY:TAG of a registry on loopback');
+  const [, host, repository, tag] = match;
+  const accept = 'application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json';
+  const answer = await fetch(`http://${host}/v2/${repository}/manifests/${tag}`, { headers: { accept } });
+  const { layers } = manifestSchema.parse(await answer.json());
+  await mkdir(into, { recursive: true });
+  return Promise.all(
+    layers.map(async ({ digest }, layer) => {
+      const { body } = await fetch(`http://${host}/v2/${repository}/blobs/${digest}`);
+      if (body === null) throw new Error(`the registry has no ${digest}`);
+      const path = join(into, `${layer}.tar.gz`);
+      await pipeline(Readable.from(body), createWriteStream(path));
+      return path;
+    }),
+  );
+}
+
+/** Layers of about equal size with files of /usr, the first directory first. */
+async function layersOfUsr(): Promise<LayerBlob[]> {
+  const files = command('find', ['/usr', '-xdev', '(', '-type', 'f', '-o', '-type', 'l', ')', '-printf', '%s %P\n']);
+  const groups: string[][] = Array.from({ length: LAYERS }, () => []);
+  let bytes = 0;
+  for (const line of files.split('\n').filter((line) => line !== '')) {
+    const space = line.indexOf(' ');
+    bytes += Number(line.slice(0, space));
+    if (bytes > megabytes * 1e6) break;
+    groups[Math.min(LAYERS - 1, Math.floor((bytes / (megabytes * 1e6)) * LAYERS))]?.push(line.slice(space + 1));
+  }
+  const layers: LayerBlob[] = [];
+  for (const [i, names] of groups.filter((group) => group.length > 0).entries()) {
+    const list = join(directory, `list-${i}`);
+    const path = join(directory, `layer-${i}.tar`);
+    await writeFile(list, names.join('\n'));
+    command('tar', [
+      '--create',
+      '--file',
+      path,
+      '--directory',
+      '/usr',
+      '--transform',
+      's,^,usr/,S',
+      '--files-from',
+      list,
+    ]);
+    const tar = await readFile(path);
+    await rm(path);
+    layers.push({ blob: gzipSync(tar), diffId: sha256(tar) });
+  }
+  return layers;
+}
+
+function isInstalled(tool: string): boolean {
+  return spawnSync('sh', ['-c', `command -v ${tool}`], { env: environment }).status === 0;
+}
+
+/** Runs a command that must not fail; returns what it printed. */
+function command(file: string, args: readonly string[]): string {
+  const { status, stdout, stderr, error } = spawnSync(file, args, {
+    cwd: root,
+    env: { ...environment, BHATTI_LISTEN: '127.0.0.1:0' },
+    encoding: 'utf8',
+    maxBuffer: 2 ** 28,
+  });
+  if (status !== 0) throw new Error(`${file} ${args.join(' ').slice(0, 200)} failed: ${stderr}`, { cause: error });
+  return stdout;
+}
