@@ -12,8 +12,7 @@ export const entries = {
   cli: 'apps/cli/main.ts',
   api: 'apps/api/main.ts',
   worker: 'apps/worker/main.ts',
-  'decode-thread': 'libs/rootfs/decode-thread.ts',
-  'build-thread': 'libs/rootfs/build-thread.ts',
+  'rootfs-thread': 'libs/rootfs/thread-program.ts',
 };
 
 await build({

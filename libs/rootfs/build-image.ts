@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { BuildOptions, RootfsReport } from './build-rootfs.ts';
 import { measureContent } from './ext4/content.ts';
+import type { CopyRun } from './ext4/data-copy.ts';
 import { BLOCK_SIZE } from './ext4/format.ts';
 import { fileSystemGeometry } from './ext4/geometry.ts';
 import { makeFileSystem } from './ext4/mke2fs.ts';
@@ -8,17 +9,25 @@ import { ensureLostAndFound, numberInodes } from './ext4/numbering.ts';
 import { populate } from './ext4/populate.ts';
 import { toAttribute } from './ext4/xattr.ts';
 import { readLayerIndex } from './layer/layer-index.ts';
+import { quote } from './layer/path.ts';
 import type { Directory } from './tree/inode.ts';
 import { mergeLayers } from './tree/merge.ts';
 import { addMountPoints, bootWarnings } from './tree/sandbox.ts';
 
-/** The work of `buildRootfs` up to the check, without a break: for a thread of its own. */
-export function buildImage(options: Omit<BuildOptions, 'signal'>): RootfsReport {
+/** A file system that lacks only its files' data, which `copies` names. */
+export interface BuiltImage {
+  readonly report: RootfsReport;
+  readonly copies: readonly CopyRun[];
+}
+
+/** The work of `buildRootfs` up to the copying of data, without a break: for a thread of its own. */
+export function buildImage(options: Omit<BuildOptions, 'signal'>): BuiltImage {
   const indexes = options.layers.map((directory) => readLayerIndex(directory));
   const root = mergeLayers(indexes.map(({ entries }) => entries));
   const warnings = [...bootWarnings(root), ...attributeWarnings(root)];
   addMountPoints(root);
-  ensureLostAndFound(root);
+  if (!ensureLostAndFound(root))
+    warnings.push("the image's /lost+found was left out: in an ext4 it is the directory that e2fsck needs");
   const numbering = numberInodes(root);
   const { blocks, dataBytes } = measureContent(numbering);
   const geometry = fileSystemGeometry(blocks, numbering.highest, options.sizeBytes);
@@ -27,13 +36,14 @@ export function buildImage(options: Omit<BuildOptions, 'signal'>): RootfsReport 
     options.sizeBytes,
   );
   makeFileSystem(options.output, geometry, uuid);
-  populate(options.output, numbering, options.layers);
-  return {
+  const copies = populate(options.output, numbering);
+  const report = {
     sizeBytes: geometry.blocks * BLOCK_SIZE,
     entries: numbering.inodes.length,
     contentBytes: dataBytes,
     warnings,
   };
+  return { report, copies };
 }
 
 /** A UUID (RFC 9562, version 8) that the content decides, so that the same content gives the same file system. */
@@ -57,7 +67,5 @@ function attributeWarnings(root: Directory): string[] {
       if (child.children !== undefined) pending.push({ ...child, children: child.children });
     }
   }
-  return [...lost]
-    .sort()
-    .map((name) => `extended attributes ${JSON.stringify(name)} were left out: ext4 cannot hold them`);
+  return [...lost].sort().map((name) => `extended attributes ${quote(name)} were left out: ext4 cannot hold them`);
 }

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { DecodedLayer, LayerToDecode } from './layer/layer-decoder.ts';
-import { runThread } from './thread.ts';
+import { runOnThread } from './threads.ts';
 
 export type { DecodedLayer } from './layer/layer-decoder.ts';
 
@@ -29,8 +29,8 @@ export async function decodeLayer(options: DecodeOptions): Promise<DecodedLayer>
   const { available, signal, ...input } = options;
   let stop = () => {};
   try {
-    return await runThread({
-      name: 'decode-thread',
+    return await runOnThread({
+      work: 'decode',
       input: { ...input, available: available === undefined ? options.size : 0 },
       result: decoded,
       signal,

@@ -8,3 +8,4 @@ export { requireE2fsprogs } from './e2fsprogs.ts';
 export { RootfsError, type RootfsErrorCode } from './error.ts';
 export type { LayerCompression } from './layer/compression.ts';
 export { type RootfsKeyParts, rootfsKey } from './rootfs-key.ts';
+export { startThreads } from './threads.ts';

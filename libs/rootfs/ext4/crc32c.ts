@@ -1,7 +1,7 @@
 /** The Castagnoli polynomial, bit-reversed (RFC 3720, appendix B.4). */
 const POLYNOMIAL = 0x82f63b78;
 
-/** Eight tables, so that eight bytes take one step ("slicing by 8"): measured 4 times as fast as a byte a step. */
+/** Eight tables, so that eight bytes take one step ("slicing by 8"). */
 const TABLES = makeTables();
 
 function makeTables(): Uint32Array[] {

@@ -1,52 +1,82 @@
-import { closeSync, openSync, readSync, writeSync } from 'node:fs';
+import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
+import { z } from 'zod';
+import { RootfsError } from '../error.ts';
 import { DATA_FILE } from '../layer/layer-index.ts';
 import { BLOCK_SIZE } from './format.ts';
 
-/** Bytes of one read and one write. Measured for 1 GB: 256 KiB 0.40 s, 1 MiB 0.36 s, 8 MiB 0.47 s (out of the cache). */
+/** Bytes of one read and one write. */
 const CHUNK = 1024 * 1024;
 
+/** Chunks under way at once, each on a thread of libuv's pool. */
+const LANES = 2;
+
 /** Blocks of a layer's data file that go to consecutive blocks of the image. */
-interface CopyRun {
-  readonly layer: number;
-  readonly from: number;
-  readonly to: number;
-  blocks: number;
+export const copyRun = z.object({ layer: z.number(), from: z.number(), to: z.number(), blocks: z.number() });
+export type CopyRun = z.infer<typeof copyRun>;
+
+/** Adds blocks to what is to be copied, in as few runs as there are. */
+export function addCopyRun(runs: CopyRun[], run: CopyRun): void {
+  const last = runs.at(-1);
+  if (last?.layer === run.layer && last.from + last.blocks === run.from && last.to + last.blocks === run.to)
+    last.blocks += run.blocks;
+  else runs.push(run);
 }
 
-/** Collects what is to be copied from the layers' data into the image, in as few runs as there are. */
-export class DataCopy {
-  readonly #runs: CopyRun[] = [];
-
-  add(layer: number, from: number, to: number, blocks: number): void {
-    const last = this.#runs.at(-1);
-    if (last?.layer === layer && last.from + last.blocks === from && last.to + last.blocks === to)
-      last.blocks += blocks;
-    else this.#runs.push({ layer, from, to, blocks });
-  }
-
-  /** Copies. @param layers directories of the layer cache, by number */
-  copy(layers: readonly string[], image: number): void {
-    const buffer = Buffer.allocUnsafeSlow(CHUNK);
-    const sources = new Map<number, number>();
-    try {
-      for (const run of this.#runs) {
-        const source = sources.get(run.layer) ?? openSync(join(layers[run.layer] ?? '', DATA_FILE), 'r');
-        sources.set(run.layer, source);
-        copyBytes(source, run.from * BLOCK_SIZE, image, run.to * BLOCK_SIZE, run.blocks * BLOCK_SIZE, buffer);
+/**
+ * Copies layers' data into an image.
+ *
+ * @param layers directories of the layer cache, by number
+ * @throws what reading and writing throw, or the signal's reason
+ */
+export async function copyData(
+  runs: readonly CopyRun[],
+  layers: readonly string[],
+  image: string,
+  signal?: AbortSignal,
+): Promise<void> {
+  const files = new Map<number, FileHandle>();
+  const target = await open(image, 'r+');
+  try {
+    for (const { layer } of runs)
+      if (!files.has(layer)) files.set(layer, await open(join(layers[layer] ?? '', DATA_FILE), 'r'));
+    const chunks = copyChunks(runs);
+    const lane = async () => {
+      const buffer = Buffer.allocUnsafeSlow(CHUNK);
+      for (const { layer, from, to, bytes } of chunks) {
+        signal?.throwIfAborted();
+        const source = files.get(layer);
+        if (source === undefined) throw new RootfsError('internal', 'a layer that is not open');
+        await readWhole(source, buffer, bytes, from);
+        await writeWhole(target, buffer, bytes, to);
       }
-    } finally {
-      for (const source of sources.values()) closeSync(source);
+    };
+    const lanes = await Promise.allSettled(Array.from({ length: LANES }, lane));
+    for (const result of lanes) if (result.status === 'rejected') throw result.reason;
+  } finally {
+    await Promise.all([target, ...files.values()].map((file) => file.close()));
+  }
+}
+
+/** Runs cut into chunks; offsets and lengths in bytes. */
+function* copyChunks(runs: readonly CopyRun[]): Generator<{ layer: number; from: number; to: number; bytes: number }> {
+  for (const { layer, from, to, blocks } of runs) {
+    const length = blocks * BLOCK_SIZE;
+    for (let at = 0; at < length; at += CHUNK) {
+      yield { layer, from: from * BLOCK_SIZE + at, to: to * BLOCK_SIZE + at, bytes: Math.min(CHUNK, length - at) };
     }
   }
 }
 
-function copyBytes(source: number, from: number, target: number, to: number, length: number, buffer: Buffer): void {
-  for (let done = 0; done < length; ) {
-    const count = readSync(source, buffer, 0, Math.min(buffer.length, length - done), from + done);
-    if (count === 0) throw new Error("a layer's data in the cache is shorter than its index says");
-    for (let written = 0; written < count; )
-      written += writeSync(target, buffer, written, count - written, to + done + written);
-    done += count;
+async function readWhole(file: FileHandle, buffer: Buffer, length: number, position: number): Promise<void> {
+  for (let at = 0; at < length; ) {
+    const { bytesRead } = await file.read(buffer, at, length - at, position + at);
+    if (bytesRead === 0)
+      throw new RootfsError('internal', "a layer's data in the cache is shorter than its index says");
+    at += bytesRead;
   }
+}
+
+async function writeWhole(file: FileHandle, buffer: Buffer, length: number, position: number): Promise<void> {
+  for (let at = 0; at < length; ) at += (await file.write(buffer, at, length - at, position + at)).bytesWritten;
 }

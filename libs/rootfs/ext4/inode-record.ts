@@ -60,7 +60,9 @@ function writeTimes(bytes: Buffer, at: number, inode: Inode): void {
   const seconds = Math.min(Math.max(inode.mtimeSeconds, MIN_TIME), MAX_TIME);
   const low = seconds | 0;
   const epoch = Math.floor((seconds - low) / 2 ** 32) & 3;
-  const extra = ((inode.mtimeNanoseconds << 2) | epoch) >>> 0;
+  // As the kernel does it, what is out of range is cut to a whole second.
+  const nanoseconds = seconds === inode.mtimeSeconds ? inode.mtimeNanoseconds : 0;
+  const extra = ((nanoseconds << 2) | epoch) >>> 0;
   for (const field of [8, 12, 16, 144]) bytes.writeInt32LE(low, at + field);
   for (const field of [132, 136, 140, 148]) bytes.writeUInt32LE(extra, at + field);
 }

@@ -17,9 +17,16 @@ export interface Numbering {
   readonly highest: number;
 }
 
-/** The directory that e2fsck puts what it finds into; an image that brings its own keeps it. */
-export function ensureLostAndFound(root: Directory): void {
-  if (!isDirectory(root.children.get('lost+found'))) root.children.set('lost+found', newDirectory(0o700));
+/**
+ * Makes the directory that e2fsck puts what it finds into; an image that brings its own keeps it. Anything else of that
+ * name gives way, since e2fsck takes no file system without it: then the answer is false.
+ */
+export function ensureLostAndFound(root: Directory): boolean {
+  const present = root.children.get('lost+found');
+  if (isDirectory(present)) return true;
+  if (present !== undefined) present.names--;
+  root.children.set('lost+found', newDirectory(0o700));
+  return present === undefined;
 }
 
 /** Numbers a tree from the root on, directory by directory, so that what a directory names lies together in the inode table. */

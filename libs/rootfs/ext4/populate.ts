@@ -3,7 +3,7 @@ import { type Inode, isDirectory } from '../tree/inode.ts';
 import { BlockAllocator } from './allocator.ts';
 import { BlockGroups } from './block-groups.ts';
 import { attributesOf, directoryBlockCount, isFastSymlink, planOf } from './content.ts';
-import { DataCopy } from './data-copy.ts';
+import { addCopyRun, type CopyRun } from './data-copy.ts';
 import { directoryBlocks } from './directory.ts';
 import { buildExtentTree, type Extent, ExtentList } from './extent.ts';
 import { BLOCK_SIZE, INODE_SIZE, InodeFlag, LOST_AND_FOUND_INODE, ROOT_INODE } from './format.ts';
@@ -23,21 +23,21 @@ interface Placement {
 }
 
 /**
- * Writes a tree into the empty file system that mke2fs made: directories and other metadata first, then all file data
- * in the order in which the layers have it, so that it is copied in large runs; then inodes, bitmaps and descriptors.
+ * Writes a tree into the empty file system that mke2fs made: directories and other metadata first, then room for all
+ * file data in the order in which the layers have it, so that it is copied in large runs; then inodes, bitmaps and
+ * descriptors. With that the file system is whole, but for the data: what is to be copied comes back.
  *
- * @param layers directories of the layer cache, by layer number
  * @throws RootfsError `image_too_large` when it does not fit, `layer_corrupt` for what ext4 cannot hold
  */
-export function populate(path: string, numbering: Numbering, layers: readonly string[]): void {
+export function populate(path: string, numbering: Numbering): CopyRun[] {
   const image = new ImageFile(path);
   try {
     const population = new Population(image, numbering);
     population.placeMetadata();
-    const copy = population.placeData();
+    const copies = population.placeData();
     population.writeInodes();
     population.finish();
-    copy.copy(layers, image.descriptor);
+    return copies;
   } finally {
     image.close();
   }
@@ -79,8 +79,8 @@ class Population {
   }
 
   /** File data, in the order of layers and of the data in them; what is to be copied comes back. */
-  placeData(): DataCopy {
-    const copy = new DataCopy();
+  placeData(): CopyRun[] {
+    const copies: CopyRun[] = [];
     const files = this.#numbering.inodes.map(({ inode }) => inode).filter((inode) => inode.runs.length > 0);
     files.sort((a, b) => a.layer - b.layer || (a.runs[0]?.[1] ?? 0) - (b.runs[0]?.[1] ?? 0));
     for (const inode of files) {
@@ -89,13 +89,13 @@ class Population {
         let done = 0;
         for (const [start, count] of this.#allocator.take(blocks)) {
           list.add(fileBlock + done, start, count);
-          copy.add(inode.layer, dataBlock + done, start, count);
+          addCopyRun(copies, { layer: inode.layer, from: dataBlock + done, to: start, blocks: count });
           done += count;
         }
       }
       this.#placements.set(inode, { extents: list.extents, size: inode.size, indexed: false });
     }
-    return copy;
+    return copies;
   }
 
   writeInodes(): void {

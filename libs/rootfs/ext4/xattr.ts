@@ -36,7 +36,7 @@ export function toAttribute(name: string, value: string): Attribute | undefined 
   }
   for (const [prefix, index] of PREFIXES) {
     const rest = name.slice(prefix.length);
-    if (name.startsWith(prefix) && rest.length > 0 && rest.length <= MAX_NAME) {
+    if (name.startsWith(prefix) && rest.length > 0 && rest.length <= MAX_NAME && !rest.includes('\0')) {
       return { index, name: Buffer.from(rest, 'latin1'), value: bytes };
     }
   }

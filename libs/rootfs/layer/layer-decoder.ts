@@ -74,7 +74,7 @@ function checkDigest(expected: string, actual: string, what: string, cause?: unk
 /**
  * Runs the blob through the decompressor. The zlib stream hands out a chunk and only then starts on the next, on a
  * thread of its own; the chunk is therefore put off to the event loop's next turn, so that it is hashed and taken
- * apart here while the next one is inflated there (measured: 4.1 s against 2.6 s for a 1 GB image).
+ * apart here while the next one is inflated there (hashing alone, one layer at a time: 2.5 s against 3.0 s for 1 GB).
  */
 async function decompress(
   compression: LayerCompression,
@@ -84,7 +84,8 @@ async function decompress(
 ): Promise<void> {
   const stream = createDecompressor(compression);
   const consumed = consume(stream, onTar);
-  const fed = feed(stream, chunks, onCompressed);
+  // zlib has taken a chunk in when it calls back; the others may hold on to it.
+  const fed = feed(stream, compression === 'gzip' ? chunks : copies(chunks), onCompressed);
   try {
     await Promise.all([consumed, fed]);
   } catch (error) {
@@ -102,11 +103,22 @@ async function feed(
   for (let next = await chunks.next(); next.done !== true; next = await chunks.next()) {
     const chunk = next.value;
     await new Promise<void>((resolve, reject) => {
-      stream.write(chunk, (error) => (error ? reject(error) : resolve()));
+      // zlib never calls back for the write whose bytes made it fail.
+      const closed = () => reject(new RootfsError('cancelled', 'decoding was stopped'));
+      stream.once('close', closed);
+      stream.write(chunk, (error) => {
+        stream.off('close', closed);
+        if (error) reject(error);
+        else resolve();
+      });
       onCompressed(chunk);
     });
   }
   stream.end();
+}
+
+async function* copies(chunks: AsyncIterator<Buffer>): AsyncGenerator<Buffer, void, undefined> {
+  for (let next = await chunks.next(); next.done !== true; next = await chunks.next()) yield Buffer.from(next.value);
 }
 
 function consume(stream: Readable, onTar: (chunk: Buffer) => Promise<void> | undefined): Promise<void> {
@@ -176,6 +188,8 @@ class TarDecoder {
     });
     this.#finished.catch(() => {});
     this.#extract.on('entry', (header, content, next) => {
+      // A failure comes as the extract's; this stream repeats it, and unheard it would end the process.
+      content.on('error', () => {});
       try {
         this.#entry(header, content, next);
       } catch (error) {
@@ -234,7 +248,6 @@ class TarDecoder {
       let runs: ReturnType<FileContent['end']> = [];
       if (header.type === 'file') runs = new FileContent(this.#data, { ...header, sparse, sparseMapInContent }).end();
       this.#index.add({ ...header, runs });
-      stream.on('error', () => {});
       stream.resume();
       next(null);
       return;
@@ -249,7 +262,6 @@ class TarDecoder {
         this.#extract.destroy(asCorrupt(error));
       }
     });
-    stream.on('error', () => {});
     stream.on('end', () => {
       try {
         this.#index.add({ ...header, runs: content.end() });

@@ -16,7 +16,7 @@ export function parsePax(body: Buffer): PaxRecord[] {
     // Some writers pad the last block with NULs that they count into the size.
     if (body[at] === 0) break;
     const space = body.indexOf(0x20, at);
-    const length = space < 0 ? Number.NaN : Number(body.toString('latin1', at, space));
+    const length = space < 0 ? Number.NaN : (parsePaxNumber(body.toString('latin1', at, space)) ?? Number.NaN);
     const end = at + length;
     if (
       !Number.isSafeInteger(length) ||

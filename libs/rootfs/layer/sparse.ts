@@ -10,10 +10,10 @@ export interface SparseMap {
 export function sparseMap(size: number, numbers: readonly number[]): SparseMap {
   const fragments: { offset: number; length: number }[] = [];
   let end = 0;
-  for (let i = 0; i + 1 < numbers.length; i += 2) {
+  for (let i = 0; i < numbers.length; i += 2) {
     const offset = numbers[i] ?? 0;
-    const length = numbers[i + 1] ?? 0;
-    if (offset < end || !Number.isSafeInteger(offset + length) || offset + length > size) {
+    const length = numbers[i + 1] ?? Number.NaN;
+    if (offset < end || length < 0 || !Number.isSafeInteger(offset + length) || offset + length > size) {
       throw new RootfsError(
         'layer_corrupt',
         'the layer has a sparse file whose map of data is out of order or longer than the file',

@@ -21,10 +21,11 @@ export function entryHeader(header: Header, extensions: TarExtensions): EntryHea
   const name = pax.get('GNU.sparse.name') ?? pax.get('path') ?? extensions.name;
   const path = normalizePath(name);
   const type = entryType(header, name);
-  const mtime = entryTime(header, pax.get('mtime'), name);
+  const mtime = entryTime(extensions.mtimeSeconds, pax.get('mtime'), name);
   const sparse = extensions.sparse ?? paxSparseMap(extensions.pax, pax);
   const sparseMapInContent = pax.get('GNU.sparse.major') === '1';
   const target = pax.get('linkpath') ?? extensions.target;
+  const isDevice = type === 'character-device' || type === 'block-device';
   return {
     type,
     path,
@@ -34,8 +35,8 @@ export function entryHeader(header: Header, extensions: TarExtensions): EntryHea
     ...mtime,
     size: type === 'file' ? fileSize(header, pax, sparse, sparseMapInContent) : 0,
     target: type === 'link' ? normalizePath(target) : type === 'symlink' ? target : '',
-    deviceMajor: header.devmajor,
-    deviceMinor: header.devminor,
+    deviceMajor: isDevice ? deviceNumber(header.devmajor, 12, name) : 0,
+    deviceMinor: isDevice ? deviceNumber(header.devminor, 20, name) : 0,
     xattrs: xattrs(pax),
     sparse,
     sparseMapInContent,
@@ -63,7 +64,7 @@ function entryType(header: Header, name: string): EntryType {
 }
 
 function entryTime(
-  header: Header,
+  seconds: number,
   stated: string | undefined,
   name: string,
 ): Pick<LayerEntry, 'mtimeSeconds' | 'mtimeNanoseconds'> {
@@ -72,8 +73,6 @@ function entryTime(
     if (time === undefined) throw corrupt(name, `a time that is none (${quote(stated)})`);
     return { mtimeSeconds: time.seconds, mtimeNanoseconds: time.nanoseconds };
   }
-  const seconds = header.mtime.getTime() / 1000;
-  if (!Number.isInteger(seconds)) throw corrupt(name, 'a time that is none');
   return { mtimeSeconds: seconds, mtimeNanoseconds: 0 };
 }
 
@@ -83,6 +82,13 @@ function owner(number: number, stated: string | undefined, name: string): number
     throw corrupt(name, 'an owner that no file system can hold');
   }
   return value;
+}
+
+/** Linux has 12 bits for the major number and 20 for the minor one. */
+function deviceNumber(number: number, bits: number, name: string): number {
+  if (!Number.isInteger(number) || number < 0 || number >= 2 ** bits)
+    throw corrupt(name, 'a device number that is none');
+  return number;
 }
 
 function fileSize(

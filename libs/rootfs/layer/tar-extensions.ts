@@ -12,6 +12,7 @@ import {
   tarSize,
   tarString,
   tarTarget,
+  tarTime,
   tarType,
 } from './tar-header.ts';
 
@@ -21,6 +22,8 @@ export interface TarExtensions {
   /** Name and link target as the header, or GNU's long forms, give them. */
   readonly name: string;
   readonly target: string;
+  /** Seconds since 1970 as the header has them: tar-stream takes negative ones in base-256 for one more. */
+  readonly mtimeSeconds: number;
   /** Of an old GNU sparse file (type `S`). */
   readonly sparse: SparseMap | undefined;
 }
@@ -213,6 +216,7 @@ export class TarExtensionFilter {
       pax: this.#pax,
       name: this.#longName ?? tarName(header),
       target: this.#longTarget ?? tarTarget(header),
+      mtimeSeconds: tarTime(header),
       sparse,
     });
     this.#pax = [];

@@ -5,6 +5,7 @@ export const TAR_BLOCK = 512;
 
 const NAME = { offset: 0, length: 100 } as const;
 const SIZE = { offset: 124, length: 12 } as const;
+const TIME = { offset: 136, length: 12 } as const;
 const CHECKSUM = { offset: 148, length: 8 } as const;
 const TYPE_OFFSET = 156;
 const TARGET = { offset: 157, length: 100 } as const;
@@ -60,6 +61,11 @@ export function tarSize(header: Buffer): number {
   const size = tarNumber(header, SIZE.offset, SIZE.length);
   if (size < 0) throw new RootfsError('layer_corrupt', 'the layer has a tar entry of negative size');
   return size;
+}
+
+/** Seconds since 1970. */
+export function tarTime(header: Buffer): number {
+  return tarNumber(header, TIME.offset, TIME.length);
 }
 
 /** Whether the header's checksum holds; some old writers summed signed bytes. */

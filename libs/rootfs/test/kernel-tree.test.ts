@@ -1,36 +1,31 @@
-import { expect, test } from '@jest/globals';
+import { beforeAll, expect, test } from '@jest/globals';
 import { bigTree } from './support/big-tree.ts';
-import { buildImage, withTemporaryDirectory } from './support/layers.ts';
+import { buildImage } from './support/layers.ts';
 import { countNames, differences } from './support/listing.ts';
 import { withoutAddedMountPoints } from './support/mount-points.ts';
-import { fileSystemFaults, listImage, type MountedNode, whyNotMountable } from './support/mounted.ts';
+import { fileSystemFaults, listImage, type MountedNode, requireMounts } from './support/mounted.ts';
 import { modelTree } from './support/oci-model.ts';
+import { withTemporaryDirectory } from './support/temporary-directory.ts';
 
 const BLOCK = 4096;
 /** Extents that a block of an extent tree holds: what remains of it after the header (12 bytes) and the checksum, by 12. */
 const EXTENTS_A_BLOCK = 340;
 
-const reason = await whyNotMountable();
-if (reason !== undefined)
-  process.stderr.write(`skipped: the big tree is not compared with what the kernel mounts: ${reason}\n`);
+beforeAll(requireMounts);
 
-(reason === undefined ? test : test.skip)(
-  'a tree with one of everything is, mounted by the kernel, what its layers state',
-  async () => {
-    await withTemporaryDirectory(async (directory) => {
-      const layers = bigTree();
-      const { path } = await buildImage(directory, layers);
-      expect(await fileSystemFaults(path)).toBe('');
+test('a tree with one of everything is, mounted by the kernel, what its layers state', async () => {
+  await withTemporaryDirectory(async (directory) => {
+    const layers = bigTree();
+    const { path } = await buildImage(directory, layers);
+    expect(await fileSystemFaults(path)).toBe('');
 
-      const expected = modelTree(layers, { unstatedMtime: 0n });
-      const mounted = withoutAddedMountPoints(await listImage(path), expected);
-      expect(differences(mounted, expected).slice(0, 40)).toEqual([]);
-      expect(countNames(mounted)).toBe(countNames(expected));
-      expect(wastefulFiles(mounted)).toEqual([]);
-    });
-  },
-  120_000,
-);
+    const expected = modelTree(layers, { unstatedMtime: 0n });
+    const mounted = withoutAddedMountPoints(await listImage(path), expected);
+    expect(differences(mounted, expected).slice(0, 40)).toEqual([]);
+    expect(countNames(mounted)).toBe(countNames(expected));
+    expect(wastefulFiles(mounted)).toEqual([]);
+  });
+}, 120_000);
 
 /** Files that take more of the disk than their blocks with data and the blocks that describe these: whose zeros are no holes. */
 function wastefulFiles(root: MountedNode): string[] {

@@ -25,8 +25,6 @@ export interface Inode {
   names: number;
   /** Of a directory, in the order in which they came; undefined for everything else. */
   readonly children: Map<string, Inode> | undefined;
-  /** The last layer that had this entry or one below it: a whiteout of that layer does not hide it. */
-  touched: number;
 }
 
 /** A directory. */
@@ -52,7 +50,6 @@ export function newDirectory(mode = 0o755): Directory {
     deviceMinor: 0,
     names: 1,
     children: new Map(),
-    touched: -1,
   };
 }
 

@@ -12,17 +12,39 @@ export function whiteout(name: string): Whiteout {
   return undefined;
 }
 
-/** Hides a name of lower layers. What the layer itself put there or below stays, wherever the whiteout stands in it. */
-export function hideName(directory: Directory, name: string, layer: number): void {
-  const child = directory.children.get(name);
-  if (child === undefined) return;
-  if (child.touched < layer) removeName(directory, name);
-  else if (isDirectory(child)) hideChildren(child, layer);
+/**
+ * The names that a layer states, and those of the directories on the way to them: its whiteouts hide lower layers
+ * only, so they leave these, wherever they stand in the layer. It is the name that counts, not the inode, which a hard
+ * link of this layer may share with a name of a lower one.
+ */
+export class TouchedNames {
+  readonly #names = new Map<Directory, Set<string>>();
+
+  add(directory: Directory, name: string): void {
+    const names = this.#names.get(directory);
+    if (names === undefined) this.#names.set(directory, new Set([name]));
+    else names.add(name);
+  }
+
+  has(directory: Directory, name: string): boolean {
+    return this.#names.get(directory)?.has(name) ?? false;
+  }
+}
+
+/** Hides a name of lower layers; of a directory that this layer touched, what it did not touch below. */
+export function hideName(directory: Directory, name: string, touched: TouchedNames): void {
+  const pending: [Directory, string][] = [[directory, name]];
+  for (let next = pending.pop(); next !== undefined; next = pending.pop()) {
+    const [parent, child] = next;
+    const inode = parent.children.get(child);
+    if (!touched.has(parent, child)) removeName(parent, child);
+    else if (isDirectory(inode)) for (const below of inode.children.keys()) pending.push([inode, below]);
+  }
 }
 
 /** Hides all that lower layers put into a directory. */
-export function hideChildren(directory: Directory, layer: number): void {
-  for (const name of [...directory.children.keys()]) hideName(directory, name, layer);
+export function hideChildren(directory: Directory, touched: TouchedNames): void {
+  for (const name of [...directory.children.keys()]) hideName(directory, name, touched);
 }
 
 /** Takes a name, and what is below it, out of the tree. */
@@ -37,6 +59,7 @@ function release(inode: Inode): void {
   const pending = [inode];
   for (let next = pending.pop(); next !== undefined; next = pending.pop()) {
     next.names--;
-    if (next.children !== undefined) pending.push(...next.children.values());
+    if (next.children === undefined) continue;
+    for (const child of next.children.values()) pending.push(child);
   }
 }

@@ -1,7 +1,6 @@
 import { createHash } from 'node:crypto';
 import { createReadStream, createWriteStream } from 'node:fs';
-import { mkdir, mkdtemp, rm, stat } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { mkdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -84,14 +83,4 @@ export async function buildImage(
   const path = join(directory, 'rootfs.ext4');
   const report = await buildRootfs({ layers: cache, output: path, sizeBytes: options.sizeBytes });
   return { path, report };
-}
-
-/** A temporary directory for as long as `use` runs. */
-export async function withTemporaryDirectory<T>(use: (directory: string) => Promise<T>): Promise<T> {
-  const directory = await mkdtemp(join(tmpdir(), 'bhatti-rootfs-'));
-  try {
-    return await use(directory);
-  } finally {
-    await rm(directory, { recursive: true });
-  }
 }

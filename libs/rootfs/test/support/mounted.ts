@@ -1,10 +1,11 @@
 import { execFile } from 'node:child_process';
-import { mkdtemp, open, rm, rmdir } from 'node:fs/promises';
+import { mkdtemp, open, rmdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { z } from 'zod';
 import type { ListedNode } from './listing.ts';
+import { withTemporaryDirectory } from './temporary-directory.ts';
 
 const run = promisify(execFile);
 
@@ -117,31 +118,41 @@ const types: Record<number, ListedNode['type']> = {
   12: 'socket',
 };
 
-/** Why images cannot be mounted here; undefined when they can. Tests that need a mount skip, and print the reason. */
-export async function whyNotMountable(): Promise<string | undefined> {
-  if (process.getuid?.() !== 0) return 'not root';
-  const directory = await mkdtemp(join(tmpdir(), 'bhatti-mountable-'));
+/** Fails, and says why, where files cannot be made with any owner and attribute. */
+export function requireRoot(): void {
+  if (process.getuid?.() !== 0) throw new Error('these tests set owners and attributes of files: run them as root');
+}
+
+/** Fails, and says why, where images cannot be mounted: what the kernel says of them is not to be passed over. */
+export async function requireMounts(): Promise<void> {
   try {
-    const image = join(directory, 'empty.ext4');
-    const file = await open(image, 'w');
-    await file.truncate(1024 * 1024);
-    await file.close();
-    await run('mke2fs', ['-q', '-t', 'ext4', '-O', '^has_journal', image]);
-    await withMounted(image, async () => {});
-    await run('python3', ['-c', 'import os; os.listxattr("/")']);
-    return undefined;
+    if (process.getuid?.() !== 0) throw new Error('not root');
+    await withTemporaryDirectory(async (directory) => {
+      const image = join(directory, 'empty.ext4');
+      const file = await open(image, 'w');
+      await file.truncate(1024 * 1024);
+      await file.close();
+      await run('mke2fs', ['-q', '-t', 'ext4', '-O', '^has_journal', image]);
+      await withMounted(image, async () => {});
+      await run('python3', ['-c', 'import os; os.listxattr("/")']);
+    });
   } catch (error) {
-    return error instanceof Error ? error.message.trim().replaceAll('\n', ' ') : String(error);
-  } finally {
-    await rm(directory, { recursive: true });
+    throw new Error('these tests mount ext4 images: run them as root, with loop devices and python3', { cause: error });
   }
 }
 
-/** Mounts an ext4 image read-only, without replaying its journal, for as long as `use` runs. Needs root. */
-export async function withMounted<T>(image: string, use: (directory: string) => Promise<T>): Promise<T> {
+/**
+ * Mounts an ext4 image, for as long as `use` runs; read-only and without replaying its journal, unless it may be
+ * written. Needs root.
+ */
+export async function withMounted<T>(
+  image: string,
+  use: (directory: string) => Promise<T>,
+  options: { readonly writable?: boolean } = {},
+): Promise<T> {
   const directory = await mkdtemp(join(tmpdir(), 'bhatti-mount-'));
   try {
-    await run('mount', ['-t', 'ext4', '-o', 'loop,ro,noload', image, directory]);
+    await run('mount', ['-t', 'ext4', '-o', options.writable ? 'loop' : 'loop,ro,noload', image, directory]);
     try {
       return await use(directory);
     } finally {

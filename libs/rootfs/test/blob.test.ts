@@ -1,0 +1,119 @@
+import { createHash, randomBytes } from 'node:crypto';
+import { mkdir, mkdtemp, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Readable } from 'node:stream';
+import { buffer } from 'node:stream/consumers';
+import { gzipSync } from 'node:zlib';
+import { describe, expect, test } from '@jest/globals';
+import fc from 'fast-check';
+import { type DecodedLayer, type DecodeOptions, decodeLayer, type LayerCompression } from '../index.ts';
+import { tarBuffer } from './support/tar-writer.ts';
+import { withTemporaryDirectory } from './support/temporary-directory.ts';
+import { createStoredZstd } from './support/zstd-stored.ts';
+
+const tar = tarBuffer([{ path: 'a', type: 'file', content: randomBytes(700_000) }]);
+const zstd = await buffer(Readable.from([tar]).pipe(createStoredZstd()));
+const forms: Record<LayerCompression, Buffer> = { gzip: gzipSync(tar), zstd, none: tar };
+const compressions: readonly LayerCompression[] = ['gzip', 'zstd', 'none'];
+
+const sha256 = (bytes: Buffer) => `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
+
+/** Decodes a blob on a thread, as a worker does; `stored` is what arrived of it. */
+async function decode(
+  parent: string,
+  blob: Buffer,
+  compression: LayerCompression,
+  options: Partial<DecodeOptions> & { stored?: Buffer } = {},
+): Promise<DecodedLayer> {
+  const directory = await mkdtemp(join(parent, 'blob-'));
+  const { stored = blob, ...rest } = options;
+  const source = join(directory, 'blob');
+  const outDirectory = join(directory, 'layer');
+  await mkdir(outDirectory);
+  await writeFile(source, stored);
+  const digests = { compressedDigest: sha256(blob), diffId: sha256(tar) };
+  return await decodeLayer({ source, size: blob.length, compression, ...digests, outDirectory, ...rest });
+}
+
+describe.each(compressions)('a %s blob', (compression) => {
+  const blob = forms[compression];
+
+  test('is decoded while it grows', async () => {
+    await withTemporaryDirectory(async (directory) => {
+      const source = join(directory, 'growing');
+      await writeFile(source, blob.subarray(0, 1000));
+      const followed = decode(directory, blob, compression, {
+        source,
+        available: (listener) => {
+          listener(0);
+          listener(1000);
+          void writeFile(source, blob).then(() => {
+            listener(blob.length);
+          });
+          return () => {};
+        },
+      });
+      expect(await followed).toEqual({ entries: 1, tarBytes: tar.length });
+    });
+  });
+
+  test('that was damaged anywhere is to be fetched again', async () => {
+    await withTemporaryDirectory(async (directory) => {
+      await fc.assert(
+        fc.asyncProperty(fc.nat({ max: blob.length - 1 }), fc.integer({ min: 1, max: 255 }), async (at, bits) => {
+          const stored = Buffer.from(blob);
+          stored[at] = (stored[at] ?? 0) ^ bits;
+          await expect(decode(directory, blob, compression, { stored })).rejects.toMatchObject({
+            code: 'digest_mismatch',
+          });
+        }),
+        { numRuns: 25, seed: 1 },
+      );
+    });
+  });
+
+  test('whose file is shorter than the blob is to be fetched again', async () => {
+    await withTemporaryDirectory(async (directory) => {
+      const stored = blob.subarray(0, blob.length - 10);
+      await expect(decode(directory, blob, compression, { stored })).rejects.toMatchObject({ code: 'size_mismatch' });
+    });
+  });
+
+  test('whose tar is not what the config says is refused', async () => {
+    await withTemporaryDirectory(async (directory) => {
+      const diffId = sha256(Buffer.from('another'));
+      await expect(decode(directory, blob, compression, { diffId })).rejects.toMatchObject({ code: 'digest_mismatch' });
+    });
+  });
+
+  test('that never comes is waited for until the signal says stop', async () => {
+    await withTemporaryDirectory(async (directory) => {
+      const stop = new AbortController();
+      const available = (listener: (bytes: number) => void) => {
+        listener(1000);
+        setImmediate(() => stop.abort());
+        return () => {};
+      };
+      const options = { available, signal: stop.signal };
+      await expect(decode(directory, blob, compression, options)).rejects.toMatchObject({ code: 'cancelled' });
+    });
+  });
+});
+
+test('a blob that was published damaged is corrupt, and no other download can help', async () => {
+  await withTemporaryDirectory(async (directory) => {
+    const damaged = Buffer.from(forms.gzip);
+    damaged.fill(0xff, 1000, 2000);
+    await expect(decode(directory, damaged, 'gzip')).rejects.toMatchObject({ code: 'layer_corrupt', retryable: false });
+    await expect(decode(directory, tar, 'gzip')).rejects.toMatchObject({ code: 'layer_corrupt', retryable: false });
+    await expect(decode(directory, forms.gzip, 'zstd')).rejects.toMatchObject({ code: 'layer_corrupt' });
+  });
+});
+
+test('a data directory that cannot be written fails, and the threads go on', async () => {
+  await withTemporaryDirectory(async (directory) => {
+    const outDirectory = join(directory, 'missing');
+    await expect(decode(directory, forms.gzip, 'gzip', { outDirectory })).rejects.toMatchObject({ code: 'internal' });
+    await expect(decode(directory, forms.gzip, 'gzip')).resolves.toMatchObject({ entries: 1 });
+  });
+});

@@ -1,0 +1,291 @@
+import { spawnSync } from 'node:child_process';
+import { describe, expect, test } from '@jest/globals';
+import fc from 'fast-check';
+import { toolEnvironment } from '../e2fsprogs.ts';
+import { RootfsError } from '../error.ts';
+import { BlockAllocator, type BlockRun } from '../ext4/allocator.ts';
+import { BlockBitmap } from '../ext4/block-bitmap.ts';
+import { crc32c, crc32cWord } from '../ext4/crc32c.ts';
+import { planDirectory } from '../ext4/directory.ts';
+import { halfMd4 } from '../ext4/directory-hash.ts';
+import { buildExtentTree, type Extent, ExtentList, extentTreeBlocks, MAX_EXTENT } from '../ext4/extent.ts';
+import { fileSystemGeometry } from '../ext4/geometry.ts';
+import { deviceBlock } from '../ext4/inode-record.ts';
+import { posixAclOnDisk } from '../ext4/posix-acl.ts';
+import { placeAttributes, toAttribute } from '../ext4/xattr.ts';
+
+const BLOCK = 4096;
+const MIB = 1024 * 1024;
+
+describe('CRC-32C', () => {
+  const whole = (bytes: Uint8Array) => (crc32c(0xffff_ffff, bytes) ^ 0xffff_ffff) >>> 0;
+
+  /** RFC 3720, appendix B.4, and the check value of the CRC catalogue. */
+  test.each([
+    ['nothing', Buffer.alloc(0), 0],
+    ['"123456789"', Buffer.from('123456789'), 0xe306_9283],
+    ['32 zeros', Buffer.alloc(32), 0x8a91_36aa],
+    ['32 ones', Buffer.alloc(32, 0xff), 0x62a8_ab43],
+    ['0 to 31', Buffer.from(Array.from({ length: 32 }, (_, index) => index)), 0x46dd_794e],
+    ['31 to 0', Buffer.from(Array.from({ length: 32 }, (_, index) => 31 - index)), 0x113f_db5c],
+  ])('of %s', (_name, bytes, expected) => {
+    expect(whole(bytes)).toBe(expected);
+  });
+
+  test('goes on where it stopped, whatever the cut', () => {
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 100 }), fc.nat(100), (bytes, cut) => {
+        const first = crc32c(7, bytes, 0, Math.min(cut, bytes.length));
+        expect(crc32c(first, bytes, Math.min(cut, bytes.length))).toBe(crc32c(7, bytes));
+      }),
+    );
+  });
+
+  test('of a word is that of its bytes, lowest first', () => {
+    expect(crc32cWord(5, 0xfedc_ba98)).toBe(crc32c(5, Buffer.from('98badcfe', 'hex')));
+  });
+});
+
+describe('the hash of names', () => {
+  const seedText = '00112233-4455-6677-8899-aabbccddeeff';
+  const seedBytes = Buffer.from(seedText.replaceAll('-', ''), 'hex');
+  const seed = [0, 4, 8, 12].map((at) => seedBytes.readUInt32LE(at));
+  const seedWords = [seed[0] ?? 0, seed[1] ?? 0, seed[2] ?? 0, seed[3] ?? 0] as const;
+  const none = [0, 0, 0, 0] as const;
+
+  /** As debugfs(8) `dx_hash` of e2fsprogs 1.47.0 says. */
+  test.each([
+    ['a', none, 0xd5fa_7d7a],
+    ['abcd', none, 0xad75_57a8],
+    ['hello', seedWords, 0x344c_a36e],
+    ['héllo wörld with a name longer than 32 bytes ÿÿ', seedWords, 0x5c3d_1158],
+  ])('%j', (name, words, expected) => {
+    expect(halfMd4(Buffer.from(name), words)).toBe(expected);
+  });
+
+  test('is that of debugfs for names of every length and of bytes over 127', () => {
+    const random = fc.sample(fc.stringMatching(/^[A-Za-z0-9._éÿ文]{1,60}$/u), { numRuns: 200, seed: 4 });
+    const names = [...random, ...Array.from({ length: 250 }, (_, index) => 'n'.repeat(index + 1))].filter(
+      (name) => Buffer.byteLength(name) <= 255,
+    );
+    const { stdout } = spawnSync('debugfs', ['-f', '-'], {
+      env: toolEnvironment(),
+      encoding: 'utf8',
+      input: names.map((name) => `dx_hash -h half_md4 -s ${seedText} ${name}\n`).join(''),
+    });
+    const stated = [...stdout.matchAll(/^Hash of (.*) is 0x([0-9a-f]+) /gm)].map(([, name, hash]) => [name, hash]);
+    expect(stated).toEqual(names.map((name) => [name, halfMd4(Buffer.from(name), seedWords).toString(16)]));
+  });
+
+  test('orders an indexed directory: leaves ascend, and one that shares its first hash says so', () => {
+    const entries = Array.from({ length: 20_000 }, (_, index) => ({
+      name: Buffer.from(`name-${index}`),
+      inode: index + 12,
+      type: 1,
+    }));
+    const plan = planDirectory(entries, seedWords);
+    expect(plan.indexed).toBe(true);
+    expect(plan.leaves.flat().length).toBe(entries.length);
+    const hashes = plan.leaves.map((leaf) => leaf.map(({ name }) => halfMd4(name, seedWords)));
+    const all = hashes.flat();
+    expect(all).toEqual([...all].sort((a, b) => a - b));
+    for (const [index, start] of plan.leafHashes.entries()) {
+      const before = hashes[index - 1]?.at(-1);
+      const first = hashes[index]?.[0] ?? 0;
+      expect(start).toBe(before === first ? first | 1 : first);
+    }
+  });
+});
+
+/** The extents that a tree holds, by walking it as the kernel does, and its depth. */
+function walk(root: Buffer, blocks: Map<number, Buffer>): { extents: Extent[]; depth: number } {
+  const depth = root.readUInt16LE(6);
+  const extents: Extent[] = [];
+  const visit = (node: Buffer, level: number) => {
+    expect(node.readUInt16LE(0)).toBe(0xf30a);
+    expect(node.readUInt16LE(6)).toBe(level);
+    const entries = node.readUInt16LE(2);
+    expect(entries).toBeLessThanOrEqual(node.readUInt16LE(4));
+    for (let at = 12; at < 12 + entries * 12; at += 12) {
+      const fileBlock = node.readUInt32LE(at);
+      if (level === 0) {
+        const start = node.readUInt32LE(at + 8) + node.readUInt16LE(at + 6) * 2 ** 32;
+        extents.push({ fileBlock, start, blocks: node.readUInt16LE(at + 4) });
+        continue;
+      }
+      const child = blocks.get(node.readUInt32LE(at + 4) + node.readUInt16LE(at + 8) * 2 ** 32);
+      if (child === undefined) throw new Error('an index entry leads nowhere');
+      expect(child.readUInt32LE(12)).toBe(fileBlock);
+      visit(child, level - 1);
+    }
+  };
+  visit(root, depth);
+  return { extents, depth };
+}
+
+describe('extent trees', () => {
+  const far = 2 ** 32 + 5;
+  const treeOf = (extents: readonly Extent[]) => {
+    let next = far;
+    const tree = buildExtentTree(extents, 1, () => next++);
+    return { tree, ...walk(tree.root, new Map(tree.blocks.map(({ block, bytes }) => [block, bytes]))) };
+  };
+
+  /** 340 extents or index entries fit a block, 4 the inode. */
+  test.each([
+    [0, 0],
+    [4, 0],
+    [5, 1],
+    [340, 1],
+    [4 * 340, 1],
+    [4 * 340 + 1, 2],
+    [4 * 340 * 340, 2],
+    [4 * 340 * 340 + 1, 3],
+  ])('of %d extents have depth %d and lose none', (count, depth) => {
+    const extents = Array.from({ length: count }, (_, index) => ({
+      fileBlock: 2 * index,
+      start: far * 2 + 3 * index,
+      blocks: 1,
+    }));
+    const built = treeOf(extents);
+    expect(built.depth).toBe(depth);
+    expect(built.extents.length).toBe(count);
+    expect(built.extents.every((extent, index) => extent.start === extents[index]?.start)).toBe(true);
+    expect(built.tree.blocks.length).toBe(extentTreeBlocks(count));
+    expect(built.tree.root.length).toBe(60);
+  });
+
+  test('come of lists in which what is adjacent is one extent, up to the longest', () => {
+    const run = fc.tuple(fc.nat(2), fc.nat(2), fc.integer({ min: 1, max: 3 * MAX_EXTENT }));
+    fc.assert(
+      fc.property(fc.array(run, { maxLength: 20 }), (runs) => {
+        const list = new ExtentList();
+        let [fileBlock, start] = [0, 100];
+        const expected: [number, number][] = [];
+        for (const [holeInFile, holeOnDisk, blocks] of runs) {
+          fileBlock += holeInFile;
+          start += holeOnDisk;
+          list.add(fileBlock, start, blocks);
+          for (let at = 0; at < blocks; at += 4096) expected.push([fileBlock + at, start + at]);
+          fileBlock += blocks;
+          start += blocks;
+        }
+        for (const [block, disk] of expected) {
+          const extent = list.extents.find(({ fileBlock: first, blocks }) => first <= block && block < first + blocks);
+          expect(extent === undefined ? undefined : extent.start + block - extent.fileBlock).toBe(disk);
+        }
+        const total = list.extents.reduce((sum, { blocks }) => sum + blocks, 0);
+        expect(total).toBe(runs.reduce((sum, [, , blocks]) => sum + blocks, 0));
+        expect(list.extents.every(({ blocks }) => blocks > 0 && blocks <= MAX_EXTENT)).toBe(true);
+        for (const [index, next] of list.extents.entries()) {
+          const before = list.extents[index - 1];
+          if (before === undefined || before.blocks === MAX_EXTENT) continue;
+          const adjacent = before.fileBlock + before.blocks === next.fileBlock;
+          expect(adjacent && before.start + before.blocks === next.start).toBe(false);
+        }
+      }),
+      { numRuns: 50 },
+    );
+  });
+});
+
+describe('blocks', () => {
+  const runs = fc
+    .array(fc.tuple(fc.integer({ min: 1, max: 50 }), fc.integer({ min: 1, max: 50 })), { maxLength: 20 })
+    .map((pairs) => {
+      let at = 0;
+      return pairs.map(([gap, blocks]): BlockRun => {
+        const start = at + gap;
+        at = start + blocks;
+        return [start, blocks];
+      });
+    });
+  const numbers = (list: readonly BlockRun[]) =>
+    list.flatMap(([start, blocks]) => Array.from({ length: blocks }, (_, index) => start + index));
+
+  test('are handed out in order, each once, until there are none', () => {
+    fc.assert(
+      fc.property(runs, fc.array(fc.integer({ min: 0, max: 80 }), { maxLength: 20 }), (free, requests) => {
+        const allocator = new BlockAllocator(free);
+        const left = numbers(free);
+        for (const request of requests) {
+          if (request > left.length) {
+            expect(() => allocator.take(request)).toThrow(RootfsError);
+            return;
+          }
+          expect(numbers(allocator.take(request))).toEqual(left.splice(0, request));
+        }
+        const taken = numbers(free).slice(0, allocator.takenBlocks);
+        expect(numbers(allocator.taken)).toEqual(taken);
+      }),
+    );
+  });
+
+  test('that a bitmap has free are those that were not set', () => {
+    fc.assert(
+      fc.property(runs, fc.integer({ min: 1, max: 2200 }), (used, blocks) => {
+        const bitmap = new BlockBitmap(blocks, 512);
+        const inside = used.filter(([start, count]) => start + count <= blocks);
+        for (const [start, count] of inside) bitmap.set(start, count);
+        const taken = new Set(numbers(inside));
+        const free = Array.from({ length: blocks }, (_, index) => index).filter((block) => !taken.has(block));
+        expect(numbers(bitmap.freeRuns())).toEqual(free);
+        expect(bitmap.countUsed(0, bitmap.bytes.length * 8)).toBe(bitmap.bytes.length * 8 - free.length);
+        for (const [start, count] of inside) bitmap.clear(start, count);
+        expect(bitmap.freeRuns()).toEqual([[0, blocks]]);
+      }),
+    );
+  });
+});
+
+describe('the size of a file system', () => {
+  test('is 512 MiB at least, 30 % more than the content above that', () => {
+    expect(fileSystemGeometry(0, 10, undefined).blocks * BLOCK).toBe(512 * MIB);
+    const large = fileSystemGeometry((4096 * MIB) / BLOCK, 1000, undefined);
+    expect(large.blocks * BLOCK).toBeGreaterThan(1.3 * 4096 * MIB);
+    expect(large.blocks * BLOCK).toBeLessThan(1.35 * 4096 * MIB);
+  });
+
+  test('is exactly what is asked for, in whole blocks', () => {
+    expect(fileSystemGeometry(10, 10, 64 * MIB + 4095).blocks).toBe((64 * MIB) / BLOCK);
+  });
+
+  test('has inodes for all entries and some more', () => {
+    expect(fileSystemGeometry(0, 500_000, undefined).inodes).toBeGreaterThanOrEqual(600_000);
+    expect(fileSystemGeometry(0, 10, undefined).inodes).toBe((512 * MIB) / 16_384);
+  });
+});
+
+describe('attributes', () => {
+  const attribute = (name: string, length: number) => toAttribute(name, 'v'.repeat(length));
+
+  test('of a name that ext4 does not know are none', () => {
+    for (const name of ['system.nfs4_acl', 'other.a', 'user.', 'user', '', `user.${'x'.repeat(256)}`])
+      expect(attribute(name, 1)).toBeUndefined();
+    expect(attribute(`user.${'x'.repeat(255)}`, 1)?.name.length).toBe(255);
+  });
+
+  test('fill the inode, then a block, and not more', () => {
+    const place = (...list: ReturnType<typeof attribute>[]) =>
+      placeAttributes(list.flatMap((one) => (one === undefined ? [] : [one])));
+    // 256 - 160 bytes, less the magic and the end of the list, less an entry with a name of one byte.
+    expect(place(attribute('user.a', 68))?.inBlock).toEqual([]);
+    expect(place(attribute('user.a', 69))?.inBlock).toHaveLength(1);
+    // 4096 bytes, less the header and the end of the list, less the same.
+    expect(place(attribute('user.a', 4040))?.inBlock).toHaveLength(1);
+    expect(place(attribute('user.a', 4041))).toBeUndefined();
+  });
+
+  test('with an ACL are rewritten to the form on disk, ids for named users and groups only', () => {
+    const acl = Buffer.from('02000000' + '01000600ffffffff' + '02000700e8030000' + '10000700ffffffff', 'hex');
+    expect(posixAclOnDisk(acl)?.toString('hex')).toBe('01000000' + '01000600' + '02000700e8030000' + '10000700');
+    for (const broken of ['', '0200', '03000000', '0200000001', `${acl.toString('hex')}00`])
+      expect(posixAclOnDisk(Buffer.from(broken, 'hex'))).toBeUndefined();
+  });
+});
+
+test('device numbers have the old form where they fit it, else the new', () => {
+  expect(deviceBlock(1, 3).toString('hex', 0, 8)).toBe('0301000000000000');
+  expect(deviceBlock(255, 255).toString('hex', 0, 8)).toBe('ffff000000000000');
+  expect(deviceBlock(259, 262_143).toString('hex', 0, 8)).toBe('00000000ff03f13f');
+});

@@ -1,0 +1,148 @@
+import { execFile } from 'node:child_process';
+import {
+  copyFile,
+  type FileHandle,
+  mkdir,
+  open,
+  readFile,
+  rename,
+  rm,
+  statfs,
+  truncate,
+  writeFile,
+} from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { beforeAll, describe, expect, test } from '@jest/globals';
+import { patternContent } from './support/content.ts';
+import { type BuiltImage, buildImage } from './support/layers.ts';
+import { countNames, differences } from './support/listing.ts';
+import { fileSystemFaults, listDirectory, listImage, requireMounts, withMounted } from './support/mounted.ts';
+import { modelTree } from './support/oci-model.ts';
+import type { TarEntry } from './support/tar-entry.ts';
+import { withTemporaryDirectory } from './support/temporary-directory.ts';
+
+const run = promisify(execFile);
+const MIB = 1024 * 1024;
+const IMAGE = 96 * MIB;
+const NAMES = 2000;
+/** cap_chown, effective and permitted: a `vfs_cap_data` of revision 2, as the kernel refuses to show anything else. */
+const CAPABILITY = Buffer.from('0100000201000000000000000000000000000000', 'hex');
+
+const file = (path: string, bytes: number): TarEntry => ({
+  path,
+  type: 'file',
+  content: patternContent(bytes, bytes),
+});
+const layer: TarEntry[] = [
+  ...['proc', 'sys', 'dev', 'run', 'tmp'].map((path): TarEntry => ({ path, type: 'directory' })),
+  ...Array.from({ length: NAMES }, (_, index) => file(`many/name-${index}`, index % 50)),
+  file('large', 9 * MIB + 3),
+  { path: 'capable', type: 'file', xattrs: [['security.capability', CAPABILITY]] },
+];
+
+const withImage = (sizeBytes: number, use: (image: BuiltImage) => Promise<void>) =>
+  withTemporaryDirectory(async (directory) => use(await buildImage(directory, [layer], { sizeBytes })));
+
+beforeAll(requireMounts);
+
+describe('a built image', () => {
+  test('takes writes up to its free space, and stays clean', async () => {
+    await withImage(IMAGE, async ({ path }) => {
+      await withMounted(path, writeAll, { writable: true });
+      expect(await fileSystemFaults(path)).toBe('');
+      await withMounted(path, async (root) => {
+        const { children } = await listDirectory(join(root, 'many'));
+        expect(children.size).toBe(NAMES);
+        expect([...children.keys()].filter((name) => name.startsWith('new-'))).toHaveLength(NAMES / 2);
+      });
+    });
+  });
+
+  test('grows with resize2fs, and is then what it was', async () => {
+    await withImage(IMAGE, async ({ path }) => {
+      const before = await listImage(path);
+      await truncate(path, 700 * MIB);
+      await run('resize2fs', [path], { env: { ...process.env, PATH: `${process.env.PATH}:/usr/sbin:/sbin` } });
+      expect(await fileSystemFaults(path)).toBe('');
+      const after = await listImage(path);
+      expect(differences(after, before)).toEqual([]);
+      expect(countNames(after)).toBe(countNames(modelTree([layer])));
+      await withMounted(path, async (root) => {
+        const { bsize, blocks } = await statfs(root);
+        expect(blocks * bsize).toBeGreaterThan(600 * MIB);
+      });
+    });
+  });
+
+  test('loses nothing when e2fsck rebuilds its directories', async () => {
+    await withImage(IMAGE, async ({ path }) => {
+      const copy = `${path}.copy`;
+      await copyFile(path, copy);
+      // Exit code 1: changed, and now clean. e2fsck(8)
+      await run('e2fsck', ['-fyD', copy]).catch((error: unknown) => expect(error).toMatchObject({ code: 1 }));
+      expect(await fileSystemFaults(copy)).toBe('');
+      expect(differences(await listImage(copy), await listImage(path))).toEqual([]);
+    });
+  });
+});
+
+test('the same layers give the same bytes, whatever the time, the zone and the directory', async () => {
+  const zone = process.env.TZ;
+  await withTemporaryDirectory(async (directory) => {
+    const images: Buffer[] = [];
+    for (const TZ of ['UTC', 'Pacific/Auckland']) {
+      process.env.TZ = TZ;
+      const scratch = join(directory, `in-${images.length}`.repeat(images.length + 1));
+      await mkdir(scratch);
+      const { path } = await buildImage(scratch, [layer, [file('many/.wh.name-5', 0)]], { sizeBytes: IMAGE });
+      images.push(await readFile(path));
+      // File times in whole seconds, were they to be in the image, would differ now.
+      await new Promise((resolve) => setTimeout(resolve, 1001));
+    }
+    const [first, second] = images;
+    expect(first !== undefined && second !== undefined && first.equals(second)).toBe(true);
+  }).finally(() => {
+    if (zone === undefined) delete process.env.TZ;
+    else process.env.TZ = zone;
+  });
+});
+
+/** Replaces half of the names of an indexed directory, then fills the file system to the last block. */
+async function writeAll(root: string): Promise<void> {
+  for (let index = 0; index < NAMES; index += 2) {
+    await rm(join(root, 'many', `name-${index}`));
+    await writeFile(join(root, 'many', `old-${index}`), 'x');
+    await rename(join(root, 'many', `old-${index}`), join(root, 'many', `new-${index}`));
+  }
+  await mkdir(join(root, 'a', 'b', 'c'), { recursive: true });
+  const { bavail, bfree, bsize } = await statfs(root);
+  // None are reserved but those that the kernel itself keeps back, 2 % of a file system that is mounted.
+  expect(bfree - bavail).toBeLessThanOrEqual((0.02 * IMAGE) / bsize);
+  const chunk = patternContent(MIB, 1).read(0, MIB);
+  const filler = await open(join(root, 'a', 'b', 'c', 'filler'), 'w+');
+  try {
+    const written = await fill(filler, chunk);
+    // A few blocks go to the file's extents, and delayed allocation keeps some back.
+    expect(written).toBeGreaterThan(bavail * bsize - MIB);
+    for (let at = 0; at + MIB <= written; at += MIB) {
+      const { buffer } = await filler.read(Buffer.alloc(MIB), 0, MIB, at);
+      if (!buffer.equals(chunk)) throw new Error(`what was written at ${at} is not what is read`);
+    }
+  } finally {
+    await filler.close();
+  }
+}
+
+/** Writes the chunk again and again until there is no more space. Returns the bytes written. */
+async function fill(file: FileHandle, chunk: Buffer): Promise<number> {
+  for (let written = 0; ; ) {
+    try {
+      written += (await file.write(chunk, 0, chunk.length, written)).bytesWritten;
+    } catch (error) {
+      expect(error).toMatchObject({ code: 'ENOSPC' });
+      await file.sync();
+      return written;
+    }
+  }
+}

@@ -1,0 +1,219 @@
+import { describe, expect, test } from '@jest/globals';
+import fc from 'fast-check';
+import { RootfsError } from '../error.ts';
+import { mergeLayers } from '../tree/merge.ts';
+import { describeStack, type LayerStack, layerStack, stackRuns } from './support/arbitrary-layers.ts';
+import { layerEntry, listingOf, namesInTree } from './support/layer-entries.ts';
+import { differences, type ListedNode } from './support/listing.ts';
+import { modelTree } from './support/oci-model.ts';
+import type { TarEntry } from './support/tar-entry.ts';
+
+const file = (path: string, mode = 0o644): TarEntry => ({ path, type: 'file', mode });
+const directory = (path: string, mode = 0o755): TarEntry => ({ path, type: 'directory', mode });
+const symlink = (path: string, target: string): TarEntry => ({ path, type: 'symlink', target });
+const link = (path: string, target: string): TarEntry => ({ path, type: 'link', target });
+
+const merge = (...layers: TarEntry[][]) => mergeLayers(layers.map((layer) => layer.map(layerEntry)));
+
+/** The paths of the tree; directories end in a slash, files and symlinks say their inode's number of names if more than one. */
+function paths(...layers: TarEntry[][]): string[] {
+  const found: string[] = [];
+  const list = (node: ListedNode, path: string) => {
+    for (const [name, child] of node.children) {
+      found.push(child.type === 'directory' ? `${path}${name}/` : `${path}${name}`);
+      list(child, `${path}${name}/`);
+    }
+  };
+  list(listingOf(merge(...layers)), '');
+  return found.sort();
+}
+
+/** The code of the error that merging ends in. */
+function failure(...layers: TarEntry[][]): string | undefined {
+  try {
+    merge(...layers);
+    return undefined;
+  } catch (error) {
+    if (error instanceof RootfsError) return error.code;
+    throw error;
+  }
+}
+
+describe('whiteouts', () => {
+  test('hide a file, a directory with all below it, and a symlink but not its target', () => {
+    expect(paths([file('a'), file('b')], [file('.wh.a')])).toEqual(['b']);
+    expect(paths([file('d/a'), file('d/e/b')], [file('.wh.d')])).toEqual([]);
+    expect(paths([file('a'), symlink('s', 'a')], [file('.wh.s')])).toEqual(['a']);
+  });
+
+  test('hide nothing of their own layer, before them or after them', () => {
+    expect(paths([file('.wh.a'), file('a')])).toEqual(['a']);
+    expect(paths([file('a'), file('.wh.a')])).toEqual(['a']);
+    expect(paths([file('d/old')], [file('d/new'), file('.wh.d')])).toEqual(['d/', 'd/new']);
+    expect(paths([file('d/old')], [file('.wh.d'), file('d/new')])).toEqual(['d/', 'd/new']);
+  });
+
+  test('of an opaque directory hide all that lower layers put there, at any depth, wherever they stand', () => {
+    const lower = [file('d/a'), file('d/e/b'), file('d/e/f/c')];
+    for (const upper of [
+      [file('d/.wh..wh..opq'), file('d/e/new')],
+      [file('d/e/new'), file('d/.wh..wh..opq')],
+    ]) {
+      expect(paths(lower, upper)).toEqual(['d/', 'd/e/', 'd/e/new']);
+    }
+    expect(paths(lower, [file('.wh..wh..opq')])).toEqual([]);
+  });
+
+  test('make no parents and do not mind that nothing is there', () => {
+    expect(paths([file('a')], [file('x/.wh.y'), file('.wh.b'), file('y/.wh..wh..opq'), file('a/.wh.b')])).toEqual([
+      'a',
+    ]);
+  });
+
+  test('go by the name: a lower name is hidden although this layer links to its inode', () => {
+    expect(paths([file('a')], [link('b', 'a'), file('.wh.a')])).toEqual(['b']);
+    expect(paths([file('d/a')], [link('b', 'd/a'), file('d/.wh..wh..opq')])).toEqual(['b', 'd/']);
+  });
+
+  test('find their directory through a symlink', () => {
+    expect(paths([symlink('lib', 'usr/lib'), file('usr/lib/a')], [file('lib/.wh.a')])).toEqual([
+      'lib',
+      'usr/',
+      'usr/lib/',
+    ]);
+  });
+
+  test('that name nothing are refused', () => {
+    for (const name of ['.wh.', '.wh..', '.wh...', 'd/.wh.']) expect(failure([file(name)])).toBe('layer_corrupt');
+  });
+});
+
+describe('entries', () => {
+  test('of a directory set its attributes and keep its children', () => {
+    const root = merge([file('d/a'), directory('d', 0o700)], [directory('d', 0o1777)]);
+    expect(root.children.get('d')?.mode).toBe(0o1777);
+    expect([...(root.children.get('d')?.children?.keys() ?? [])]).toEqual(['a']);
+  });
+
+  test('replace what is there: a file a directory, a directory a file, and back over layers', () => {
+    expect(paths([file('x/a')], [file('x')])).toEqual(['x']);
+    expect(paths([file('x/a')], [file('x')], [file('.wh.x'), file('x/b')])).toEqual(['x/', 'x/b']);
+    expect(paths([file('x')], [directory('x'), file('x/b')], [symlink('x', 'y')])).toEqual(['x']);
+    expect(paths([symlink('x', 'y'), directory('y')], [directory('x')])).toEqual(['x/', 'y/']);
+  });
+
+  test('that are repeated count the last time', () => {
+    expect(merge([file('a', 0o600), file('a', 0o640)]).children.get('a')?.mode).toBe(0o640);
+  });
+
+  test('without their parents get parents of root, 0755, of the epoch', () => {
+    const parent = merge([{ ...file('a/b'), uid: 5, mtime: 7n }]).children.get('a');
+    expect(parent).toMatchObject({ type: 'directory', mode: 0o755, uid: 0, gid: 0, mtimeSeconds: 0, names: 1 });
+  });
+
+  test('below a symlink go where it leads, within the root, and nothing is made on a way that turns back', () => {
+    expect(paths([symlink('s', '../../../top'), file('s/a')])).toEqual(['s', 'top/', 'top/a']);
+    expect(paths([symlink('s', 'missing/../d'), file('s/a')])).toEqual(['d/', 'd/a', 's']);
+    expect(paths([file('f'), symlink('s', 'f/../d'), file('s/a')])).toEqual(['d/', 'd/a', 'f', 's']);
+    expect(paths([symlink('s', '/d'), directory('d'), file('s/a'), directory('s'), file('s/b')])).toEqual([
+      'd/',
+      'd/a',
+      's/',
+      's/b',
+    ]);
+  });
+
+  test('cannot lie below a file, or below symlinks that lead in a circle', () => {
+    expect(failure([file('a'), file('a/b')])).toBe('layer_corrupt');
+    expect(failure([symlink('a', 'b'), symlink('b', 'a'), file('a/x')])).toBe('layer_corrupt');
+    expect(failure([symlink('a', 'n'.repeat(256)), file('a/x')])).toBe('layer_corrupt');
+    expect(failure([file('.')])).toBe('layer_corrupt');
+  });
+
+  test('of symlinks have mode 0777 and a target that Linux takes', () => {
+    expect(merge([{ ...symlink('s', 'a'), mode: 0o640 }]).children.get('s')?.mode).toBe(0o777);
+    for (const target of ['', 'a\0b', 'x'.repeat(4096)]) expect(failure([symlink('s', target)])).toBe('layer_corrupt');
+    expect(failure([symlink('s', 'x'.repeat(4095))])).toBeUndefined();
+  });
+
+  test('follow up to 255 symlinks', () => {
+    const chain = (length: number) => [
+      directory('s0'),
+      ...Array.from({ length }, (_, index) => symlink(`s${index + 1}`, `s${index}`)),
+      file(`s${length}/a`),
+    ];
+    expect(failure(chain(255))).toBeUndefined();
+    expect(failure(chain(256))).toBe('layer_corrupt');
+  });
+
+  test('keep no attributes that mean something on their host only', () => {
+    const value = Buffer.from('x');
+    const names = ['security.capability', 'security.selinux', 'trusted.overlay.opaque', 'user.a'];
+    const xattrs = names.map((name): [string, Buffer] => [name, value]);
+    const kept = (node: TarEntry) =>
+      merge([{ ...node, xattrs }])
+        .children.get('a')
+        ?.xattrs.map(([name]) => name);
+    expect(kept(file('a'))).toEqual(['security.capability', 'user.a']);
+    expect(kept(directory('a'))).toEqual(['security.capability', 'user.a']);
+  });
+});
+
+describe('hard links', () => {
+  test('share the inode of any layer, which lives as long as a name', () => {
+    const root = merge([file('a', 0o600), link('b', 'a')], [link('c', './b'), file('a', 0o640)], [file('.wh.b')]);
+    expect([...root.children.keys()].sort()).toEqual(['a', 'c']);
+    expect(root.children.get('c')).toMatchObject({ mode: 0o600, names: 1 });
+    expect(root.children.get('a')).toMatchObject({ mode: 0o640, names: 1 });
+  });
+
+  test('lead to a symlink itself', () => {
+    const root = merge([file('a'), symlink('s', 'a'), link('t', 's')]);
+    expect(root.children.get('t')).toBe(root.children.get('s'));
+    expect(root.children.get('s')?.names).toBe(2);
+  });
+
+  test('to nothing, to a directory, or to themselves are refused', () => {
+    for (const target of ['b', 'd', '.', 'd/x', 'a']) {
+      expect(failure([directory('d'), file('a'), link('a', target)])).toBe('layer_corrupt');
+    }
+  });
+});
+
+test('an image without layers is an empty root', () => {
+  expect(paths()).toEqual([]);
+  expect(paths([], [])).toEqual([]);
+});
+
+test('127 layers come one after the other', () => {
+  const layers = Array.from({ length: 127 }, (_, layer) => [file(`own-${layer}`), file('shared', layer)]);
+  const root = merge(...layers, [file('.wh.own-5')]);
+  expect(root.children.size).toBe(127);
+  expect(root.children.get('shared')?.mode).toBe(126);
+});
+
+test('any stack of layers merges to what the model says, and inodes know their names', () => {
+  fc.assert(fc.property(layerStack, expectAsModel), stackRuns(500));
+});
+
+function expectAsModel(stack: LayerStack): void {
+  const root = merge(...stack.layers.map((layer) => [...layer]));
+  const found = differences(listingOf(root), withoutContent(modelTree(stack.layers, { unstatedMtime: 0n })));
+  for (const [inode, names] of namesInTree(root))
+    if (inode.names !== names) found.push(`an inode has ${names} names and counts ${inode.names}`);
+  if (found.length > 0) throw new Error(`${found.join('\n')}\n${describeStack(stack)}`);
+}
+
+function withoutContent(root: ListedNode): ListedNode {
+  const nodes = new Map<ListedNode, ListedNode>();
+  const strip = (node: ListedNode): ListedNode => {
+    const stripped = nodes.get(node) ?? {
+      ...node,
+      digest: '',
+      children: new Map([...node.children].map(([name, child]) => [name, strip(child)])),
+    };
+    nodes.set(node, stripped);
+    return stripped;
+  };
+  return strip(root);
+}

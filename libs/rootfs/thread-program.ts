@@ -1,0 +1,56 @@
+/** The program of the threads: see `threads.ts`. */
+import { MessagePort } from 'node:worker_threads';
+import { z } from 'zod';
+import { buildImage } from './build-image.ts';
+import { type ThreadFailure, toThreadFailure } from './error.ts';
+import { GrowingFile } from './layer/growing-file.ts';
+import { decodeBlob } from './layer/layer-decoder.ts';
+
+type Answer = { kind: 'done'; result: unknown } | { kind: 'failed'; failure: ThreadFailure };
+
+const decodeInput = z.object({
+  input: z.object({
+    source: z.string(),
+    size: z.number(),
+    available: z.number(),
+    compression: z.enum(['gzip', 'zstd', 'none']),
+    compressedDigest: z.string(),
+    diffId: z.string(),
+    outDirectory: z.string(),
+  }),
+  /** On which the number of bytes in the file is announced. */
+  port: z.instanceof(MessagePort),
+});
+
+const buildInput = z.object({
+  input: z.object({ layers: z.array(z.string()), output: z.string(), sizeBytes: z.number().optional() }),
+});
+
+/** See `decodeLayer`. */
+export function decode(run: unknown): Promise<Answer> {
+  return answer(async () => {
+    const { input, port } = decodeInput.parse(run);
+    const { source, size, available, ...layer } = input;
+    const file = new GrowingFile(source, size, available);
+    port.on('message', (bytes: unknown) => file.announce(z.number().parse(bytes)));
+    try {
+      return await decodeBlob(layer, file);
+    } finally {
+      port.close();
+    }
+  });
+}
+
+/** See `buildRootfs`. */
+export function build(run: unknown): Promise<Answer> {
+  return answer(async () => buildImage(buildInput.parse(run).input));
+}
+
+/** Errors cross threads as plain values, which keep their code. */
+async function answer(work: () => Promise<unknown>): Promise<Answer> {
+  try {
+    return { kind: 'done', result: await work() };
+  } catch (error) {
+    return { kind: 'failed', failure: toThreadFailure(error) };
+  }
+}

@@ -1,0 +1,31 @@
+/**
+ * Random stacks of layers, built and mounted, against the model of the OCI rules; as long as one likes:
+ *
+ *     npx tsx scripts/fuzz-rootfs.ts --runs 1000 [--seed N] [--stacks 10] [--umoci]
+ *
+ * `--runs` counts stacks, `--stacks` go into one image; `--umoci` holds the model against umoci instead. Prints the seed
+ * first, and the shrunk counter-example when there is one. Needs root (loop mounts) and `npm run build`.
+ */
+import { parseArgs } from 'node:util';
+import fc from 'fast-check';
+import { layerStack, layerStacks } from '../libs/rootfs/test/support/arbitrary-layers.ts';
+import { expectModelAsUmoci } from '../libs/rootfs/test/support/expect-as-umoci.ts';
+import { expectExact } from '../libs/rootfs/test/support/expect-exact.ts';
+
+const { values } = parseArgs({
+  options: {
+    runs: { type: 'string', default: '1000' },
+    seed: { type: 'string', default: String(Date.now() % 2 ** 31) },
+    stacks: { type: 'string', default: '10' },
+    umoci: { type: 'boolean', default: false },
+  },
+});
+const stacks = values.umoci ? 1 : Number(values.stacks);
+const parameters = { numRuns: Math.ceil(Number(values.runs) / stacks), seed: Number(values.seed) };
+process.stdout.write(`${parameters.numRuns * stacks} stacks, --seed ${parameters.seed}\n`);
+
+const property = values.umoci
+  ? fc.asyncProperty(layerStack, expectModelAsUmoci)
+  : fc.asyncProperty(layerStacks(stacks), expectExact);
+await fc.assert(property, parameters);
+process.stdout.write('no difference\n');
