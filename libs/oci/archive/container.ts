@@ -1,0 +1,107 @@
+import { randomUUID } from 'node:crypto';
+import { type FileHandle, open, rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { OciError } from '../error.ts';
+import { errorCode } from '../network-error.ts';
+import { decompressFile, otherFormat, sniffCompression } from './decompress.ts';
+import { type Extent, TarIndex } from './tar-index.ts';
+
+/** One file of an archive: a piece of a file on disk. */
+export interface Member extends Extent {
+  readonly file: FileHandle;
+}
+
+/** The files of an archive, by name. */
+export interface Container {
+  find(name: string): Promise<Member | undefined>;
+  close(): Promise<void>;
+}
+
+/** @throws OciError `invalid_request`, `layer_corrupt`, `no_space`, `cancelled` */
+export async function openContainer(
+  path: string,
+  scratchDirectory: string,
+  signal: AbortSignal | undefined,
+): Promise<Container> {
+  try {
+    return (await stat(path)).isDirectory()
+      ? directoryContainer(path)
+      : await tarContainer(path, scratchDirectory, signal);
+  } catch (cause) {
+    if (cause instanceof OciError) throw cause;
+    const code = errorCode(cause);
+    const reason = code === 'ENOENT' ? 'there is no such file' : code || String(cause);
+    throw new OciError('invalid_request', `cannot read the archive ${path}: ${reason}`, { cause });
+  }
+}
+
+/** An OCI layout that has been unpacked. */
+function directoryContainer(path: string): Container {
+  const files = new Map<string, FileHandle>();
+  return {
+    async find(name) {
+      // Only names that the layout spec knows are asked for, and a digest holds no slashes or dots.
+      if (!/^(index\.json|oci-layout|manifest\.json|blobs\/sha(256|512)\/[0-9a-f]+)$/.test(name)) return undefined;
+      try {
+        const file = files.get(name) ?? (await open(join(path, name), 'r'));
+        files.set(name, file);
+        const { size } = await file.stat();
+        return { file, offset: 0, size };
+      } catch (error) {
+        if (errorCode(error) === 'ENOENT') return undefined;
+        throw error;
+      }
+    },
+    close: async () => {
+      for (const file of files.values()) await file.close();
+    },
+  };
+}
+
+async function tarContainer(
+  path: string,
+  scratchDirectory: string,
+  signal: AbortSignal | undefined,
+): Promise<Container> {
+  const compression = await sniffFile(path);
+  const scratch = compression === 'none' ? undefined : join(scratchDirectory, `archive-${randomUUID()}.tar`);
+  let file: FileHandle | undefined;
+  const close = async (): Promise<void> => {
+    await file?.close();
+    if (scratch !== undefined) await rm(scratch, { force: true });
+  };
+  try {
+    if (compression !== 'none' && scratch !== undefined) await decompressFile(path, compression, scratch, signal);
+    const opened = await open(scratch ?? path, 'r');
+    file = opened;
+    const index = await TarIndex.read(opened, (await opened.stat()).size, path);
+    return {
+      async find(name) {
+        const extent = index.find(name);
+        return extent && { ...extent, file: opened };
+      },
+      close,
+    };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+async function sniffFile(path: string): Promise<'gzip' | 'zstd' | 'none'> {
+  const file = await open(path, 'r');
+  try {
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(8), 0, 8, 0);
+    const head = buffer.subarray(0, bytesRead);
+    const other = otherFormat(head);
+    if (other !== undefined) {
+      throw new OciError(
+        'invalid_request',
+        `${path} is ${other}; an archive is a tar, plain or compressed with gzip or zstd`,
+      );
+    }
+    return sniffCompression(head);
+  } finally {
+    await file.close();
+  }
+}
