@@ -5,16 +5,22 @@ import { basicAuthorization, type Credentials } from './credentials.ts';
 import { OciError } from './error.ts';
 import { collector } from './exchange.ts';
 import { mayCarrySecret } from './host.ts';
-import type { Http, HttpRequest } from './http.ts';
+import { type Authorization, assertSecretMayGo, type Http, type HttpRequest } from './http.ts';
 import { orCancelled } from './network-error.ts';
 import { registryError } from './registry-error.ts';
+
+/** Who asks: nobody in particular, the bearer of credentials, or the server, whose own are looked up once they are asked for. */
+export type Identity =
+  | { readonly kind: 'anonymous' }
+  | { readonly kind: 'bearer'; readonly credentials: Credentials }
+  | { readonly kind: 'server'; readonly credentials: () => Promise<Credentials | undefined> };
 
 /** Who wants to read what. */
 export interface Access {
   /** The registry's origin. */
   readonly registry: URL;
   readonly repository: string;
-  readonly credentials: Credentials | undefined;
+  readonly identity: Identity;
   readonly signal: AbortSignal | undefined;
 }
 
@@ -37,7 +43,7 @@ const tokenSchema = z
   }));
 
 interface CachedToken {
-  readonly authorization: string;
+  readonly authorization: Authorization;
   readonly expiresAt: number;
 }
 
@@ -47,7 +53,7 @@ interface CachedToken {
  * them by a keyed hash.
  */
 export class Authenticator {
-  readonly #http: Http;
+  readonly #http: Pick<Http, 'send'>;
   readonly #tokens = new Map<string, CachedToken>();
   readonly #pending = new Map<string, Promise<CachedToken>>();
   /** Origins that asked for Basic, so that each further request need not be refused first. */
@@ -55,20 +61,18 @@ export class Authenticator {
   readonly #hashKey = randomBytes(32);
   readonly #now: () => number;
 
-  constructor(http: Http, now: () => number = Date.now) {
+  constructor(http: Pick<Http, 'send'>, now: () => number = Date.now) {
     this.#http = http;
     this.#now = now;
   }
 
   /** The `Authorization` that will do by what is known, or undefined: then ask without, and see. */
-  known(access: Access): string | undefined {
+  async known(access: Access): Promise<Authorization | undefined> {
     const token = this.#tokens.get(this.#key(access));
     if (token !== undefined && token.expiresAt > this.#now()) return token.authorization;
-    const { credentials, registry } = access;
-    const isBasic = this.#basicOrigins.has(registry.origin) && credentials !== undefined && 'username' in credentials;
-    return isBasic && mayCarrySecret(registry)
-      ? basicAuthorization(credentials.username, credentials.password)
-      : undefined;
+    const { identity, registry } = access;
+    if (!this.#basicOrigins.has(registry.origin) || !mayCarrySecret(registry)) return undefined;
+    return basic(await credentialsOf(identity));
   }
 
   /**
@@ -80,27 +84,26 @@ export class Authenticator {
   async answer(
     challenges: readonly Challenge[],
     access: Access,
-    refused: string | undefined,
-  ): Promise<string | undefined> {
+    refused: Authorization | undefined,
+  ): Promise<Authorization | undefined> {
     const bearer = challenges.find(({ scheme, parameters }) => scheme === 'bearer' && parameters.has('realm'));
     const isBasic = challenges.some(({ scheme }) => scheme === 'basic');
-    const { credentials } = access;
-    if (credentials !== undefined && (bearer !== undefined || isBasic)) assertSecretsMayGo(access.registry);
     if (bearer !== undefined) {
-      const { authorization } = await orCancelled(this.#token(bearer, access, refused), access.signal);
+      const { authorization } = await orCancelled(this.#token(bearer, access, refused?.value), access.signal);
       return authorization;
     }
-    if (!isBasic || credentials === undefined || !('username' in credentials)) return undefined;
+    if (!isBasic) return undefined;
     this.#basicOrigins.add(access.registry.origin);
-    const authorization = basicAuthorization(credentials.username, credentials.password);
-    return authorization === refused ? undefined : authorization;
+    const authorization = basic(await orCancelled(credentialsOf(access.identity), access.signal));
+    if (authorization !== undefined) assertSecretMayGo(access.registry);
+    return authorization?.value === refused?.value ? undefined : authorization;
   }
 
   async #token(challenge: Challenge, access: Access, refused: string | undefined): Promise<CachedToken> {
     const key = this.#key(access);
     const cached = this.#tokens.get(key);
     // Layers are fetched side by side: another request may have renewed the token meanwhile.
-    if (cached !== undefined && cached.authorization !== refused && cached.expiresAt > this.#now()) return cached;
+    if (cached !== undefined && cached.authorization.value !== refused && cached.expiresAt > this.#now()) return cached;
     const pending = this.#pending.get(key) ?? this.#startFetch(key, challenge, access);
     return pending;
   }
@@ -120,9 +123,12 @@ export class Authenticator {
   }
 
   async #fetchToken(challenge: Challenge, access: Access): Promise<CachedToken> {
+    const credentials = await credentialsOf(access.identity);
+    // What the token opens travels to the registry later; a registry that is not encrypted shall not even learn that there is one.
+    if (credentials !== undefined) assertSecretMayGo(access.registry);
     const requestedAt = this.#now();
     const answer = collector(TOKEN_SIZE_LIMIT, () => new OciError('registry_error', 'the token server sent too much'));
-    const request = tokenRequest(challenge, access);
+    const request = tokenRequest(challenge, access, credentials);
     // Not the pull's own signal: other pulls may wait for the same token. The deadline of metadata ends it.
     const { head, url, errorBody } = await this.#http.send({
       ...request,
@@ -130,26 +136,30 @@ export class Authenticator {
       receive: () => answer.receive,
     });
     const what = `a token for ${access.registry.host}/${access.repository}`;
-    if (head.status >= 300) throw registryError({ head, body: errorBody, url, kind: 'token', what });
+    if (head.status !== 200) {
+      const kind = credentials === undefined ? 'anonymous-token' : 'token';
+      throw registryError({ head, body: errorBody, url, kind, what });
+    }
     const { token, lifetimeMs } = parseToken(answer.bytes(), url);
     return {
-      authorization: `Bearer ${token}`,
+      authorization: { value: `Bearer ${token}`, isSecret: credentials !== undefined },
       expiresAt: requestedAt + Math.max(lifetimeMs - EXPIRY_MARGIN_MS, lifetimeMs / 2),
     };
   }
 
-  #key({ registry, repository, credentials }: Access): string {
-    const identity =
-      credentials === undefined
-        ? 'anonymous'
-        : createHmac('sha256', this.#hashKey).update(JSON.stringify(credentials)).digest('hex');
-    return `${registry.origin} ${repository} ${identity}`;
+  #key({ registry, repository, identity }: Access): string {
+    const who =
+      identity.kind === 'bearer'
+        ? createHmac('sha256', this.#hashKey).update(JSON.stringify(identity.credentials)).digest('hex')
+        : identity.kind;
+    return `${registry.origin} ${repository} ${who}`;
   }
 }
 
 function tokenRequest(
   { parameters }: Challenge,
-  { registry, repository, credentials }: Access,
+  { registry, repository }: Access,
+  credentials: Credentials | undefined,
 ): Pick<HttpRequest, 'url' | 'method' | 'headers' | 'authorization' | 'body'> {
   const realm = parameters.get('realm') ?? '';
   if (!URL.canParse(realm)) {
@@ -162,7 +172,7 @@ function tokenRequest(
   url.password = '';
   const service = parameters.get('service');
   const scope = parameters.get('scope') || `repository:${repository}:pull`;
-  if (credentials !== undefined) assertSecretsMayGo(url);
+  if (credentials !== undefined) assertSecretMayGo(url);
 
   if (credentials !== undefined && 'token' in credentials) {
     const form = new URLSearchParams({
@@ -180,10 +190,12 @@ function tokenRequest(
     };
   }
   if (service !== undefined) url.searchParams.set('service', service);
-  url.searchParams.set('scope', scope);
+  // A challenge parts several scopes by spaces, a request by parameters.
+  url.searchParams.delete('scope');
+  for (const each of scope.split(' ')) url.searchParams.append('scope', each);
   if (credentials === undefined) return { url };
   url.searchParams.set('account', credentials.username);
-  return { url, authorization: basicAuthorization(credentials.username, credentials.password) };
+  return { url, authorization: basic(credentials) };
 }
 
 function parseToken(body: Buffer, url: URL): { token: string; lifetimeMs: number } {
@@ -198,13 +210,13 @@ function parseToken(body: Buffer, url: URL): { token: string; lifetimeMs: number
   throw new OciError('registry_error', `the token server ${url.host} sent no token`, details);
 }
 
-function assertSecretsMayGo(url: URL): void {
-  if (mayCarrySecret(url)) return;
-  throw new OciError(
-    'unauthorized',
-    `credentials are not sent to ${url.host} over plain HTTP; the registry needs TLS`,
-    {
-      host: url.host,
-    },
-  );
+async function credentialsOf(identity: Identity): Promise<Credentials | undefined> {
+  if (identity.kind === 'anonymous') return undefined;
+  return identity.kind === 'bearer' ? identity.credentials : identity.credentials();
+}
+
+/** Undefined without a name and password: an identity token is only good at a token server. */
+function basic(credentials: Credentials | undefined): Authorization | undefined {
+  if (credentials === undefined || !('username' in credentials)) return undefined;
+  return { value: basicAuthorization(credentials.username, credentials.password), isSecret: true };
 }

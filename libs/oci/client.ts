@@ -1,18 +1,27 @@
-import { Connections } from './connections.ts';
+import { AddressGuard, type AddressPolicy } from './address-policy.ts';
+import { Connections, type ProxySettings } from './connections.ts';
 import { Download, type DownloadOptions } from './download.ts';
 import { Http } from './http.ts';
 import type { Descriptor } from './manifest.ts';
+import { isMirrorFailure, mirrorSources } from './mirror.ts';
 import type { Reference } from './reference.ts';
 import { type CredentialSource, RegistryApi } from './registry-api.ts';
 import { RegistryOrigins } from './registry-origin.ts';
+import { RegistryConfiguration, type RegistrySettings } from './registry-settings.ts';
 import { type ResolvedImage, type ResolveOptions, Resolver } from './resolver.ts';
 import { type RetryNotice, type RetryOptions, withRetries } from './retry.ts';
 
 export interface RegistryClientOptions {
   /** `host[:port]` of registries that may be spoken to over plain HTTP or without a trusted certificate, as Docker's option of that name. */
   readonly insecureRegistries?: readonly string[];
-  /** PEM certificates that are trusted beside the usual ones. */
+  /** PEM certificates that are trusted for every host, beside the usual ones. */
   readonly certificateAuthorities?: readonly string[];
+  /** Settings of single registries, by `host[:port]`: TLS and mirrors. */
+  readonly registries?: Readonly<Record<string, RegistrySettings>>;
+  /** Which addresses may be connected to. Default: all. */
+  readonly addressPolicy?: AddressPolicy;
+  /** Default: from the environment. */
+  readonly proxies?: ProxySettings;
   /** The server's own credentials, for pulls that bring none; see `dockerConfigCredentials`. */
   readonly credentialSource?: CredentialSource;
   /** Most blob connections to one host at a time. Default 8. */
@@ -56,13 +65,14 @@ export function createRegistryClient(options: RegistryClientOptions = {}): Regis
   const { connectTimeoutMs = 10_000, stallTimeoutMs = 30_000, connectionsPerHost = 8 } = options;
   const { onRetry = () => undefined, userAgent = defaultUserAgent() } = options;
   const retry = { ...DEFAULT_RETRY, ...options.retry };
-  const insecure = new Set(options.insecureRegistries?.map((host) => host.toLowerCase()));
-  const isInsecure = (host: string): boolean => insecure.has(host.toLowerCase());
+  const configuration = new RegistryConfiguration(options);
+  const guard = new AddressGuard(options.addressPolicy);
   const connections = new Connections({
     connectionsPerHost,
     connectTimeoutMs,
-    certificateAuthorities: options.certificateAuthorities ?? [],
-    isInsecure,
+    configuration,
+    guard,
+    proxies: options.proxies ?? {},
   });
   const http = new Http({
     connections,
@@ -70,18 +80,35 @@ export function createRegistryClient(options: RegistryClientOptions = {}): Regis
     headersTimeoutMs: stallTimeoutMs,
     stallTimeoutMs,
     metadataDeadlineMs: METADATA_DEADLINE_MS,
-    isInsecure,
+    configuration,
+    guard,
   });
-  const origins = new RegistryOrigins({ connections, probeTimeoutMs: connectTimeoutMs, isInsecure });
+  const origins = new RegistryOrigins({ connections, probeTimeoutMs: connectTimeoutMs, configuration, guard });
   const api = new RegistryApi(http, origins, options.credentialSource);
 
+  /** Mirrors get one attempt each: there is somebody else to ask. */
+  async function resolveWith<T>(reference: Reference, asked: ResolveOptions, run: (resolver: Resolver) => Promise<T>) {
+    for (const { reference: source, credentials } of mirrorSources(configuration, reference)) {
+      try {
+        return await run(new Resolver(api, reference, { ...asked, credentials }, source));
+      } catch (error) {
+        if (!isMirrorFailure(error)) throw error;
+        onRetry({ error, delayMs: 0, failures: 1 });
+      }
+    }
+    return withRetries(() => run(new Resolver(api, reference, asked)), retry, asked.signal, onRetry);
+  }
+
   return {
-    resolve: (reference, asked = {}) =>
-      withRetries(() => new Resolver(api, reference, asked).image(), retry, asked.signal, onRetry),
-    resolveDigest: (reference, asked = {}) =>
-      withRetries(() => new Resolver(api, reference, asked).digest(), retry, asked.signal, onRetry),
-    download: (reference, descriptor, destinationPath, asked = {}) =>
-      new Download(api, reference, descriptor, asked, retry, onRetry).into(destinationPath),
+    resolve: (reference, asked = {}) => resolveWith(reference, asked, (resolver) => resolver.image()),
+    resolveDigest: (reference, asked = {}) => resolveWith(reference, asked, (resolver) => resolver.digest()),
+    download(reference, descriptor, destinationPath, asked = {}) {
+      const mirrors = asked.avoidMirrors ? [] : mirrorSources(configuration, reference);
+      const sources = [...mirrors, { reference, credentials: asked.credentials }];
+      return new Download({ api, reference, sources, descriptor, options: asked, retry, onRetry }).into(
+        destinationPath,
+      );
+    },
     close: () => connections.close(),
   };
 }

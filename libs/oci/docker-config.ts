@@ -26,22 +26,49 @@ const helperSchema = z.object({ Username: z.string(), Secret: z.string() });
 const HUB_KEY = 'https://index.docker.io/v1/';
 /** User name by which Docker's config and helpers say that the password is an identity token. */
 const TOKEN_USER = '<token>';
-const HELPER_TIMEOUT_MS = 15_000;
 const HELPER_OUTPUT_LIMIT = 64 * 1024;
+
+export interface DockerConfigOptions {
+  /** Default 15 s. */
+  readonly helperTimeoutMs?: number;
+  /** Environment of the credential helpers, whose `PATH` they are looked for in. Default: this process's. */
+  readonly environment?: NodeJS.ProcessEnv;
+}
+
+/** How long a helper's answer is used again: a pull of many layers from a registry with Basic asks for it each time. */
+const HELPER_ANSWER_MS = 30_000;
 
 /**
  * Credentials from a file in the format of Docker's `config.json` (`auths`, `credHelpers`, `credsStore`; also Podman's
- * `auth.json` with repositories as keys). It is read anew for each pull, so that a login takes effect without a restart.
- * A file that is not there holds no credentials.
+ * `auth.json` with repositories as keys). It is read anew each time, so that a login takes effect without a restart. A file that is
+ * not there holds no credentials.
+ *
+ * @throws (what it returns) OciError `invalid_request` for a file that cannot be read, and for a helper that is missing, fails, or hangs
  */
-export function dockerConfigCredentials(path: string): CredentialSource {
+export function dockerConfigCredentials(path: string, options: DockerConfigOptions = {}): CredentialSource {
+  const { helperTimeoutMs = 15_000, environment = process.env } = options;
+  const answers = new Map<string, Promise<Credentials | undefined>>();
+  const ask = (helper: string, server: string): Promise<Credentials | undefined> => {
+    const key = `${helper} ${server}`;
+    const known = answers.get(key);
+    if (known !== undefined) return known;
+    const answer = askHelper(helper, server, helperTimeoutMs, environment);
+    answers.set(key, answer);
+    const forget = (): void => {
+      answers.delete(key);
+    };
+    answer.then(() => setTimeout(forget, HELPER_ANSWER_MS).unref(), forget);
+    return answer;
+  };
   return async (reference) => {
     const config = await readConfig(path);
     if (config === undefined) return undefined;
-    const server = reference.domain === 'docker.io' ? HUB_KEY : reference.domain;
-    const helper =
-      config.credHelpers?.[server] ?? config.credHelpers?.[reference.domain] ?? (config.credsStore || undefined);
-    return (helper === undefined ? undefined : await askHelper(helper, server)) ?? entryFor(reference, config);
+    const isHub = reference.domain === 'docker.io';
+    const names = isHub ? [HUB_KEY, 'index.docker.io', 'docker.io', 'registry-1.docker.io'] : [reference.domain];
+    const named = names.map((name) => config.credHelpers?.[name]).find((helper) => helper !== undefined);
+    const helper = named ?? config.credsStore;
+    const server = isHub ? HUB_KEY : reference.domain;
+    return (helper ? await ask(helper, server) : undefined) ?? entryFor(reference, config);
   };
 }
 
@@ -110,37 +137,70 @@ function named(username: string, password: string): Credentials {
 }
 
 /** Runs `docker-credential-NAME get` with the server on its standard input (docker-credential-helpers protocol); no shell. */
-async function askHelper(name: string, server: string): Promise<Credentials | undefined> {
+async function askHelper(
+  name: string,
+  server: string,
+  timeoutMs: number,
+  env: NodeJS.ProcessEnv,
+): Promise<Credentials | undefined> {
+  if (!/^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(name))
+    throw new OciError('invalid_request', 'the Docker config names no valid credential helper');
   const program = `docker-credential-${name}`;
   const fail = (reason: string): OciError =>
     new OciError('invalid_request', `the credential helper ${program} ${reason}`);
-  if (!/^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(name))
-    throw new OciError('invalid_request', 'the Docker config names no valid credential helper');
-  const { status, output } = await new Promise<{ status: number | null; output: string }>((resolve, reject) => {
-    const child = spawn(program, ['get'], {
-      stdio: ['pipe', 'pipe', 'ignore'],
-      timeout: HELPER_TIMEOUT_MS,
-      killSignal: 'SIGKILL',
-    });
-    let output = '';
-    child.stdout.setEncoding('utf8').on('data', (text: string) => {
-      if (output.length < HELPER_OUTPUT_LIMIT) output += text;
-    });
-    child.on('error', (error) => reject(fail(`could not be run (${errorCode(error)})`)));
-    child.on('close', (status) => resolve({ status, output }));
-    child.stdin.on('error', () => undefined);
-    child.stdin.end(server);
-  });
-  if (status === null) throw fail('did not answer in time');
+  const { status, output } = await runHelper(program, server, timeoutMs, env, fail);
   // A helper that has nothing for the server ends with 1 and says so.
   if (status !== 0) {
     if (/credentials not found/i.test(output)) return undefined;
-    throw fail(`failed with status ${status}`);
+    throw fail(`failed with status ${status}; run \`docker login\` again for the user that this server runs as`);
   }
   try {
     const { Username, Secret } = helperSchema.parse(JSON.parse(output));
     return named(Username, Secret);
   } catch {
+    // No cause: it would hold the answer.
     throw fail('gave no valid answer');
+  }
+}
+
+function runHelper(
+  program: string,
+  input: string,
+  timeoutMs: number,
+  env: NodeJS.ProcessEnv,
+  fail: (reason: string) => OciError,
+): Promise<{ status: number | null; output: string }> {
+  return new Promise((resolve, reject) => {
+    // In a process group of its own: what the helper has started ends with it, and does not hold its output open.
+    const child = spawn(program, ['get'], { stdio: ['pipe', 'pipe', 'ignore'], detached: true, env });
+    let output = '';
+    const timer = setTimeout(() => {
+      reject(fail(`did not answer within ${timeoutMs / 1000} s`));
+      child.stdout.destroy();
+      killGroup(child.pid);
+    }, timeoutMs);
+    child.stdout.setEncoding('utf8').on('data', (text: string) => {
+      if (output.length < HELPER_OUTPUT_LIMIT) output += text;
+    });
+    child.on('error', (error) => {
+      clearTimeout(timer);
+      const isMissing = errorCode(error) === 'ENOENT';
+      reject(fail(isMissing ? 'is not installed, or not on the PATH' : `could not be run (${errorCode(error)})`));
+    });
+    child.on('close', (status) => {
+      clearTimeout(timer);
+      resolve({ status, output });
+    });
+    child.stdin.on('error', () => undefined);
+    child.stdin.end(input);
+  });
+}
+
+function killGroup(pid: number | undefined): void {
+  if (pid === undefined) return;
+  try {
+    process.kill(-pid, 'SIGKILL');
+  } catch {
+    // It has ended meanwhile.
   }
 }

@@ -3,6 +3,7 @@ import type { Credentials } from './credentials.ts';
 import { OciError } from './error.ts';
 import type { Receiver, ResponseHead } from './exchange.ts';
 import type { Descriptor } from './manifest.ts';
+import { isMirrorFailure, type Source } from './mirror.ts';
 import { cancelledError } from './network-error.ts';
 import { PartialFile } from './partial-file.ts';
 import { familiarReference, type Reference } from './reference.ts';
@@ -15,10 +16,26 @@ export interface DownloadOptions {
   readonly signal?: AbortSignal;
   /** Called with the bytes in the file each time some are added (a megabyte at a time on a fast link), and at the start. */
   readonly onBytes?: (totalBytesInFile: number) => void;
+  /** Ask the registry itself: for a second fetch, when the bytes of the first turned out wrong. */
+  readonly avoidMirrors?: boolean;
+}
+
+export interface DownloadRequest {
+  readonly api: RegistryApi;
+  readonly reference: Reference;
+  /** Asked in this order; each one is left for the next at its first failure, but the last, which is the registry. */
+  readonly sources: readonly Source[];
+  readonly descriptor: Descriptor;
+  readonly options: DownloadOptions;
+  readonly retry: RetryOptions;
+  readonly onRetry: (notice: RetryNotice) => void;
 }
 
 /** Less than this is no progress: a registry that sends a few bytes and stalls would hold a pull up for days. */
 const PROGRESS_BYTES = 64 * 1024;
+
+/** RFC 9110, 8.8.3; weak ones may not stand in If-Range. */
+const STRONG_ETAG = /^"[\x21\x23-\x7e]*"$/;
 
 /** Statuses of a signed URL that has expired, or of a host that has lost what it was redirected to for. */
 const STALE_REDIRECT: ReadonlySet<number> = new Set([400, 401, 403, 404, 410]);
@@ -26,7 +43,7 @@ const STALE_REDIRECT: ReadonlySet<number> = new Set([400, 401, 403, 404, 410]);
 /** One blob, appended to one file, over as many connections as it takes. */
 export class Download {
   readonly #api: RegistryApi;
-  readonly #reference: Reference;
+  readonly #sources: Source[];
   readonly #descriptor: Descriptor;
   readonly #options: DownloadOptions;
   readonly #retry: RetryOptions;
@@ -34,17 +51,16 @@ export class Download {
   readonly #what: string;
   /** Off once the registry has shown that it cannot send a part: the whole is asked for then, and what is there skipped. */
   #asksForRange = true;
+  /**
+   * Strong `ETag` of what came before, for `If-Range`: should the content have changed, the whole comes. Undefined from when a server
+   * answers one with the whole: storage behind a registry may tag the same bytes differently on each host.
+   */
+  #validator: string | undefined;
+  #usesValidator = true;
 
-  constructor(
-    api: RegistryApi,
-    reference: Reference,
-    descriptor: Descriptor,
-    options: DownloadOptions,
-    retry: RetryOptions,
-    onRetry: (notice: RetryNotice) => void,
-  ) {
+  constructor({ api, reference, sources, descriptor, options, retry, onRetry }: DownloadRequest) {
     this.#api = api;
-    this.#reference = reference;
+    this.#sources = [...sources];
     this.#descriptor = descriptor;
     this.#options = options;
     this.#retry = retry;
@@ -75,6 +91,7 @@ export class Download {
         await this.#fetchRest(file);
       } catch (error) {
         if (!(error instanceof OciError)) throw error;
+        if (this.#leavesMirror(error)) continue;
         // Attempts are counted without progress: a long download may break any number of times, if it gets on.
         const hasProgress = file.length - mark >= PROGRESS_BYTES;
         failures = hasProgress ? 1 : failures + 1;
@@ -87,15 +104,33 @@ export class Download {
     }
   }
 
+  /** Whether there is another source to ask, at once; it takes over from the next byte on. */
+  #leavesMirror(error: OciError): boolean {
+    if (this.#sources.length < 2 || !isMirrorFailure(error)) return false;
+    this.#onRetry({ error, delayMs: 0, failures: 1 });
+    this.#sources.shift();
+    this.#asksForRange = true;
+    this.#usesValidator = true;
+    this.#validator = undefined;
+    return true;
+  }
+
+  get #source(): Source {
+    const [source] = this.#sources;
+    if (source === undefined) throw new OciError('internal', `there is nowhere to fetch ${this.#what} from`);
+    return source;
+  }
+
   async #fetchRest(file: PartialFile): Promise<void> {
     const offset = file.length;
-    const { credentials, signal } = this.#options;
+    const { signal } = this.#options;
+    const { reference, credentials } = this.#source;
     // The registry is asked each time, not the host that it redirected to before: such URLs expire.
     const fetching = this.#api.get({
-      reference: this.#reference,
+      reference,
       path: `blobs/${this.#descriptor.digest}`,
       purpose: 'blob',
-      headers: offset > 0 && this.#asksForRange ? { range: `bytes=${offset}-` } : {},
+      headers: this.#rangeHeaders(offset),
       credentials,
       signal,
       receive: (head) => this.#receiver(head, file, offset),
@@ -118,8 +153,16 @@ export class Download {
     }
   }
 
+  #rangeHeaders(offset: number): Record<string, string> {
+    if (offset === 0 || !this.#asksForRange) return {};
+    const range = { range: `bytes=${offset}-` };
+    return this.#validator === undefined ? range : { ...range, 'if-range': this.#validator };
+  }
+
   /** Checks what the head promises, before any byte of it is taken. */
   #receiver(head: ResponseHead, file: PartialFile, offset: number): Receiver {
+    const etag = head.headers.get('etag');
+    if (this.#usesValidator && etag !== undefined && STRONG_ETAG.test(etag)) this.#validator = etag;
     let skip = head.status === 206 ? this.#checkRange(head, offset) : this.#checkWhole(head, offset);
     const { size } = this.#descriptor;
     return (chunk, flow) => {
@@ -140,6 +183,10 @@ export class Download {
   #checkWhole({ headers }: ResponseHead, offset: number): number {
     const stated = headers.get('content-length');
     if (stated !== undefined && Number(stated) !== this.#descriptor.size) throw this.#sizeMismatch(stated);
+    if (offset > 0 && this.#validator !== undefined) {
+      this.#usesValidator = false;
+      this.#validator = undefined;
+    }
     return offset;
   }
 
@@ -154,8 +201,8 @@ export class Download {
     this.#asksForRange = false;
     throw new OciError(
       'registry_error',
-      `${this.#reference.domain} sent another part of ${this.#what} than asked for (Content-Range ${JSON.stringify(header ?? '')})`,
-      { retryable: true, status: 206, host: this.#reference.domain },
+      `${this.#source.reference.domain} sent another part of ${this.#what} than asked for (Content-Range ${JSON.stringify(header ?? '')})`,
+      { retryable: true, status: 206, host: this.#source.reference.domain },
     );
   }
 
@@ -166,18 +213,18 @@ export class Download {
     this.#asksForRange = false;
     return new OciError(
       'registry_error',
-      `${this.#reference.domain} refused to send ${this.#what} from byte ${offset} on`,
+      `${this.#source.reference.domain} refused to send ${this.#what} from byte ${offset} on`,
       {
         retryable: isFirst,
         status: 416,
-        host: this.#reference.domain,
+        host: this.#source.reference.domain,
       },
     );
   }
 
   #sizeMismatch(stated: string): OciError {
     const { size } = this.#descriptor;
-    const host = this.#reference.domain;
+    const host = this.#source.reference.domain;
     return new OciError(
       'size_mismatch',
       `${host} has ${stated === 'more' ? 'more' : stated} bytes for ${this.#what} where its manifest states ${size}; the image at the registry is damaged`,

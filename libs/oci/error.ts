@@ -14,6 +14,7 @@ export type OciErrorCode =
   | 'size_mismatch'
   | 'invalid_manifest'
   | 'download_stalled'
+  | 'layer_corrupt'
   | 'no_space'
   | 'cancelled'
   | 'internal';

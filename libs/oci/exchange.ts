@@ -37,6 +37,17 @@ export interface ExchangeRequest {
   readonly receive: (head: ResponseHead) => Receiver;
 }
 
+/** Nothing came for too long. */
+export class StallError extends Error {
+  readonly timeoutMs: number;
+
+  constructor(timeoutMs: number) {
+    super(`nothing came for ${timeoutMs / 1000} s`);
+    this.name = 'StallError';
+    this.timeoutMs = timeoutMs;
+  }
+}
+
 /** The answer was not complete in time, though bytes may have trickled. */
 export class DeadlineError extends Error {
   constructor(deadlineMs: number) {
@@ -57,11 +68,15 @@ export function exchange(request: ExchangeRequest): Promise<ResponseHead> {
     let head: ResponseHead | undefined;
     let receiver: Receiver | undefined;
     let isOver = false;
+    let isPaused = false;
+    let hasHeard = false;
+    let silence: NodeJS.Timeout | undefined;
 
     const end = (finish: () => void): void => {
       if (isOver) return;
       isOver = true;
       clearTimeout(deadline);
+      clearTimeout(silence);
       signal?.removeEventListener('abort', onAbort);
       finish();
     };
@@ -72,6 +87,31 @@ export function exchange(request: ExchangeRequest): Promise<ResponseHead> {
     // A request may still wait for a connection: it is given up at once, and never sent (onRequestStart).
     const onAbort = (): void => fail(signal?.reason);
 
+    // Timers of our own: undici's tick only twice a second. Silence that our own holding back makes is no stall.
+    const watchSilence = (timeoutMs: number): void => {
+      clearTimeout(silence);
+      silence = setTimeout(() => {
+        // In a process that was busy itself, the bytes may be waiting to be read: look once more before it is called a stall.
+        hasHeard = false;
+        setImmediate(() => {
+          if (isOver) return;
+          if (isPaused || hasHeard) silence?.refresh();
+          else fail(new StallError(timeoutMs));
+        });
+      }, timeoutMs);
+    };
+    const flow: Flow = {
+      pause() {
+        isPaused = true;
+        controller?.pause();
+      },
+      resume() {
+        isPaused = false;
+        if (!isOver) silence?.refresh();
+        controller?.resume();
+      },
+    };
+
     const deadline =
       deadlineMs === undefined ? undefined : setTimeout(() => fail(new DeadlineError(deadlineMs)), deadlineMs);
     if (signal?.aborted) return fail(signal.reason);
@@ -80,10 +120,13 @@ export function exchange(request: ExchangeRequest): Promise<ResponseHead> {
     const handler: Dispatcher.DispatchHandler = {
       onRequestStart(started) {
         controller = started;
-        if (isOver) started.abort(new Error('the request was given up'));
+        if (isOver) return started.abort(new Error('the request was given up'));
+        watchSilence(headersTimeoutMs);
       },
       onResponseStart(_, status, fields) {
         if (isOver || status < 200) return;
+        hasHeard = true;
+        watchSilence(stallTimeoutMs);
         try {
           head = { status, headers: toHeaders(fields) };
           receiver = receive(head);
@@ -93,8 +136,10 @@ export function exchange(request: ExchangeRequest): Promise<ResponseHead> {
       },
       onResponseData(current, chunk) {
         if (isOver || receiver === undefined || head === undefined) return;
+        hasHeard = true;
+        silence?.refresh();
         try {
-          if (receiver(chunk, current) !== 'stop') return;
+          if (receiver(chunk, flow) !== 'stop') return;
         } catch (error) {
           return fail(error);
         }
@@ -119,8 +164,8 @@ export function exchange(request: ExchangeRequest): Promise<ResponseHead> {
           method,
           headers: { ...headers },
           body: body ?? null,
-          headersTimeout: headersTimeoutMs,
-          bodyTimeout: stallTimeoutMs,
+          headersTimeout: 0,
+          bodyTimeout: 0,
         },
         handler,
       );

@@ -1,9 +1,11 @@
+import type { AddressGuard } from './address-policy.ts';
 import type { Connections, Purpose } from './connections.ts';
 import { OciError } from './error.ts';
 import { collector, exchange, type Receiver, type ResponseHead } from './exchange.ts';
 import { isLoopbackHost, mayCarrySecret } from './host.ts';
 import { cancelledError, networkError } from './network-error.ts';
 import { ERROR_BODY_LIMIT } from './registry-error.ts';
+import type { RegistryConfiguration } from './registry-settings.ts';
 
 export interface HttpOptions {
   readonly connections: Connections;
@@ -12,8 +14,15 @@ export interface HttpOptions {
   readonly stallTimeoutMs: number;
   /** For manifests and tokens as a whole, so that a trickle cannot hold them up for ever. */
   readonly metadataDeadlineMs: number;
-  /** Whether this `host[:port]` may be spoken to without encryption, or without a trusted certificate. */
-  readonly isInsecure: (host: string) => boolean;
+  readonly configuration: RegistryConfiguration;
+  readonly guard: AddressGuard;
+}
+
+/** Value of an `Authorization` header. */
+export interface Authorization {
+  readonly value: string;
+  /** Whether it was made from credentials; a token that anyone is given is no secret. */
+  readonly isSecret: boolean;
 }
 
 export interface HttpRequest {
@@ -22,7 +31,7 @@ export interface HttpRequest {
   readonly method?: 'GET' | 'POST';
   readonly headers?: Readonly<Record<string, string>>;
   /** Sent to this URL's origin alone: not to where it redirects. */
-  readonly authorization?: string;
+  readonly authorization?: Authorization;
   readonly body?: string;
   readonly signal?: AbortSignal;
   /** Takes the body of a success. */
@@ -35,7 +44,7 @@ export interface HttpAnswer {
   readonly url: URL;
   /** Whether that is another host than the one that was asked. */
   readonly hasLeftHost: boolean;
-  /** Body of an answer that is no success, cut at a limit; empty otherwise. */
+  /** Body of an answer with a status other than 200 and 206, cut at a limit; empty otherwise. */
   readonly errorBody: Buffer;
 }
 
@@ -60,15 +69,7 @@ export class Http {
     let authorization = request.authorization;
     for (let redirects = 0; ; redirects += 1) {
       this.#assertAllowed(url);
-      if (authorization !== undefined && !mayCarrySecret(url)) {
-        throw new OciError(
-          'unauthorized',
-          `credentials are not sent to ${url.host} over plain HTTP; the registry needs TLS`,
-          {
-            host: url.host,
-          },
-        );
-      }
+      if (authorization?.isSecret) assertSecretMayGo(url);
       const { head, errorBody } = await this.#exchange(url, authorization, request);
       const location =
         REDIRECTS.has(head.status) && request.method !== 'POST' ? head.headers.get('location') : undefined;
@@ -86,7 +87,7 @@ export class Http {
 
   async #exchange(
     url: URL,
-    authorization: string | undefined,
+    authorization: Authorization | undefined,
     { purpose, method = 'GET', headers, body, signal, receive }: HttpRequest,
   ): Promise<{ head: ResponseHead; errorBody: Buffer }> {
     const { connections, userAgent, headersTimeoutMs, stallTimeoutMs, metadataDeadlineMs } = this.#options;
@@ -101,31 +102,48 @@ export class Http {
           // The digests are of the bytes as they are stored; nothing on the way may compress them.
           'accept-encoding': 'identity',
           ...headers,
-          ...(authorization !== undefined && { authorization }),
+          ...(authorization !== undefined && { authorization: authorization.value }),
         },
         body,
         signal,
         headersTimeoutMs,
         stallTimeoutMs,
         deadlineMs: purpose === 'metadata' ? metadataDeadlineMs : undefined,
-        receive: (answer) => (answer.status < 300 ? receive(answer) : errors.receive),
+        receive: (answer) => (isSuccess(answer) ? receive(answer) : errors.receive),
       });
       return { head, errorBody: errors.bytes() };
     } catch (error) {
       if (signal?.aborted) throw cancelledError(signal);
-      throw networkError(error, url, purpose, stallTimeoutMs);
+      throw networkError(error, url, purpose);
     }
   }
 
   #assertAllowed(url: URL): void {
+    const { configuration, guard } = this.#options;
+    guard.assertHost(url.host);
     if (url.protocol === 'https:') return;
-    if (url.protocol === 'http:' && (isLoopbackHost(url.host) || this.#options.isInsecure(url.host))) return;
+    if (url.protocol === 'http:' && (isLoopbackHost(url.host) || configuration.isInsecure(url.host))) return;
     throw new OciError(
       'registry_error',
       `${url.host} would have to be asked over plain HTTP, which is only done for loopback hosts and registries configured as insecure`,
       { host: url.host },
     );
   }
+}
+
+/** The statuses whose body is what was asked for, or a part of it. */
+function isSuccess({ status }: ResponseHead): boolean {
+  return status === 200 || status === 206;
+}
+
+/** @throws OciError `unauthorized` when a secret would travel to this URL in the clear */
+export function assertSecretMayGo(url: URL): void {
+  if (mayCarrySecret(url)) return;
+  throw new OciError(
+    'unauthorized',
+    `credentials are not sent to ${url.host} over plain HTTP; the registry needs TLS`,
+    { host: url.host },
+  );
 }
 
 function redirectTarget(location: string, base: URL): URL {

@@ -1,5 +1,16 @@
 /** Public face of @bhatti/oci: references, and images read from OCI registries. See README.md. */
+
+export type { AddressPolicy, AddressScope } from './address-policy.ts';
+export {
+  type ArchiveSelection,
+  type ExtractOptions,
+  type ImageArchive,
+  type OpenArchiveOptions,
+  openArchive,
+  type ResolvedArchiveImage,
+} from './archive/archive.ts';
 export { createRegistryClient, type RegistryClient, type RegistryClientOptions } from './client.ts';
+export type { ProxySettings } from './connections.ts';
 export { type Credentials, parseAuthFlag } from './credentials.ts';
 export { dockerConfigCredentials } from './docker-config.ts';
 export type { DownloadOptions } from './download.ts';
@@ -10,5 +21,6 @@ export type { LayerCompression } from './media-type.ts';
 export { formatPlatform, hostPlatform, type Platform, parsePlatform } from './platform.ts';
 export { familiarReference, formatReference, parseReference, type Reference } from './reference.ts';
 export type { CredentialSource } from './registry-api.ts';
+export type { RegistrySettings } from './registry-settings.ts';
 export type { ResolvedImage, ResolvedLayer, ResolveOptions } from './resolver.ts';
 export type { RetryNotice, RetryOptions } from './retry.ts';

@@ -7,7 +7,7 @@ import { normalizePlatform, type Platform } from './platform.ts';
 /** Manifests larger than this are refused, as the distribution spec advises registries and clients ("Pushing Manifests"). */
 export const MANIFEST_SIZE_LIMIT = 4 * 1024 * 1024;
 
-const descriptorSchema = z.object({
+export const descriptorSchema = z.object({
   mediaType: z.string(),
   digest: z.string().refine(isDigest, 'is no sha256 or sha512 digest'),
   size: z.number().int().nonnegative(),
@@ -16,7 +16,7 @@ const descriptorSchema = z.object({
 /** OCI image spec, "Descriptors": media type, digest (`sha256:<hex>`) and size in bytes of some content. */
 export type Descriptor = z.infer<typeof descriptorSchema>;
 
-const platformSchema = z
+export const platformSchema = z
   .object({ os: z.string().default(''), architecture: z.string().default(''), variant: z.string().nullish() })
   .transform(
     ({ os, architecture, variant }): Platform => normalizePlatform({ os, architecture, variant: variant ?? undefined }),
@@ -89,7 +89,7 @@ export function parseManifest(received: ReceivedManifest): Manifest {
 }
 
 /** BuildKit's attestations stand in an index like images, for the platform unknown/unknown; they are none. */
-export function isAttestation(entry: IndexEntry): boolean {
+export function isAttestation(entry: Pick<IndexEntry, 'platform' | 'annotations'>): boolean {
   return (
     entry.annotations?.['vnd.docker.reference.type'] === 'attestation-manifest' ||
     (entry.platform?.os === 'unknown' && entry.platform.architecture === 'unknown')

@@ -7,6 +7,18 @@ const OCI_MANIFEST = 'application/vnd.oci.image.manifest.v1+json';
 const DOCKER_LIST = 'application/vnd.docker.distribution.manifest.list.v2+json';
 const DOCKER_MANIFEST = 'application/vnd.docker.distribution.manifest.v2+json';
 
+/** OCI's types, for manifests that are made here. */
+export const mediaTypes = {
+  index: OCI_INDEX,
+  manifest: OCI_MANIFEST,
+  config: 'application/vnd.oci.image.config.v1+json',
+  layer: {
+    none: 'application/vnd.oci.image.layer.v1.tar',
+    gzip: 'application/vnd.oci.image.layer.v1.tar+gzip',
+    zstd: 'application/vnd.oci.image.layer.v1.tar+zstd',
+  },
+} as const;
+
 /** What is asked of a registry for a manifest; without the list types it would answer for a platform of its own choice. */
 export const MANIFEST_ACCEPT = [OCI_INDEX, DOCKER_LIST, OCI_MANIFEST, DOCKER_MANIFEST].join(', ');
 

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import type { Purpose } from './connections.ts';
 import { OciError } from './error.ts';
+import { StallError } from './exchange.ts';
 
 const coded = z.object({ code: z.string() });
 
@@ -18,8 +19,6 @@ const UNREACHABLE: ReadonlyMap<string, { readonly reason: string; readonly retry
   ['ETIMEDOUT', { reason: 'it did not answer in time', retryable: true }],
   ['UND_ERR_CONNECT_TIMEOUT', { reason: 'it did not answer in time', retryable: true }],
 ]);
-
-const STALLED: ReadonlySet<string> = new Set(['UND_ERR_HEADERS_TIMEOUT', 'UND_ERR_BODY_TIMEOUT']);
 
 /** A certificate that was not accepted (OpenSSL's verify errors, as Node names them). */
 const CERTIFICATE =
@@ -41,7 +40,7 @@ export function isUnreachable(error: unknown): boolean {
 }
 
 /** Tells what happened to a request to a host that got no complete answer. */
-export function networkError(error: unknown, url: URL, purpose: Purpose, stallTimeoutMs: number): OciError {
+export function networkError(error: unknown, url: URL, purpose: Purpose): OciError {
   if (error instanceof OciError) return error;
   const code = errorCode(error);
   const details = { host: url.host, path: url.pathname, cause: error };
@@ -59,10 +58,10 @@ export function networkError(error: unknown, url: URL, purpose: Purpose, stallTi
       details,
     );
   }
-  if (STALLED.has(code)) {
+  if (error instanceof StallError) {
     return new OciError(
       purpose === 'blob' ? 'download_stalled' : 'registry_error',
-      `${url.host} sent nothing for ${stallTimeoutMs / 1000} s`,
+      `${url.host} sent nothing for ${error.timeoutMs / 1000} s`,
       {
         ...details,
         retryable: true,

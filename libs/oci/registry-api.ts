@@ -1,14 +1,14 @@
-import { Authenticator } from './authenticator.ts';
+import { Authenticator, type Identity } from './authenticator.ts';
 import { parseChallenges } from './challenge.ts';
 import type { Purpose } from './connections.ts';
 import type { Credentials } from './credentials.ts';
 import type { Receiver, ResponseHead } from './exchange.ts';
 import { registryHost } from './host.ts';
-import type { Http, HttpAnswer } from './http.ts';
+import type { Authorization, Http, HttpAnswer } from './http.ts';
 import type { Reference } from './reference.ts';
 import type { RegistryOrigins } from './registry-origin.ts';
 
-/** The server's own credentials for an image, if it has some. */
+/** The server's own credentials for an image, if it has some. Called when a registry asks for a login. */
 export type CredentialSource = (reference: Reference) => Promise<Credentials | undefined>;
 
 export interface RegistryRequest {
@@ -40,22 +40,23 @@ export class RegistryApi {
   /** The answer, whatever its status; its redirects followed and its challenges answered. */
   async get({ reference, path, purpose, headers, credentials, signal, receive }: RegistryRequest): Promise<HttpAnswer> {
     const registry = await this.#origins.of(registryHost(reference), signal);
-    const access = {
-      registry,
-      repository: reference.path,
-      credentials: credentials ?? (await this.#credentialSource?.(reference)),
-      signal,
-    };
+    const access = { registry, repository: reference.path, identity: this.#identity(reference, credentials), signal };
     const url = new URL(`/v2/${reference.path}/${path}`, registry);
-    const send = (authorization: string | undefined): Promise<HttpAnswer> =>
+    const send = (authorization: Authorization | undefined): Promise<HttpAnswer> =>
       this.#http.send({ url, purpose, headers, authorization, signal, receive });
 
-    const known = this.#authenticator.known(access);
+    const known = await this.#authenticator.known(access);
     const answer = await send(known);
     if (!isChallenge(answer)) return answer;
     const challenges = parseChallenges(answer.head.headers.get('www-authenticate') ?? '');
     const authorization = await this.#authenticator.answer(challenges, access, known);
     return authorization === undefined ? answer : send(authorization);
+  }
+
+  #identity(reference: Reference, credentials: Credentials | undefined): Identity {
+    if (credentials !== undefined) return { kind: 'bearer', credentials };
+    const source = this.#credentialSource;
+    return source === undefined ? { kind: 'anonymous' } : { kind: 'server', credentials: () => source(reference) };
   }
 }
 

@@ -22,7 +22,7 @@ export interface RefusedRequest {
   readonly head: ResponseHead;
   readonly body: Uint8Array;
   readonly url: URL;
-  readonly kind: 'manifest' | 'blob' | 'token';
+  readonly kind: 'manifest' | 'blob' | 'token' | 'anonymous-token';
   /** What was asked for, as it reads in a message: `the manifest of ghcr.io/owner/image:tag`. */
   readonly what: string;
 }

@@ -1,22 +1,35 @@
+import type { AddressGuard } from './address-policy.ts';
 import type { Connections } from './connections.ts';
-import { exchange } from './exchange.ts';
+import { OciError } from './error.ts';
+import { DeadlineError, exchange, StallError } from './exchange.ts';
 import { isLoopbackHost } from './host.ts';
-import { cancelledError, isCertificateError, isUnreachable, networkError } from './network-error.ts';
+import { errorCode, isCertificateError, isUnreachable, networkError, orCancelled } from './network-error.ts';
+import type { RegistryConfiguration } from './registry-settings.ts';
 
 export interface RegistryOriginOptions {
   readonly connections: Connections;
   readonly probeTimeoutMs: number;
-  readonly isInsecure: (host: string) => boolean;
+  readonly configuration: RegistryConfiguration;
+  readonly guard: AddressGuard;
+}
+
+/** How long an origin is believed without asking again: a registry may be set up anew, with TLS this time. */
+const BELIEVED_MS = 5 * 60_000;
+
+interface KnownOrigin {
+  readonly origin: URL;
+  readonly until: number;
 }
 
 /**
- * Where a registry's API starts: `https://host`, always; but a loopback host, or one configured insecure, is asked once whether
- * it speaks TLS, and over plain HTTP when it does not. TLS is tried first, as Docker does, so that nothing is sent in the clear
- * to a registry that could encrypt.
+ * Where a registry's API starts: `https://host`, always; but a loopback host, or one configured insecure, is asked now and then
+ * whether it speaks TLS, and over plain HTTP when it does not. TLS is tried first, as Docker does, so that nothing is sent in
+ * the clear to a registry that could encrypt.
  */
 export class RegistryOrigins {
   readonly #options: RegistryOriginOptions;
-  readonly #known = new Map<string, URL>();
+  readonly #known = new Map<string, KnownOrigin>();
+  readonly #pending = new Map<string, Promise<URL>>();
 
   constructor(options: RegistryOriginOptions) {
     this.#options = options;
@@ -24,16 +37,34 @@ export class RegistryOrigins {
 
   /** @throws OciError `registry_unreachable` or `cancelled` */
   async of(host: string, signal: AbortSignal | undefined): Promise<URL> {
-    const known = this.#known.get(host);
-    if (known !== undefined) return known;
     const secure = new URL(`https://${host}`);
-    const mayBePlain = isLoopbackHost(host) || this.#options.isInsecure(host);
-    const origin = !mayBePlain || (await this.#speaksTls(secure, signal)) ? secure : new URL(`http://${host}`);
-    this.#known.set(host, origin);
+    if (!isLoopbackHost(host) && !this.#options.configuration.isInsecure(host)) return secure;
+    const known = this.#known.get(host);
+    if (known !== undefined && known.until > Date.now()) return known.origin;
+    return orCancelled(this.#pending.get(host) ?? this.#startProbe(host, secure), signal);
+  }
+
+  #startProbe(host: string, secure: URL): Promise<URL> {
+    const probing = this.#probe(host, secure);
+    this.#pending.set(host, probing);
+    const forget = (): void => {
+      this.#pending.delete(host);
+    };
+    probing.then(forget, forget);
+    return probing;
+  }
+
+  async #probe(host: string, secure: URL): Promise<URL> {
+    const { guard } = this.#options;
+    guard.assertHost(secure.host);
+    const speaks = await this.#speaksTls(secure);
+    const origin = speaks === 'tls' ? secure : new URL(`http://${host}`);
+    if (speaks !== 'nothing') this.#known.set(host, { origin, until: Date.now() + BELIEVED_MS });
     return origin;
   }
 
-  async #speaksTls(secure: URL, signal: AbortSignal | undefined): Promise<boolean> {
+  /** `nothing`: it took the connection and kept silent, which some servers do when they do not understand, and all when they are stuck. */
+  async #speaksTls(secure: URL): Promise<'tls' | 'plain' | 'nothing'> {
     const { connections, probeTimeoutMs } = this.#options;
     const url = new URL('/v2/', secure);
     try {
@@ -42,18 +73,19 @@ export class RegistryOrigins {
         url,
         method: 'GET',
         headers: {},
-        signal,
         headersTimeoutMs: probeTimeoutMs,
         stallTimeoutMs: probeTimeoutMs,
         deadlineMs: probeTimeoutMs,
         receive: () => () => 'stop',
       });
-      return true;
+      return 'tls';
     } catch (error) {
-      if (signal?.aborted) throw cancelledError(signal);
-      if (isUnreachable(error) || isCertificateError(error))
-        throw networkError(error, secure, 'metadata', probeTimeoutMs);
-      return false;
+      if (error instanceof DeadlineError || error instanceof StallError) return 'nothing';
+      if (errorCode(error) === 'UND_ERR_CONNECT_TIMEOUT') return 'nothing';
+      if (error instanceof OciError || isUnreachable(error) || isCertificateError(error)) {
+        throw networkError(error, secure, 'metadata');
+      }
+      return 'plain';
     }
   }
 }

@@ -61,18 +61,30 @@ const FETCH_LIMIT = 24;
 
 /** Finds the image of one reference: manifest, platform, config. One object for one resolve. */
 export class Resolver {
-  readonly #api: RegistryApi;
+  readonly #api: Pick<RegistryApi, 'get'>;
   readonly #reference: Reference;
+  readonly #source: Reference;
   readonly #name: string;
   readonly #options: ResolveOptions;
   readonly #wanted: Platform;
   readonly #available = new Set<string>();
   #fetches = 0;
 
-  constructor(api: RegistryApi, reference: Reference, options: ResolveOptions) {
+  /**
+   * @param source what the image is called where it is asked for, which is elsewhere for mirrors
+   * @param name what it is called in messages
+   */
+  constructor(
+    api: Pick<RegistryApi, 'get'>,
+    reference: Reference,
+    options: ResolveOptions,
+    source = reference,
+    name = familiarReference(reference),
+  ) {
     this.#api = api;
     this.#reference = reference;
-    this.#name = familiarReference(reference);
+    this.#source = source;
+    this.#name = name;
     this.#options = options;
     this.#wanted = options.platform ?? hostPlatform();
   }
@@ -84,7 +96,7 @@ export class Resolver {
     const { image, digest: manifestDigest } = manifest;
     const layers = this.#layers(image);
     const { config, platform, diffIds } = await this.#config(image);
-    if (target.kind === 'image' && this.#options.platform !== undefined) this.#assertPlatform(platform);
+    if (target.kind === 'image') this.#assertPlatform(platform);
     if (diffIds.length !== layers.length) {
       throw new OciError(
         'invalid_manifest',
@@ -225,7 +237,7 @@ export class Resolver {
     const { credentials, signal } = this.#options;
     const body = collector(MANIFEST_SIZE_LIMIT, tooLarge);
     const { head, url, errorBody } = await this.#api.get({
-      reference: this.#reference,
+      reference: this.#source,
       path,
       purpose: 'metadata',
       headers: { accept: kind === 'manifest' ? MANIFEST_ACCEPT : '*/*' },
@@ -245,8 +257,11 @@ export class Resolver {
     );
   }
 
+  /** An image that is alone is taken for any Linux platform unless one was asked for. */
   #assertPlatform(platform: Platform): void {
-    if (platformDistance(this.#wanted, platform) !== undefined) return;
+    const isAsked = this.#options.platform !== undefined;
+    const fits = isAsked ? platformDistance(this.#wanted, platform) !== undefined : platform.os === this.#wanted.os;
+    if (fits) return;
     this.#available.add(formatPlatform(platform));
     throw this.#platformNotFound();
   }

@@ -5,7 +5,8 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { createServer as createTlsServer } from 'node:https';
+import type { AddressInfo, Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { gzipSync } from 'node:zlib';
 
@@ -62,6 +63,7 @@ export interface LoggedRequest {
   readonly query: string;
   status: number;
   readonly range: string | undefined;
+  readonly ifRange: string | undefined;
   /** Whole `Authorization` header. */
   readonly authorization: string | undefined;
   readonly userAgent: string | undefined;
@@ -71,12 +73,22 @@ export interface LoggedRequest {
 export type RegistryAuth =
   | { readonly kind: 'none' }
   | { readonly kind: 'basic'; readonly username: string; readonly password: string }
-  /** Without a name, tokens are given to anyone. */
-  | { readonly kind: 'bearer'; readonly username?: string; readonly password?: string; readonly tokenSeconds?: number };
+  /** Without a name, tokens are given to anyone. The realm is this registry's own `/token` unless another is named. */
+  | {
+      readonly kind: 'bearer';
+      readonly username?: string;
+      readonly password?: string;
+      readonly tokenSeconds?: number;
+      readonly realm?: string;
+    };
 
 export interface RegistryOptions {
   readonly auth?: RegistryAuth;
   readonly faults?: readonly Fault[];
+  /** Serve HTTPS with this key and certificate (PEM). */
+  readonly tls?: { readonly key: string; readonly cert: string };
+  /** Loopback address to listen on. Default 127.0.0.1. */
+  readonly address?: '127.0.0.1' | '::1';
 }
 
 export interface LayerSource {
@@ -110,13 +122,15 @@ export interface PushedImage {
 }
 
 export interface TestRegistry {
-  /** `127.0.0.1:PORT`. */
+  /** `127.0.0.1:PORT`, or `[::1]:PORT`. */
   readonly host: string;
+  readonly port: number;
   readonly url: string;
   /** Every request so far, in order of arrival. */
   readonly requests: LoggedRequest[];
   /** Blobs belong to every repository. */
   putBlob(bytes: Buffer, mediaType?: string): Descriptor;
+  blob(digest: string): Buffer | undefined;
   /** Objects are sent as JSON, bytes as they are; the Content-Type is the manifest's own mediaType unless given. */
   putManifest(repository: string, tag: string | undefined, manifest: object | Buffer, mediaType?: string): string;
   pushImage(image: ImageSource): PushedImage;
@@ -125,10 +139,14 @@ export interface TestRegistry {
   /** The first planned fault that matches a request strikes. */
   plan(fault: Fault): void;
   clearFaults(): void;
+  /** Forgets what was put in, what was asked, and what is planned. */
+  clear(): void;
   /** Tokens given so far are refused from now on. */
   expireTokens(): void;
   /** Resets every open connection. */
   dropConnections(): void;
+  /** Connections that are open now, and the most that ever were at a time. */
+  connections(): { readonly open: number; readonly peak: number };
   close(): Promise<void>;
 }
 
@@ -172,24 +190,34 @@ export async function startRegistry(options: RegistryOptions = {}): Promise<Test
   const stop = new AbortController();
   let faults: PlannedFault[] = (options.faults ?? []).map(planned);
 
-  const server = createServer((request, response) => {
+  const listener = (request: IncomingMessage, response: ServerResponse): void => {
     void serve(request, response).catch(() => response.destroy());
+  };
+  const server = options.tls === undefined ? createServer(listener) : createTlsServer(options.tls, listener);
+  const sockets = new Set<Socket>();
+  let peak = 0;
+  server.on(options.tls === undefined ? 'connection' : 'secureConnection', (socket: Socket) => {
+    sockets.add(socket);
+    peak = Math.max(peak, sockets.size);
+    socket.on('close', () => sockets.delete(socket));
   });
   server.keepAliveTimeout = 60_000;
-  server.listen(0, '127.0.0.1');
+  server.listen(0, options.address ?? '127.0.0.1');
   await once(server, 'listening');
   const address: AddressInfo | string | null = server.address();
   if (address === null || typeof address === 'string') throw new Error('the test registry has no port');
-  const host = `127.0.0.1:${address.port}`;
+  const host = address.family === 'IPv6' ? `[${address.address}]:${address.port}` : `127.0.0.1:${address.port}`;
+  const origin = `${options.tls === undefined ? 'http' : 'https'}://${host}`;
 
   async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const url = new URL(request.url ?? '/', `http://${host}`);
+    const url = new URL(request.url ?? '/', origin);
     const logged: LoggedRequest = {
       method: request.method ?? 'GET',
       path: url.pathname,
       query: url.search,
       status: 0,
       range: request.headers.range,
+      ifRange: oneValue(request.headers['if-range']),
       authorization: request.headers.authorization,
       userAgent: request.headers['user-agent'],
       body: await readBody(request),
@@ -225,7 +253,7 @@ export async function startRegistry(options: RegistryOptions = {}): Promise<Test
     const match = /^\/v2\/(.+)\/(manifests|blobs)\/([^/]+)$/.exec(url.pathname);
     if (match === null) return refusal(404, 'NOT_FOUND', 'no such route');
     const [, repository = '', kind, name = ''] = match;
-    return kind === 'manifests' ? manifest(repository, name) : blob(name, logged.range, fault);
+    return kind === 'manifests' ? manifest(repository, name) : blobAnswer(name, logged, fault);
   }
 
   function unauthorized({ path, authorization }: LoggedRequest): Answer | undefined {
@@ -238,7 +266,7 @@ export async function startRegistry(options: RegistryOptions = {}): Promise<Test
     const challenge =
       auth.kind === 'basic'
         ? 'Basic realm="test registry"'
-        : `Bearer realm="http://${host}/token",service="${SERVICE}"${scope}`;
+        : `Bearer realm="${auth.realm ?? `${origin}/token`}",service="${SERVICE}"${scope}`;
     const answer = refusal(401, 'UNAUTHORIZED', 'authentication required');
     return { ...answer, headers: { ...answer.headers, 'www-authenticate': challenge } };
   }
@@ -276,13 +304,15 @@ export async function startRegistry(options: RegistryOptions = {}): Promise<Test
     return { status: 200, headers, body: stored.bytes };
   }
 
-  function blob(digest: string, range: string | undefined, fault: Fault): Answer {
+  function blobAnswer(digest: string, { range, ifRange }: LoggedRequest, fault: Fault): Answer {
     const whole = blobs.get(digest);
     if (whole === undefined) return refusal(404, 'BLOB_UNKNOWN', 'blob unknown to registry');
     const bytes = fault.corruptAt === undefined ? whole : corrupted(whole, fault.corruptAt);
-    const headers = { 'content-type': 'application/octet-stream', 'docker-content-digest': digest };
+    const etag = `"${digest}"`;
+    const headers = { 'content-type': 'application/octet-stream', 'docker-content-digest': digest, etag };
+    const isChanged = ifRange !== undefined && ifRange !== etag;
     const first = /^bytes=([0-9]+)-$/.exec(range ?? '')?.[1];
-    if (first === undefined || fault.ignoreRange) return { status: 200, headers, body: bytes };
+    if (first === undefined || fault.ignoreRange || isChanged) return { status: 200, headers, body: bytes };
     const start = Number(first) + (fault.shiftRange ?? 0);
     if (start >= bytes.length) {
       return {
@@ -347,9 +377,11 @@ export async function startRegistry(options: RegistryOptions = {}): Promise<Test
 
   return {
     host,
-    url: `http://${host}`,
+    port: address.port,
+    url: origin,
     requests,
     putBlob,
+    blob: (digest) => blobs.get(digest),
     putManifest,
     pushImage,
     pushIndex: (repository, tag, entries, mediaType = OCI_INDEX) =>
@@ -360,8 +392,15 @@ export async function startRegistry(options: RegistryOptions = {}): Promise<Test
     clearFaults: () => {
       faults = [];
     },
+    clear: () => {
+      blobs.clear();
+      manifests.clear();
+      requests.length = 0;
+      faults = [];
+    },
     expireTokens: () => tokens.clear(),
     dropConnections: () => server.closeAllConnections(),
+    connections: () => ({ open: sockets.size, peak }),
     close: async () => {
       stop.abort();
       const closed = once(server, 'close');
@@ -444,6 +483,10 @@ async function readBody(request: IncomingMessage): Promise<string> {
   let text = '';
   for await (const chunk of request.setEncoding('utf8')) text += String(chunk);
   return text;
+}
+
+function oneValue(header: string | string[] | undefined): string | undefined {
+  return Array.isArray(header) ? header.join(', ') : header;
 }
 
 function basic(username: string, password: string): string {

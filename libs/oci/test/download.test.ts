@@ -9,7 +9,7 @@ import {
   type RegistryClient,
   type RetryNotice,
 } from '../index.ts';
-import { contents, failure, random, useFixture } from './support/fixture.ts';
+import { contents, expectContents, failure, random, useFixture } from './support/fixture.ts';
 
 const SIZE = 3_000_000;
 const fixture = useFixture();
@@ -52,7 +52,7 @@ describe('a download', () => {
     const { download, path, blob, registry } = await scene();
     const steps: number[] = [];
     await download({ onBytes: (bytes) => steps.push(bytes) });
-    expect(await contents(path)).toEqual(blob);
+    await expectContents(path, blob);
     expect(steps[0]).toBe(0);
     expect(steps.at(-1)).toBe(SIZE);
     expect(steps).toEqual([...steps].sort((a, b) => a - b));
@@ -66,7 +66,7 @@ describe('a download', () => {
     await writeFile(path, blob.subarray(0, 1_000_001));
     const steps: number[] = [];
     await download({ onBytes: (bytes) => steps.push(bytes) });
-    expect(await contents(path)).toEqual(blob);
+    await expectContents(path, blob);
     expect(ranges()).toEqual(['bytes=1000001-']);
     expect(steps[0]).toBe(1_000_001);
   });
@@ -85,7 +85,7 @@ describe('a download', () => {
     const { download, path, blob, ranges } = await scene();
     await writeFile(path, Buffer.concat([blob, random(1)]));
     await download();
-    expect(await contents(path)).toEqual(blob);
+    await expectContents(path, blob);
     expect(ranges()).toEqual([undefined]);
   });
 
@@ -96,7 +96,7 @@ describe('a download', () => {
     await Promise.all(
       blobs.map((bytes, position) => client.download(reference, registry.putBlob(bytes), `${path}-${position}`)),
     );
-    for (const [position, bytes] of blobs.entries()) expect(await contents(`${path}-${position}`)).toEqual(bytes);
+    for (const [position, bytes] of blobs.entries()) await expectContents(`${path}-${position}`, bytes);
   });
 });
 
@@ -107,7 +107,7 @@ describe('a connection that breaks is made again, from the next byte on', () => 
   ])('%s', async (_, fault) => {
     const { download, path, blob, ranges, notices } = await scene([{ ...fault, times: 1 }]);
     await download();
-    expect(await contents(path)).toEqual(blob);
+    await expectContents(path, blob);
     expect(ranges()).toEqual([undefined, 'bytes=1000000-']);
     expect(notices).toMatchObject([{ failures: 1, error: { retryable: true } }]);
   });
@@ -115,7 +115,7 @@ describe('a connection that breaks is made again, from the next byte on', () => 
   test('reset: whatever arrived is kept', async () => {
     const { download, path, blob, registry } = await scene([{ resetAfter: 1_000_000, times: 1 }]);
     await download();
-    expect(await contents(path)).toEqual(blob);
+    await expectContents(path, blob);
     expect(registry.requests).toHaveLength(2);
   });
 
@@ -125,7 +125,7 @@ describe('a connection that breaks is made again, from the next byte on', () => 
     while (registry.requests.length === 0) await new Promise((resolve) => setImmediate(resolve));
     registry.dropConnections();
     await done;
-    expect(await contents(path)).toEqual(blob);
+    await expectContents(path, blob);
   });
 
   test('stalled in the body, and before the head', async () => {
@@ -137,21 +137,21 @@ describe('a connection that breaks is made again, from the next byte on', () => 
       150,
     );
     await download();
-    expect(await contents(path)).toEqual(blob);
+    await expectContents(path, blob);
     expect(ranges()).toEqual([undefined, 'bytes=500000-', 'bytes=500000-']);
   });
 
   test.each([500, 502, 503, 504, 408, 429])('status %i', async (status) => {
     const { download, path, blob, notices } = await scene([{ status, times: 2 }]);
     await download();
-    expect(await contents(path)).toEqual(blob);
+    await expectContents(path, blob);
     expect(notices.map(({ error }) => error.status)).toEqual([status, status]);
   });
 
   test('any number of times, while each one gets on', async () => {
     const { download, path, blob, registry, notices } = await scene([{ cutAfter: 250_000 }]);
     await download();
-    expect(await contents(path)).toEqual(blob);
+    await expectContents(path, blob);
     expect(registry.requests).toHaveLength(12);
     expect(notices.every(({ failures }) => failures === 1)).toBe(true);
   });
@@ -161,18 +161,66 @@ describe('a connection that breaks is made again, from the next byte on', () => 
     const error = await failure(download());
     expect(error).toMatchObject({ code: 'registry_error', retryable: true, host: registry.host });
     expect(registry.requests).toHaveLength(4);
-    expect(await contents(path)).toEqual(blob.subarray(0, 1000));
+    await expectContents(path, blob.subarray(0, 1000));
   });
 
   test('a stall that lasts is told as one', async () => {
-    const { download, registry } = await scene([{ stallAfter: 10 }], 100);
+    const { download, registry } = await scene([{ stallAfter: 10 }], 150);
     const error = await failure(download());
     expect(error).toMatchObject({ code: 'download_stalled', retryable: true });
-    expect(error.message).toBe(`${registry.host} sent nothing for 0.1 s`);
+    expect(error.message).toBe(`${registry.host} sent nothing for 0.15 s`);
+  });
+});
+
+describe('If-Range', () => {
+  test('names what came before, so that a part of something else is never appended', async () => {
+    const { download, path, blob, registry, descriptor } = await scene([{ cutAfter: 1_000_000, times: 1 }]);
+    await download();
+    await expectContents(path, blob);
+    expect(registry.requests.map(({ ifRange, status }) => [ifRange, status])).toEqual([
+      [undefined, 200],
+      [`"${descriptor.digest}"`, 206],
+    ]);
+  });
+
+  test('is given up with a server whose tags do not hold, and the whole that it sends is used', async () => {
+    const { download, path, blob, registry } = await scene([
+      { cutAfter: 1_000_000, headers: { etag: '"one"' }, times: 1 },
+      { cutAfter: 2_000_000, headers: { etag: '"two"' }, times: 1 },
+    ]);
+    await download();
+    await expectContents(path, blob);
+    expect(registry.requests.map(({ range, ifRange, status }) => [range, ifRange, status])).toEqual([
+      [undefined, undefined, 200],
+      ['bytes=1000000-', '"one"', 200],
+      ['bytes=2000000-', undefined, 206],
+    ]);
+  });
+
+  test.each(['W/"weak"', 'bare', ''])('a tag that may not stand in it is not sent: %j', async (etag) => {
+    const { download, registry } = await scene([{ cutAfter: 1_000_000, headers: { etag }, times: 1 }]);
+    await download();
+    expect(registry.requests.map(({ ifRange, status }) => [ifRange, status])).toEqual([
+      [undefined, 200],
+      [undefined, 206],
+    ]);
   });
 });
 
 describe('Retry-After', () => {
+  test('as a date', async () => {
+    const date = new Date(Date.now() - 60_000).toUTCString();
+    const { download, notices } = await scene([{ status: 503, headers: { 'retry-after': date }, times: 1 }]);
+    await download();
+    expect(notices).toMatchObject([{ error: { code: 'registry_error', retryAfterMs: 0 } }]);
+  });
+
+  test('in seconds is the least that is waited', async () => {
+    const { download, notices } = await scene([{ status: 429, headers: { 'retry-after': '0.2' }, times: 1 }]);
+    await download();
+    expect(notices).toMatchObject([{ delayMs: 200 }]);
+  });
+
   test('is waited for', async () => {
     const { download, notices } = await scene([{ status: 429, headers: { 'retry-after': '0' }, times: 1 }]);
     await download();
@@ -201,7 +249,7 @@ describe('registries that get ranges wrong', () => {
       { ignoreRange: true },
     ]);
     await download();
-    expect(await contents(path)).toEqual(blob);
+    await expectContents(path, blob);
     expect(ranges()).toEqual([undefined, 'bytes=1234567-']);
     expect(registry.requests[1]?.status).toBe(200);
   });
@@ -209,14 +257,14 @@ describe('registries that get ranges wrong', () => {
   test('another part than asked for: the whole is asked for next', async () => {
     const { download, path, blob, ranges } = await scene([{ cutAfter: 1_000_000, times: 1 }, { shiftRange: 5 }]);
     await download();
-    expect(await contents(path)).toEqual(blob);
+    await expectContents(path, blob);
     expect(ranges()).toEqual([undefined, 'bytes=1000000-', undefined]);
   });
 
   test('an earlier part than asked for: what is there is skipped', async () => {
     const { download, path, blob, registry } = await scene([{ cutAfter: 1_000_000, times: 1 }, { shiftRange: -7 }]);
     await download();
-    expect(await contents(path)).toEqual(blob);
+    await expectContents(path, blob);
     expect(registry.requests).toHaveLength(2);
   });
 
@@ -226,7 +274,7 @@ describe('registries that get ranges wrong', () => {
       { headers: { 'content-range': undefined } },
     ]);
     await download();
-    expect(await contents(path)).toEqual(blob);
+    await expectContents(path, blob);
     expect(ranges().at(-1)).toBeUndefined();
   });
 
@@ -236,7 +284,7 @@ describe('registries that get ranges wrong', () => {
       { status: 416, times: 1 },
     ]);
     await download();
-    expect(await contents(path)).toEqual(blob);
+    await expectContents(path, blob);
     expect(ranges()).toEqual([undefined, 'bytes=1000000-', undefined]);
   });
 
@@ -283,7 +331,7 @@ describe('redirects', () => {
     storage.plan({ path: '/blobs/', status: 403, times: 1 });
     registry.plan({ path: '/blobs/', redirect: `${storage.url}{path}?signature=secret` });
     await download();
-    expect(await contents(path)).toEqual(blob);
+    await expectContents(path, blob);
     expect(registry.requests).toHaveLength(3);
     expect(storage.requests.map(({ status, range }) => [status, range])).toEqual([
       [200, undefined],
@@ -329,6 +377,12 @@ describe('errors that no retry can help', () => {
     expect(registry.requests).toHaveLength(1);
   });
 
+  test('a status that is no refusal and no content', async () => {
+    const { download, path } = await scene([{ status: 203, times: 1 }]);
+    expect(await failure(download())).toMatchObject({ code: 'registry_error', status: 203, retryable: false });
+    await expectContents(path, Buffer.alloc(0));
+  });
+
   test('a folder that is not there', async () => {
     const { client, registry, descriptor, path } = await scene();
     const error = await failure(client.download(parseReference(`${registry.host}/a`), descriptor, `${path}/no/file`));
@@ -351,9 +405,9 @@ describe('cancelling', () => {
       download({ signal: cancel.signal, onBytes: (bytes) => bytes === 1_000_000 && cancel.abort(reason) }),
     );
     expect(error).toMatchObject({ code: 'cancelled', retryable: false, cause: reason });
-    expect(await contents(path)).toEqual(blob.subarray(0, 1_000_000));
+    await expectContents(path, blob.subarray(0, 1_000_000));
     await download();
-    expect(await contents(path)).toEqual(blob);
+    await expectContents(path, blob);
     expect(registry.requests.at(-1)?.range).toBe('bytes=1000000-');
   });
 

@@ -2,8 +2,8 @@ import { randomBytes } from 'node:crypto';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach } from '@jest/globals';
-import { type RegistryOptions, startRegistry, type TestRegistry } from '../../../../test/support/registry.ts';
+import { afterEach, expect } from '@jest/globals';
+import { type RegistryOptions, sha256, startRegistry, type TestRegistry } from '../../../../test/support/registry.ts';
 import { createRegistryClient, OciError, type RegistryClient, type RegistryClientOptions } from '../../index.ts';
 
 /** Delays that keep tests quick; nothing else differs from a real client. */
@@ -52,4 +52,10 @@ export async function failure(promise: Promise<unknown>): Promise<OciError> {
 }
 
 export const random = (length: number): Buffer => randomBytes(length);
+/** The file holds these bytes. A matcher would compare and print them one by one. */
+export async function expectContents(path: string, bytes: Buffer): Promise<void> {
+  const found = await readFile(path);
+  expect(`${found.length} bytes ${sha256(found)}`).toBe(`${bytes.length} bytes ${sha256(bytes)}`);
+}
+
 export const contents = (path: string): Promise<Buffer> => readFile(path);

@@ -1,0 +1,156 @@
+import { describe, expect, test } from '@jest/globals';
+import fc from 'fast-check';
+import type { PushedImage, TestRegistry } from '../../../test/support/registry.ts';
+import { AddressGuard, type AddressScope, addressScope } from '../address-policy.ts';
+import { Connections } from '../connections.ts';
+import { exchange } from '../exchange.ts';
+import { parseReference } from '../index.ts';
+import { RegistryConfiguration } from '../registry-settings.ts';
+import { failure, random, useFixture } from './support/fixture.ts';
+
+const fixture = useFixture();
+
+describe('addressScope', () => {
+  test.each<[string, AddressScope]>([
+    ['127.0.0.1', 'loopback'],
+    ['127.255.0.9', 'loopback'],
+    ['0.0.0.0', 'loopback'],
+    ['::1', 'loopback'],
+    ['::', 'loopback'],
+    ['::ffff:127.0.0.1', 'loopback'],
+    ['::ffff:7f00:1', 'loopback'],
+    ['0:0:0:0:0:ffff:7f00:0001', 'loopback'],
+    ['64:ff9b::127.0.0.1', 'loopback'],
+    ['2002:7f00:1::', 'loopback'],
+    ['169.254.169.254', 'link-local'],
+    ['::ffff:169.254.169.254', 'link-local'],
+    ['fe80::1', 'link-local'],
+    ['fe80::1%eth0', 'link-local'],
+    ['fd00:ec2::254', 'link-local'],
+    ['100.100.100.200', 'link-local'],
+    ['168.63.129.16', 'link-local'],
+    ['10.1.2.3', 'private'],
+    ['172.16.0.1', 'private'],
+    ['172.31.255.255', 'private'],
+    ['192.168.1.1', 'private'],
+    ['100.64.0.1', 'private'],
+    ['224.0.0.1', 'private'],
+    ['255.255.255.255', 'private'],
+    ['fd12:3456::1', 'private'],
+    ['ff02::1', 'private'],
+    ['64:ff9b::10.0.0.1', 'private'],
+    ['172.32.0.1', 'public'],
+    ['1.1.1.1', 'public'],
+    ['::ffff:8.8.8.8', 'public'],
+    ['2606:4700::1111', 'public'],
+    ['64:ff9b::8.8.8.8', 'public'],
+  ])('%s is %s', (address, scope) => {
+    expect(addressScope(address)).toBe(scope);
+  });
+
+  test('an IPv4 address means the same, however it is written', () => {
+    fc.assert(
+      fc.property(fc.ipV4(), (address) => {
+        expect(addressScope(`::ffff:${address}`)).toBe(addressScope(address));
+        expect(addressScope(`64:ff9b::${address}`)).toBe(addressScope(address));
+      }),
+    );
+  });
+
+  test('every IPv6 address has a scope', () => {
+    fc.assert(fc.property(fc.ipV6(), (address) => expect(addressScope(address)).toEqual(expect.any(String))));
+  });
+});
+
+describe('the policy of a client', () => {
+  const start = async (): Promise<{ registry: TestRegistry; image: PushedImage }> => {
+    const registry = await fixture.registry();
+    return { registry, image: registry.pushImage({ repository: 'team/app', layers: [{ tar: random(10) }] }) };
+  };
+
+  test.each([
+    '127.0.0.1',
+    'localhost',
+    'a.localhost',
+    '[::1]',
+    '[::ffff:7f00:1]',
+    '0.0.0.0',
+    '2130706433',
+    '0x7f.1',
+    '127.1',
+  ])('denies loopback: %s', async (host) => {
+    const { registry } = await start();
+    const client = fixture.client({ addressPolicy: { deny: ['loopback'] } });
+    const error = await failure(client.resolve(parseReference(`${host}:${registry.port}/team/app`)));
+    expect(error).toMatchObject({ code: 'registry_unreachable', retryable: false });
+    expect(error.message).toContain('may not be asked: it is at a loopback address');
+    expect(registry.connections().peak).toBe(0);
+  });
+
+  test('is applied to what a name resolves to, when it is connected to', async () => {
+    const { registry } = await start();
+    const connect = async (deny: readonly AddressScope[]) => {
+      // Below the part that knows localhost by its name.
+      const connections = new Connections({
+        connectionsPerHost: 1,
+        connectTimeoutMs: 10_000,
+        configuration: new RegistryConfiguration({}),
+        guard: new AddressGuard({ deny }),
+        proxies: {},
+      });
+      const url = new URL(`http://localhost:${registry.port}/v2/`);
+      const times = { headersTimeoutMs: 10_000, stallTimeoutMs: 10_000 };
+      const dispatcher = connections.for(url, 'metadata');
+      try {
+        return await exchange({
+          dispatcher,
+          url,
+          method: 'GET',
+          headers: {},
+          ...times,
+          receive: () => () => undefined,
+        });
+      } finally {
+        await connections.close();
+      }
+    };
+    const error = await failure(connect(['loopback']));
+    expect(error).toMatchObject({ code: 'registry_unreachable', host: 'localhost' });
+    expect(error.message).toContain('it is at a loopback address');
+    expect(registry.connections().peak).toBe(0);
+    expect(await connect(['private', 'public', 'link-local'])).toMatchObject({ status: 200 });
+  });
+
+  test('leaves the hosts alone that are allowed by name', async () => {
+    const { registry, image } = await start();
+    const client = fixture.client({ addressPolicy: { deny: ['loopback'], allowHosts: [registry.host] } });
+    expect((await client.resolve(parseReference(image.reference))).manifestDigest).toBe(image.digest);
+  });
+
+  test('holds for redirects', async () => {
+    const { registry, image } = await start();
+    const inner = await fixture.registry();
+    registry.plan({ path: '/blobs/', redirect: `${inner.url}{path}` });
+    const client = fixture.client({ addressPolicy: { deny: ['loopback'], allowHosts: [registry.host] } });
+    const error = await failure(client.resolve(parseReference(image.reference)));
+    expect(error).toMatchObject({ code: 'registry_unreachable', host: inner.host });
+    expect(inner.connections().peak).toBe(0);
+  });
+
+  test('holds for token realms', async () => {
+    const inner = await fixture.registry({ auth: { kind: 'bearer' } });
+    const registry = await fixture.registry({ auth: { kind: 'bearer', realm: `${inner.url}/token` } });
+    const image = registry.pushImage({ repository: 'team/app', layers: [] });
+    const client = fixture.client({ addressPolicy: { deny: ['loopback'], allowHosts: [registry.host] } });
+    expect(await failure(client.resolve(parseReference(image.reference)))).toMatchObject({
+      code: 'registry_unreachable',
+      host: inner.host,
+    });
+    expect(inner.requests).toEqual([]);
+  });
+
+  test('denies nothing unless told to', async () => {
+    const { image } = await start();
+    expect((await fixture.client().resolve(parseReference(image.reference))).manifestDigest).toBe(image.digest);
+  });
+});

@@ -1,0 +1,166 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import type { PushedImage, TestRegistry } from '../../../test/support/registry.ts';
+import { createRegistryClient, OciError, parseReference } from '../index.ts';
+import { makeCertificates, type TestCertificates } from './support/certificate.ts';
+import { expectContents, failure, random, useFixture } from './support/fixture.ts';
+import { startProxy, type TestProxy } from './support/proxy.ts';
+
+const fixture = useFixture();
+let certificates: TestCertificates;
+
+beforeAll(async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'bhatti-tls-'));
+  certificates = await makeCertificates(directory);
+  await rm(directory, { recursive: true });
+});
+
+function push(registry: TestRegistry): PushedImage {
+  return registry.pushImage({ repository: 'team/app', layers: [{ tar: random(1000) }] });
+}
+
+describe('connections', () => {
+  test('are kept and used again', async () => {
+    const registry = await fixture.registry();
+    const client = fixture.client();
+    const reference = parseReference(push(registry).reference);
+    for (let run = 0; run < 5; run += 1) await client.resolve(reference);
+    expect(registry.requests).toHaveLength(10);
+    expect(registry.connections().peak).toBeLessThanOrEqual(2);
+  });
+
+  test('are capped for each host, over all downloads of a client', async () => {
+    const registry = await fixture.registry();
+    const client = fixture.client({ connectionsPerHost: 3 });
+    const directory = await fixture.directory();
+    const reference = parseReference(`${registry.host}/team/app`);
+    const blobs = Array.from({ length: 12 }, () => random(200_000));
+    await client.resolve(parseReference(push(registry).reference));
+    const before = registry.connections().open;
+    await Promise.all(
+      blobs.map((blob, position) => client.download(reference, registry.putBlob(blob), join(directory, `${position}`))),
+    );
+    expect(registry.connections().peak - before).toBe(3);
+    for (const [position, blob] of blobs.entries()) await expectContents(join(directory, `${position}`), blob);
+  });
+
+  test('are gone when the client is closed', async () => {
+    const registry = await fixture.registry();
+    const client = createRegistryClient();
+    await client.resolve(parseReference(push(registry).reference));
+    expect(registry.connections().open).toBeGreaterThan(0);
+    await client.close();
+    while (registry.connections().open > 0) await new Promise((resolve) => setImmediate(resolve));
+  });
+
+  test('go to IPv6 hosts', async () => {
+    const registry = await fixture.registry({ address: '::1' });
+    const { digest, reference } = push(registry);
+    expect(reference).toMatch(/^\[::1\]:/);
+    expect((await fixture.client().resolve(parseReference(reference))).manifestDigest).toBe(digest);
+  });
+
+  test('to a name try each of its addresses', async () => {
+    const registry = await fixture.registry();
+    const { digest } = push(registry);
+    const reference = parseReference(`localhost:${registry.port}/team/app`);
+    expect((await fixture.client().resolve(reference)).manifestDigest).toBe(digest);
+  });
+});
+
+describe('TLS', () => {
+  const start = async () => {
+    const registry = await fixture.registry({ tls: { key: certificates.key, cert: certificates.cert } });
+    const { reference, digest } = push(registry);
+    return { registry, digest, reference: parseReference(reference) };
+  };
+
+  test('a certificate that nobody vouches for is refused, also on loopback: no plain HTTP instead', async () => {
+    const { registry, reference } = await start();
+    const error = await failure(fixture.client().resolve(reference));
+    expect(error).toMatchObject({ code: 'registry_unreachable', retryable: false, host: registry.host });
+    expect(error.message).toContain(`cannot trust ${registry.host}: its TLS certificate was not accepted`);
+    expect(registry.requests).toEqual([]);
+  });
+
+  test('an authority of one’s own, for all hosts or for this one', async () => {
+    const { registry, reference, digest } = await start();
+    const authorities = { certificateAuthorities: [certificates.authority] };
+    const clients = [fixture.client(authorities), fixture.client({ registries: { [registry.host]: authorities } })];
+    for (const client of clients) expect((await client.resolve(reference)).manifestDigest).toBe(digest);
+    const other = fixture.client({ registries: { 'other.example': authorities } });
+    expect(await failure(other.resolve(reference))).toMatchObject({ code: 'registry_unreachable' });
+  });
+
+  test('a registry configured as insecure is not asked who it is', async () => {
+    const { registry, reference, digest } = await start();
+    const clients = [
+      fixture.client({ insecureRegistries: [registry.host] }),
+      fixture.client({ registries: { [registry.host]: { insecure: true } } }),
+    ];
+    for (const client of clients) expect((await client.resolve(reference)).manifestDigest).toBe(digest);
+  });
+
+  test('a name that the certificate is not for', async () => {
+    const { registry } = await start();
+    const client = fixture.client({ certificateAuthorities: [certificates.authority] });
+    const error = await failure(client.resolve(parseReference(`other.localhost:${registry.port}/team/app`)));
+    expect(error.code).toBe('registry_unreachable');
+  });
+
+  test('what is no certificate is told when the client is made', () => {
+    expect(() => createRegistryClient({ certificateAuthorities: ['nonsense'] })).toThrow(OciError);
+    const registries = { 'a.example': { certificateAuthorities: ['nonsense'] } };
+    expect(() => createRegistryClient({ registries })).toThrow('a configured CA certificate of a.example');
+  });
+});
+
+describe('proxies', () => {
+  const proxies: TestProxy[] = [];
+  afterEach(async () => {
+    for (const proxy of proxies.splice(0)) await proxy.close();
+  });
+  const start = async (status?: number) => {
+    const registry = await fixture.registry({ tls: { key: certificates.key, cert: certificates.cert } });
+    const { digest } = push(registry);
+    const proxy = await startProxy(registry.port, status);
+    proxies.push(proxy);
+    return { registry, digest, proxy };
+  };
+  const reference = parseReference('registry.test/team/app');
+
+  test('carry what leaves the machine, encrypted end to end', async () => {
+    const { digest, proxy, registry } = await start();
+    const client = fixture.client({
+      proxies: { https: proxy.url, exclude: '' },
+      certificateAuthorities: [certificates.authority],
+    });
+    const { manifestDigest, layers } = await client.resolve(reference);
+    expect(manifestDigest).toBe(digest);
+    const path = join(await fixture.directory(), 'blob');
+    for (const { descriptor } of layers) await client.download(reference, descriptor, path);
+    expect(new Set(proxy.tunnels)).toEqual(new Set(['registry.test:443']));
+    // Loopback is this machine.
+    expect(await failure(client.resolve(parseReference(`${registry.host}/team/none`)))).toMatchObject({ status: 404 });
+    expect(new Set(proxy.tunnels)).toEqual(new Set(['registry.test:443']));
+  });
+
+  test('are not asked for hosts that are excluded', async () => {
+    const { proxy } = await start();
+    const client = fixture.client({ proxies: { https: proxy.url, exclude: 'example.com,registry.invalid' } });
+    expect(await failure(client.resolve(parseReference('registry.invalid/a')))).toMatchObject({
+      code: 'registry_unreachable',
+    });
+    expect(proxy.tunnels).toEqual([]);
+  });
+
+  test('that refuse say so', async () => {
+    const { proxy } = await start(403);
+    const client = fixture.client({ proxies: { https: proxy.url, exclude: '' }, retry: { attempts: 1 } });
+    const error = await failure(client.resolve(reference));
+    expect(error).toMatchObject({ code: 'registry_error', host: 'registry.test' });
+    expect(error.message).toContain('Proxy response (403)');
+  });
+});

@@ -1,0 +1,408 @@
+import { describe, expect, test } from '@jest/globals';
+import {
+  hostArchitecture,
+  OCI_CONFIG,
+  OCI_INDEX,
+  OCI_MANIFEST,
+  type PushedImage,
+  type TestRegistry,
+  zstdFrame,
+} from '../../../test/support/registry.ts';
+import { type OciError, parsePlatform, parseReference, type ResolvedImage, type ResolveOptions } from '../index.ts';
+import { failure, random, useFixture } from './support/fixture.ts';
+
+const fixture = useFixture();
+const DOCKER_MANIFEST = 'application/vnd.docker.distribution.manifest.v2+json';
+const DOCKER_LIST = 'application/vnd.docker.distribution.manifest.list.v2+json';
+const REPOSITORY = 'team/app';
+
+interface Scene {
+  readonly registry: TestRegistry;
+  push(platform?: { os?: string; architecture: string; variant?: string }, tag?: string): PushedImage;
+  resolve(suffix?: string, options?: ResolveOptions): Promise<ResolvedImage>;
+  digest(suffix?: string, options?: ResolveOptions): Promise<string>;
+  refusal(suffix?: string, options?: ResolveOptions): Promise<OciError>;
+}
+
+async function scene(): Promise<Scene> {
+  const registry = await fixture.registry();
+  const client = fixture.client();
+  const reference = (suffix = ':latest') => parseReference(`${registry.host}/${REPOSITORY}${suffix}`);
+  return {
+    registry,
+    push: (platform, tag) =>
+      registry.pushImage({
+        repository: REPOSITORY,
+        tag,
+        platform,
+        layers: [{ tar: random(100) }, { tar: random(200) }],
+      }),
+    resolve: (suffix, options) => client.resolve(reference(suffix), options),
+    digest: (suffix, options) => client.resolveDigest(reference(suffix), options),
+    refusal: (suffix, options) => failure(client.resolve(reference(suffix), options)),
+  };
+}
+
+const on = (text: string): ResolveOptions => ({ platform: parsePlatform(text) });
+
+describe('an image', () => {
+  test('is its manifest, its config and its layers', async () => {
+    const { registry, resolve } = await scene();
+    const tar = random(1000);
+    const pushed = registry.pushImage({
+      repository: REPOSITORY,
+      layers: [{ tar }, { tar: random(10), compression: 'none' }, { tar: zstdFrame(tar), compression: 'zstd' }],
+      config: { Env: ['A=1'], Cmd: ['/bin/sh'], Entrypoint: null, User: '1000', ExposedPorts: { '80/tcp': {} } },
+    });
+    const image = await resolve();
+    expect(image).toMatchObject({
+      manifestDigest: pushed.digest,
+      targetDigest: pushed.digest,
+      configDigest: pushed.manifest.config.digest,
+      platform: { os: 'linux', architecture: hostArchitecture() },
+      config: { env: ['A=1'], cmd: ['/bin/sh'], entrypoint: [], user: '1000', exposedPorts: ['80/tcp'] },
+    });
+    expect(image.layers).toEqual(
+      pushed.layers.map((descriptor, position) => ({
+        descriptor,
+        diffId: pushed.diffIds[position],
+        compression: ['gzip', 'none', 'zstd'][position],
+      })),
+    );
+    expect(registry.requests).toHaveLength(2);
+  });
+
+  test('by digest, and by tag and digest: the digest decides', async () => {
+    const { push, resolve, registry } = await scene();
+    const { digest } = push();
+    expect((await resolve(`@${digest}`)).manifestDigest).toBe(digest);
+    expect((await resolve(`:nothing@${digest}`)).manifestDigest).toBe(digest);
+    expect(registry.requests[0]?.path).toBe(`/v2/${REPOSITORY}/manifests/${digest}`);
+  });
+
+  test('in Docker’s media types, and where the registry names none', async () => {
+    const { registry, push, resolve } = await scene();
+    const { manifest } = push();
+    for (const [tag, mediaType, contentType] of [
+      ['docker', DOCKER_MANIFEST, undefined],
+      ['text', undefined, 'text/plain; charset=utf-8'],
+      ['json', undefined, 'application/json'],
+    ] as const) {
+      registry.putManifest(REPOSITORY, tag, { ...manifest, mediaType }, contentType);
+      expect((await resolve(`:${tag}`)).layers).toHaveLength(2);
+    }
+  });
+
+  test('for another processor is taken when no platform was asked for, and refused when one was', async () => {
+    const { push, resolve, refusal } = await scene();
+    push({ architecture: 's390x' });
+    expect((await resolve()).platform).toEqual({ os: 'linux', architecture: 's390x' });
+    const error = await refusal(':latest', on('linux/amd64'));
+    expect(error).toMatchObject({ code: 'platform_not_found', retryable: false });
+    expect(error.message).toMatch(
+      /\/team\/app:latest has no image for linux\/amd64; it is available for linux\/s390x$/,
+    );
+  });
+
+  test('for another system is refused', async () => {
+    const { push, refusal } = await scene();
+    push({ os: 'windows', architecture: hostArchitecture() });
+    expect((await refusal()).message).toContain(`it is available for windows/${hostArchitecture()}`);
+  });
+
+  test('that is not there', async () => {
+    const { refusal, registry } = await scene();
+    const error = await refusal(':nope');
+    expect(error).toMatchObject({
+      code: 'manifest_unknown',
+      registryCode: 'MANIFEST_UNKNOWN',
+      status: 404,
+      host: registry.host,
+      path: `/v2/${REPOSITORY}/manifests/nope`,
+      retryable: false,
+    });
+    expect(error.message).toBe(
+      `${registry.host} does not have the manifest of ${registry.host}/team/app:nope: MANIFEST_UNKNOWN: manifest unknown (status 404). Check the name and the tag`,
+    );
+    expect(registry.requests).toHaveLength(1);
+  });
+});
+
+describe('an index', () => {
+  test('gives the image of the platform that is asked for, or else of this machine', async () => {
+    const { registry, push, resolve, digest } = await scene();
+    const amd64 = push({ architecture: 'amd64' }, 'a');
+    const arm64 = push({ architecture: 'arm64' }, 'b');
+    for (const mediaType of [OCI_INDEX, DOCKER_LIST]) {
+      const target = registry.pushIndex(REPOSITORY, 'latest', [amd64.descriptor, arm64.descriptor], mediaType);
+      const image = await resolve(':latest', on('linux/arm64'));
+      expect(image).toMatchObject({ manifestDigest: arm64.digest, targetDigest: target });
+      expect(await digest(':latest', on('linux/amd64'))).toBe(amd64.digest);
+      const own = hostArchitecture() === 'arm64' ? arm64 : amd64;
+      expect((await resolve()).manifestDigest).toBe(own.digest);
+    }
+  });
+
+  test.each([
+    ['linux/arm/v7', 'v7'],
+    ['linux/arm/v6', 'v6'],
+    ['linux/arm/v8', 'v7'],
+    ['linux/arm', 'v7'],
+  ])('variants: for %s the best is %s', async (platform, variant) => {
+    const { registry, push, resolve } = await scene();
+    const images = ['v5', 'v7', 'v6'].map((each) => push({ architecture: 'arm', variant: each }, each));
+    registry.pushIndex(
+      REPOSITORY,
+      'latest',
+      images.map(({ descriptor }) => descriptor),
+    );
+    expect((await resolve(':latest', on(platform))).platform.variant).toBe(variant);
+  });
+
+  test('within an index', async () => {
+    const { registry, push, resolve, digest } = await scene();
+    const image = push({ architecture: 'riscv64' }, 'a');
+    const other = push({ architecture: 'ppc64le' }, 'b');
+    let inner: object = image.descriptor;
+    for (const tag of ['one', 'two']) {
+      const target = registry.pushIndex(REPOSITORY, tag, [inner]);
+      const size = Buffer.byteLength(JSON.stringify({ schemaVersion: 2, mediaType: OCI_INDEX, manifests: [inner] }));
+      inner = { mediaType: OCI_INDEX, digest: target, size };
+    }
+    registry.pushIndex(REPOSITORY, 'latest', [other.descriptor, inner]);
+    expect((await resolve(':latest', on('linux/riscv64'))).manifestDigest).toBe(image.digest);
+    expect(await digest(':latest', on('linux/riscv64'))).toBe(image.digest);
+  });
+
+  test('attestations and signatures are no images', async () => {
+    const { registry, push, resolve, refusal } = await scene();
+    const { descriptor, digest } = push();
+    const attestation = {
+      ...descriptor,
+      platform: { os: 'unknown', architecture: 'unknown' },
+      annotations: { 'vnd.docker.reference.type': 'attestation-manifest' },
+    };
+    registry.pushIndex(REPOSITORY, 'latest', [attestation, descriptor]);
+    expect((await resolve()).manifestDigest).toBe(digest);
+    registry.pushIndex(REPOSITORY, 'only', [attestation]);
+    expect((await refusal(':only')).message).toContain('it lists no image at all');
+  });
+
+  test('entries that state no platform are looked into', async () => {
+    const { registry, push, resolve, refusal } = await scene();
+    const { descriptor, digest } = push({ architecture: 'riscv64' }, 'a');
+    registry.pushIndex(REPOSITORY, 'latest', [{ ...descriptor, platform: undefined }]);
+    expect((await resolve(':latest', on('linux/riscv64'))).manifestDigest).toBe(digest);
+    expect((await refusal(':latest', on('linux/amd64'))).message).toContain('available for linux/riscv64');
+  });
+
+  test('without the platform: the list of what there is', async () => {
+    const { registry, push, refusal } = await scene();
+    const images = ['s390x', 'arm', 'riscv64'].map((architecture) => push({ architecture }, architecture));
+    registry.pushIndex(
+      REPOSITORY,
+      'latest',
+      images.map(({ descriptor }) => descriptor),
+    );
+    const error = await refusal(':latest', on('linux/386'));
+    expect(error.code).toBe('platform_not_found');
+    expect(error.message).toMatch(
+      /has no image for linux\/386; it is available for linux\/arm\/v7, linux\/riscv64, linux\/s390x$/,
+    );
+  });
+
+  test('that never ends is given up', async () => {
+    const { registry, push, refusal } = await scene();
+    let inner: object = push(undefined, 'a').descriptor;
+    for (let depth = 0; depth < 6; depth += 1) {
+      const content = { schemaVersion: 2, mediaType: OCI_INDEX, manifests: [inner] };
+      const target = registry.putManifest(REPOSITORY, 'latest', content);
+      inner = { mediaType: OCI_INDEX, digest: target, size: Buffer.byteLength(JSON.stringify(content)) };
+    }
+    expect(await refusal()).toMatchObject({ code: 'invalid_manifest', retryable: false });
+    const { descriptor } = push(undefined, 'b');
+    const wide = Array.from({ length: 100 }, () => ({ ...descriptor, platform: undefined }));
+    registry.pushIndex(REPOSITORY, 'latest', wide);
+    registry.requests.length = 0;
+    await refusal(':latest', on('linux/sparc64'));
+    expect(registry.requests.length).toBeLessThan(100);
+  });
+});
+
+describe('what is not what it should be', () => {
+  test('a manifest that was asked for by digest', async () => {
+    const { push, refusal, registry } = await scene();
+    const { digest, manifest } = push();
+    registry.plan({ path: '/manifests/', body: JSON.stringify({ ...manifest, annotations: {} }) });
+    const error = await refusal(`@${digest}`);
+    expect(error).toMatchObject({ code: 'digest_mismatch', retryable: false });
+    expect(error.message).toContain(digest);
+  });
+
+  test.each(['sha256:0000', `sha256:${'0'.repeat(64)}`])('a Docker-Content-Digest that is %s', async (stated) => {
+    const { push, refusal, registry } = await scene();
+    push();
+    registry.plan({ path: '/manifests/', headers: { 'docker-content-digest': stated } });
+    expect((await refusal()).message).toContain(`does not match its Docker-Content-Digest header (${stated})`);
+  });
+
+  test('none at all is no fault', async () => {
+    const { push, resolve, registry } = await scene();
+    const { digest } = push();
+    registry.plan({ path: '/manifests/', headers: { 'docker-content-digest': undefined } });
+    expect((await resolve()).manifestDigest).toBe(digest);
+  });
+
+  test('a config with other bytes, or of another size', async () => {
+    const { push, refusal, registry } = await scene();
+    push();
+    registry.plan({ path: '/blobs/', corruptAt: 3, times: 1 });
+    expect(await refusal()).toMatchObject({ code: 'digest_mismatch' });
+    registry.plan({ path: '/blobs/', body: '{}', times: 1 });
+    expect(await refusal()).toMatchObject({ code: 'size_mismatch' });
+  });
+
+  test('a manifest of an index with another size', async () => {
+    const { push, refusal, registry } = await scene();
+    const { descriptor } = push(undefined, 'a');
+    registry.pushIndex(REPOSITORY, 'latest', [{ ...descriptor, size: 7 }]);
+    expect(await refusal()).toMatchObject({ code: 'size_mismatch' });
+  });
+
+  test('a manifest above 4 MiB, with or without a length', async () => {
+    const { refusal, registry, push } = await scene();
+    push();
+    const body = Buffer.alloc(4 * 1024 * 1024 + 1, ' ');
+    registry.plan({ path: '/manifests/', body, times: 1 });
+    registry.plan({ path: '/manifests/', body, endAfter: body.length, times: 1 });
+    for (const _ of [1, 2]) expect((await refusal()).message).toContain('is larger than 4 MiB');
+  });
+
+  test.each<[string, string, string]>([
+    ['HTML', '<html>login</html>', 'is no JSON'],
+    ['nothing', '', 'is no JSON'],
+    ['a list', '[]', 'is no JSON object'],
+    ['no layers', JSON.stringify({ mediaType: OCI_MANIFEST, config: {} }), 'config.mediaType'],
+    ['both at once', JSON.stringify({ mediaType: OCI_MANIFEST, manifests: [], layers: [] }), 'at once'],
+    [
+      'a digest that climbs',
+      JSON.stringify({
+        mediaType: OCI_MANIFEST,
+        config: { mediaType: OCI_CONFIG, digest: 'sha256:../../etc/passwd', size: 1 },
+        layers: [],
+      }),
+      'config.digest: is no sha256 or sha512 digest',
+    ],
+  ])('garbage: %s', async (_, body, reason) => {
+    const { refusal, registry, push } = await scene();
+    push();
+    registry.plan({ path: '/manifests/', body, headers: { 'docker-content-digest': undefined } });
+    const error = await refusal();
+    expect(error).toMatchObject({ code: 'invalid_manifest', retryable: false });
+    expect(error.message).toContain(reason);
+  });
+
+  test('more layers in the manifest than in the config', async () => {
+    const { refusal, registry, push } = await scene();
+    const { manifest } = push();
+    registry.putManifest(REPOSITORY, 'latest', { ...manifest, layers: manifest.layers.slice(1) });
+    expect((await refusal()).message).toContain('its manifest has 1 layers and its config 2');
+  });
+});
+
+describe('what is no image is refused by the name of its type', () => {
+  test.each([
+    ['application/vnd.cncf.helm.config.v1+json', 'a Helm chart'],
+    ['application/vnd.oci.empty.v1+json', 'an artifact'],
+    ['application/vnd.docker.plugin.v1+json', 'a Docker plugin'],
+    ['application/vnd.wasm.config.v0+json', 'a WebAssembly module'],
+    ['application/x-something', ''],
+  ])('config %s', async (mediaType, what) => {
+    const { refusal, registry, push } = await scene();
+    const { manifest } = push();
+    registry.putManifest(REPOSITORY, 'latest', { ...manifest, config: { ...manifest.config, mediaType } });
+    const error = await refusal();
+    expect(error).toMatchObject({ code: 'unsupported_media_type', retryable: false });
+    expect(error.message).toContain(mediaType);
+    expect(error.message).toContain(what);
+  });
+
+  test.each([
+    ['application/vnd.oci.image.layer.v1.tar+gzip+encrypted', 'an encrypted layer'],
+    ['application/vnd.docker.image.rootfs.foreign.diff.tar.gzip', 'a foreign layer'],
+    ['application/vnd.oci.image.layer.nondistributable.v1.tar+gzip', 'a foreign layer'],
+    ['application/vnd.oci.image.layer.v1.tar+lz4', ''],
+  ])('layer %s', async (mediaType, what) => {
+    const { refusal, registry, push } = await scene();
+    const { manifest, layers } = push();
+    registry.putManifest(REPOSITORY, 'latest', { ...manifest, layers: [{ ...layers[0], mediaType }, layers[1]] });
+    const error = await refusal();
+    expect(error).toMatchObject({ code: 'unsupported_media_type' });
+    expect(error.message).toContain(`a layer has media type "${mediaType}"`);
+    expect(error.message).toContain(what);
+  });
+
+  test.each([
+    ['application/vnd.docker.distribution.manifest.v1+prettyjws', { schemaVersion: 1, fsLayers: [] }],
+    ['application/vnd.docker.distribution.manifest.v1+json', { schemaVersion: 1, name: 'a' }],
+  ])('schema 1 as %s', async (mediaType, content) => {
+    const { refusal, registry } = await scene();
+    registry.putManifest(REPOSITORY, 'latest', content, mediaType);
+    const error = await refusal();
+    expect(error.code).toBe('unsupported_media_type');
+    expect(error.message).toContain('Docker schema 1');
+  });
+});
+
+describe('failures of the moment', () => {
+  test.each([500, 503, 429, 408])('status %i is met by asking again', async (status) => {
+    const { resolve, registry, push } = await scene();
+    push();
+    registry.plan({ path: '/manifests/', status, times: 1 });
+    registry.plan({ path: '/blobs/', status, times: 1 });
+    expect((await resolve()).layers).toHaveLength(2);
+  });
+
+  test('but not for ever', async () => {
+    const { refusal, registry, push } = await scene();
+    push();
+    registry.plan({ path: '/manifests/', status: 500, error: { code: 'INTERNAL', message: 'disk\u001b[31m on fire' } });
+    const error = await refusal();
+    expect(error).toMatchObject({ code: 'registry_error', registryCode: 'INTERNAL', status: 500, retryable: true });
+    expect(error.message).toContain('INTERNAL: disk [31m on fire (status 500)');
+    expect(registry.requests).toHaveLength(4);
+  });
+
+  test('a port where nobody listens is told at once', async () => {
+    const { registry, refusal } = await scene();
+    await registry.close();
+    const error = await refusal();
+    expect(error).toMatchObject({ code: 'registry_unreachable', host: registry.host });
+    expect(error.message).toContain(`cannot reach ${registry.host}: the connection was refused`);
+    // For the clean-up, which closes it again.
+    registry.close = () => Promise.resolve();
+  });
+
+  test('a host that no name server knows', async () => {
+    const error = await failure(fixture.client().resolve(parseReference('registry.invalid/team/app')));
+    expect(error).toMatchObject({ code: 'registry_unreachable', host: 'registry.invalid' });
+  });
+
+  test('an answer that is no HTTP', async () => {
+    const { registry, refusal, push } = await scene();
+    push();
+    registry.plan({ path: '/manifests/', headers: { 'content-length': 'many' } });
+    expect(await refusal()).toMatchObject({ code: 'registry_error', retryable: true });
+  });
+
+  test('cancelling ends it', async () => {
+    const { registry, refusal, push } = await scene();
+    push();
+    registry.plan({ path: '/manifests/', hang: true });
+    const cancel = new AbortController();
+    const refused = refusal(':latest', { signal: cancel.signal });
+    while (registry.requests.length === 0) await new Promise((resolve) => setImmediate(resolve));
+    cancel.abort();
+    expect(await refused).toMatchObject({ code: 'cancelled', retryable: false });
+  });
+});
