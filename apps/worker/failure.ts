@@ -27,6 +27,8 @@ const codedError = z.object({
   message: z.string(),
   retryable: z.boolean(),
 });
+/** Redis refuses a command: its own disk is full, it fails over, it loads. */
+const redisRefusal = z.object({ name: z.literal('ReplyError'), message: z.string() });
 const withCause = z.object({ cause: z.unknown() });
 const systemError = z.object({ code: z.string() });
 
@@ -44,6 +46,10 @@ export function describeFailure(error: unknown): Failure {
   }
   const coded = codedError.safeParse(error);
   if (coded.success) return coded.data;
+  const refusal = redisRefusal.safeParse(error);
+  if (refusal.success) {
+    return { code: 'redis_unavailable', message: `Redis refused a command: ${refusal.data.message}`, retryable: true };
+  }
   return { code: 'internal', message: withoutUrlSecrets(messageOf(error)), retryable: false };
 }
 

@@ -1,5 +1,6 @@
 import type { Credentials, Reference, ResolvedImage } from '@bhatti/oci';
 import { decodeLayer } from '@bhatti/rootfs';
+import { discard } from './discard.ts';
 import { describeFailure } from './failure.ts';
 import { GrowingFile } from './growing-file.ts';
 import type { PullServices } from './services.ts';
@@ -25,13 +26,13 @@ const BAD_BLOB = new Set(['layer_corrupt', 'path_escapes_root', 'unsupported_med
 /**
  * Brings a layer into the cache: its blob is downloaded to a partial file (continuing one that is there) while a thread
  * decodes what has come. Wrong bytes are thrown away and fetched once more: the partial may have been damaged by a crash,
- * or a proxy have answered for the registry.
+ * or a mirror or proxy have answered for the registry.
  */
 export async function fetchLayer(services: PullServices, options: FetchLayerOptions): Promise<void> {
   const { digest } = options.layer.descriptor;
   for (let again = false; ; again = true) {
     try {
-      await downloadAndDecode(services, options);
+      await downloadAndDecode(services, options, again);
       break;
     } catch (error) {
       const { code } = describeFailure(error);
@@ -44,7 +45,7 @@ export async function fetchLayer(services: PullServices, options: FetchLayerOpti
   services.sync.request();
 }
 
-async function downloadAndDecode(services: PullServices, options: FetchLayerOptions): Promise<void> {
+async function downloadAndDecode(services: PullServices, options: FetchLayerOptions, again: boolean): Promise<void> {
   const { store, registry, decodeSlots } = services;
   const { reference, layer, credentials } = options;
   const { digest, size } = layer.descriptor;
@@ -58,11 +59,16 @@ async function downloadAndDecode(services: PullServices, options: FetchLayerOpti
           file.grown(bytes);
           options.onBytes(bytes);
         };
-        await registry.download(reference, layer.descriptor, source, { credentials, signal, onBytes });
+        await registry.download(reference, layer.descriptor, source, {
+          credentials,
+          signal,
+          onBytes,
+          avoidMirrors: again,
+        });
         onBytes(size);
       },
       (signal) =>
-        decodeSlots.run(signal, async () => {
+        decodeSlots.run(file, signal, async () => {
           await decodeLayer({
             source,
             size,
@@ -77,7 +83,7 @@ async function downloadAndDecode(services: PullServices, options: FetchLayerOpti
     ]);
     await cached.publish();
   } catch (error) {
-    await cached.discard();
+    await discard(cached);
     throw error;
   }
 }

@@ -21,6 +21,11 @@ export class GrowingFile {
     for (const listener of this.#listeners) listener(bytes);
   }
 
+  /** All bytes are there. */
+  get isWhole(): boolean {
+    return this.#bytes >= this.#size;
+  }
+
   /** Calls the listener with the bytes there are, now and when there are more. Returns the function that ends it. */
   follow(listener: (bytes: number) => void): () => void {
     this.#listeners.add(listener);

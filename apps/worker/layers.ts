@@ -14,6 +14,8 @@ export interface ProvideLayersOptions {
   readonly image: ResolvedImage;
   readonly credentials?: Credentials | undefined;
   readonly signal: AbortSignal;
+  /** Rejects unless the task is this worker's still. */
+  readonly requireOwned: () => Promise<void>;
   /** Compressed bytes that are there of a layer, cached layers counting as whole. */
   readonly onBytes: (digest: string, bytes: number) => void;
 }
@@ -124,8 +126,12 @@ class LayerWork {
       });
       await this.#done(layer);
     } catch (error) {
-      if (this.#signal.aborted || !lease.lost.aborted) throw error;
-      // Another fetches it now; it is waited for like any layer of others.
+      if (this.#signal.aborted) throw error;
+      // One that hung, and came back, may have published it and taken the partial file from under this download.
+      if (await this.#services.store.layers.has(layer.diffId)) return await this.#done(layer);
+      if (!lease.lost.aborted) throw error;
+      // This process hung, or Redis was away: another fetches the layer now. Often it has the whole task.
+      await this.#options.requireOwned();
       this.#open = [...this.#open, layer];
     } finally {
       await lease.release();

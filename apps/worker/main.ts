@@ -1,6 +1,6 @@
 /** The worker program: takes pulls from the queue until it is told to stop. Settings come from the environment, see README.md. */
 import { dockerConfigCredentials } from '@bhatti/oci';
-import { requireE2fsprogs } from '@bhatti/rootfs';
+import { requireE2fsprogs, startThreads } from '@bhatti/rootfs';
 import { openStore, resolveDataDirectory } from '@bhatti/store';
 import { loadSecretKey } from '@bhatti/tasks';
 import type { Logger } from 'pino';
@@ -20,11 +20,14 @@ async function main(): Promise<void> {
   const stopRequested = new Promise<string>((resolve) => {
     for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => resolve(signal));
     // The supervisor that forked this process is gone.
-    process.on('disconnect', () => resolve('disconnect'));
+    process.once('disconnect', () => resolve('disconnect'));
+    // It went before anybody listened.
+    if (process.send !== undefined && !process.connected) resolve('disconnect');
   });
 
   const store = await openStore(resolveDataDirectory({ env: process.env }));
   await warnWithoutTools(logger);
+  startThreads();
   const starting = startWorker({
     store,
     redisUrl: environment.redisUrl ?? store.paths.redisSocket,
@@ -40,7 +43,7 @@ async function main(): Promise<void> {
   // Redis was not there yet, so there are no jobs to hand back.
   if (typeof worker === 'string') process.exit(0);
   logger.info({ dataDirectory: store.directory, concurrency: environment.concurrency }, 'ready');
-  process.send?.({ type: 'ready' });
+  if (process.connected) process.send?.({ type: 'ready' });
   logger.info({ reason: await stopRequested }, 'stopping');
   await stop(worker, logger);
 }

@@ -28,6 +28,11 @@ export class Outcomes {
     await this.#redis.set(keyOf(taskId), JSON.stringify(outcome), 'EX', KEEP_SECONDS);
   }
 
+  /** Once BullMQ has the end: a task that an operator has tried again ends anew. */
+  async forget(taskId: string): Promise<void> {
+    await this.#redis.del(keyOf(taskId));
+  }
+
   async recall(taskId: string): Promise<Outcome | undefined> {
     const stored = await this.#redis.get(keyOf(taskId));
     return stored === null ? undefined : Outcome.parse(JSON.parse(stored));

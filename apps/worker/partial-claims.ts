@@ -31,20 +31,25 @@ export class PartialClaims {
     await commands.exec();
   }
 
-  /** Gives up all claims of a task and returns the digests it had claimed. */
-  async release(taskId: string): Promise<string[]> {
-    const digests = await this.#redis.smembers(ofTask(taskId));
+  /** The digests that a task claims. */
+  async of(taskId: string): Promise<string[]> {
+    return this.#redis.smembers(ofTask(taskId));
+  }
+
+  /** Gives up all claims of a task. */
+  async release(taskId: string): Promise<void> {
+    const digests = await this.of(taskId);
     const commands = this.#redis.multi().del(ofTask(taskId));
     for (const digest of digests) commands.srem(ofPartial(digest), taskId);
     await commands.exec();
-    return digests;
   }
 
-  /** Whether a live task claims the partial. */
-  async isWanted(digest: string): Promise<boolean> {
-    for (const taskId of await this.#redis.smembers(ofPartial(digest))) {
-      if (await this.#isLive(taskId)) return true;
-      await this.#redis.srem(ofPartial(digest), taskId);
+  /** Whether another live task than this claims the partial. */
+  async isWantedBesides(taskId: string, digest: string): Promise<boolean> {
+    for (const other of await this.#redis.smembers(ofPartial(digest))) {
+      if (other === taskId) continue;
+      if (await this.#isLive(other)) return true;
+      await this.#redis.srem(ofPartial(digest), other);
     }
     return false;
   }

@@ -2,19 +2,24 @@ import { takeLease } from '@bhatti/tasks';
 import { LEASE_TTL, layerLease, type PullServices } from './services.ts';
 
 /**
- * Removes the partial downloads of a task that will not continue them (it was cancelled, or the disk is full), except
- * those that another task wants or is fetching this moment. The task's claims are gone after it.
+ * Removes the partial downloads of a task that has come to its end, except those that another task wants or is fetching
+ * this moment, and then gives up its claims. A completed task can have left some, too: its tag pointed to another image
+ * when an earlier attempt began, or a worker died between publishing a layer and this.
  */
 export async function freePartials(services: PullServices, taskId: string): Promise<void> {
-  const { claims, redis, store } = services;
-  for (const digest of await claims.release(taskId)) {
-    // Whoever fetches the blob has its lease. One that gets it after us begins anew.
-    const lease = await takeLease(redis, layerLease(digest), { ttl: LEASE_TTL, signal: new AbortController().signal });
-    if (lease === null) continue;
-    try {
-      if (!(await claims.isWanted(digest))) await store.partials.remove(digest);
-    } finally {
-      await lease.release();
-    }
+  const { claims } = services;
+  for (const digest of await claims.of(taskId)) await freePartial(services, taskId, digest);
+  await claims.release(taskId);
+}
+
+async function freePartial({ claims, redis, store }: PullServices, taskId: string, digest: string): Promise<void> {
+  if ((await store.partials.size(digest)) === 0) return;
+  // Whoever fetches the blob has its lease. One that gets it after us begins anew.
+  const lease = await takeLease(redis, layerLease(digest), { ttl: LEASE_TTL, signal: new AbortController().signal });
+  if (lease === null) return;
+  try {
+    if (!(await claims.isWantedBesides(taskId, digest))) await store.partials.remove(digest);
+  } finally {
+    await lease.release();
   }
 }

@@ -164,9 +164,7 @@ class PullAttempt {
     this.#log(failure, error, isLast);
     if (await this.#options.lock.isHeld(this.#id, this.#token)) {
       await this.#note(`${isLast ? 'failed' : 'failed, to be tried again'}: ${failure.code}: ${failure.message}`);
-      if (failure.code === 'cancelled' || failure.code === 'no_space')
-        await freePartials(this.#options.services, this.#id);
-      if (isLast) await this.#conclude({ kind: 'failed', failure });
+      if (isLast) await this.#conclude({ kind: 'failed', failure }, failure.retryable);
     }
     return jobError(failure);
   }
@@ -181,12 +179,15 @@ class PullAttempt {
   }
 
   /** Removes what only a task under way needs. Its end is remembered first where the job could not be run again. */
-  async #conclude(outcome: Outcome): Promise<void> {
+  async #conclude(outcome: Outcome, isRepeatable = false): Promise<void> {
     if (this.#job.data.sealedAuth !== undefined) {
       await this.#options.outcomes.remember(this.#id, outcome);
       await removeCredentials(this.#job);
     }
-    await this.#options.services.claims.release(this.#id);
+    const { services } = this.#options;
+    // What came from a registry that was down for longer than the attempts lasted is kept: the user may pull again.
+    if (isRepeatable) await services.claims.release(this.#id);
+    else await freePartials(services, this.#id);
   }
 
   #log(failure: Failure, error: unknown, isLast: boolean): void {

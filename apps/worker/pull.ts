@@ -55,7 +55,7 @@ async function make(
   key: string,
   image: ResolvedImage,
 ): Promise<'layers' | undefined> {
-  const { credentials, signal } = task;
+  const { credentials, signal, requireOwned } = task;
   const layers = distinctLayers(image);
   const missing = await missingLayers(services, layers);
   await requireE2fsprogs();
@@ -69,9 +69,10 @@ async function make(
   );
   progress.downloading(layers.map((layer) => layer.descriptor));
   const onBytes = (digest: string, bytes: number) => progress.layerBytes(digest, bytes);
-  await provideLayers(services, { image, credentials, signal, onBytes });
+  await provideLayers(services, { image, credentials, signal, requireOwned, onBytes });
   progress.flattening();
-  await provideRootfs(services, { key, image, sizeBytes: task.data.sizeBytes, signal });
+  const { sizeBytes, force } = task.data;
+  await provideRootfs(services, { key, image, sizeBytes, force, signal, requireOwned });
   return missing.size === 0 ? 'layers' : undefined;
 }
 

@@ -25,7 +25,7 @@ export interface Target {
 
 /**
  * Asks the registry what the reference points to now. Where the name is in the catalog, the digest alone is asked for
- * first: most often it is the same, and then not even the config has to be fetched.
+ * first: most often it is the same, and then not even the config has to be fetched. A forced pull makes it anew in any case.
  */
 export async function resolveTarget(store: Store, registry: RegistryClient, task: ResolveTask): Promise<Target> {
   const { data, credentials, signal } = task;
@@ -36,11 +36,11 @@ export async function resolveTarget(store: Store, registry: RegistryClient, task
     ...(data.platform === undefined ? {} : { platform: parsePlatform(data.platform) }),
   };
   const keyOf = (manifestDigest: string) => rootfsKey({ manifestDigest, sizeBytes: data.sizeBytes });
-  if ((await store.images.get(data.owner, data.name)) !== null) {
+  if (!data.force && (await store.images.get(data.owner, data.name)) !== null) {
     const key = keyOf(await registry.resolveDigest(reference, options));
     if (await store.rootfs.has(key)) return { key };
   }
   const image = await registry.resolve(reference, options);
   const key = keyOf(image.manifestDigest);
-  return (await store.rootfs.has(key)) ? { key } : { key, image };
+  return !data.force && (await store.rootfs.has(key)) ? { key } : { key, image };
 }

@@ -3,6 +3,7 @@ import { formatPlatform, hostPlatform, type ResolvedImage } from '@bhatti/oci';
 import { buildRootfs } from '@bhatti/rootfs';
 import { withLease } from '@bhatti/tasks';
 import type { BuiltImage } from './built-image.ts';
+import { discard } from './discard.ts';
 import { LEASE_TTL, type PullServices, rootfsLease } from './services.ts';
 
 export interface ProvideRootfsOptions {
@@ -12,14 +13,21 @@ export interface ProvideRootfsOptions {
   readonly image: ResolvedImage;
   /** Exact size of the file system in bytes; left out, the content decides. */
   readonly sizeBytes?: number | undefined;
+  /** Build it anew although it is there, and replace it. */
+  readonly force?: boolean | undefined;
   readonly signal: AbortSignal;
+  /** Rejects unless the task is this worker's still. */
+  readonly requireOwned: () => Promise<void>;
 }
 
 /** Sees to it that the root filesystem is published: builds it, unless another pull has or does. */
 export async function provideRootfs(services: PullServices, options: ProvideRootfsOptions): Promise<void> {
   const { store, redis } = services;
-  const { key, signal } = options;
-  const isThere = async () => (await store.rootfs.has(key)) || undefined;
+  const { key, force, signal } = options;
+  const isThere = async () => {
+    await options.requireOwned();
+    return (!force && (await store.rootfs.has(key))) || undefined;
+  };
   await withLease(redis, rootfsLease(key), { ttl: LEASE_TTL, signal, recheck: isThere }, async (leased) => {
     await build(services, { ...options, signal: leased });
     return true;
@@ -28,7 +36,7 @@ export async function provideRootfs(services: PullServices, options: ProvideRoot
 
 async function build(services: PullServices, options: ProvideRootfsOptions): Promise<void> {
   const { store, sync } = services;
-  const { key, image, sizeBytes, signal } = options;
+  const { key, image, sizeBytes, force, signal } = options;
   const publication = await store.rootfs.begin(key);
   try {
     const layers = image.layers.map((layer) => store.layers.directory(layer.diffId));
@@ -44,9 +52,11 @@ async function build(services: PullServices, options: ProvideRootfsOptions): Pro
       config: { ...image.config },
     };
     await publication.writeRecord(built);
+    // The new one has the same bytes, unless the old one was damaged.
+    if (force) await store.rootfs.content.remove(key);
     await publication.publish();
   } catch (error) {
-    await publication.discard();
+    await discard(publication);
     throw error;
   }
   sync.request();
@@ -55,5 +65,7 @@ async function build(services: PullServices, options: ProvideRootfsOptions): Pro
 function platformWarnings({ platform }: ResolvedImage): string[] {
   const host = hostPlatform();
   if (platform.architecture === host.architecture) return [];
-  return [`the image is for ${formatPlatform(platform)}, and does not boot on a host that is ${formatPlatform(host)}`];
+  return [
+    `the image is for ${formatPlatform(platform)}, and this host is ${formatPlatform(host)}: its programs may not run here`,
+  ];
 }

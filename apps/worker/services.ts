@@ -2,8 +2,8 @@ import type { RegistryClient } from '@bhatti/oci';
 import type { Store } from '@bhatti/store';
 import type { Redis } from 'ioredis';
 import type { BackgroundSync } from './background-sync.ts';
+import type { DecodeSlots } from './decode-slots.ts';
 import type { PartialClaims } from './partial-claims.ts';
-import type { Slots } from './slots.ts';
 
 /** What the steps of a pull work with; one set a process, shared by its jobs. */
 export interface PullServices {
@@ -12,8 +12,7 @@ export interface PullServices {
   /** Where leases are. */
   readonly redis: Redis;
   readonly claims: PartialClaims;
-  /** Decode threads keep a processor each busy; more of them than processors help nobody. */
-  readonly decodeSlots: Slots;
+  readonly decodeSlots: DecodeSlots;
   readonly sync: BackgroundSync;
 }
 

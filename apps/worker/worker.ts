@@ -20,16 +20,17 @@ import {
 import { Worker } from 'bullmq';
 import type { Logger } from 'pino';
 import { BackgroundSync } from './background-sync.ts';
+import { DecodeSlots } from './decode-slots.ts';
 import { JobLock } from './job-lock.ts';
 import { Outcomes } from './outcome.ts';
 import { PartialClaims } from './partial-claims.ts';
+import { freePartials } from './partials.ts';
 import { PullProcessor } from './pull-job.ts';
 import { removeCredentials } from './sealed-credentials.ts';
 import type { PullServices } from './services.ts';
-import { Slots } from './slots.ts';
 import type { StopReason } from './stop.ts';
 
-/** Decode threads at once in a process, where the machine has as many processors. */
+/** Decodes of a kind (see DecodeSlots) at once in a process, where the machine has as many processors. */
 const DECODE_THREADS = 2;
 
 export interface StartWorkerOptions {
@@ -45,7 +46,7 @@ export interface StartWorkerOptions {
 }
 
 export interface RunningWorker {
-  /** Hands running jobs back to the queue and ends. */
+  /** Hands running jobs back to the queue and ends. May be called again. */
   close(): Promise<void>;
 }
 
@@ -72,13 +73,14 @@ export async function startWorker(options: StartWorkerOptions): Promise<RunningW
       const task = await findTask(queue, id);
       return task !== null && !isEnded(task.view.status);
     }),
-    decodeSlots: new Slots(Math.min(DECODE_THREADS, availableParallelism())),
+    decodeSlots: new DecodeSlots(Math.min(DECODE_THREADS, availableParallelism())),
     sync: new BackgroundSync(() => store.syncPending(), logger),
   };
+  const outcomes = new Outcomes(redis);
   const processor = new PullProcessor({
     services,
     lock: new JobLock(redis),
-    outcomes: new Outcomes(redis),
+    outcomes,
     secretKey,
     logger,
   });
@@ -89,10 +91,11 @@ export async function startWorker(options: StartWorkerOptions): Promise<RunningW
     { ...workerOptions({ connection: redis, concurrency: options.concurrency }), autorun: false },
   );
   worker.on('error', (error) => logger.warn({ err: error }, 'queue'));
+  worker.on('stalled', (id) => logger.warn({ task: id }, 'its worker died or hung; another takes it over'));
   worker.on('lockRenewalFailed', (ids) => {
     for (const id of ids) worker.cancelJob(id, 'lock_lost' satisfies StopReason);
   });
-  const aftercare = new Aftercare(services, queue, logger);
+  const aftercare = new Aftercare(services, queue, outcomes, logger);
   worker.on('completed', (job) => aftercare.ended(job));
   worker.on('failed', (job) => aftercare.ended(job));
 
@@ -102,20 +105,25 @@ export async function startWorker(options: StartWorkerOptions): Promise<RunningW
   await worker.waitUntilReady();
   const running = worker.run().catch((error: unknown) => logger.error({ err: error }, 'the queue worker ended'));
 
+  const close = async () => {
+    processor.stop();
+    const closed = worker.close();
+    worker.cancelAllJobs('worker_stopping' satisfies StopReason);
+    await closed;
+    await running;
+    await aftercare.idle();
+    await cancellations.close();
+    await relay.close();
+    await queue.close();
+    await registry.close();
+    redis.disconnect();
+    await services.sync.idle();
+  };
+  let closing: Promise<void> | undefined;
   return {
-    close: async () => {
-      processor.stop();
-      const closed = worker.close();
-      worker.cancelAllJobs('worker_stopping' satisfies StopReason);
-      await closed;
-      await running;
-      await aftercare.idle();
-      await cancellations.close();
-      await relay.close();
-      await queue.close();
-      await registry.close();
-      redis.disconnect();
-      await services.sync.idle();
+    close: () => {
+      closing ??= close();
+      return closing;
     },
   };
 }
@@ -128,12 +136,14 @@ export async function startWorker(options: StartWorkerOptions): Promise<RunningW
 class Aftercare {
   readonly #services: PullServices;
   readonly #queue: TaskQueue;
+  readonly #outcomes: Outcomes;
   readonly #logger: Logger;
   readonly #underWay = new Set<Promise<void>>();
 
-  constructor(services: PullServices, queue: TaskQueue, logger: Logger) {
+  constructor(services: PullServices, queue: TaskQueue, outcomes: Outcomes, logger: Logger) {
     this.#services = services;
     this.#queue = queue;
+    this.#outcomes = outcomes;
     this.#logger = logger;
   }
 
@@ -152,8 +162,11 @@ class Aftercare {
   }
 
   async #clear(id: string): Promise<void> {
-    await this.#services.claims.release(id);
     const job = await this.#queue.getJob(id);
+    // This worker had lost it: it is another's.
+    if (job !== undefined && job.finishedOn === undefined) return;
+    await freePartials(this.#services, id);
     if (job !== undefined) await removeCredentials(job);
+    await this.#outcomes.forget(id);
   }
 }

@@ -29,7 +29,9 @@ export async function beginPublication(options: BeginOptions): Promise<Publicati
   const { target } = options;
   const directory = join(dirname(target), temporaryName(await ownIdentity()));
   await storing('make a temporary folder', () => mkdir(directory, { mode: 0o700 }));
-  const discard = () => storing('remove a temporary folder', () => rm(directory, { recursive: true, force: true }));
+  // Again when it fills up meanwhile: a thread that was ended may have its last file operation under way.
+  const removal = { recursive: true, force: true, maxRetries: 5 } as const;
+  const discard = () => storing('remove a temporary folder', () => rm(directory, removal));
   let published = false;
   return {
     directory,

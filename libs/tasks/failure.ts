@@ -15,13 +15,15 @@ export function encodeFailure(failure: TaskFailure): string {
   return `${failure.code}: ${failure.message}`;
 }
 
-/** The failure that a `failedReason` tells of. One that no code of ours wrote is `internal`. */
-export function parseFailure(reason: string): TaskFailure {
+/**
+ * The failure that a `failedReason` tells of. One that no code of ours wrote is `internal`.
+ * @param deaths how often workers died over the job (its `stalledCounter`), where that is known
+ */
+export function parseFailure(reason: string, deaths?: number): TaskFailure {
   if (crashReasons.has(reason)) {
     return {
       code: 'worker_crashed',
-      message:
-        'the worker process died or hung again and again while it worked on this task; the log of the workers tells why',
+      message: `the worker process died or hung ${deaths === undefined ? 'again and again' : `${deaths} times`} while it worked on this task; the log of the workers tells why`,
     };
   }
   const match = encoded.exec(reason);

@@ -75,7 +75,7 @@ async function outcomeOf(job: PullJob, data: PullJobData): Promise<Outcome> {
     const result = PullResult.safeParse(job.returnvalue).data;
     // The reason of an earlier attempt stays in a job that then completes: only the result tells.
     if (result !== undefined) return { status: 'completed', result, error: null };
-    const error = parseFailure(job.failedReason);
+    const error = parseFailure(job.failedReason, job.stalledCounter);
     return { status: error.code === 'cancelled' ? 'cancelled' : 'failed', result: null, error };
   }
   const state = await job.getState();

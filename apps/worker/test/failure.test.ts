@@ -36,6 +36,11 @@ describe('describeFailure', () => {
     expect(describeFailure(error).code).toBe('internal');
   });
 
+  test('a refusal of Redis passes', () => {
+    const error = Object.assign(new Error('MISCONF cannot write'), { name: 'ReplyError' });
+    expect(describeFailure(error)).toMatchObject({ code: 'redis_unavailable', retryable: true });
+  });
+
   test('the unforeseen is internal, system errors too, and quotes no secrets of URLs', () => {
     expect(describeFailure(Object.assign(new Error('EIO: i/o error'), { code: 'EIO' }))).toMatchObject({
       code: 'internal',

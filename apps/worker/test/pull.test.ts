@@ -1,8 +1,9 @@
 import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { stat } from 'node:fs/promises';
+import { readFile, stat, truncate, writeFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import { eventually } from './support/eventually.ts';
 import { startStack, type TestStack } from './support/stack.ts';
 import { layerTar } from './support/tar.ts';
 
@@ -130,6 +131,20 @@ describe('a pull', () => {
     expect(fetched).not.toContain(second.layers[0]?.digest);
   });
 
+  test('that is forced builds anew and replaces what was damaged', async () => {
+    const image = stack.registry.pushImage({ repository: 'library/forced', layers: [await smallLayer('forced')] });
+    const request = { reference: image.reference, name: 'forced', sizeBytes: 64 * 1024 * 1024 };
+    await stack.pull(request);
+    const entry = await stack.store.images.get('local', 'forced');
+    const path = stack.store.rootfs.path(entry?.rootfsKey ?? '');
+    const whole = await readFile(path);
+    await truncate(path, 1000);
+    const { result } = await stack.pull({ ...request, force: true });
+    expect(result?.reused).toBe('layers');
+    expect((await readFile(path)).equals(whole)).toBe(true);
+    expect(await stack.leftovers()).toEqual([]);
+  });
+
   test('with another size is another root filesystem of the same layers', async () => {
     const image = stack.registry.pushImage({ repository: 'library/sized', layers: [await smallLayer('sized')] });
     await stack.pull({ reference: image.reference, name: 'sized' });
@@ -173,7 +188,6 @@ describe('a pull', () => {
   });
 
   test('continues a partial that is there, and throws away one that is wrong', async () => {
-    const { writeFile } = await import('node:fs/promises');
     const image = stack.registry.pushImage({
       repository: 'library/resume',
       layers: [{ tar: await layerTar([{ name: 'f', content: randomBytes(100_000) }]) }],
@@ -185,6 +199,24 @@ describe('a pull', () => {
     const ranges = stack.registry.requests.filter(({ path }) => path.endsWith(digest)).map(({ range }) => range);
     expect(ranges).toEqual(['bytes=1000-', undefined]);
     expect(await stack.leftovers()).toEqual([]);
+  });
+});
+
+describe('a pull whose tag moves between its attempts', () => {
+  test('leaves nothing of the image that it began with', async () => {
+    const content = () => layerTar([{ name: 'f', content: randomBytes(1_000_000) }]);
+    const before = stack.registry.pushImage({ repository: 'library/moving', layers: [{ tar: await content() }] });
+    const blob = before.layers[0]?.digest ?? '';
+    stack.registry.plan({ path: blob, cutAfter: 500_000, times: 1 });
+    stack.registry.plan({ path: blob, status: 429, headers: { 'retry-after': '3600' } });
+    const id = await stack.enqueue({ reference: before.reference, name: 'moving' });
+    await eventually(async () => (await stack.job(id)).isDelayed());
+    expect(await stack.leftovers()).toHaveLength(1);
+    const after = stack.registry.pushImage({ repository: 'library/moving', layers: [{ tar: await content() }] });
+    await (await stack.job(id)).promote();
+    expect(await stack.ended(id)).toMatchObject({ status: 'completed', result: { digest: after.digest } });
+    expect(await stack.leftovers()).toEqual([]);
+    expect(await stack.connection.keys('*partial*')).toEqual([]);
   });
 });
 

@@ -21,13 +21,17 @@ import type { Redis } from 'ioredis';
 import { pino } from 'pino';
 import { startRedis, type TestRedis } from '../../../../test/support/redis.ts';
 import { startRegistry, type TestRegistry } from '../../../../test/support/registry.ts';
+import { describeError } from '../../logger.ts';
 import { type RunningWorker, startWorker } from '../../worker.ts';
 import { eventually } from './eventually.ts';
+import { startWorkerProcess, type WorkerProcess } from './worker-process.ts';
 
 export interface PullRequest {
   readonly reference: string;
   readonly name: string;
+  readonly platform?: string;
   readonly sizeBytes?: number;
+  readonly force?: boolean;
   /** `user:token` */
   readonly auth?: string;
 }
@@ -43,6 +47,10 @@ export interface TestStack {
   readonly relay: Relay;
   /** A worker in this process. */
   startWorker(options?: { readonly concurrency?: number }): Promise<RunningWorker>;
+  /** The built worker in a process of its own. */
+  startWorkerProcess(): Promise<WorkerProcess>;
+  /** Everything that workers in this process logged. */
+  log(): string;
   enqueue(request: PullRequest): Promise<string>;
   view(id: string): Promise<TaskView>;
   job(id: string): Promise<PullJob>;
@@ -66,6 +74,8 @@ export async function startStack(options: Parameters<typeof startRegistry>[0] = 
   const relay = createTaskRelay(connection);
   const secretKey = await loadSecretKey({ path: store.paths.secretKeyFile, env: {} });
   const workers: RunningWorker[] = [];
+  const processes: WorkerProcess[] = [];
+  let log = '';
   let requestsSeen = 0;
 
   const view = async (id: string) => {
@@ -78,7 +88,7 @@ export async function startStack(options: Parameters<typeof startRegistry>[0] = 
     if (found === undefined) throw new Error(`no job ${id}`);
     return found;
   };
-  const enqueue = async ({ reference, name, sizeBytes, auth }: PullRequest) => {
+  const enqueue = async ({ reference, name, platform, sizeBytes, force, auth }: PullRequest) => {
     const parsed = parseReference(reference);
     const sealedAuth = auth === undefined ? undefined : sealCredentials(parseAuthFlag(auth), secretKey, parsed.domain);
     const data = {
@@ -86,7 +96,9 @@ export async function startStack(options: Parameters<typeof startRegistry>[0] = 
       requested: reference,
       name,
       owner: 'local',
+      platform,
       sizeBytes,
+      force,
       sealedAuth,
     };
     return (await enqueuePull(queue, data)).id;
@@ -106,11 +118,20 @@ export async function startStack(options: Parameters<typeof startRegistry>[0] = 
     queue,
     relay,
     startWorker: async ({ concurrency = 2 } = {}) => {
-      const logger = pino({ level: 'silent' });
+      const write = (line: string) => {
+        log += line;
+      };
+      const logger = pino({ level: 'trace', serializers: { err: describeError } }, { write });
       const worker = await startWorker({ store, redisUrl: redis.url, concurrency, secretKey, logger });
       workers.push(worker);
       return worker;
     },
+    startWorkerProcess: async () => {
+      const started = await startWorkerProcess({ BHATTI_DATA_DIR: directory, REDIS_URL: redis.url });
+      processes.push(started);
+      return started;
+    },
+    log: () => log,
     enqueue,
     view,
     job,
@@ -133,6 +154,7 @@ export async function startStack(options: Parameters<typeof startRegistry>[0] = 
     },
     close: async () => {
       for (const worker of workers) await worker.close();
+      for (const worker of processes) await worker.end('SIGKILL');
       await relay.close();
       await queue.close();
       connection.disconnect();

@@ -1,0 +1,83 @@
+import { randomBytes } from 'node:crypto';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { KEY_PREFIX, QUEUE_NAME } from '@bhatti/tasks';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { Outcomes } from '../outcome.ts';
+import { PartialClaims } from '../partial-claims.ts';
+import { startStack, type TestStack } from './support/stack.ts';
+import { layerTar } from './support/tar.ts';
+
+const password = randomBytes(12).toString('hex');
+const wrong = randomBytes(12).toString('hex');
+
+let stack: TestStack;
+let reference: string;
+
+beforeAll(async () => {
+  stack = await startStack({ auth: { kind: 'basic', username: 'robot', password } });
+  const tar = await layerTar([{ name: 'f', content: 'private' }]);
+  reference = stack.registry.pushImage({ repository: 'private/image', layers: [{ tar }] }).reference;
+});
+afterAll(() => stack.close());
+
+/** Everything that was ever written to Redis. */
+async function redisHistory(): Promise<string> {
+  const folder = join(stack.redis.directory, 'appendonlydir');
+  const files = await Promise.all((await readdir(folder)).map((name) => readFile(join(folder, name), 'latin1')));
+  return files.join('');
+}
+
+describe('the credentials of a task', () => {
+  test('that BullMQ ended, because its workers died again and again, are gone, and what it had fetched', async () => {
+    const blob = `sha256:${'0'.repeat(64)}`;
+    const id = await stack.enqueue({ reference, name: 'poisoned', auth: `robot:${password}` });
+    await new PartialClaims(stack.connection, async () => true).claim(id, [blob]);
+    await writeFile(stack.store.partials.path(blob), 'fetched');
+    // What BullMQ does to a job that stalled too often.
+    const job = `${KEY_PREFIX}:${QUEUE_NAME}:${id}`;
+    await stack.connection.hset(job, { defa: 'job stalled more than allowable limit', stc: 5 });
+    const worker = await stack.startWorker();
+    const message = expect.stringContaining('died or hung 5 times');
+    expect(await stack.ended(id)).toMatchObject({ status: 'failed', error: { code: 'worker_crashed', message } });
+    await worker.close();
+    expect((await stack.job(id)).data).not.toHaveProperty('sealedAuth');
+    expect(await stack.leftovers()).toEqual([]);
+    expect(await stack.connection.keys('*partial*')).toEqual([]);
+  });
+
+  test('that has ended in the hands of a worker that died are not needed to end it again', async () => {
+    const id = await stack.enqueue({ reference, name: 'ended', auth: `robot:${wrong}` });
+    const outcomes = new Outcomes(stack.connection);
+    await outcomes.remember(id, { kind: 'failed', failure: { code: 'manifest_unknown', message: 'not there' } });
+    await stack.startWorker();
+    expect(await stack.ended(id)).toMatchObject({
+      status: 'failed',
+      error: { code: 'manifest_unknown', message: 'not there' },
+    });
+    expect(stack.registry.requests).toEqual([]);
+  });
+
+  test('are used, and gone when it ends', async () => {
+    const id = await stack.enqueue({ reference, name: 'private', auth: `robot:${password}` });
+    expect((await stack.job(id)).data.sealedAuth).toMatch(/^v1\./);
+    expect(await stack.ended(id)).toMatchObject({ status: 'completed' });
+    expect((await stack.job(id)).data).not.toHaveProperty('sealedAuth');
+  });
+
+  test('that are refused fail it, and are gone, too', async () => {
+    const id = await stack.enqueue({ reference, name: 'refused', auth: `robot:${wrong}` });
+    expect(await stack.ended(id)).toMatchObject({ status: 'failed', error: { code: 'unauthorized' } });
+    expect((await stack.job(id)).data).not.toHaveProperty('sealedAuth');
+  });
+
+  test('are in no log, and never were in Redis but sealed', async () => {
+    const places = stack.log() + (await redisHistory());
+    expect(places).toContain('unauthorized');
+    expect(places).toContain('sealedAuth');
+    for (const secret of [password, wrong]) {
+      expect(places).not.toContain(secret);
+      expect(places).not.toContain(Buffer.from(`robot:${secret}`).toString('base64').slice(0, 40));
+    }
+  });
+});

@@ -1,0 +1,92 @@
+import { randomBytes } from 'node:crypto';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import type { PushedImage } from '../../../test/support/registry.ts';
+import { eventually } from './support/eventually.ts';
+import { startStack, type TestStack } from './support/stack.ts';
+import { layerTar } from './support/tar.ts';
+
+const SIZE = 4_000_000;
+/** Bytes that are there when the worker is stopped. */
+const FETCHED = 500_000;
+
+let stack: TestStack;
+
+beforeAll(async () => {
+  stack = await startStack();
+});
+afterAll(() => stack.close());
+
+/** An image of one layer, which is sent slowly to the first who asks. */
+async function slowImage(name: string): Promise<PushedImage & { readonly blob: string }> {
+  const tar = await layerTar([{ name: 'f', content: randomBytes(SIZE) }]);
+  const image = stack.registry.pushImage({ repository: `library/${name}`, layers: [{ tar }] });
+  const blob = image.layers[0]?.digest ?? '';
+  stack.registry.plan({ path: blob, bytesPerSecond: SIZE / 4, times: 1 });
+  return { ...image, blob };
+}
+
+/** Enqueues a pull of the image, and waits until some of the layer is there. */
+async function pullPartly(image: PushedImage & { readonly blob: string }, name: string): Promise<string> {
+  const id = await stack.enqueue({ reference: image.reference, name });
+  await eventually(async () => (await stack.store.partials.size(image.blob)) > FETCHED);
+  return id;
+}
+
+/** Where each request for the blob began. */
+function requestedFrom(blob: string): number[] {
+  const requests = stack.registry.requests.filter(({ path }) => path.endsWith(blob));
+  return requests.map(({ range }) => Number(/^bytes=([0-9]+)-$/.exec(range ?? 'bytes=0-')?.[1]));
+}
+
+describe('a worker process', () => {
+  test('killed in the middle of a download: another takes over within 15 s, from the bytes that are there', async () => {
+    const image = await slowImage('killed');
+    const victim = await stack.startWorkerProcess();
+    const id = await pullPartly(image, 'killed');
+    const successor = await stack.startWorkerProcess();
+    await victim.end('SIGKILL');
+    const killed = performance.now();
+    const fetched = await stack.store.partials.size(image.blob);
+    const seen = new Set<string>();
+    await eventually(async () => {
+      seen.add((await stack.view(id)).status);
+      return requestedFrom(image.blob).length > 1;
+    });
+    expect(performance.now() - killed).toBeLessThan(15_000);
+    expect(await stack.ended(id)).toMatchObject({ status: 'completed', result: { digest: image.digest } });
+    for (const status of seen) expect(['queued', 'running']).toContain(status);
+    expect(requestedFrom(image.blob)).toEqual([0, fetched]);
+    expect(await stack.job(id)).toMatchObject({ attemptsMade: 1, stalledCounter: 1 });
+    expect((await stack.queue.getJobLogs(id)).logs).toContainEqual(
+      expect.stringMatching(/attempt 1 of 3 .* its worker died or hung 1 times/),
+    );
+    // The folders that the dead one was filling go when the next worker starts.
+    await successor.end('SIGTERM');
+    await (await stack.startWorkerProcess()).end('SIGTERM');
+    expect(await stack.leftovers()).toEqual([]);
+  });
+
+  test.each([
+    { what: 'told to end', end: 'SIGTERM' as const },
+    { what: 'whose supervisor has died', end: 'disconnect' as const },
+  ])('$what hands its pull back at once, which is no used attempt', async ({ end }) => {
+    const image = await slowImage(end.toLowerCase());
+    const first = await stack.startWorkerProcess();
+    const id = await pullPartly(image, end);
+    const second = await stack.startWorkerProcess();
+    const told = performance.now();
+    expect(await (end === 'disconnect' ? first.abandon() : first.end(end))).toBe(0);
+    const view = await stack.ended(id);
+    expect(performance.now() - told).toBeLessThan(5000);
+    expect(view).toMatchObject({ status: 'completed', error: null });
+    const [start, next = 0, ...more] = requestedFrom(image.blob);
+    expect([start, more]).toEqual([0, []]);
+    expect(next).toBeGreaterThan(FETCHED);
+    expect(await stack.job(id)).toMatchObject({ attemptsMade: 1, stalledCounter: 0 });
+    const { logs } = await stack.queue.getJobLogs(id);
+    expect(logs).toContainEqual(expect.stringContaining('handed back: the worker stops'));
+    expect(logs.filter((line) => line.includes('attempt 1 of 3'))).toHaveLength(2);
+    expect(await stack.leftovers()).toEqual([]);
+    await second.end('SIGTERM');
+  });
+});

@@ -1,0 +1,43 @@
+import { fork } from 'node:child_process';
+import { once } from 'node:events';
+
+/** The built worker in a process of its own, under the supervision of this one. */
+export interface WorkerProcess {
+  /** Sends the signal and waits for the end. Resolves to the exit code, null when the signal itself ended it. */
+  end(signal: NodeJS.Signals): Promise<number | null>;
+  /** Closes the channel to the supervisor, as its death does, and waits for the end. */
+  abandon(): Promise<number | null>;
+  /** What it wrote so far, on stdout and stderr. */
+  output(): string;
+}
+
+/** Resolves when it takes jobs. */
+export async function startWorkerProcess(env: NodeJS.ProcessEnv): Promise<WorkerProcess> {
+  const program = new URL('../../../../dist/worker.js', import.meta.url);
+  // Without the options of jest.
+  const child = fork(program, {
+    execArgv: [],
+    env: { PATH: process.env.PATH, HOME: process.env.HOME, ...env },
+    silent: true,
+  });
+  let output = '';
+  for (const stream of [child.stdout, child.stderr]) {
+    stream?.setEncoding('utf8').on('data', (text: string) => {
+      output += text;
+    });
+  }
+  const ended = once(child, 'exit').then(() => child.exitCode);
+  const ready = once(child, 'message').then(() => true);
+  if ((await Promise.race([ready, ended])) !== true) throw new Error(`the worker does not start:\n${output}`);
+  return {
+    end: (signal) => {
+      child.kill(signal);
+      return ended;
+    },
+    abandon: () => {
+      child.disconnect();
+      return ended;
+    },
+    output: () => output,
+  };
+}
