@@ -13,6 +13,8 @@ export interface AppOptions {
   /** How this listener knows its callers. */
   readonly authenticate: Authenticate;
   readonly log: Logger;
+  /** Sees every request, for the metrics. */
+  readonly observe: RequestHandler;
   /** Aborted when the server stops: long polls end, new requests are told to come back. */
   readonly stop: AbortSignal;
 }
@@ -33,7 +35,7 @@ export function createApp(options: AppOptions): Express {
   app.enable('case sensitive routing');
   app.set('query parser', 'simple');
 
-  app.use(identifyRequest(options.log), refuseWhenStopping(options.stop));
+  app.use(identifyRequest(options.log), options.observe, refuseWhenStopping(options.stop));
   mount(
     app,
     options.routes.filter((route) => route.open),
@@ -144,6 +146,7 @@ const answerError: ErrorRequestHandler = (thrown, request, response, next) => {
 function answer(response: Response, reply: Reply): void {
   response.status(reply.status).set({ ...reply.headers });
   if (reply.body === undefined) response.end();
+  else if (reply.contentType !== undefined) response.set('Content-Type', reply.contentType).send(String(reply.body));
   // A line of its own, so that a terminal shows the prompt below it.
   else response.type('json').send(`${JSON.stringify(reply.body)}\n`);
 }

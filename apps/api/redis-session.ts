@@ -19,6 +19,8 @@ const closeMilliseconds = 1_000;
 export interface QueueAccess {
   readonly queue: TaskQueue;
   readonly relay: Relay;
+  /** For what is in Redis beside the queue. */
+  readonly redis: Redis;
 }
 
 interface Opened extends QueueAccess {
@@ -138,7 +140,7 @@ export class RedisSession {
       made.push(events);
       await events.waitUntilReady();
       this.#stopped.signal.throwIfAborted();
-      return { queue, relay, events };
+      return { queue, relay, events, redis: this.#requests };
     } catch (error) {
       await closeAll(made);
       throw error;

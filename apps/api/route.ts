@@ -7,6 +7,8 @@ import { parseInput } from './validation.ts';
 export interface Reply {
   readonly status: number;
   readonly body?: unknown;
+  /** The body is a text of this media type, sent as it is. */
+  readonly contentType?: string;
   readonly headers?: Readonly<Record<string, string>>;
 }
 

@@ -9,9 +9,11 @@ import { createApp } from './app.ts';
 import { type Authenticate, requireBearer, trustSocket } from './authentication.ts';
 import type { ApiConfig, ListenAddress } from './config.ts';
 import { closeServer, listenOnSocket, listenOnTcp, urlOf } from './listeners.ts';
+import { Metrics } from './metrics/metrics.ts';
 import type { Route } from './route.ts';
 import { healthRoutes } from './routes/health.ts';
 import { imageRoutes } from './routes/images.ts';
+import { metricsRoutes } from './routes/metrics.ts';
 import { taskRoutes } from './routes/tasks.ts';
 import type { Services } from './services.ts';
 import { TaskService } from './task-service.ts';
@@ -56,6 +58,7 @@ class Api implements RunningApi {
   readonly socketPath: string;
   readonly #services: Services;
   readonly #routes: readonly Route[];
+  readonly #metrics: Metrics;
   readonly #log: Logger;
   readonly #stop = new AbortController();
   readonly #servers: Server[] = [];
@@ -65,7 +68,8 @@ class Api implements RunningApi {
   constructor(services: Services, log: Logger) {
     this.#services = services;
     this.#log = log;
-    this.#routes = apiRoutes(services);
+    this.#metrics = new Metrics(services);
+    this.#routes = [...apiRoutes(services), ...metricsRoutes(this.#metrics)];
     this.socketPath = services.store.paths.apiSocket;
     // Every request under way listens to it.
     setMaxListeners(0, this.#stop.signal);
@@ -104,7 +108,13 @@ class Api implements RunningApi {
   }
 
   #app(authenticate: Authenticate): RequestListener {
-    return createApp({ routes: this.#routes, authenticate, log: this.#log, stop: this.#stop.signal });
+    return createApp({
+      routes: this.#routes,
+      authenticate,
+      log: this.#log,
+      observe: this.#metrics.http.observe,
+      stop: this.#stop.signal,
+    });
   }
 
   async #close(): Promise<void> {

@@ -12,7 +12,7 @@ import {
 import type { Logger } from 'pino';
 import { LongPoll, type WaitOptions } from './long-poll.ts';
 import type { PullRequest } from './pull-request.ts';
-import { RedisSession } from './redis-session.ts';
+import { type QueueAccess, RedisSession } from './redis-session.ts';
 
 export interface TaskServiceOptions {
   readonly redisUrl: string;
@@ -84,6 +84,11 @@ export class TaskService {
     // A waiting task changes without an event: who waits for it here is told.
     this.#longPoll.changed(id);
     return view;
+  }
+
+  /** Looks at the queue as operators do. */
+  look<Result>(at: (access: QueueAccess) => Promise<Result>): Promise<Result> {
+    return this.#session.use(at);
   }
 
   close(): Promise<void> {

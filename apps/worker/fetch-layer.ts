@@ -51,11 +51,14 @@ async function downloadAndDecode(services: PullServices, options: FetchLayerOpti
   const { digest, size } = layer.descriptor;
   const source = store.partials.path(digest);
   const file = new GrowingFile(size);
+  const bytesBefore = await store.partials.size(digest);
+  let bytesThere = bytesBefore;
   const cached = await store.layers.begin(layer.diffId);
   try {
     await together(options.signal, [
       async (signal) => {
         const onBytes = (bytes: number) => {
+          bytesThere = bytes;
           file.grown(bytes);
           options.onBytes(bytes);
         };
@@ -85,5 +88,7 @@ async function downloadAndDecode(services: PullServices, options: FetchLayerOpti
   } catch (error) {
     await discard(cached);
     throw error;
+  } finally {
+    services.metrics.count('downloaded', {}, bytesThere - bytesBefore);
   }
 }

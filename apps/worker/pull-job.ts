@@ -73,7 +73,7 @@ class PullAttempt {
     this.#id = job.id ?? '';
     this.#token = token;
     this.#stop = stop;
-    this.#logger = options.logger.child({ task: this.#id });
+    this.#logger = options.logger.child({ task_id: this.#id });
   }
 
   /** Throws what BullMQ is to make of a failure. */

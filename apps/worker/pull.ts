@@ -28,14 +28,17 @@ export interface PullTask {
  * broken off anywhere and begun again by any worker.
  */
 export async function pull(services: PullServices, task: PullTask): Promise<PullResult> {
-  const { store, registry } = services;
+  const { store, registry, metrics } = services;
   const { data, reporter, signal } = task;
   const progress = new PullProgress(reporter);
   progress.resolving();
-  const { key, image } = await resolveTarget(store, registry, task);
+  const { key, image } = await metrics.time('phase', { phase: 'resolving' }, () =>
+    resolveTarget(store, registry, task),
+  );
   const reused = image === undefined ? 'rootfs' : await make(services, task, progress, key, image);
   signal.throwIfAborted();
   await task.requireOwned();
+  metrics.count('rootfs', { source: reused === 'rootfs' ? 'cache' : 'built' });
   const built = await nameImage(store, { owner: data.owner, name: data.name, reference: data.reference, key });
   return {
     image: data.name,
@@ -55,6 +58,7 @@ async function make(
   key: string,
   image: ResolvedImage,
 ): Promise<'layers' | undefined> {
+  const { metrics } = services;
   const { credentials, signal, requireOwned } = task;
   const layers = distinctLayers(image);
   const missing = await missingLayers(services, layers);
@@ -69,10 +73,16 @@ async function make(
   );
   progress.downloading(layers.map((layer) => layer.descriptor));
   const onBytes = (digest: string, bytes: number) => progress.layerBytes(digest, bytes);
-  await provideLayers(services, { image, credentials, signal, requireOwned, onBytes });
+  await metrics.time('phase', { phase: 'downloading' }, () =>
+    provideLayers(services, { image, credentials, signal, requireOwned, onBytes }),
+  );
+  metrics.count('layers', { source: 'registry' }, missing.size);
+  metrics.count('layers', { source: 'cache' }, layers.length - missing.size);
   progress.flattening();
   const { sizeBytes, force } = task.data;
-  await provideRootfs(services, { key, image, sizeBytes, force, signal, requireOwned });
+  await metrics.time('phase', { phase: 'flattening' }, () =>
+    provideRootfs(services, { key, image, sizeBytes, force, signal, requireOwned }),
+  );
   return missing.size === 0 ? 'layers' : undefined;
 }
 

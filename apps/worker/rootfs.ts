@@ -35,12 +35,14 @@ export async function provideRootfs(services: PullServices, options: ProvideRoot
 }
 
 async function build(services: PullServices, options: ProvideRootfsOptions): Promise<void> {
-  const { store, sync } = services;
+  const { store, sync, metrics } = services;
   const { key, image, sizeBytes, force, signal } = options;
   const publication = await store.rootfs.begin(key);
   try {
     const layers = image.layers.map((layer) => store.layers.directory(layer.diffId));
-    const report = await buildRootfs({ layers, output: publication.path, sizeBytes, signal });
+    const report = await metrics.time('build', {}, () =>
+      buildRootfs({ layers, output: publication.path, sizeBytes, signal }),
+    );
     const { blocks } = await stat(publication.path);
     const built: BuiltImage = {
       sizeBytes: report.sizeBytes,

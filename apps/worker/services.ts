@@ -1,5 +1,6 @@
 import type { RegistryClient } from '@bhatti/oci';
 import type { Store } from '@bhatti/store';
+import type { WorkerMetrics } from '@bhatti/tasks';
 import type { Redis } from 'ioredis';
 import type { BackgroundSync } from './background-sync.ts';
 import type { DecodeSlots } from './decode-slots.ts';
@@ -14,6 +15,7 @@ export interface PullServices {
   readonly claims: PartialClaims;
   readonly decodeSlots: DecodeSlots;
   readonly sync: BackgroundSync;
+  readonly metrics: WorkerMetrics;
 }
 
 /** Milliseconds after which the lease of a dead worker is free: before its job is taken over, which takes 10 s or more. */

@@ -15,6 +15,7 @@ import {
   QUEUE_NAME,
   subscribeCancellations,
   type TaskQueue,
+  WorkerMetrics,
   workerOptions,
 } from '@bhatti/tasks';
 import { Worker } from 'bullmq';
@@ -29,6 +30,7 @@ import { PullProcessor } from './pull-job.ts';
 import { removeCredentials } from './sealed-credentials.ts';
 import type { PullServices } from './services.ts';
 import type { StopReason } from './stop.ts';
+import { recordAttempt } from './task-metrics.ts';
 
 /** Decodes of a kind (see DecodeSlots) at once in a process, where the machine has as many processors. */
 const DECODE_THREADS = 2;
@@ -65,6 +67,7 @@ export async function startWorker(options: StartWorkerOptions): Promise<RunningW
       logger.warn({ code: error.code, delayMs, failures }, `registry: ${error.message}`),
     ...options.registry,
   });
+  const metrics = new WorkerMetrics(redis);
   const services: PullServices = {
     store,
     registry,
@@ -75,6 +78,7 @@ export async function startWorker(options: StartWorkerOptions): Promise<RunningW
     }),
     decodeSlots: new DecodeSlots(Math.min(DECODE_THREADS, availableParallelism())),
     sync: new BackgroundSync(() => store.syncPending(), logger),
+    metrics,
   };
   const outcomes = new Outcomes(redis);
   const processor = new PullProcessor({
@@ -91,13 +95,20 @@ export async function startWorker(options: StartWorkerOptions): Promise<RunningW
     { ...workerOptions({ connection: redis, concurrency: options.concurrency }), autorun: false },
   );
   worker.on('error', (error) => logger.warn({ err: error }, 'queue'));
-  worker.on('stalled', (id) => logger.warn({ task: id }, 'its worker died or hung; another takes it over'));
+  worker.on('stalled', (id) => {
+    logger.warn({ task_id: id }, 'its worker died or hung; another takes it over');
+    metrics.count('takeovers');
+  });
   worker.on('lockRenewalFailed', (ids) => {
     for (const id of ids) worker.cancelJob(id, 'lock_lost' satisfies StopReason);
   });
   const aftercare = new Aftercare(services, queue, outcomes, logger);
-  worker.on('completed', (job) => aftercare.ended(job));
-  worker.on('failed', (job) => aftercare.ended(job));
+  const attemptEnded = (job: PullJob | undefined) => {
+    recordAttempt(metrics, job);
+    aftercare.ended(job);
+  };
+  worker.on('completed', attemptEnded);
+  worker.on('failed', attemptEnded);
 
   await store.collectOrphans();
   services.sync.request();
@@ -112,6 +123,7 @@ export async function startWorker(options: StartWorkerOptions): Promise<RunningW
     await closed;
     await running;
     await aftercare.idle();
+    await metrics.idle();
     await cancellations.close();
     await relay.close();
     await queue.close();
@@ -152,7 +164,7 @@ class Aftercare {
     if (job?.id === undefined || job.finishedOn === undefined) return;
     const { id } = job;
     const care = this.#clear(id)
-      .catch((error: unknown) => this.#logger.warn({ err: error, task: id }, 'cannot clear what an ended task left'))
+      .catch((error: unknown) => this.#logger.warn({ err: error, task_id: id }, 'cannot clear what an ended task left'))
       .finally(() => this.#underWay.delete(care));
     this.#underWay.add(care);
   }

@@ -13,6 +13,17 @@ export { formatBytes } from './format-bytes.ts';
 export { deriveImageName, isValidImageName, type NamedReference } from './image-name.ts';
 export { type Lease, LeaseLost, type LeaseOptions, takeLease, withLease } from './lease.ts';
 export {
+  type MetricDefinition,
+  type MetricFamily,
+  type MetricLabels,
+  type MetricSample,
+  readWorkerMetrics,
+  type WorkerCounter,
+  type WorkerHistogram,
+  WorkerMetrics,
+  workerMetrics,
+} from './metrics.ts';
+export {
   createProgressReporter,
   type ProgressReporter,
   type ProgressReporterOptions,

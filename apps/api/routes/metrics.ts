@@ -1,0 +1,20 @@
+import { ApiError } from '../errors.ts';
+import type { Metrics } from '../metrics/metrics.ts';
+import { defineRoute, noBody, noQuery, type Route } from '../route.ts';
+
+/** For Prometheus, with the token of an admin: what is counted tells of every owner's work. */
+export function metricsRoutes(metrics: Metrics): Route[] {
+  return [
+    defineRoute({
+      method: 'GET',
+      path: '/metrics',
+      summary: 'Metrics in the text format of Prometheus. For admins.',
+      query: noQuery,
+      body: noBody,
+      handle: async ({ caller, log }) => {
+        if (!caller.admin) throw new ApiError(403, 'forbidden', 'metrics are for admins: send the token of one');
+        return { status: 200, contentType: metrics.contentType, body: await metrics.text(log) };
+      },
+    }),
+  ];
+}

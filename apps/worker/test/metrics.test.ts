@@ -1,0 +1,55 @@
+import { readWorkerMetrics } from '@bhatti/tasks';
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { eventually } from './support/eventually.ts';
+import { startStack, type TestStack } from './support/stack.ts';
+import { layerTar } from './support/tar.ts';
+
+let stack: TestStack;
+beforeAll(async () => {
+  stack = await startStack();
+  await stack.startWorker();
+});
+afterAll(() => stack.close());
+
+/** `name{label=value,…}` -> value */
+async function counted(): Promise<Record<string, number>> {
+  const families = await readWorkerMetrics(stack.connection);
+  const samples = families.flatMap((family) => family.samples).filter((sample) => !sample.name.endsWith('_bucket'));
+  return Object.fromEntries(
+    samples.map(({ name, labels, value }) => [`${name} ${Object.values(labels).join(' ')}`.trim(), value]),
+  );
+}
+
+test('pulls are counted: how they ended and why, bytes, caches, phases', async () => {
+  const { reference, layers } = stack.registry.pushImage({
+    repository: 'library/counted',
+    tag: '1',
+    layers: [
+      { tar: await layerTar([{ name: 'a', content: 'one' }]) },
+      { tar: await layerTar([{ name: 'b', content: 'two' }]) },
+    ],
+  });
+  const bytes = layers.reduce((sum, layer) => sum + layer.size, 0);
+  expect((await stack.pull({ reference, name: 'first' })).status).toBe('completed');
+  expect((await stack.pull({ reference, name: 'other', sizeBytes: 1_073_741_824 })).status).toBe('completed');
+  expect((await stack.pull({ reference, name: 'again' })).status).toBe('completed');
+  expect((await stack.pull({ reference: reference.replace(':1', ':2'), name: 'none' })).status).toBe('failed');
+
+  await eventually(async () => (await counted())['bhatti_tasks_total pull failed manifest_unknown'] === 1);
+  const seen = await counted();
+  expect(seen).toMatchObject({
+    'bhatti_tasks_total pull completed none': 3,
+    bhatti_downloaded_bytes_total: bytes,
+    'bhatti_layers_total registry': 2,
+    'bhatti_layers_total cache': 2,
+    'bhatti_rootfs_total built': 2,
+    'bhatti_rootfs_total cache': 1,
+    bhatti_rootfs_build_seconds_count: 2,
+    'bhatti_phase_duration_seconds_count resolving': 3,
+    'bhatti_phase_duration_seconds_count downloading': 2,
+    'bhatti_phase_duration_seconds_count flattening': 2,
+    'bhatti_task_duration_seconds_count completed': 3,
+    bhatti_task_wait_seconds_count: 4,
+  });
+  expect(seen.bhatti_rootfs_build_seconds_sum).toBeGreaterThan(0);
+});
