@@ -1,0 +1,67 @@
+import type { Command } from 'commander';
+import { z } from 'zod';
+import type { ApiClient } from '../api-client.ts';
+import { readConfigFiles } from '../config-file.ts';
+import { connect } from '../connection.ts';
+import type { Console } from '../console.ts';
+import { resolveSettings, type Settings } from '../settings.ts';
+import { formatRequestTiming, formatTotalTiming, type RequestTiming } from '../timing.ts';
+
+const globalFlags = z.object({
+  url: z.string().optional(),
+  token: z.string().optional(),
+  dataDir: z.string().optional(),
+  json: z.boolean().optional(),
+  timing: z.boolean().optional(),
+});
+
+/** What the commands are given: the world around them, and how they reach a server. */
+export interface CommandContext {
+  readonly env: NodeJS.ProcessEnv;
+  readonly console: Console;
+  readonly version: string;
+  settingsOf(command: Command): Promise<Settings>;
+  /** Runs `action` with a client of the server in use and closes it; what it resolves with is the exit code. */
+  withClient(
+    command: Command,
+    action: (client: ApiClient, settings: Settings) => number | Promise<number>,
+  ): Promise<void>;
+  /** The exit code of a command that needs no client. */
+  exit(code: number): void;
+}
+
+export interface CommandWorld {
+  readonly env: NodeJS.ProcessEnv;
+  readonly console: Console;
+  readonly version: string;
+}
+
+/** `exit` is told the exit code of the command that ran. */
+export function createContext({ env, console, version }: CommandWorld, exit: (code: number) => void): CommandContext {
+  const settingsOf = async (command: Command) =>
+    resolveSettings(globalFlags.parse(command.optsWithGlobals()), await readConfigFiles(env), env);
+  return {
+    env,
+    console,
+    version,
+    settingsOf,
+    exit,
+    async withClient(command, action) {
+      const settings = await settingsOf(command);
+      const startedAt = performance.now();
+      const onTiming = (timing: RequestTiming) => console.err(formatRequestTiming(timing));
+      const client = await connect(settings, settings.timing ? { onTiming } : {});
+      try {
+        exit(await action(client, settings));
+      } finally {
+        if (settings.timing) console.err(formatTotalTiming(startedAt, performance.now()));
+        client.close();
+      }
+    },
+  };
+}
+
+/** The text of `Examples:` below the help of a command. */
+export function examples(...lines: readonly string[]): string {
+  return `\nExamples:\n${lines.map((line) => `  $ ${line}`).join('\n')}`;
+}

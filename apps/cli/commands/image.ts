@@ -1,0 +1,77 @@
+import type { Command } from 'commander';
+import { z } from 'zod';
+import { deleteImage, inspectImage, listImages } from '../image-command.ts';
+import { pullImage } from '../pull-command.ts';
+import { registryAuth } from '../registry-auth.ts';
+import { type CommandContext, examples } from './context.ts';
+
+const pullFlags = z.object({
+  name: z.string().optional(),
+  auth: z.string().optional(),
+  platform: z.string().optional(),
+  size: z.string().optional(),
+  force: z.boolean().optional(),
+  detach: z.boolean().default(false),
+  quiet: z.boolean().default(false),
+});
+const deleteFlags = z.object({ yes: z.boolean().default(false) });
+
+/** `bhatti image …` */
+export function addImageCommands(program: Command, context: CommandContext): void {
+  const { env, console, withClient } = context;
+  const image = program.command('image').description('pull and manage images').helpCommand(false);
+  image
+    .command('pull')
+    .description('pull an image from a registry; Ctrl+C detaches, the pull goes on')
+    .argument('<ref>', 'image reference, as Docker means it')
+    .option('--name <name>', 'name of the image here (default: derived from the reference)')
+    .option('--auth <user:token>', 'credentials for the registry; - reads them from stdin (BHATTI_REGISTRY_AUTH)')
+    .option(
+      '--platform <platform>',
+      'platform of a multi-platform image (default: linux on the architecture of the server)',
+    )
+    .option('--size <size>', 'size of the filesystem, as 2GB or 4GiB (default: content plus room to grow)')
+    .option('--force', 'pull again although the very digest is there')
+    .option('-d, --detach', 'do not watch: print the task and end')
+    .option('-q, --quiet', 'print the name of the image only')
+    .addHelpText(
+      'after',
+      examples(
+        'bhatti image pull python:3.12',
+        'bhatti image pull node:22-slim --name node-22',
+        'bhatti image pull ghcr.io/org/app:1 --auth - < credentials',
+      ),
+    )
+    .action(async (ref: string, options: unknown, command: Command) => {
+      const { auth: authFlag, detach, quiet, ...flags } = pullFlags.parse(options);
+      const auth = await registryAuth(authFlag, env, process.stdin);
+      await withClient(command, (client, { json }) =>
+        pullImage(client, { ref, ...flags, ...(auth !== undefined && { auth }) }, console, { json, detach, quiet }),
+      );
+    });
+  image
+    .command('list')
+    .alias('ls')
+    .description('list the images')
+    .action((_options: unknown, command: Command) =>
+      withClient(command, (client, { json }) => listImages(client, console, json)),
+    );
+  image
+    .command('inspect')
+    .description('show everything about an image')
+    .argument('<name>', 'name of the image')
+    .action((name: string, _options: unknown, command: Command) =>
+      withClient(command, (client, { json }) => inspectImage(client, name, console, json)),
+    );
+  image
+    .command('delete')
+    .alias('rm')
+    .description('delete an image')
+    .argument('<name>', 'name of the image')
+    .option('-y, --yes', 'do not ask')
+    .action((name: string, options: unknown, command: Command) =>
+      withClient(command, (client, { json }) =>
+        deleteImage(client, name, console, { yes: deleteFlags.parse(options).yes, json }),
+      ),
+    );
+}

@@ -1,0 +1,50 @@
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import { z } from 'zod';
+import type { CommandContext } from './context.ts';
+
+const serveFlags = z.object({
+  detach: z.boolean().default(false),
+  workers: z.number().default(1),
+  role: z.enum(['api', 'worker']).optional(),
+  listen: z.string().optional(),
+});
+
+/** `bhatti serve …`: the local stack, which is loaded only when asked for. */
+export function addServeCommands(program: Command, { env, console, settingsOf, exit }: CommandContext): void {
+  const serve = program
+    .command('serve')
+    .helpCommand(false)
+    .description('run the server: Redis (unless REDIS_URL is set), the API and workers')
+    .option('--detach', 'run in the background; returns when it is healthy')
+    .option('--workers <count>', 'worker processes (default: 1)', parseCount)
+    .addOption(new Option('--role <role>', 'run only this part, on a host of its own').choices(['api', 'worker']))
+    .option(
+      '--listen <host:port>',
+      'where the API listens (BHATTI_LISTEN; default: 127.0.0.1:8080; none: unix socket only)',
+    )
+    .action(async (options: unknown, command: Command) => {
+      const settings = await settingsOf(command);
+      const { serveCommand } = await import('../serve/serve-command.ts');
+      exit(await serveCommand(serveFlags.parse(options), settings, env, console));
+    });
+  serve
+    .command('status')
+    .description('show whether the server runs, and how to reach it')
+    .action(async (_options: unknown, command: Command) => {
+      const { serveStatus } = await import('../serve/serve-command.ts');
+      exit(await serveStatus(await settingsOf(command), console));
+    });
+  serve
+    .command('stop')
+    .description('stop the server')
+    .action(async (_options: unknown, command: Command) => {
+      const { serveStop } = await import('../serve/serve-command.ts');
+      exit(await serveStop(await settingsOf(command), console));
+    });
+}
+
+function parseCount(text: string): number {
+  const count = Number(text);
+  if (!Number.isInteger(count) || count < 1 || count > 256) throw new InvalidArgumentError('It must be 1 to 256.');
+  return count;
+}
