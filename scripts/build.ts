@@ -1,5 +1,5 @@
-/** Bundles the three programs and the worker threads into dist/. Third-party packages stay in node_modules. */
-import { readFile } from 'node:fs/promises';
+/** Bundles the three programs and the worker threads into dist/, and copies the page's files beside them. Third-party packages stay in node_modules. */
+import { cp, readFile } from 'node:fs/promises';
 import { build } from 'esbuild';
 import { z } from 'zod';
 
@@ -28,3 +28,5 @@ await build({
   sourcemap: 'linked',
   logLevel: 'warning',
 });
+
+await cp(new URL('apps/api/page/assets/', root), new URL('dist/assets/', root), { recursive: true });

@@ -13,6 +13,8 @@ export interface AppOptions {
   /** How this listener knows its callers. */
   readonly authenticate: Authenticate;
   readonly log: Logger;
+  /** What is for people; it finds out by itself who asks. */
+  readonly pages: RequestHandler;
   /** Sees every request, for the metrics. */
   readonly observe: RequestHandler;
   /** Aborted when the server stops: long polls end, new requests are told to come back. */
@@ -35,7 +37,7 @@ export function createApp(options: AppOptions): Express {
   app.enable('case sensitive routing');
   app.set('query parser', 'simple');
 
-  app.use(identifyRequest(options.log), options.observe, refuseWhenStopping(options.stop));
+  app.use(identifyRequest(options.log), options.observe, refuseWhenStopping(options.stop), options.pages);
   mount(
     app,
     options.routes.filter((route) => route.open),

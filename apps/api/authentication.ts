@@ -9,7 +9,7 @@ export interface Caller {
 }
 
 /** Finds out who sends a request, or throws ApiError 401. */
-export type Authenticate = (request: IncomingMessage) => Caller;
+export type Authenticate = (request: Pick<IncomingMessage, 'headers'>) => Caller;
 
 const localCaller: Caller = { owner: 'local', admin: true };
 

@@ -10,6 +10,8 @@ import { type Authenticate, requireBearer, trustSocket } from './authentication.
 import type { ApiConfig, ListenAddress } from './config.ts';
 import { closeServer, listenOnSocket, listenOnTcp, urlOf } from './listeners.ts';
 import { Metrics } from './metrics/metrics.ts';
+import { pages } from './page/pages.ts';
+import { Sessions } from './page/session.ts';
 import type { Route } from './route.ts';
 import { healthRoutes } from './routes/health.ts';
 import { imageRoutes } from './routes/images.ts';
@@ -43,7 +45,7 @@ export async function startApi(config: ApiConfig, env: NodeJS.ProcessEnv, log: L
   const secretKey = await loadSecretKey({ path: store.paths.secretKeyFile, env });
   const tasks = new TaskService({ redisUrl: config.redisUrl ?? store.paths.redisSocket, secretKey, log });
   const registry = createRegistryClient({ retry: { attempts: 1 } });
-  const api = new Api({ store, tasks, registry, version }, log);
+  const api = new Api({ store, tasks, registry, version }, new Sessions(secretKey), log);
   try {
     await api.listen(config.listen, token);
     await tasks.opened(redisStartMilliseconds);
@@ -59,14 +61,16 @@ class Api implements RunningApi {
   readonly #services: Services;
   readonly #routes: readonly Route[];
   readonly #metrics: Metrics;
+  readonly #sessions: Sessions;
   readonly #log: Logger;
   readonly #stop = new AbortController();
   readonly #servers: Server[] = [];
   #url: string | null = null;
   #closing: Promise<void> | undefined;
 
-  constructor(services: Services, log: Logger) {
+  constructor(services: Services, sessions: Sessions, log: Logger) {
     this.#services = services;
+    this.#sessions = sessions;
     this.#log = log;
     this.#metrics = new Metrics(services);
     this.#routes = [...apiRoutes(services), ...metricsRoutes(this.#metrics)];
@@ -112,6 +116,7 @@ class Api implements RunningApi {
       routes: this.#routes,
       authenticate,
       log: this.#log,
+      pages: pages({ routes: this.#routes, tasks: this.#services.tasks, sessions: this.#sessions, authenticate }),
       observe: this.#metrics.http.observe,
       stop: this.#stop.signal,
     });

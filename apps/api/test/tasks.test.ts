@@ -196,7 +196,7 @@ describe('tasks', () => {
     expect(newsFor({ owner: 'local', admin: true }, undefined)(record)).toBe(false);
   });
 
-  test.each(['tsk_aaaaaaaaaaaa', 'meta', 'events', '..', 'tsk_*', 'tsk_AAAAAAAAAAAA', '%00', ':'])(
+  test.each(['tsk_aaaaaaaaaaaa', 'meta', 'events', '..%2F..', 'tsk_*', 'tsk_AAAAAAAAAAAA', '%00', ':'])(
     'there is no task %s',
     async (id) => {
       for (const query of ['', '?wait=60']) {

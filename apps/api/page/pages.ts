@@ -1,0 +1,240 @@
+import { readFileSync } from 'node:fs';
+import { type OwnedTask, TaskView, taskView } from '@bhatti/tasks';
+import express, { type ErrorRequestHandler, type Request, type Response, Router } from 'express';
+import { z } from 'zod';
+import type { Authenticate, Caller } from '../authentication.ts';
+import { ApiError, toApiError } from '../errors.ts';
+import { contextOf } from '../request-context.ts';
+import type { Method, Route } from '../route.ts';
+import type { TaskService } from '../task-service.ts';
+import { homePage } from './home-page.ts';
+import type { Html } from './html.ts';
+import { imageList, ListedImage } from './image-list.ts';
+import { errorPage, loginPage, type Visitor } from './layout.ts';
+import { boardPath, queueBoard } from './queue-board.ts';
+import type { Sessions } from './session.ts';
+import { taskList } from './task-list.ts';
+import { taskPage, taskState } from './task-page.ts';
+
+const contentSecurityPolicy = [
+  "default-src 'none'",
+  "script-src 'self'",
+  "style-src 'self'",
+  "img-src 'self'",
+  "connect-src 'self'",
+  "form-action 'self'",
+  "base-uri 'none'",
+  "frame-ancestors 'none'",
+].join('; ');
+
+/** Tasks on the first page; the newest of each state are looked at. */
+const shownTasks = 20;
+
+const mediaTypes = { 'icon.svg': 'image/svg+xml', 'page.js': 'text/javascript', 'style.css': 'text/css' } as const;
+
+const form = z.record(z.string(), z.string()).catch({});
+const listedImages = z.object({ images: z.array(ListedImage) });
+const queuedPull = z.object({ task_id: z.string() });
+
+export interface PagesOptions {
+  /** The routes of the API: what pages show and do, they show and do through these. */
+  readonly routes: readonly Route[];
+  readonly tasks: TaskService;
+  readonly sessions: Sessions;
+  readonly authenticate: Authenticate;
+}
+
+/** The pages for people, and Bull Board: HTML that reads and works without scripts. */
+export function pages(options: PagesOptions): Router {
+  return new Pages(options).router;
+}
+
+class Pages {
+  readonly router = Router();
+  readonly #options: PagesOptions;
+
+  constructor(options: PagesOptions) {
+    this.#options = options;
+    const { router } = this;
+    const readForm = express.urlencoded({ extended: false, limit: '64kb' });
+    router.get('/', (request, response) => this.#home(request, response));
+    router.get('/login', (_request, response) => send(response, 200, loginPage(null)));
+    router.post('/login', readForm, (request, response) => this.#login(request, response));
+    router.post('/logout', readForm, (request, response) => this.#logout(request, response));
+    router.post('/ui/pull', readForm, (request, response) => this.#pull(request, response));
+    router.get('/ui/tasks', (request, response) => this.#tasks(request, response));
+    router.get('/ui/images', (request, response) => this.#images(request, response));
+    router.get('/ui/tasks/:id', (request, response) => this.#task(request, response, taskPage));
+    router.get('/ui/tasks/:id/state', (request, response) => this.#task(request, response, taskState));
+    router.post('/ui/tasks/:id/cancel', readForm, (request, response) => this.#cancel(request, response));
+    for (const [name, mediaType] of Object.entries(mediaTypes)) {
+      const content = readFileSync(new URL(`./assets/${name}`, import.meta.url));
+      router.get(`/ui/assets/${name}`, (_request, response) => {
+        response.set({ 'Content-Type': `${mediaType}; charset=utf-8`, 'Cache-Control': 'no-cache' }).send(content);
+      });
+    }
+    const board = queueBoard(options.tasks);
+    router.use(boardPath, async (request, response, next) => {
+      const visitor = await this.#visitor(request);
+      if (!visitor.admin) throw new ApiError(403, 'forbidden', 'the queue board is for admins');
+      if (request.method !== 'GET') options.sessions.requireOwnPage(request);
+      await board(request, response, next);
+    });
+    router.use(this.#answerError);
+  }
+
+  async #home(request: Request, response: Response): Promise<void> {
+    const visitor = await this.#visitor(request);
+    send(response, 200, homePage({ visitor, ...(await this.#overview(request, visitor)), refused: null }));
+  }
+
+  async #tasks(request: Request, response: Response): Promise<void> {
+    const visitor = await this.#visitor(request);
+    send(response, 200, taskList(await this.#recentTasks(visitor), visitor));
+  }
+
+  async #images(request: Request, response: Response): Promise<void> {
+    send(response, 200, imageList(await this.#listImages(request, await this.#visitor(request))));
+  }
+
+  async #task(
+    request: Request,
+    response: Response,
+    show: (view: { task: TaskView; log: readonly string[] }, visitor: Visitor) => Html,
+  ): Promise<void> {
+    const visitor = await this.#visitor(request);
+    const id = z.string().parse(request.params.id);
+    const task = TaskView.parse((await this.#run('GET', '/tasks/:id', request, visitor, { params: { id } })).body);
+    const { logs } = await this.#options.tasks.look(({ queue }) => queue.getJobLogs(id));
+    send(response, 200, show({ task, log: logs }, visitor));
+  }
+
+  async #login(request: Request, response: Response): Promise<void> {
+    const { authenticate, sessions } = this.#options;
+    sessions.requireOwnPage(request);
+    const token = form.parse(request.body).token?.trim() ?? '';
+    const cookie = sessions.begin(token, request);
+    try {
+      await authenticate({ headers: { authorization: `Bearer ${token}` } });
+    } catch (error) {
+      if (toApiError(error).status !== 401) throw error;
+      send(response, 401, loginPage('The token is not valid.'));
+      return;
+    }
+    response.setHeader('Set-Cookie', cookie);
+    response.redirect(303, '/');
+  }
+
+  async #logout(request: Request, response: Response): Promise<void> {
+    const { sessions } = this.#options;
+    sessions.requireOwnForm(request, form.parse(request.body).form_token);
+    response.setHeader('Set-Cookie', sessions.end(request));
+    response.redirect(303, '/login');
+  }
+
+  async #pull(request: Request, response: Response): Promise<void> {
+    const visitor = await this.#visitor(request);
+    const { form_token: formToken, force, ...given } = form.parse(request.body);
+    this.#options.sessions.requireOwnForm(request, formToken);
+    const fields = Object.fromEntries(Object.entries(given).filter(([, value]) => value.trim() !== ''));
+    const body = { ...fields, ...(force === 'true' ? { force: true } : {}) };
+    try {
+      const reply = await this.#run('POST', '/images/pull', request, visitor, { body });
+      const queued = queuedPull.safeParse(reply.body);
+      response.redirect(303, queued.success ? `/ui/tasks/${queued.data.task_id}` : '/');
+    } catch (error) {
+      const { status, message } = toApiError(error);
+      if (status >= 500) throw error;
+      const refused = { message, ref: given.ref ?? '' };
+      send(response, status, homePage({ visitor, ...(await this.#overview(request, visitor)), refused }));
+    }
+  }
+
+  async #cancel(request: Request, response: Response): Promise<void> {
+    const visitor = await this.#visitor(request);
+    this.#options.sessions.requireOwnForm(request, form.parse(request.body).form_token);
+    const id = z.string().parse(request.params.id);
+    try {
+      await this.#run('DELETE', '/tasks/:id', request, visitor, { params: { id } });
+    } catch (error) {
+      // It ended meanwhile: the page shows how.
+      if (toApiError(error).code !== 'task_ended') throw error;
+    }
+    response.redirect(303, request.headers.referer?.endsWith(`/ui/tasks/${id}`) ? `/ui/tasks/${id}` : '/');
+  }
+
+  async #overview(request: Request, visitor: Visitor) {
+    const [images, tasks] = await Promise.all([this.#listImages(request, visitor), this.#recentTasks(visitor)]);
+    return { images, tasks };
+  }
+
+  async #listImages(request: Request, visitor: Visitor): Promise<ListedImage[]> {
+    return listedImages.parse((await this.#run('GET', '/images', request, visitor, {})).body).images;
+  }
+
+  /** null while Redis is away. */
+  async #recentTasks(visitor: Visitor): Promise<TaskView[] | null> {
+    try {
+      const owned = await this.#options.tasks.look(async ({ queue }) => {
+        const jobs = await queue.getJobs(['active', 'waiting', 'delayed', 'completed', 'failed'], 0, shownTasks - 1);
+        return Promise.all(
+          jobs.map(async (job): Promise<OwnedTask> => ({ owner: job.data.owner, view: await taskView(job) })),
+        );
+      });
+      return owned
+        .filter(({ owner }) => visitor.admin || owner === visitor.owner)
+        .map(({ view }) => view)
+        .sort((one, other) => other.created_at.localeCompare(one.created_at))
+        .slice(0, shownTasks);
+    } catch (error) {
+      if (toApiError(error).status !== 503) throw error;
+      return null;
+    }
+  }
+
+  /** What the API's own route answers. */
+  #run(
+    method: Method,
+    path: string,
+    request: Request,
+    caller: Caller,
+    { params = {}, body }: { params?: Record<string, string>; body?: unknown },
+  ) {
+    const route = this.#options.routes.find((one) => one.method === method && one.path === path);
+    if (route === undefined) throw new Error(`there is no route ${method} ${path}`);
+    const gone = new AbortController();
+    request.res?.once('close', () => gone.abort());
+    const { log } = contextOf(request);
+    return route.handle({ params, query: {}, body, caller, signal: gone.signal, log });
+  }
+
+  async #visitor(request: Request): Promise<Visitor> {
+    const { sessions, authenticate } = this.#options;
+    const caller = await sessions.callerOf(request, authenticate);
+    contextOf(request).caller = caller;
+    return { ...caller, hasSession: sessions.isOpen(request), formToken: sessions.formToken(request) };
+  }
+
+  readonly #answerError: ErrorRequestHandler = (thrown, request, response, next) => {
+    if (response.headersSent) {
+      next(thrown);
+      return;
+    }
+    const { status, message, code } = toApiError(thrown);
+    const { requestId, log } = contextOf(request);
+    if (status === 401) {
+      response.redirect(303, '/login');
+      return;
+    }
+    if (status >= 500) log.error({ err: thrown, code }, message);
+    send(response, status, errorPage(status, message, requestId, null));
+  };
+}
+
+function send(response: Response, status: number, page: Html): void {
+  response
+    .status(status)
+    .set({ 'Content-Security-Policy': contentSecurityPolicy, 'Referrer-Policy': 'same-origin' })
+    .type('html')
+    .send(page.text);
+}

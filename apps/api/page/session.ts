@@ -1,0 +1,124 @@
+import {
+  createCipheriv,
+  createDecipheriv,
+  createHmac,
+  hkdfSync,
+  type KeyObject,
+  randomBytes,
+  timingSafeEqual,
+} from 'node:crypto';
+import type { IncomingMessage } from 'node:http';
+import { z } from 'zod';
+import type { Authenticate, Caller } from '../authentication.ts';
+import { ApiError } from '../errors.ts';
+
+const cookieName = 'bhatti_session';
+
+/** A working day; then the token is asked for again. */
+const lifetimeSeconds = 12 * 3600;
+
+const algorithm = 'aes-256-gcm';
+const nonceBytes = 12;
+const tagBytes = 16;
+
+const session = z.object({ token: z.string(), expires: z.number() });
+
+/** What of a request tells who sends it. */
+export type Asking = Pick<IncomingMessage, 'headers'>;
+
+/**
+ * Log-ins of browsers. The cookie holds the token itself, sealed (AES-256-GCM) with a key made from the secret key: nothing
+ * is kept at the server, every API process knows it, and a token that is taken away ends its sessions at once.
+ */
+export class Sessions {
+  readonly #key: Buffer;
+
+  constructor(secretKey: KeyObject) {
+    this.#key = Buffer.from(hkdfSync('sha256', secretKey, '', 'bhatti page session v1', 32));
+  }
+
+  /** The `Set-Cookie` that logs in. */
+  begin(token: string, request: Asking): string {
+    const text = JSON.stringify({ token, expires: Date.now() + lifetimeSeconds * 1000 });
+    const nonce = randomBytes(nonceBytes);
+    const cipher = createCipheriv(algorithm, this.#key, nonce);
+    const sealed = Buffer.concat([cipher.update(text, 'utf8'), cipher.final()]);
+    const value = Buffer.concat([nonce, cipher.getAuthTag(), sealed]).toString('base64url');
+    return cookie(value, lifetimeSeconds, request);
+  }
+
+  /** The `Set-Cookie` that logs out. */
+  end(request: Asking): string {
+    return cookie('', 0, request);
+  }
+
+  /** Who asks: by what the listener knows callers by, else by the session. Throws ApiError 401. */
+  async callerOf(request: Asking, authenticate: Authenticate): Promise<Caller> {
+    const token = request.headers.authorization === undefined ? this.#tokenOf(request) : undefined;
+    if (token === undefined) return authenticate(request);
+    return authenticate({ headers: { ...request.headers, authorization: `Bearer ${token}` } });
+  }
+
+  /** Whether there is something to log out of. */
+  isOpen(request: Asking): boolean {
+    return cookieOf(request) !== undefined;
+  }
+
+  /** What a form must bring to be taken: no other site can know it. */
+  formToken(request: Asking): string {
+    return createHmac('sha256', this.#key)
+      .update(cookieOf(request) ?? '')
+      .digest('base64url');
+  }
+
+  /** Throws ApiError 403 unless the request was made by a page of this server. */
+  requireOwnPage(request: Asking): void {
+    if (isOwnPage(request)) return;
+    throw new ApiError(403, 'forbidden', 'this was asked for by a page of another site; open this page itself');
+  }
+
+  /** Throws ApiError 403 unless the form is one that this session was given. */
+  requireOwnForm(request: Asking, formToken: unknown): void {
+    this.requireOwnPage(request);
+    const expected = Buffer.from(this.formToken(request));
+    const given = Buffer.from(typeof formToken === 'string' ? formToken : '');
+    if (given.length === expected.length && timingSafeEqual(given, expected)) return;
+    throw new ApiError(403, 'forbidden', 'the form is of an older session; go back, load the page again and repeat');
+  }
+
+  #tokenOf(request: Asking): string | undefined {
+    const value = cookieOf(request);
+    if (value === undefined) return undefined;
+    try {
+      const bytes = Buffer.from(value, 'base64url');
+      const decipher = createDecipheriv(algorithm, this.#key, bytes.subarray(0, nonceBytes), {
+        authTagLength: tagBytes,
+      });
+      decipher.setAuthTag(bytes.subarray(nonceBytes, nonceBytes + tagBytes));
+      const text = Buffer.concat([decipher.update(bytes.subarray(nonceBytes + tagBytes)), decipher.final()]);
+      const { token, expires } = session.parse(JSON.parse(text.toString('utf8')));
+      return expires > Date.now() ? token : undefined;
+    } catch {
+      // Cut, changed, or of another secret key: as good as none.
+      return undefined;
+    }
+  }
+}
+
+/** Browsers say from where a request comes: by Sec-Fetch-Site on trustworthy addresses, by Origin elsewhere. Tools say nothing. */
+function isOwnPage({ headers }: Asking): boolean {
+  const site = headers['sec-fetch-site'];
+  if (site !== undefined) return site === 'same-origin' || site === 'none';
+  const { origin, host } = headers;
+  return origin === undefined || (URL.canParse(origin) && new URL(origin).host === host);
+}
+
+function cookieOf({ headers }: Asking): string | undefined {
+  return new RegExp(`(?:^|;\\s*)${cookieName}=([A-Za-z0-9_-]+)`).exec(headers.cookie ?? '')?.[1];
+}
+
+function cookie(value: string, seconds: number, { headers }: Asking): string {
+  // Behind a proxy that speaks TLS the cookie never goes over anything else.
+  const secure = headers['x-forwarded-proto'] === 'https' ? '; Secure' : '';
+  return `${cookieName}=${value}; Path=/; HttpOnly; SameSite=Strict; Max-Age=${seconds}${secure}`;
+}

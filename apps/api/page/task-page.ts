@@ -1,0 +1,62 @@
+import { formatBytes, isEnded, type TaskView } from '@bhatti/tasks';
+import { type Html, html } from './html.ts';
+import { formField, layout, type Visitor } from './layout.ts';
+import { cancelForm, statusBadge, taskProgress } from './task-list.ts';
+import { timeTag } from './time.ts';
+
+export interface TaskPageView {
+  readonly task: TaskView;
+  /** What the attempts wrote, oldest first. */
+  readonly log: readonly string[];
+}
+
+export function taskPage(view: TaskPageView, visitor: Visitor): Html {
+  return layout(
+    `${view.task.ref} · bhatti images`,
+    visitor,
+    html`<p class="back"><a href="/">← Images and tasks</a></p>
+<h1>${view.task.ref}</h1>
+<div data-live="/ui/tasks/${view.task.id}/state">${taskState(view, visitor)}</div>`,
+  );
+}
+
+/** The part of the page that changes. */
+export function taskState({ task, log }: TaskPageView, visitor: Visitor): Html {
+  const steps = task.result?.steps ?? task.detail?.steps ?? [];
+  return html`<div class="card task" data-key="${task.id}" data-status="${task.status}" data-title="${task.ref}">
+<div class="head">${statusBadge(task)}<span class="as">pull as <b>${task.name}</b></span><span class="actions">${cancelForm(task, visitor)}${againForm(task, visitor)}</span></div>
+${taskProgress(task)}
+${task.status === 'failed' && hint(task.error?.code ?? '')}
+<dl>
+<div><dt>Task</dt><dd><code>${task.id}</code></dd></div>
+<div><dt>Asked for</dt><dd>${timeTag(task.created_at)}</dd></div>
+${task.started_at !== null && html`<div><dt>Started</dt><dd>${timeTag(task.started_at)}</dd></div>`}
+${task.completed_at !== null && html`<div><dt>Ended</dt><dd>${timeTag(task.completed_at)}</dd></div>`}
+${
+  task.result !== null &&
+  html`<div><dt>Size</dt><dd>${formatBytes(task.result.sizeBytes)}</dd></div>
+<div class="whole"><dt>Digest</dt><dd><code class="wrap">${task.result.digest}</code></dd></div>`
+}
+</dl>
+${task.result !== null && task.result.warnings.length > 0 && html`<h2>Warnings</h2><ul class="lines">${task.result.warnings.map((warning) => html`<li>${warning}</li>`)}</ul>`}
+${steps.length > 0 && html`<h2>Steps</h2><ol class="lines">${steps.map((step) => html`<li>${step.line}</li>`)}</ol>`}
+${log.length > 0 && html`<h2>Log</h2><pre class="log">${log.join('\n')}</pre>`}
+</div>`;
+}
+
+function againForm(task: TaskView, visitor: Visitor): Html | null {
+  if (!isEnded(task.status) || task.status === 'completed') return null;
+  return html`<form method="post" action="/ui/pull">${formField(visitor.formToken)}<input type="hidden" name="ref" value="${task.ref}"><input type="hidden" name="name" value="${task.name}"><button class="quiet">Pull again</button></form>`;
+}
+
+const hints: Readonly<Record<string, string>> = {
+  unauthorized: 'The registry wants a login: pull again with “Registry login”, or import the image from Docker.',
+  denied: 'The registry wants another login: pull again with “Registry login”, or import the image from Docker.',
+  no_space: 'The disk of the server is full. Delete images, then pull again.',
+  worker_crashed: 'Its workers died again and again. The operator finds the reason in their log.',
+};
+
+function hint(code: string): Html | null {
+  const text = hints[code];
+  return text === undefined ? null : html`<p class="hint">${text}</p>`;
+}
