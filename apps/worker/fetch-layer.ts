@@ -21,7 +21,13 @@ export interface FetchLayerOptions {
 const WRONG_BYTES = new Set(['digest_mismatch', 'size_mismatch']);
 
 /** The bytes are the blob, and the blob is no good: nothing to continue from. */
-const BAD_BLOB = new Set(['layer_corrupt', 'path_escapes_root', 'unsupported_media_type']);
+const BAD_BLOB = new Set([
+  'layer_corrupt',
+  'path_escapes_root',
+  'layer_too_large',
+  'expansion_too_large',
+  'unsupported_media_type',
+]);
 
 /**
  * Brings a layer into the cache: its blob is downloaded to a partial file (continuing one that is there) while a thread

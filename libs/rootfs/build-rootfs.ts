@@ -2,6 +2,8 @@ import { z } from 'zod';
 import { checkFileSystem, requireE2fsprogs } from './e2fsprogs.ts';
 import { RootfsError, toRootfsError } from './error.ts';
 import { copyData, copyRun } from './ext4/data-copy.ts';
+import { BLOCK_SIZE } from './ext4/format.ts';
+import { requireFreeSpace } from './free-space.ts';
 import { runOnThread } from './threads.ts';
 
 export interface BuildOptions {
@@ -41,6 +43,10 @@ export async function buildRootfs(options: BuildOptions): Promise<RootfsReport> 
   const { signal, ...input } = options;
   await requireE2fsprogs();
   const { report, copies } = await runOnThread({ work: 'build', input, result: builtImage, signal });
+  requireFreeSpace(
+    options.output,
+    copies.reduce((bytes, { blocks }) => bytes + blocks * BLOCK_SIZE, 0),
+  );
   await together(signal, [
     // e2fsck reads metadata only, which is whole: it need not wait for the data (0.4 s of 2.4 s for a 1 GB image).
     (either) => checkFileSystem(options.output, either),

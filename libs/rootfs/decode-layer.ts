@@ -23,7 +23,7 @@ const decoded = z.object({ entries: z.number(), tarBytes: z.number() });
  * Decodes a layer blob into `outDirectory/{data,index}` on a worker thread, following the file while it is downloaded.
  *
  * @throws RootfsError `digest_mismatch` (the bytes are not those asked for: fetch them again), `layer_corrupt`,
- * `path_escapes_root`, `no_space`, `cancelled`
+ * `path_escapes_root`, `layer_too_large`, `expansion_too_large` (see `limits`), `no_space`, `cancelled`
  */
 export async function decodeLayer(options: DecodeOptions): Promise<DecodedLayer> {
   const { available, signal, ...input } = options;

@@ -6,6 +6,8 @@ export const BLOCK = 4096;
 
 /** Blocks gathered for one write. */
 const GATHER = 256;
+/** Bytes between two looks at how much of the disk is free. */
+const LOOK = 64 * 1024 * 1024;
 const ZERO_BLOCK = Buffer.alloc(BLOCK);
 
 /**
@@ -14,6 +16,8 @@ const ZERO_BLOCK = Buffer.alloc(BLOCK);
  */
 export class LayerData {
   readonly #descriptor: number;
+  readonly #requireSpace: (bytes: number) => void;
+  #spaceUntil = 0;
   readonly #buffer = Buffer.allocUnsafeSlow(GATHER * BLOCK);
   /** Whole blocks in the buffer, and bytes of the unfinished one after them. */
   #gathered = 0;
@@ -22,8 +26,10 @@ export class LayerData {
   #fileBlock = 0;
   #runs: [number, number, number][] = [];
 
-  constructor(descriptor: number) {
+  /** @param requireSpace throws unless so many bytes are free; asked now and then, before they are written */
+  constructor(descriptor: number, requireSpace: (bytes: number) => void = () => {}) {
     this.#descriptor = descriptor;
+    this.#requireSpace = requireSpace;
   }
 
   /** Appends bytes to the file under way. */
@@ -65,6 +71,10 @@ export class LayerData {
   /** Writes what is gathered. */
   flush(): void {
     const end = this.#gathered * BLOCK;
+    if (this.#written * BLOCK + end > this.#spaceUntil) {
+      this.#requireSpace(end);
+      this.#spaceUntil = this.#written * BLOCK + LOOK;
+    }
     for (let at = 0; at < end; ) at += writeSync(this.#descriptor, this.#buffer, at, end - at);
     this.#written += this.#gathered;
     this.#gathered = 0;

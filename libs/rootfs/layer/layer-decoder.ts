@@ -4,10 +4,12 @@ import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { type ExtractEvents, extract, type Header } from 'tar-stream';
 import { RootfsError, toRootfsError } from '../error.ts';
+import { requireFreeSpace } from '../free-space.ts';
 import { createDecompressor, type LayerCompression } from './compression.ts';
 import { FileContent } from './file-content.ts';
 import { LayerData } from './layer-data.ts';
 import { DATA_FILE, LayerIndexWriter } from './layer-index.ts';
+import { checkExpansion, checkPath, DEFAULT_LIMITS, type LayerLimits } from './limits.ts';
 import { entryHeader } from './tar-entry.ts';
 import { TarExtensionFilter, type TarExtensions } from './tar-extensions.ts';
 
@@ -18,6 +20,8 @@ export interface LayerToDecode {
   readonly diffId: string;
   /** An empty directory for the layer's `data` and `index`. */
   readonly outDirectory: string;
+  /** Left out, `DEFAULT_LIMITS`. */
+  readonly limits?: LayerLimits | undefined;
 }
 
 export interface DecodedLayer {
@@ -31,19 +35,27 @@ export interface DecodedLayer {
  * entries apart and writes the layer's data and index. Nothing is held but a few chunks.
  *
  * @throws RootfsError `digest_mismatch` when the blob is not the one asked for; `layer_corrupt`, `path_escapes_root`
- * when it is, but is not a layer; `no_space`
+ * when it is, but is not a layer; `layer_too_large`, `expansion_too_large` as soon as a limit is passed; `no_space`
  */
 export async function decodeBlob(layer: LayerToDecode, blob: AsyncIterable<Buffer>): Promise<DecodedLayer> {
   const compressedHash = createHash('sha256');
   const chunks = blob[Symbol.asyncIterator]();
+  let compressedBytes = 0;
+  const limits = layer.limits ?? DEFAULT_LIMITS;
   try {
-    const tar = new TarDecoder(layer);
+    const tar = new TarDecoder(layer, limits);
     try {
       await decompress(
         layer.compression,
         chunks,
-        (chunk) => compressedHash.update(chunk),
-        (chunk) => tar.push(chunk),
+        (chunk) => {
+          compressedBytes += chunk.length;
+          compressedHash.update(chunk);
+        },
+        (chunk) => {
+          checkExpansion(limits, tar.bytes + chunk.length, compressedBytes);
+          return tar.push(chunk);
+        },
       );
       await tar.end();
     } catch (error) {
@@ -163,16 +175,18 @@ class TarDecoder {
   readonly #dataDescriptor: number;
   readonly #data: LayerData;
   readonly #index: LayerIndexWriter;
+  readonly #limits: LayerLimits;
   readonly #finished: Promise<void>;
   #failure: unknown;
   #full = false;
   bytes = 0;
   digest = '';
 
-  constructor(layer: LayerToDecode) {
-    this.#index = new LayerIndexWriter(layer.outDirectory, layer.diffId);
+  constructor(layer: LayerToDecode, limits: LayerLimits) {
+    this.#limits = limits;
+    this.#index = new LayerIndexWriter(layer.outDirectory, layer.diffId, limits);
     this.#dataDescriptor = openSync(join(layer.outDirectory, DATA_FILE), 'w', 0o600);
-    this.#data = new LayerData(this.#dataDescriptor);
+    this.#data = new LayerData(this.#dataDescriptor, (bytes) => requireFreeSpace(layer.outDirectory, bytes));
     this.#filter = new TarExtensionFilter(
       (bytes) => {
         this.#full = !this.#extract.write(bytes);
@@ -244,6 +258,7 @@ class TarDecoder {
     const extensions = this.#extensions.shift();
     if (extensions === undefined) throw new RootfsError('internal', 'an entry without its header');
     const { sparse, sparseMapInContent, ...header } = entryHeader(tarHeader, extensions);
+    checkPath(this.#limits, header.path);
     if (header.type !== 'file' || tarHeader.size === 0) {
       let runs: ReturnType<FileContent['end']> = [];
       if (header.type === 'file') runs = new FileContent(this.#data, { ...header, sparse, sparseMapInContent }).end();

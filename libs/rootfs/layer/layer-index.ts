@@ -1,13 +1,18 @@
-import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { closeSync, openSync, readSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { RootfsError } from '../error.ts';
 import { formatEntry, type LayerEntry, parseEntry } from './entry.ts';
+import { DEFAULT_LIMITS, type LayerLimits } from './limits.ts';
 
 /** Names of the two files of a layer in the cache. */
 export const INDEX_FILE = 'index';
 export const DATA_FILE = 'data';
 
 const FORMAT = 1;
+
+/** Bytes gathered for one write, and of one read. */
+const FLUSH = 512 * 1024;
 const header = z.object({ format: z.literal(FORMAT), diffId: z.string() });
 
 /** Writes a layer's index: a line that says what it is, then a line an entry in the order of the tar. */
@@ -15,8 +20,12 @@ export class LayerIndexWriter {
   readonly #descriptor: number;
   #lines: string[] = [];
   #entries = 0;
+  #bytes = 0;
+  #gathered = 0;
+  readonly #limits: Pick<LayerLimits, 'entries' | 'indexBytes'>;
 
-  constructor(directory: string, diffId: string) {
+  constructor(directory: string, diffId: string, limits: Pick<LayerLimits, 'entries' | 'indexBytes'> = DEFAULT_LIMITS) {
+    this.#limits = limits;
     this.#descriptor = openSync(join(directory, INDEX_FILE), 'w', 0o600);
     this.#lines.push(JSON.stringify({ format: FORMAT, diffId }));
   }
@@ -25,10 +34,25 @@ export class LayerIndexWriter {
     return this.#entries;
   }
 
+  /** @throws RootfsError `layer_too_large` when there are too many, or what they say is too long */
   add(entry: LayerEntry): void {
-    this.#lines.push(formatEntry(entry));
+    const line = formatEntry(entry);
+    this.#lines.push(line);
     this.#entries++;
-    if (this.#lines.length >= 4096) this.#flush();
+    this.#bytes += line.length;
+    this.#gathered += line.length;
+    if (this.#entries > this.#limits.entries)
+      throw new RootfsError(
+        'layer_too_large',
+        `a layer has more than ${this.#limits.entries} entries, which is the limit`,
+      );
+    if (this.#bytes > this.#limits.indexBytes) {
+      throw new RootfsError(
+        'layer_too_large',
+        `the names and attributes of a layer take more than ${this.#limits.indexBytes} bytes, which is the limit`,
+      );
+    }
+    if (this.#gathered >= FLUSH) this.#flush();
   }
 
   close(): void {
@@ -40,6 +64,7 @@ export class LayerIndexWriter {
     const bytes = Buffer.from(`${this.#lines.join('\n')}\n`, 'latin1');
     for (let at = 0; at < bytes.length; ) at += writeSync(this.#descriptor, bytes, at);
     this.#lines = [];
+    this.#gathered = 0;
   }
 }
 
@@ -50,19 +75,43 @@ export interface LayerIndex {
   readonly entries: Iterable<LayerEntry>;
 }
 
-/** Reads the index of a layer in the cache. Throws when it is not one. */
+/**
+ * Reads the index of a layer in the cache, a piece at a time: that of 500,000 entries is of 60 MB. Throws when it is not
+ * one.
+ */
 export function readLayerIndex(directory: string): LayerIndex {
-  const text = readFileSync(join(directory, INDEX_FILE), 'latin1');
-  const end = text.indexOf('\n');
-  const { diffId } = header.parse(JSON.parse(text.slice(0, end)));
-  return { diffId, entries: parseLines(text, end + 1) };
+  const path = join(directory, INDEX_FILE);
+  for (const line of readLines(path)) {
+    const { diffId } = header.parse(JSON.parse(line));
+    return { diffId, entries: parseEntries(path) };
+  }
+  throw new Error('the index of a layer is empty');
 }
 
-function* parseLines(text: string, from: number): Iterable<LayerEntry> {
-  for (let at = from; at < text.length; ) {
-    const end = text.indexOf('\n', at);
-    if (end < 0) throw new Error('the index of a layer ends in the middle of a line');
-    yield parseEntry(text.slice(at, end));
-    at = end + 1;
+function* parseEntries(path: string): Iterable<LayerEntry> {
+  let isHeader = true;
+  for (const line of readLines(path)) {
+    if (!isHeader) yield parseEntry(line);
+    isHeader = false;
+  }
+}
+
+function* readLines(path: string): Generator<string, void, undefined> {
+  const descriptor = openSync(path, 'r');
+  try {
+    const buffer = Buffer.allocUnsafeSlow(FLUSH);
+    let rest = '';
+    for (let bytes = readSync(descriptor, buffer); bytes > 0; bytes = readSync(descriptor, buffer)) {
+      const text = rest + buffer.toString('latin1', 0, bytes);
+      let at = 0;
+      for (let end = text.indexOf('\n'); end >= 0; end = text.indexOf('\n', at)) {
+        yield text.slice(at, end);
+        at = end + 1;
+      }
+      rest = text.slice(at);
+    }
+    if (rest !== '') throw new Error('the index of a layer ends in the middle of a line');
+  } finally {
+    closeSync(descriptor);
   }
 }

@@ -1,0 +1,69 @@
+import { RootfsError } from '../error.ts';
+import { quote } from './path.ts';
+
+/** How large a layer may be made to be. What a layer says of itself is not trusted; these are checked as it comes. */
+export interface LayerLimits {
+  /** Bytes of the layer's tar. */
+  readonly tarBytes: number;
+  /** Entries of the layer. */
+  readonly entries: number;
+  /** Bytes of the layer's index, which is held in memory while an image is built: names, targets and attributes. */
+  readonly indexBytes: number;
+  /** Bytes of an entry's path, and components of it. */
+  readonly pathBytes: number;
+  readonly pathDepth: number;
+  /** Bytes of tar for each byte of the blob, asked for once there are `expansionGrace` bytes of tar. */
+  readonly expansionRatio: number;
+  readonly expansionGrace: number;
+}
+
+const GIB = 2 ** 30;
+
+/**
+ * Far above real images: the largest layers on public registries are of some 20 GiB and some 100,000 entries. Linux takes paths of
+ * 4,095 bytes (PATH_MAX). Deflate can reach 1,032:1, and real layers of text 20:1; files that are zeros for the most part are
+ * forgiven for their first GiB.
+ */
+export const DEFAULT_LIMITS: LayerLimits = {
+  tarBytes: 128 * GIB,
+  entries: 4_000_000,
+  indexBytes: GIB / 2,
+  pathBytes: 4095,
+  pathDepth: 1024,
+  expansionRatio: 200,
+  expansionGrace: GIB,
+};
+
+/** @throws RootfsError `layer_too_large` when the tar is, `expansion_too_large` when it is made to fill disks (a "zip bomb") */
+export function checkExpansion(limits: LayerLimits, tarBytes: number, compressedBytes: number): void {
+  if (tarBytes > limits.tarBytes) {
+    throw new RootfsError(
+      'layer_too_large',
+      `a layer unpacks to more than ${limits.tarBytes} bytes, which is the limit`,
+    );
+  }
+  if (tarBytes > limits.expansionGrace && tarBytes > compressedBytes * limits.expansionRatio) {
+    throw new RootfsError(
+      'expansion_too_large',
+      `a layer unpacks to ${tarBytes} bytes from ${compressedBytes}, more than ${limits.expansionRatio} times as many: it is taken for one made to fill disks`,
+    );
+  }
+}
+
+/** @throws RootfsError `layer_too_large` when the entry's path is too long or too deep */
+export function checkPath(limits: LayerLimits, path: string): void {
+  if (path.length > limits.pathBytes) {
+    throw new RootfsError(
+      'layer_too_large',
+      `the layer's entry ${quote(path)} has a path of ${path.length} bytes; ${limits.pathBytes} is the limit`,
+    );
+  }
+  let depth = 1;
+  for (let at = path.indexOf('/'); at >= 0; at = path.indexOf('/', at + 1)) depth++;
+  if (depth > limits.pathDepth) {
+    throw new RootfsError(
+      'layer_too_large',
+      `the layer's entry ${quote(path)} lies ${depth} directories deep; ${limits.pathDepth} is the limit`,
+    );
+  }
+}

@@ -1,0 +1,83 @@
+import { createHash } from 'node:crypto';
+import { mkdtemp, readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
+import { RootfsError } from '@bhatti/rootfs';
+import { expect, test } from '@jest/globals';
+import { type DecodedLayer, decodeBlob } from '../layer/layer-decoder.ts';
+import { DEFAULT_LIMITS, type LayerLimits } from '../layer/limits.ts';
+import type { TarEntry } from './support/tar-entry.ts';
+import { tarBuffer } from './support/tar-writer.ts';
+import { withTemporaryDirectory } from './support/temporary-directory.ts';
+
+const MIB = 1024 * 1024;
+const sha256 = (bytes: Buffer) => `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
+
+/** What becomes of a layer within these limits: the decoder's answer, or the code of its error; and how much of the blob it took. */
+async function decode(
+  tar: Buffer,
+  limits: Partial<LayerLimits>,
+): Promise<{ answer: DecodedLayer | string; read: number; blob: number; written: number }> {
+  return withTemporaryDirectory(async (directory) => {
+    const outDirectory = await mkdtemp(join(directory, 'layer-'));
+    const blob = gzipSync(tar, { level: 1 });
+    let read = 0;
+    const pieces = async function* (): AsyncGenerator<Buffer> {
+      for (; read < blob.length; read += 4096) yield blob.subarray(read, read + 4096);
+    };
+    const layer = {
+      compression: 'gzip',
+      compressedDigest: sha256(blob),
+      diffId: sha256(tar),
+      outDirectory,
+      limits: { ...DEFAULT_LIMITS, ...limits },
+    } as const;
+    const answer = await decodeBlob(layer, pieces()).catch((error: unknown) => {
+      if (error instanceof RootfsError) return error.code;
+      throw error;
+    });
+    const files = await readdir(outDirectory);
+    const sizes = await Promise.all(files.map(async (file) => (await stat(join(outDirectory, file))).size));
+    return { answer, read, blob: blob.length, written: sizes.reduce((sum, size) => sum + size, 0) };
+  });
+}
+
+const zeros: TarEntry = { path: 'zeros', type: 'file', content: Buffer.alloc(64 * MIB) };
+const files = (count: number): TarEntry[] =>
+  Array.from({ length: count }, (_, i) => ({ path: `f${i}`, type: 'file', content: Buffer.alloc(0) }));
+
+test('a layer that expands beyond reason is given up early, with a code of its own', async () => {
+  const { answer, read, blob } = await decode(tarBuffer([zeros]), { expansionGrace: 4 * MIB });
+  expect(answer).toBe('expansion_too_large');
+  expect(read).toBeLessThan(blob / 2);
+});
+
+test('one that expands as much but is small is taken', async () => {
+  expect((await decode(tarBuffer([zeros]), {})).answer).toMatchObject({ entries: 1 });
+});
+
+test.each<[string, TarEntry[], Partial<LayerLimits>, Partial<LayerLimits>]>([
+  ['bytes', [zeros], { tarBytes: 64 * MIB + 2048 }, { tarBytes: 64 * MIB }],
+  ['entries', files(100), { entries: 100 }, { entries: 99 }],
+  ['names and attributes', files(100), { indexBytes: 10_000 }, { indexBytes: 1000 }],
+  ['a path', [{ path: `${'d/'.repeat(10)}f`, type: 'fifo' }], { pathBytes: 21 }, { pathBytes: 20 }],
+  ['directories', [{ path: `${'d/'.repeat(10)}f`, type: 'fifo' }], { pathDepth: 11 }, { pathDepth: 10 }],
+])('a layer may have as much as its limit of %s, and no more', async (_what, entries, within, beyond) => {
+  // What follows is never read.
+  const tar = tarBuffer(entries);
+  expect((await decode(tar, within)).answer).toMatchObject({ entries: entries.length });
+  expect((await decode(tar, beyond)).answer).toBe('layer_too_large');
+});
+
+test('a size in a header is not trusted: nothing is taken for what does not come', async () => {
+  const tar = tarBuffer([{ path: 'f', type: 'file', content: Buffer.alloc(4096, 1) }]);
+  const claims = Buffer.from(tar);
+  claims.write('77777777777\0', 124, 'latin1');
+  let sum = 0;
+  claims.fill(0x20, 148, 156);
+  for (const byte of claims.subarray(0, 512)) sum += byte;
+  claims.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148, 'latin1');
+  const { answer, written } = await decode(claims, {});
+  expect(answer).toBe('layer_corrupt');
+  expect(written).toBeLessThan(MIB);
+});
