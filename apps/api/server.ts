@@ -1,6 +1,6 @@
 import { setMaxListeners } from 'node:events';
 import type { RequestListener, Server } from 'node:http';
-import { createRegistryClient } from '@bhatti/oci';
+import { createRegistryClient, readOperatorSettings } from '@bhatti/oci';
 import { openStore, resolveDataDirectory } from '@bhatti/store';
 import { loadSecretKey } from '@bhatti/tasks';
 import type { Logger } from 'pino';
@@ -37,14 +37,17 @@ export interface RunningApi {
 
 /**
  * Starts the API of a data directory. Throws when it cannot: StoreError (not writable), ListenError (another API runs
- * there, the address is taken), TaskError (REDIS_URL or the secret key is no good). Redis may be away.
+ * there, the address is taken), TaskError (REDIS_URL or the secret key is no good), OciError (registry settings). Redis may be away.
  */
 export async function startApi(config: ApiConfig, env: NodeJS.ProcessEnv, log: Logger): Promise<RunningApi> {
   const store = await openStore(resolveDataDirectory({ flag: config.dataDirectory, env }));
   const token = await loadToken(store.paths.tokenFile);
   const secretKey = await loadSecretKey({ path: store.paths.secretKeyFile, env });
   const tasks = new TaskService({ redisUrl: config.redisUrl ?? store.paths.redisSocket, secretKey, log });
-  const registry = createRegistryClient({ retry: { attempts: 1 } });
+  const registry = createRegistryClient({
+    ...(await readOperatorSettings(env, store.directory)),
+    retry: { attempts: 1 },
+  });
   const api = new Api({ store, tasks, registry, version }, new Sessions(secretKey), log);
   try {
     await api.listen(config.listen, token);

@@ -1,5 +1,3 @@
-import { homedir } from 'node:os';
-import { join } from 'node:path';
 import { z } from 'zod';
 
 const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
@@ -7,12 +5,7 @@ const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']
 const schema = z.object({
   REDIS_URL: z.string().trim().min(1).optional(),
   BHATTI_CONCURRENCY: z.coerce.number().int().min(1).max(64).default(2),
-  BHATTI_INSECURE_REGISTRIES: z
-    .string()
-    .default('')
-    .transform((hosts) => hosts.split(/[\s,]+/).filter((host) => host !== '')),
   BHATTI_LOG_LEVEL: z.enum(logLevels).default('info'),
-  DOCKER_CONFIG: z.string().default(join(homedir(), '.docker')),
 });
 
 export interface WorkerEnvironment {
@@ -20,10 +13,6 @@ export interface WorkerEnvironment {
   readonly redisUrl: string | undefined;
   /** Jobs at once in this process. */
   readonly concurrency: number;
-  /** `host[:port]` of registries that may be spoken to over plain HTTP. Loopback hosts need not be named. */
-  readonly insecureRegistries: readonly string[];
-  /** Docker's `config.json`, whose credentials serve pulls that bring none. It need not be there. */
-  readonly dockerConfig: string;
   readonly logLevel: string;
 }
 
@@ -37,8 +26,6 @@ export function readEnvironment(env: NodeJS.ProcessEnv): WorkerEnvironment {
   return {
     redisUrl: parsed.data.REDIS_URL,
     concurrency: parsed.data.BHATTI_CONCURRENCY,
-    insecureRegistries: parsed.data.BHATTI_INSECURE_REGISTRIES,
-    dockerConfig: join(parsed.data.DOCKER_CONFIG, 'config.json'),
     logLevel: parsed.data.BHATTI_LOG_LEVEL,
   };
 }

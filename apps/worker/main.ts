@@ -1,5 +1,5 @@
 /** The worker program: takes pulls from the queue until it is told to stop. Settings come from the environment, see README.md. */
-import { dockerConfigCredentials } from '@bhatti/oci';
+import { readOperatorSettings } from '@bhatti/oci';
 import { requireE2fsprogs, startThreads } from '@bhatti/rootfs';
 import { openStore, resolveDataDirectory } from '@bhatti/store';
 import { loadSecretKey } from '@bhatti/tasks';
@@ -33,10 +33,7 @@ async function main(): Promise<void> {
     redisUrl: environment.redisUrl ?? store.paths.redisSocket,
     concurrency: environment.concurrency,
     secretKey: await loadSecretKey({ path: store.paths.secretKeyFile, env: process.env }),
-    registry: {
-      insecureRegistries: environment.insecureRegistries,
-      credentialSource: dockerConfigCredentials(environment.dockerConfig),
-    },
+    registry: await readOperatorSettings(process.env, store.directory),
     logger,
   });
   const worker = await Promise.race([starting, stopRequested]);

@@ -141,7 +141,7 @@ export class AddressGuard {
 function refusal(host: string, scope: AddressScope): OciError {
   return new OciError(
     'registry_unreachable',
-    `${host} may not be asked: it is at a ${scope} address, and this server's policy denies those`,
+    `${host} may not be asked: it is at a ${scope} address, which this server does not connect to; an operator can allow the host (BHATTI_ALLOW_HOSTS)`,
     { host },
   );
 }

@@ -214,12 +214,18 @@ function stateOf(
 
 function partsOf(options: StackOptions, paths: LocalPaths, redisUrl: string): ChildSpecification[] {
   const directory = options.programDirectory ?? dirname(fileURLToPath(import.meta.url));
-  const env = { ...options.env, BHATTI_DATA_DIR: paths.dataDirectory, REDIS_URL: redisUrl };
+  const env = {
+    ...options.env,
+    BHATTI_DATA_DIR: paths.dataDirectory,
+    REDIS_URL: redisUrl,
+    // Workers are told too: what an open API may not be made to ask (docs/registries.md), they must not ask for it.
+    ...(options.listen !== undefined && { BHATTI_LISTEN: options.listen }),
+  };
   const api: ChildSpecification = {
     name: 'api',
     command: process.execPath,
     args: [join(directory, 'api.js')],
-    env: options.listen === undefined ? env : { ...env, BHATTI_LISTEN: options.listen },
+    env,
     ipc: true,
     readiness: (signal) => apiAnswers(paths, signal),
     stopTimeout: API_STOP_TIMEOUT,
