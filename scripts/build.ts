@@ -12,6 +12,7 @@ export const entries = {
   cli: 'apps/cli/main.ts',
   api: 'apps/api/main.ts',
   worker: 'apps/worker/main.ts',
+  rootfs: 'apps/cli/rootfs/program.ts',
   'rootfs-thread': 'libs/rootfs/thread-program.ts',
 };
 

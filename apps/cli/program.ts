@@ -1,6 +1,7 @@
 import { Command } from 'commander';
 import { type CommandContext, type CommandWorld, createContext } from './commands/context.ts';
 import { addImageCommands } from './commands/image.ts';
+import { addRootfsCommands } from './commands/rootfs.ts';
 import { addServeCommands } from './commands/serve.ts';
 import { addTaskCommands } from './commands/task.ts';
 import { addVersionCommand } from './commands/version.ts';
@@ -31,6 +32,7 @@ export function createProgram(context: CommandContext): Command {
     .showHelpAfterError('Run with --help for the usage.');
   addImageCommands(program, context);
   addTaskCommands(program, context);
+  addRootfsCommands(program, context);
   addServeCommands(program, context);
   addVersionCommand(program, context);
   return program;

@@ -7,5 +7,6 @@ export { type DecodedLayer, type DecodeOptions, decodeLayer } from './decode-lay
 export { requireE2fsprogs } from './e2fsprogs.ts';
 export { RootfsError, type RootfsErrorCode } from './error.ts';
 export type { LayerCompression } from './layer/compression.ts';
+export { describeLayerFile, type LayerFile } from './layer/layer-file.ts';
 export { type RootfsKeyParts, rootfsKey } from './rootfs-key.ts';
 export { startThreads } from './threads.ts';

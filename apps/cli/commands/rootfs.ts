@@ -1,0 +1,83 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { type Command, InvalidArgumentError } from 'commander';
+import { z } from 'zod';
+import type { BuildRequest } from '../rootfs/request.ts';
+import { type CommandContext, examples } from './context.ts';
+
+const buildFlags = z.object({
+  output: z.string(),
+  size: z.number().optional(),
+  overlay: z.string().optional(),
+  image: z.string().optional(),
+  platform: z.string().optional(),
+});
+
+/** `bhatti rootfs`: what the server does to layers, for files at hand, and without it. */
+export function addRootfsCommands(program: Command, { env, settingsOf, exit }: CommandContext): void {
+  const rootfs = program.command('rootfs').description('build root filesystems without a server').helpCommand(false);
+  rootfs
+    .command('build')
+    .description('build an ext4 root filesystem from the tars of layers, bottom first, or from an OCI layout')
+    .argument('<source...>', 'tars (plain, gzip or zstd); or one OCI layout folder')
+    .requiredOption('-o, --output <file>', 'the ext4 file to write; it must not be there')
+    .option('--size <size>', 'size of the filesystem, as 2GB or 4GiB (default: content plus room to grow)', parseSize)
+    .option('--overlay <tar>', 'one more layer, applied last')
+    .option('--image <name>', 'the image, of an archive or a layout that holds several')
+    .option('--platform <platform>', 'platform of a multi-platform image')
+    .addHelpText(
+      'after',
+      examples('bhatti rootfs build base.tar app.tar.gz -o app.ext4', 'bhatti rootfs build ./layout -o image.ext4'),
+    )
+    .action(async (sources: string[], options: unknown, command: Command) => {
+      const { output, size, overlay, image, platform } = buildFlags.parse(options);
+      const request: BuildRequest = {
+        sources: sources.map((source) => resolve(source)),
+        output: resolve(output),
+        overlay: overlay === undefined ? undefined : resolve(overlay),
+        sizeBytes: size,
+        image,
+        platform,
+        json: (await settingsOf(command)).json,
+      };
+      exit(await runProgram(request, env));
+    });
+}
+
+/** Runs the program in a process of its own; what stops this process stops that one, which tidies up. */
+async function runProgram(request: BuildRequest, env: NodeJS.ProcessEnv): Promise<number> {
+  const directory = import.meta.url.endsWith('.ts') ? '../../../dist/' : './';
+  const program = fileURLToPath(new URL(`${directory}rootfs.js`, import.meta.url));
+  const child = spawn(process.execPath, [program, JSON.stringify(request)], { stdio: 'inherit', env });
+  // Ctrl+C reaches both: the child answers it.
+  process.on('SIGINT', () => undefined);
+  process.on('SIGTERM', () => child.kill('SIGTERM'));
+  const [code] = await once(child, 'close');
+  return typeof code === 'number' ? code : 1;
+}
+
+const units: Readonly<Record<string, number>> = {
+  '': 1,
+  b: 1,
+  kb: 1e3,
+  mb: 1e6,
+  gb: 1e9,
+  tb: 1e12,
+  kib: 2 ** 10,
+  mib: 2 ** 20,
+  gib: 2 ** 30,
+  tib: 2 ** 40,
+};
+
+/** Bytes of a size as the API takes it: whole 4096-byte blocks, 1 MiB to 16 TiB. */
+function parseSize(text: string): number {
+  const [, number, unit = ''] = /^(\d{1,20}(?:\.\d{1,6})?)\s*([A-Za-z]{0,3})$/.exec(text.trim()) ?? [];
+  const factor = units[unit.toLowerCase()];
+  if (number === undefined || factor === undefined)
+    throw new InvalidArgumentError('It is not a size; use 2GB, 512MB, 4GiB or a number of bytes.');
+  const bytes = Math.ceil((Number(number) * factor) / 4096) * 4096;
+  if (bytes < 2 ** 20 || bytes > 16 * 2 ** 40) throw new InvalidArgumentError('It must be 1MiB to 16TiB.');
+  return bytes;
+}

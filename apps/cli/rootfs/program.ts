@@ -1,0 +1,169 @@
+/** The program behind `bhatti rootfs build`: from local layers to an ext4, without a server. A process of its own, so that the CLI starts without loading it. */
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { access, link, mkdir, mkdtemp, open, rm, stat } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { OciError, openArchive, parsePlatform } from '@bhatti/oci';
+import { buildRootfs, decodeLayer, describeLayerFile, type LayerFile, RootfsError } from '@bhatti/rootfs';
+import { formatBytes } from '@bhatti/tasks';
+import { BuildRequest } from './request.ts';
+
+class UsageError extends Error {}
+
+/** Layers that have a folder in the scratch folder. */
+let layerCount = 0;
+
+const request = BuildRequest.parse(JSON.parse(process.argv[2] ?? ''));
+const stop = new AbortController();
+for (const name of ['SIGINT', 'SIGTERM'] as const) process.on(name, () => stop.abort());
+async function main(): Promise<number> {
+  try {
+    await requireAbsent(request.output);
+    // Beside the output: what is built there is linked into place, and the same disk has to hold it anyway.
+    const scratch = await mkdtemp(join(dirname(request.output), '.bhatti-rootfs-'));
+    try {
+      report(await build(scratch));
+    } finally {
+      await rm(scratch, { recursive: true, force: true });
+    }
+    return 0;
+  } catch (error) {
+    if (stop.signal.aborted) return 130;
+    process.stderr.write(`error: ${explain(error)}\n`);
+    return 1;
+  }
+}
+
+interface Result {
+  readonly path: string;
+  readonly sha256: string;
+  readonly size_bytes: number;
+  readonly disk_bytes: number;
+  readonly entries: number;
+  readonly layers: readonly string[];
+  readonly warnings: readonly string[];
+}
+
+async function build(scratch: string): Promise<Result> {
+  const layers = await decodeImage(scratch);
+  if (request.overlay !== undefined) layers.push(await decodeFile(scratch, request.overlay));
+  const file = join(scratch, 'rootfs.ext4');
+  const built = await buildRootfs({
+    layers: layers.map(({ directory }) => directory),
+    output: file,
+    sizeBytes: request.sizeBytes,
+    signal: stop.signal,
+  });
+  const sha256 = await hashAndSync(file);
+  const { blocks } = await stat(file);
+  await link(file, request.output);
+  return {
+    path: request.output,
+    sha256,
+    size_bytes: built.sizeBytes,
+    disk_bytes: blocks * 512,
+    entries: built.entries,
+    layers: layers.map(({ diffId }) => diffId),
+    warnings: built.warnings,
+  };
+}
+
+interface Layer {
+  readonly diffId: string;
+  readonly directory: string;
+}
+
+async function decodeImage(scratch: string): Promise<Layer[]> {
+  const [first = '', ...others] = request.sources;
+  if (others.length === 0 && ((await stat(first)).isDirectory() || request.image !== undefined))
+    return decodeArchive(scratch, first);
+  const layers: Layer[] = [];
+  for (const source of request.sources) {
+    if ((await stat(source)).isDirectory())
+      throw new UsageError(
+        `${source} is a folder: give either one OCI layout, or the tars of the layers, bottom first`,
+      );
+    layers.push(await decodeFile(scratch, source));
+  }
+  return layers;
+}
+
+async function decodeArchive(scratch: string, path: string): Promise<Layer[]> {
+  const { signal } = stop;
+  const archive = await openArchive(path, { scratchDirectory: scratch, signal });
+  try {
+    const image = await archive.resolve({
+      signal,
+      ...(request.image === undefined ? {} : { name: request.image }),
+      ...(request.platform === undefined ? {} : { platform: parsePlatform(request.platform) }),
+    });
+    const layers: Layer[] = [];
+    for (const { descriptor, compression, diffId } of image.layers) {
+      const source = join(scratch, 'blob');
+      await archive.extract(descriptor.digest, source, { signal });
+      const layer = { size: descriptor.size, compression, compressedDigest: descriptor.digest, diffId };
+      layers.push(await decode(scratch, source, layer));
+      await rm(source);
+    }
+    return layers;
+  } finally {
+    await archive.close();
+  }
+}
+
+async function decodeFile(scratch: string, source: string): Promise<Layer> {
+  try {
+    return await decode(scratch, source, await describeLayerFile(source, stop.signal));
+  } catch (error) {
+    if (!(error instanceof RootfsError)) throw error;
+    throw new RootfsError(error.code, `${source}: ${error.message}`, { cause: error });
+  }
+}
+
+async function decode(scratch: string, source: string, layer: LayerFile): Promise<Layer> {
+  const directory = join(scratch, `layer-${layerCount++}`);
+  await mkdir(directory);
+  await decodeLayer({ ...layer, source, outDirectory: directory, signal: stop.signal });
+  return { diffId: layer.diffId, directory };
+}
+
+/** SHA-256 of the file, in hex; it is on the disk then. */
+async function hashAndSync(path: string): Promise<string> {
+  const hash = createHash('sha256');
+  for await (const chunk of createReadStream(path, { highWaterMark: 1024 * 1024, signal: stop.signal }))
+    hash.update(chunk);
+  const file = await open(path, 'r+');
+  try {
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  return hash.digest('hex');
+}
+
+async function requireAbsent(path: string): Promise<void> {
+  const isThere = await access(path).then(
+    () => true,
+    () => false,
+  );
+  if (isThere) throw new UsageError(`${path} is there already; remove it or choose another with -o`);
+}
+
+function report(result: Result): void {
+  for (const warning of result.warnings) process.stderr.write(`warning: ${warning}\n`);
+  if (request.json) process.stdout.write(`${JSON.stringify(result, null, 2)}\n`);
+  else {
+    process.stdout.write(
+      `${result.path}: ${formatBytes(result.size_bytes)} (${formatBytes(result.disk_bytes)} on disk), ${result.entries} entries\nsha256:${result.sha256}\n`,
+    );
+  }
+}
+
+function explain(error: unknown): string {
+  if (error instanceof RootfsError || error instanceof OciError) return `${error.message} (${error.code})`;
+  if (error instanceof UsageError) return `${error.message} (invalid_request)`;
+  if (error instanceof Error && 'syscall' in error) return `${error.message} (not_readable)`;
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}
+
+process.exit(await main());

@@ -1,0 +1,85 @@
+import { execFile } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { gzipSync } from 'node:zlib';
+import { afterEach, beforeEach, expect, test } from '@jest/globals';
+import { z } from 'zod';
+import { fileLayer } from '../../../test/support/layer.ts';
+
+const cli = fileURLToPath(new URL('../../../dist/cli.js', import.meta.url));
+const output = z.object({
+  sha256: z.string(),
+  size_bytes: z.number(),
+  layers: z.array(z.string()),
+  warnings: z.array(z.string()),
+});
+let directory: string;
+
+beforeEach(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'bhatti-rootfs-build-'));
+  const base = await fileLayer({ 'bin/sh': 'sh', 'etc/name': 'base', 'etc/old': 'old' });
+  const app = await fileLayer({ 'etc/name': 'app', 'etc/.wh.old': '' });
+  await writeFile(join(directory, 'base.tar'), base.tar);
+  await writeFile(join(directory, 'big.tar'), (await fileLayer({ big: Buffer.alloc(3 * 2 ** 20, 1) })).tar);
+  await writeFile(join(directory, 'app.tar.gz'), gzipSync(app.tar));
+  await writeFile(join(directory, 'agent.tar'), (await fileLayer({ 'sbin/agent': 'agent', 'etc/name': 'mine' })).tar);
+});
+afterEach(() => rm(directory, { recursive: true, force: true }));
+
+/** Runs a program in the directory. No server is there, and none is wanted. */
+function run(file: string, ...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
+  const env = { PATH: `${process.env.PATH ?? ''}:/usr/sbin:/sbin`, HOME: directory, TZ: 'Asia/Kolkata' };
+  return new Promise((resolve) => {
+    execFile(file, args, { cwd: directory, env }, (error, stdout, stderr) => {
+      resolve({ code: typeof error?.code === 'number' ? error.code : 0, stdout, stderr });
+    });
+  });
+}
+
+const build = (...args: string[]) => run(process.execPath, cli, 'rootfs', 'build', ...args);
+const contentOf = async (image: string, path: string) => (await run('debugfs', '-R', `cat ${path}`, image)).stdout;
+
+test('builds tars, bottom first, with an overlay on top', async () => {
+  const built = await build(
+    'base.tar',
+    'app.tar.gz',
+    '--overlay',
+    'agent.tar',
+    '-o',
+    'a.ext4',
+    '--size',
+    '64MiB',
+    '--json',
+  );
+  expect(built.stderr).toBe('');
+  const result = output.parse(JSON.parse(built.stdout));
+  const bytes = await readFile(join(directory, 'a.ext4'));
+  expect(result).toMatchObject({ size_bytes: 64 * 2 ** 20, warnings: [] });
+  expect(result.sha256).toBe(createHash('sha256').update(bytes).digest('hex'));
+  expect(result.layers).toHaveLength(3);
+  expect(await contentOf('a.ext4', '/etc/name')).toBe('mine');
+  expect(await contentOf('a.ext4', '/sbin/agent')).toBe('agent');
+  expect((await run('debugfs', '-R', 'stat /etc/old', 'a.ext4')).stderr).toContain('not found');
+  expect((await run('e2fsck', '-fn', 'a.ext4')).code).toBe(0);
+  await build('base.tar', 'app.tar.gz', '--overlay', 'agent.tar', '-o', 'b.ext4', '--size', '64MiB');
+  expect((await readFile(join(directory, 'b.ext4'))).equals(bytes)).toBe(true);
+});
+
+test.each([
+  ['what is there already', ['base.tar', '-o', 'app.tar.gz'], 'app.tar.gz is there already'],
+  ['what is not there', ['nothing.tar', '-o', 'x.ext4'], 'nothing.tar'],
+  ['what is no tar', ['name', '-o', 'x.ext4'], 'name: the layer has a tar header whose checksum is wrong'],
+  ['a folder that is no layout', ['.', '-o', 'x.ext4'], 'it has neither an index.json'],
+  ['a size that is too small', ['big.tar', '-o', 'x.ext4', '--size', '1MiB'], '(image_too_large)'],
+  ['a size that is none', ['base.tar', '-o', 'x.ext4', '--size', 'big'], 'It is not a size'],
+])('says what is wrong with %s, and leaves nothing behind', async (_what, args, words) => {
+  await writeFile(join(directory, 'name'), 'x'.repeat(2048));
+  const before = await readdir(directory);
+  const { code, stderr } = await build(...args);
+  expect(stderr).toContain(words);
+  expect(code).toBe(1);
+  expect(await readdir(directory)).toEqual(before);
+});
