@@ -63,6 +63,11 @@ function identifyRequest(log: Logger): RequestHandler {
     response.setHeader('X-Request-Id', id);
     response.setHeader('X-Content-Type-Options', 'nosniff');
     response.setHeader('Cache-Control', 'no-store');
+    // For browsers that come upon an answer. There are no CORS headers: pages of other origins may not read any.
+    response.setHeader('Content-Security-Policy', "default-src 'none'; frame-ancestors 'none'");
+    response.setHeader('Referrer-Policy', 'no-referrer');
+    response.setHeader('X-Frame-Options', 'DENY');
+    response.setHeader('Cross-Origin-Resource-Policy', 'same-origin');
     logRequest(request, response);
     next();
   };
@@ -110,6 +115,7 @@ function runRoute(route: Route, stop: AbortSignal): RequestHandler {
       params: pathParameters.parse(request.params),
       query: request.query,
       body: request.body,
+      headers: request.headers,
       // An open route has no caller of its own; it must not show anything that belongs to one.
       caller: caller ?? { owner: '', admin: false },
       signal: ended.signal,

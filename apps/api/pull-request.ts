@@ -7,28 +7,10 @@ import {
   type Reference,
 } from '@bhatti/oci';
 import { deriveImageName, isValidImageName } from '@bhatti/tasks';
-import { z } from 'zod';
+import type { z } from 'zod';
+import type { PullBody } from './api-schema.ts';
 import { ApiError } from './errors.ts';
 import { parseSize } from './size.ts';
-
-function text(maximum: number, what: string) {
-  return z
-    .string({ error: (issue) => (issue.input === undefined ? `is missing: give ${what}` : `must be text: ${what}`) })
-    .min(1, { error: `is empty: give ${what}, or leave the field out` })
-    .max(maximum, { error: `is longer than ${maximum} characters: give ${what}` });
-}
-
-/** The body of POST /images/pull. */
-export const pullBody = z.strictObject({
-  ref: text(1024, 'an image reference such as "python:3.12"'),
-  name: text(256, 'a name for the image').optional(),
-  auth: text(16_384, 'credentials of the registry as "user:token"').optional(),
-  platform: text(64, 'a platform such as "linux/arm64"').optional(),
-  size: z
-    .union([z.string().max(64), z.number()], { error: 'must be a size: "2GB", "512MB" or a number of bytes' })
-    .optional(),
-  force: z.boolean({ error: 'must be true or false' }).optional(),
-});
 
 /** What a client asks for, checked and in canonical form. */
 export interface PullRequest {
@@ -45,7 +27,7 @@ export interface PullRequest {
 }
 
 /** Throws ApiError or OciError: invalid_reference, invalid_name, invalid_platform, invalid_request (size, auth). */
-export function toPullRequest(body: z.output<typeof pullBody>): PullRequest {
+export function toPullRequest(body: z.output<typeof PullBody>): PullRequest {
   const reference = parseReference(body.ref);
   return {
     requested: body.ref,

@@ -1,3 +1,4 @@
+import type { IncomingHttpHeaders } from 'node:http';
 import type { Logger } from 'pino';
 import { z } from 'zod';
 import type { Caller } from './authentication.ts';
@@ -17,10 +18,19 @@ export interface Call {
   readonly params: Readonly<Record<string, string>>;
   readonly query: unknown;
   readonly body: unknown;
+  readonly headers: IncomingHttpHeaders;
   readonly caller: Caller;
   /** Aborted when the client is gone or the server stops. */
   readonly signal: AbortSignal;
   readonly log: Logger;
+}
+
+/** What a route may answer with, for documentation and tests. */
+export interface Answer {
+  readonly description: string;
+  /** Of the JSON body, one of `namedSchemas`; without it the answer has no body, or one of `contentType`. */
+  readonly schema?: z.ZodType;
+  readonly contentType?: string;
 }
 
 export type Method = 'GET' | 'POST' | 'DELETE';
@@ -35,6 +45,8 @@ export interface Route {
   readonly open: boolean;
   readonly query: z.ZodType;
   readonly body: z.ZodType;
+  /** By status. Problems need not be named: every route may answer with one. */
+  readonly answers: Readonly<Record<number, Answer>>;
   readonly handle: (call: Call) => Promise<Reply>;
 }
 
@@ -45,6 +57,7 @@ interface RouteDefinition<Query extends z.ZodType, Body extends z.ZodType> {
   readonly open?: boolean;
   readonly query: Query;
   readonly body: Body;
+  readonly answers: Readonly<Record<number, Answer>>;
   readonly handle: (call: Call & { query: z.output<Query>; body: z.output<Body> }) => Promise<Reply>;
 }
 

@@ -13,6 +13,7 @@ import { Metrics } from './metrics/metrics.ts';
 import { pages } from './page/pages.ts';
 import { Sessions } from './page/session.ts';
 import type { Route } from './route.ts';
+import { documentationRoutes } from './routes/documentation.ts';
 import { healthRoutes } from './routes/health.ts';
 import { imageRoutes } from './routes/images.ts';
 import { metricsRoutes } from './routes/metrics.ts';
@@ -76,7 +77,8 @@ class Api implements RunningApi {
     this.#sessions = sessions;
     this.#log = log;
     this.#metrics = new Metrics(services);
-    this.#routes = [...apiRoutes(services), ...metricsRoutes(this.#metrics)];
+    const routes = [...apiRoutes(services), ...metricsRoutes(this.#metrics)];
+    this.#routes = [...routes, ...documentationRoutes(routes, services.version)];
     this.socketPath = services.store.paths.apiSocket;
     // Every request under way listens to it.
     setMaxListeners(0, this.#stop.signal);

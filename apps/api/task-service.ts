@@ -5,8 +5,11 @@ import {
   enqueuePull,
   findTask,
   isTaskId,
+  type ListTasksOptions,
+  listTasks,
   type OwnedTask,
   sealCredentials,
+  type TaskPage,
   type TaskView,
 } from '@bhatti/tasks';
 import type { Logger } from 'pino';
@@ -70,6 +73,11 @@ export class TaskService {
   async find(id: string): Promise<OwnedTask | null> {
     if (!isTaskId(id)) return null;
     return this.#session.use(({ queue }) => findTask(queue, id));
+  }
+
+  /** A page of tasks, see `listTasks`. */
+  list(options: ListTasksOptions): Promise<TaskPage> {
+    return this.#session.use(({ queue }) => listTasks(queue, options));
   }
 
   /** Reads the task now and after each change until `decide` takes a state, or the time is over. See LongPoll. */

@@ -8,6 +8,11 @@ import type { RootfsStore } from './rootfs-store.ts';
 
 const suffix = '.json';
 
+export interface ListOptions {
+  readonly after?: string | undefined;
+  readonly limit?: number | undefined;
+}
+
 /** Which names stand for which root filesystems, for each owner: `<owner>/<name>.json`. */
 export class ImageCatalog {
   readonly #folder: string;
@@ -26,10 +31,12 @@ export class ImageCatalog {
     return (await this.#rootfs.content.has(entry.rootfsKey)) ? entry : null;
   }
 
-  /** The owner's images by name. */
-  async list(owner: string): Promise<ImageEntry[]> {
+  /** The owner's images by name, those after the name `after`, at most `limit`. */
+  async list(owner: string, { after = '', limit = Number.POSITIVE_INFINITY }: ListOptions = {}): Promise<ImageEntry[]> {
     const entries: ImageEntry[] = [];
     for (const name of await this.#names(owner)) {
+      if (entries.length >= limit) break;
+      if (name <= after) continue;
       const entry = await this.get(owner, name);
       if (entry !== null) entries.push(entry);
     }

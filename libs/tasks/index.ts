@@ -51,4 +51,5 @@ export { parseRedisUrl, type RedisAddress } from './redis-url.ts';
 export { Secret } from './secret.ts';
 export { loadSecretKey, type SecretKeyOptions } from './secret-key.ts';
 export { createTaskId, isTaskId } from './task-id.ts';
+export { type ListTasksOptions, listTasks, type TaskPage, type TaskPosition } from './task-list.ts';
 export { findTask, isEnded, type OwnedTask, TaskStatus, TaskView, taskView } from './task-view.ts';

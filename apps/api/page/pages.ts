@@ -205,7 +205,7 @@ class Pages {
     const gone = new AbortController();
     request.res?.once('close', () => gone.abort());
     const { log } = contextOf(request);
-    return route.handle({ params, query: {}, body, caller, signal: gone.signal, log });
+    return route.handle({ params, query: {}, body, headers: request.headers, caller, signal: gone.signal, log });
   }
 
   async #visitor(request: Request): Promise<Visitor> {

@@ -1,3 +1,4 @@
+import { Health } from '../api-schema.ts';
 import { defineRoute, noBody, noQuery, type Route } from '../route.ts';
 import type { Services } from '../services.ts';
 
@@ -11,6 +12,7 @@ export function healthRoutes(services: Pick<Services, 'tasks' | 'version'>): Rou
       open: true,
       query: noQuery,
       body: noBody,
+      answers: { 200: { description: 'It lives.', schema: Health } },
       handle: async () => ({
         status: 200,
         body: { status: 'ok', version: services.version, redis: (await services.tasks.reachable()) ? 'ok' : 'down' },

@@ -1,9 +1,13 @@
 import type { ImageEntry } from '@bhatti/store';
 import { isValidImageName } from '@bhatti/tasks';
+import { z } from 'zod';
 import { alreadyPulled } from '../already-pulled.ts';
+import { AlreadyThere, ImageList, ImageView, PullBody, Queued } from '../api-schema.ts';
+import { etagOf, isUnchanged } from '../entity-tag.ts';
 import { ApiError } from '../errors.ts';
 import { imageView } from '../image-view.ts';
-import { pullBody, toPullRequest } from '../pull-request.ts';
+import { decodeCursor, encodeCursor, longestPage, pageQuery } from '../pagination.ts';
+import { toPullRequest } from '../pull-request.ts';
 import { type Call, defineRoute, noBody, noQuery, type Route } from '../route.ts';
 import type { Services } from '../services.ts';
 
@@ -18,7 +22,11 @@ function pullImage({ store, tasks, registry }: Pick<Services, 'store' | 'tasks' 
     path: '/images/pull',
     summary: 'Pull an image: 202 with the task that does it, or 200 when that very digest is there under the name.',
     query: noQuery,
-    body: pullBody,
+    body: PullBody,
+    answers: {
+      200: { description: 'That digest is there under the name.', schema: AlreadyThere },
+      202: { description: 'A task does it.', schema: Queued },
+    },
     handle: async ({ body, caller, signal, log }) => {
       const pull = toPullRequest(body);
       const there = body.force ? null : await alreadyPulled({ store, registry, log }, caller.owner, pull, signal);
@@ -32,16 +40,25 @@ function pullImage({ store, tasks, registry }: Pick<Services, 'store' | 'tasks' 
   });
 }
 
+const nameCursor = /^[A-Za-z0-9._-]{1,63}$/;
+
 function listImages({ store }: Pick<Services, 'store'>): Route {
   return defineRoute({
     method: 'GET',
     path: '/images',
-    summary: 'The images of the caller, by name.',
-    query: noQuery,
+    summary: 'The images of the caller, by name; all of them, where no limit is given and no more than a page holds.',
+    query: z.strictObject(pageQuery),
     body: noBody,
-    handle: async ({ caller }) => {
-      const entries = await store.images.list(caller.owner);
-      return { status: 200, body: { images: entries.map((entry) => imageView(store, entry)) } };
+    answers: { 200: { description: 'A page of images.', schema: ImageList } },
+    handle: async ({ query, caller }) => {
+      const after = query.cursor === undefined ? undefined : decodeCursor(query.cursor, nameCursor)[0];
+      const limit = query.limit ?? longestPage;
+      // One more than is shown tells whether there is a next page.
+      const entries = await store.images.list(caller.owner, { after, limit: limit + 1 });
+      const shown = entries.slice(0, limit);
+      const last = entries.length > limit ? shown.at(-1) : undefined;
+      const images = shown.map((entry) => imageView(store, entry));
+      return { status: 200, body: { images, next: last === undefined ? null : encodeCursor(last.name) } };
     },
   });
 }
@@ -50,10 +67,20 @@ function showImage({ store }: Pick<Services, 'store'>): Route {
   return defineRoute({
     method: 'GET',
     path: '/images/:name',
-    summary: 'One image.',
+    summary: 'One image. Its ETag changes with anything in it.',
     query: noQuery,
     body: noBody,
-    handle: async (call) => ({ status: 200, body: imageView(store, await findImage(store, call)) }),
+    answers: {
+      200: { description: 'The image.', schema: ImageView },
+      304: { description: 'It is what If-None-Match names.' },
+    },
+    handle: async (call) => {
+      const body = imageView(store, await findImage(store, call));
+      const headers = { ETag: etagOf(body), 'Cache-Control': 'private, no-cache' };
+      return isUnchanged(call.headers['if-none-match'], headers.ETag)
+        ? { status: 304, headers }
+        : { status: 200, headers, body };
+    },
   });
 }
 
@@ -64,6 +91,7 @@ function deleteImage({ store }: Pick<Services, 'store'>): Route {
     summary: 'Take the name away. Its root file system stays in the cache while anything else needs it.',
     query: noQuery,
     body: noBody,
+    answers: { 204: { description: 'It is gone.' } },
     handle: async (call) => {
       const { name } = await findImage(store, call);
       await store.images.delete(call.caller.owner, name);

@@ -11,6 +11,7 @@ export function metricsRoutes(metrics: Metrics): Route[] {
       summary: 'Metrics in the text format of Prometheus. For admins.',
       query: noQuery,
       body: noBody,
+      answers: { 200: { description: 'The metrics.', contentType: 'text/plain' } },
       handle: async ({ caller, log }) => {
         if (!caller.admin) throw new ApiError(403, 'forbidden', 'metrics are for admins: send the token of one');
         return { status: 200, contentType: metrics.contentType, body: await metrics.text(log) };

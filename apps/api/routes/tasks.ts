@@ -1,7 +1,9 @@
-import { isEnded, type OwnedTask, type TaskView } from '@bhatti/tasks';
+import { isEnded, type OwnedTask, type TaskPosition, TaskStatus, TaskView } from '@bhatti/tasks';
 import { z } from 'zod';
+import { TaskList } from '../api-schema.ts';
 import type { Caller } from '../authentication.ts';
 import { ApiError } from '../errors.ts';
+import { decodeCursor, encodeCursor, pageQuery } from '../pagination.ts';
 import { defineRoute, noBody, noQuery, type Route } from '../route.ts';
 import type { Services } from '../services.ts';
 
@@ -20,9 +22,41 @@ const taskQuery = z.strictObject({
     .optional(),
 });
 
+const defaultPage = 100;
+
+const listQuery = z.strictObject({
+  ...pageQuery,
+  status: z.enum(TaskStatus.options, { error: `must be one of ${TaskStatus.options.join(', ')}` }).optional(),
+});
+
+const positionForm = /^([eu]) (\d{1,15}) (tsk_[a-z2-7]{12})$/;
+
+function toPosition(cursor: string): TaskPosition {
+  const [, group, time, id = ''] = decodeCursor(cursor, positionForm);
+  return { ended: group === 'e', time: Number(time), id };
+}
+
 /** Watching and cancelling tasks. */
 export function taskRoutes({ tasks }: Pick<Services, 'tasks'>): Route[] {
   return [
+    defineRoute({
+      method: 'GET',
+      path: '/tasks',
+      summary: 'The tasks of the caller, of all owners for an admin: those under way, then the ended, latest first.',
+      query: listQuery,
+      body: noBody,
+      answers: { 200: { description: 'A page of tasks.', schema: TaskList } },
+      handle: async ({ query, caller }) => {
+        const after = query.cursor === undefined ? undefined : toPosition(query.cursor);
+        const { tasks: found, next } = await tasks.list({
+          after,
+          limit: query.limit ?? defaultPage,
+          wanted: (task) => mayRead(task, caller) && (query.status === undefined || task.view.status === query.status),
+        });
+        const cursor = next === null ? null : encodeCursor(`${next.ended ? 'e' : 'u'} ${next.time} ${next.id}`);
+        return { status: 200, body: { tasks: found.map(({ view }) => view), next: cursor } };
+      },
+    }),
     defineRoute({
       method: 'GET',
       path: '/tasks/:id',
@@ -30,6 +64,7 @@ export function taskRoutes({ tasks }: Pick<Services, 'tasks'>): Route[] {
         'One task. ?wait=SECONDS holds the answer until it ends, its status or progress line changes (from ?seen=LINE, where given), or the time is over.',
       query: taskQuery,
       body: noBody,
+      answers: { 200: { description: 'The task.', schema: TaskView } },
       handle: async ({ params, query, caller, signal }) => {
         const id = params.id ?? '';
         const record =
@@ -45,6 +80,7 @@ export function taskRoutes({ tasks }: Pick<Services, 'tasks'>): Route[] {
       summary: 'Cancel a task: 202 with the task as it is now, 409 when it has ended.',
       query: noQuery,
       body: noBody,
+      answers: { 202: { description: 'The task, told to end.', schema: TaskView } },
       handle: async ({ params, caller, log }) => {
         const { id, status } = visible(await tasks.find(params.id ?? ''), caller);
         if (isEnded(status)) {

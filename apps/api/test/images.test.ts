@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { startRedis, type TestRedis } from '../../../test/support/redis.ts';
+import { ImageList } from '../api-schema.ts';
 import { startTestApi, type TestApi } from './support/api.ts';
 import { putImage } from './support/image.ts';
 
@@ -16,7 +17,7 @@ describe('images', () => {
   });
 
   test('are listed by name, each with its file', async () => {
-    expect((await api.send('GET', '/images')).body).toEqual({ images: [] });
+    expect((await api.send('GET', '/images')).body).toEqual({ images: [], next: null });
     const b = await putImage(api.store, { name: 'b', warnings: ['no /bin/sh'] });
     await putImage(api.store, { name: 'a' });
     const answer = await api.send('GET', '/images');
@@ -34,6 +35,42 @@ describe('images', () => {
       warnings: ['no /bin/sh'],
       config: { env: ['PATH=/bin'], cmd: ['/bin/sh'] },
     });
+  });
+
+  test('come in pages, each once', async () => {
+    const names = ['p-1', 'p-2', 'p-3', 'p-4', 'p-5'];
+    for (const name of names) await putImage(api.store, { name });
+    const seen: string[] = [];
+    let pages = 0;
+    for (let cursor: string | null = ''; cursor !== null; pages += 1) {
+      const answer = await api.send('GET', `/images?limit=2${cursor && `&cursor=${cursor}`}`);
+      const page = ImageList.parse(answer.body);
+      expect(page.images.length).toBeLessThanOrEqual(2);
+      seen.push(...page.images.map(({ name }) => name));
+      cursor = page.next;
+    }
+    expect(seen).toEqual([...new Set(seen)].sort());
+    expect(seen).toEqual(expect.arrayContaining(names));
+    expect(pages).toBe(Math.ceil(seen.length / 2));
+    for (const query of ['limit=0', 'limit=1001', 'limit=x', 'limit=1&limit=2', 'cursor=!', 'cursor=Li4v']) {
+      expect(await api.send('GET', `/images?${query}`)).toMatchObject({
+        status: 400,
+        body: { code: 'invalid_request' },
+      });
+    }
+  });
+
+  test('have an ETag that tells whether anything changed', async () => {
+    await putImage(api.store, { name: 'tagged' });
+    const first = await api.send('GET', '/images/tagged');
+    const etag = String(first.headers.etag);
+    expect(etag).toMatch(/^"[^"]+"$/);
+    const headers = { 'if-none-match': `"other", W/${etag}` };
+    expect(await api.send('GET', '/images/tagged', { headers })).toMatchObject({ status: 304, text: '' });
+    await putImage(api.store, { name: 'tagged', warnings: ['another'] });
+    const changed = await api.send('GET', '/images/tagged', { headers });
+    expect(changed.status).toBe(200);
+    expect(changed.headers.etag).not.toBe(etag);
   });
 
   test('of another owner are not there', async () => {

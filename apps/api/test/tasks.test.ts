@@ -2,6 +2,7 @@ import { connectRedis, createTaskRelay, jobError, type PullJob, subscribeCancell
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import type { Redis } from 'ioredis';
 import { startRedis, type TestRedis } from '../../../test/support/redis.ts';
+import { TaskList } from '../api-schema.ts';
 import { errorBody, queuePull, startTestApi, type TestApi } from './support/api.ts';
 import { gate, type Process, resultOf, startWorker, type TestWorker } from './support/worker.ts';
 
@@ -72,6 +73,37 @@ describe('tasks', () => {
     go.open();
     const ended = await until(id, (task) => task.completed_at !== null);
     expect(ended).toMatchObject({ status: 'completed', result: { image: running.name }, error: null });
+  });
+
+  test('are listed in pages, those under way first, each once', async () => {
+    await work(async (job) => {
+      if (job.data.requested === 'bad:1') throw jobError({ code: 'no_space', message: 'full', retryable: false });
+      return resultOf(job);
+    });
+    const good = await queuePull(api.send, { ref: 'good:1' });
+    const bad = await queuePull(api.send, { ref: 'bad:1' });
+    for (const id of [good, bad]) await until(id, (task) => task.completed_at !== null);
+    await worker?.close();
+    worker = undefined;
+    const waiting = [await queue(), await queue()];
+    const seen: TaskView[] = [];
+    for (let cursor: string | null = ''; cursor !== null; ) {
+      const page = TaskList.parse((await api.send('GET', `/tasks?limit=1${cursor && `&cursor=${cursor}`}`)).body);
+      expect(page.tasks).toHaveLength(1);
+      seen.push(...page.tasks);
+      cursor = page.next;
+    }
+    const ids = seen.map(({ id }) => id);
+    expect(new Set(ids).size).toBe(ids.length);
+    expect(new Set(ids.slice(0, 2))).toEqual(new Set(waiting));
+    expect(ids.indexOf(bad)).toBeGreaterThan(1);
+    const listed = async (status: string) =>
+      TaskList.parse((await api.send('GET', `/tasks?status=${status}`)).body).tasks.map(({ id }) => id);
+    expect(await listed('failed')).toContain(bad);
+    expect(await listed('completed')).toContain(good);
+    expect(await listed('completed')).not.toContain(bad);
+    expect((await api.send('GET', '/tasks?status=done')).status).toBe(400);
+    for (const id of waiting) await api.send('DELETE', `/tasks/${id}`);
   });
 
   test('a failure is told with its code', async () => {

@@ -8,6 +8,7 @@ import { Agent, request } from 'undici';
 import { z } from 'zod';
 import { describeError } from '../../logger.ts';
 import { startApi } from '../../server.ts';
+import { type Conforms, documented } from './conformance.ts';
 
 export interface Answer {
   readonly status: number;
@@ -62,6 +63,7 @@ export async function startTestApi(redisUrl: string): Promise<TestApi> {
   if (api.url === null) throw new Error('the API has no TCP listener');
   const unix = new Agent({ connect: { socketPath: api.socketPath } });
   const tcp = new Agent();
+  const conforms = await documented(api.url, tcp);
   return {
     directory,
     store: await openStore(directory),
@@ -69,8 +71,8 @@ export async function startTestApi(redisUrl: string): Promise<TestApi> {
     socketPath: api.socketPath,
     token: (await readFile(join(directory, 'token'), 'utf8')).trim(),
     log: () => lines,
-    send: sender('http://localhost', unix),
-    sendTcp: sender(api.url, tcp),
+    send: sender('http://localhost', unix, conforms),
+    sendTcp: sender(api.url, tcp, conforms),
     stop: () => api.close(),
     close: async () => {
       await Promise.all([unix.destroy(), tcp.destroy()]);
@@ -80,7 +82,7 @@ export async function startTestApi(redisUrl: string): Promise<TestApi> {
   };
 }
 
-function sender(origin: string, dispatcher: Agent): Send {
+function sender(origin: string, dispatcher: Agent, conforms: Conforms): Send {
   return async (method, path, { body, raw, headers, signal } = {}) => {
     const response = await request(`${origin}${path}`, {
       dispatcher,
@@ -91,12 +93,14 @@ function sender(origin: string, dispatcher: Agent): Send {
     });
     const text = await response.body.text();
     const isJson = String(response.headers['content-type']).startsWith('application/json');
-    return {
+    const answer = {
       status: response.statusCode,
       headers: response.headers,
       text,
       body: isJson ? JSON.parse(text) : undefined,
     };
+    conforms(method, path, answer);
+    return answer;
   };
 }
 

@@ -1,0 +1,80 @@
+import { ImageConfigRecord } from '@bhatti/store';
+import { TaskStatus, TaskView } from '@bhatti/tasks';
+import { z } from 'zod';
+
+/**
+ * Every body of the API, in the form that requests are validated against, the OpenAPI document is made from, and tests hold
+ * answers to. Sizes are bytes, times ISO 8601.
+ */
+
+function text(maximum: number, what: string) {
+  return z
+    .string({ error: (issue) => (issue.input === undefined ? `is missing: give ${what}` : `must be text: ${what}`) })
+    .min(1, { error: `is empty: give ${what}, or leave the field out` })
+    .max(maximum, { error: `is longer than ${maximum} characters: give ${what}` })
+    .describe(what);
+}
+
+export const PullBody = z.strictObject({
+  ref: text(1024, 'an image reference such as "python:3.12"'),
+  name: text(256, 'a name for the image').optional(),
+  auth: text(16_384, 'credentials of the registry as "user:token"').optional(),
+  platform: text(64, 'a platform such as "linux/arm64"').optional(),
+  size: z
+    .union([z.string().max(64), z.number()], { error: 'must be a size: "2GB", "512MB" or a number of bytes' })
+    .describe('the size of the file system: "2GB", "4GiB" or a number of bytes')
+    .optional(),
+  force: z
+    .boolean({ error: 'must be true or false' })
+    .describe('pull again although that very digest is there')
+    .optional(),
+});
+
+export const Queued = z.object({ task_id: z.string(), status: z.literal('queued'), name: z.string() });
+
+export const AlreadyThere = z.object({ status: z.literal('exists'), image: z.string(), digest: z.string() });
+
+export const ImageView = z.object({
+  name: z.string(),
+  ref: z.string().describe('canonical reference that it was pulled from'),
+  digest: z.string().describe("digest of the image's manifest"),
+  platform: z.string(),
+  size_bytes: z.int().min(0).describe('size of the file system: what the sandbox sees as its disk'),
+  disk_bytes: z.int().min(0).describe("what the sparse file takes on the server's disk"),
+  created_at: z.iso.datetime(),
+  path: z.string().describe('the ext4 file, on the server'),
+  warnings: z.array(z.string()),
+  config: ImageConfigRecord.describe('how the image wants to be run: env, cmd, entrypoint, user, ...'),
+});
+export type ImageView = z.output<typeof ImageView>;
+
+const next = z.string().nullable().describe('the ?cursor= of the next page, null at the end');
+
+export const ImageList = z.object({ images: z.array(ImageView), next });
+
+export const TaskList = z.object({ tasks: z.array(TaskView), next });
+
+export const Health = z.object({ status: z.literal('ok'), version: z.string(), redis: z.enum(['ok', 'down']) });
+
+export const Problem = z.strictObject({
+  error: z.string().min(1).describe('what was wrong and what to do, for people'),
+  code: z
+    .string()
+    .regex(/^[a-z][a-z0-9_]*$/)
+    .describe('stable, for programs'),
+  request_id: z.string().describe('as in the X-Request-Id header and the log of the server'),
+});
+
+/** The schemas that have a name in the OpenAPI document. One that a route uses must stand here. */
+export const namedSchemas: Readonly<Record<string, z.ZodType>> = {
+  AlreadyThere,
+  Health,
+  ImageList,
+  ImageView,
+  Problem,
+  PullBody,
+  Queued,
+  TaskList,
+  TaskStatus,
+  TaskView,
+};

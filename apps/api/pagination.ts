@@ -1,0 +1,31 @@
+import { z } from 'zod';
+import { ApiError } from './errors.ts';
+
+const once = { error: 'is given twice: give it once' };
+
+/** The most entries of one page. */
+export const longestPage = 1000;
+
+/** The query parameters of every list. */
+export const pageQuery = {
+  limit: z
+    .string(once)
+    .regex(/^[1-9]\d{0,3}$/, { error: `must be a number from 1 to ${longestPage}` })
+    .transform(Number)
+    .refine((limit) => limit <= longestPage, { error: `must be at most ${longestPage}` })
+    .describe(`entries of a page, at most ${longestPage}`)
+    .optional(),
+  cursor: z.string(once).max(512).describe('"next" of the page before').optional(),
+};
+
+/** A cursor is opaque to clients: where the page before ended, as text that survives a URL. */
+export function encodeCursor(position: string): string {
+  return Buffer.from(position, 'utf8').toString('base64url');
+}
+
+/** Throws ApiError 400 when the server did not make it. */
+export function decodeCursor(cursor: string, form: RegExp): RegExpExecArray {
+  const match = form.exec(Buffer.from(cursor, 'base64url').toString('utf8'));
+  if (match !== null) return match;
+  throw new ApiError(400, 'invalid_request', 'query parameter "cursor" must be the "next" of an earlier answer');
+}
