@@ -1,3 +1,4 @@
+import { pipeline } from 'node:stream/promises';
 import express, { type ErrorRequestHandler, type Express, type RequestHandler, type Response } from 'express';
 import type { Logger } from 'pino';
 import { z } from 'zod';
@@ -123,8 +124,22 @@ function runRoute(route: Route, stop: AbortSignal): RequestHandler {
     });
     // Or the connection would be kept for a next request that nobody will answer.
     if (stop.aborted) response.setHeader('Connection', 'close');
-    answer(response, reply);
+    if (reply.stream === undefined) answer(response, reply);
+    else await sendStream(response, reply, reply.stream, log);
   };
+}
+
+/** What goes wrong once the answer has begun can only end it. */
+async function sendStream(response: Response, reply: Reply, stream: AsyncIterable<string>, log: Logger): Promise<void> {
+  response.status(reply.status).set({ ...reply.headers });
+  if (reply.contentType !== undefined) response.set('Content-Type', reply.contentType);
+  response.flushHeaders();
+  try {
+    await pipeline(stream, response);
+  } catch (error) {
+    log.debug({ err: error }, 'a stream ended early');
+    response.destroy();
+  }
 }
 
 function refuseMethod(routes: readonly Route[]): RequestHandler {

@@ -10,6 +10,8 @@ export interface Reply {
   readonly body?: unknown;
   /** The body is a text of this media type, sent as it is. */
   readonly contentType?: string;
+  /** Pieces of a text of `contentType` that are sent as they come, in place of `body`. Ends when the call's signal aborts. */
+  readonly stream?: AsyncIterable<string>;
   readonly headers?: Readonly<Record<string, string>>;
 }
 

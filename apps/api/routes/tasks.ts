@@ -6,6 +6,7 @@ import { ApiError } from '../errors.ts';
 import { decodeCursor, encodeCursor, pageQuery } from '../pagination.ts';
 import { defineRoute, noBody, noQuery, type Route } from '../route.ts';
 import type { Services } from '../services.ts';
+import { taskEvents } from '../task-events.ts';
 
 const longestWaitSeconds = 60;
 
@@ -73,6 +74,21 @@ export function taskRoutes({ tasks }: Pick<Services, 'tasks'>): Route[] {
             : await tasks.wait(id, newsFor(caller, query.seen), { milliseconds: query.wait * 1000, signal });
         return { status: 200, body: visible(record, caller) };
       },
+    }),
+    defineRoute({
+      method: 'GET',
+      path: '/tasks/:id/events',
+      summary:
+        'One task as server-sent events: an event "task" with the task now and after each change; closes after its end.',
+      query: noQuery,
+      body: noBody,
+      answers: { 200: { description: 'Events.', contentType: 'text/event-stream' } },
+      handle: async ({ params, caller, signal }) => ({
+        status: 200,
+        contentType: 'text/event-stream; charset=utf-8',
+        headers: { 'X-Accel-Buffering': 'no' },
+        stream: taskEvents(tasks, visible(await tasks.find(params.id ?? ''), caller), signal),
+      }),
     }),
     defineRoute({
       method: 'DELETE',

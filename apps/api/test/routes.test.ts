@@ -11,6 +11,7 @@ const routes = [
   ['DELETE', '/images/:name'],
   ['GET', '/tasks'],
   ['GET', '/tasks/:id'],
+  ['GET', '/tasks/:id/events'],
   ['DELETE', '/tasks/:id'],
 ] as const;
 

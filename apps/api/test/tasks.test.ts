@@ -106,6 +106,30 @@ describe('tasks', () => {
     for (const id of waiting) await api.send('DELETE', `/tasks/${id}`);
   });
 
+  test('events tell every change, and end with the task', async () => {
+    const go = gate();
+    await work(async (job) => {
+      await report(job, 'downloading layers (1 MB / 2 MB)...');
+      await go.opened;
+      return resultOf(job);
+    });
+    const id = await queue();
+    const events = api.send('GET', `/tasks/${id}/events`);
+    await until(id, (task) => task.progress !== null);
+    go.open();
+    const answer = await events;
+    expect(answer.headers['content-type']).toBe('text/event-stream; charset=utf-8');
+    const states = [...answer.text.matchAll(/^event: task\ndata: (.*)\n\n/gm)].map(([, data = '']) =>
+      TaskView.parse(JSON.parse(data)),
+    );
+    expect(states.at(-1)).toMatchObject({ id, status: 'completed' });
+    expect(states.filter(({ status }) => status === 'completed')).toHaveLength(1);
+    // Who comes after the end is told of it at once.
+    const late = await api.send('GET', `/tasks/${id}/events`);
+    expect(late.text.match(/^event: task$/gm)).toHaveLength(1);
+    expect((await api.send('GET', '/tasks/tsk_aaaaaaaaaaaa/events')).status).toBe(404);
+  });
+
   test('a failure is told with its code', async () => {
     await work(async () => {
       throw jobError({ code: 'manifest_unknown', message: 'no such image', retryable: false });
