@@ -1,0 +1,30 @@
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
+import { describe, expect, test } from '@jest/globals';
+
+const run = promisify(execFile);
+const library = new URL('../index.ts', import.meta.url);
+
+/** Hides the tool from one process and its children: in a mount namespace of their own it cannot be executed. */
+async function requiredWithout(tool: string): Promise<string> {
+  const hide = 'mount --bind /dev/null "$(readlink -f "$(command -v "$0")")" && exec "$@"';
+  const program = `import { requireE2fsprogs } from ${JSON.stringify(library.href)};
+    await requireE2fsprogs().then(() => console.log('there'), (error) => console.log(error.code, error.retryable, error.message));`;
+  const node = [process.execPath, '--import', 'tsx', '--input-type=module', '--eval', program];
+  const { stdout } = await run('unshare', ['--mount', 'sh', '-c', hide, tool, ...node], {
+    env: { ...process.env, PATH: `${process.env.PATH}:/usr/sbin:/sbin`, NODE_OPTIONS: '' },
+  });
+  return stdout.trim();
+}
+
+describe('a host without e2fsprogs', () => {
+  test.each(['mke2fs', 'e2fsck'])('%s that is not there is named, and the package that has it', async (tool) => {
+    expect(await requiredWithout(tool)).toMatch(
+      new RegExp(`^${tool}_missing (true|false) ${tool} was not found; install`),
+    );
+  });
+
+  test('another tool that is not there does not matter', async () => {
+    expect(await requiredWithout('debugfs')).toBe('there');
+  });
+});
