@@ -1,7 +1,9 @@
+import type { Readable } from 'node:stream';
+import { text as readText } from 'node:stream/consumers';
 import { z } from 'zod';
 import * as schema from './api-schema.ts';
 import { CliError, systemErrorCode } from './cli-error.ts';
-import { type Endpoint, type HttpRequest, openHttpConnection } from './http-connection.ts';
+import { type Endpoint, type HttpAnswer, type HttpRequest, openHttpConnection } from './http-connection.ts';
 import type { RequestTiming } from './timing.ts';
 
 /** The server answered with an error: `status` of HTTP, `code` stable, `message` the server's own words. */
@@ -38,6 +40,13 @@ export interface ApiClient {
   /** The task; with `wait` (seconds) answered when its progress line is no longer `seen` ('' for none), it ended, or the time is over. */
   task(id: string, poll?: { wait: number; seen: string }): Promise<schema.Task>;
   cancelTask(id: string): Promise<schema.Task>;
+  /** The newest first, `limit` at most. */
+  tasks(filter: { status?: string; limit: number }): Promise<schema.Task[]>;
+  /** Sends an archive of an image (what `docker save` writes) and has it made into an image. */
+  importImage(archive: Readable, request: schema.ImportRequest): Promise<schema.ImportAnswer>;
+  /** The ext4 file of an image, from byte `from` on where the server still has the file of that `etag`. */
+  rootfs(name: string, resume?: { from: number; etag: string }): Promise<HttpAnswer>;
+  adminStatus(): Promise<schema.AdminStatus>;
   images(): Promise<schema.Image[]>;
   image(name: string): Promise<schema.Image>;
   deleteImage(name: string): Promise<void>;
@@ -57,8 +66,27 @@ export function createApiClient(endpoint: Endpoint, options: ApiClientOptions = 
       options.onTiming?.({ method: request.method, path: request.path.replace(/\?.*/, ''), ...timing });
       return { status: timing.status, text };
     } catch (error) {
-      throw unreachable(endpoint, error);
+      throw failedRequest(endpoint, request, error);
     }
+  }
+
+  /** An answer to be read as it comes. */
+  async function open(request: HttpRequest): Promise<HttpAnswer> {
+    const sentAt = performance.now();
+    let answer: HttpAnswer;
+    try {
+      answer = await connection.open(request);
+    } catch (error) {
+      throw failedRequest(endpoint, request, error);
+    }
+    if (answer.status >= 400) throw refusal(endpoint, answer.status, parseJson(await readText(answer.body)));
+    const { method, path } = request;
+    answer.body.once('close', () => {
+      const { status, dns, connect, tls, server } = answer;
+      const transfer = performance.now() - sentAt - dns - connect - tls - server;
+      options.onTiming?.({ method, path: path.replace(/\?.*/, ''), status, dns, connect, tls, server, transfer });
+    });
+    return answer;
   }
 
   async function call<Schema extends z.ZodType>(answer: Schema, request: HttpRequest): Promise<z.output<Schema>> {
@@ -66,12 +94,7 @@ export function createApiClient(endpoint: Endpoint, options: ApiClientOptions = 
     const json = parseJson(text);
     if (status >= 400) throw refusal(endpoint, status, json);
     const parsed = answer.safeParse(json);
-    if (!parsed.success) {
-      throw new CliError('not_bhatti', `${describeEndpoint(endpoint)} answers, but not as a bhatti server does`, {
-        cause: parsed.error,
-        hint: 'Check the URL, and that client and server are of about the same version (bhatti version).',
-      });
-    }
+    if (!parsed.success) throw notBhatti(endpoint, parsed.error);
     return parsed.data;
   }
 
@@ -82,7 +105,42 @@ export function createApiClient(endpoint: Endpoint, options: ApiClientOptions = 
     task: (id, poll) =>
       call(schema.task, { method: 'GET', path: `/tasks/${encodeURIComponent(id)}${pollQuery(poll)}` }),
     cancelTask: (id) => call(schema.task, { method: 'DELETE', path: `/tasks/${encodeURIComponent(id)}` }),
-    images: async () => (await call(schema.imageList, { method: 'GET', path: '/images' })).images,
+    tasks: async ({ status, limit }) => {
+      const filter: Record<string, string> = status === undefined ? {} : { status };
+      return pages(limit, async (query) => {
+        const page = await call(schema.taskList, { method: 'GET', path: `/tasks?${query(filter)}` });
+        return { items: page.tasks, next: page.next };
+      });
+    },
+    importImage: (archive, { name, ref, platform, size }) => {
+      const query = new URLSearchParams();
+      for (const [key, value] of Object.entries({ name, ref, platform, size })) {
+        if (value !== undefined) query.set(key, value);
+      }
+      return call(schema.importAnswer, {
+        method: 'POST',
+        path: `/images/import?${query}`,
+        upload: archive,
+        headers: { 'content-type': 'application/octet-stream' },
+      });
+    },
+    rootfs: (name, resume) =>
+      open({
+        method: 'GET',
+        path: `/images/${encodeURIComponent(name)}/rootfs`,
+        headers: {
+          accept: '*/*',
+          'accept-encoding': 'identity',
+          ...(resume !== undefined && { range: `bytes=${resume.from}-`, 'if-range': resume.etag }),
+        },
+      }),
+    adminStatus: () => call(schema.adminStatus, { method: 'GET', path: '/admin/status' }),
+    images: () =>
+      pages(Number.POSITIVE_INFINITY, async (query, first) => {
+        // The first page is asked for as ever: servers that know no pages send everything.
+        const page = await call(schema.imageList, { method: 'GET', path: first ? '/images' : `/images?${query({})}` });
+        return { items: page.images, next: page.next };
+      }),
     image: (name) => call(schema.image, { method: 'GET', path: `/images/${encodeURIComponent(name)}` }),
     deleteImage: async (name) => {
       await call(z.unknown(), { method: 'DELETE', path: `/images/${encodeURIComponent(name)}` });
@@ -109,8 +167,59 @@ function parseJson(text: string): unknown {
   }
 }
 
+/** The most that a server sends at once. */
+const PAGE_LIMIT = 500;
+
+interface Page<Item> {
+  readonly items: readonly Item[];
+  readonly next?: string | null;
+}
+
+/** Reads page after page, until there are no more or `limit` items are there. */
+async function pages<Item>(
+  limit: number,
+  read: (query: (filter: Record<string, string>) => string, first: boolean) => Promise<Page<Item>>,
+): Promise<Item[]> {
+  const items: Item[] = [];
+  let cursor: string | undefined;
+  do {
+    const page = { limit: String(Math.min(limit - items.length, PAGE_LIMIT)), ...(cursor !== undefined && { cursor }) };
+    const answer = await read((filter) => `${new URLSearchParams({ ...filter, ...page })}`, cursor === undefined);
+    items.push(...answer.items);
+    cursor = answer.next ?? undefined;
+  } while (cursor !== undefined && items.length < limit);
+  return items.slice(0, limit);
+}
+
+function notBhatti(endpoint: Endpoint, cause: unknown): CliError {
+  return new CliError('not_bhatti', `${describeEndpoint(endpoint)} answers, but not as a bhatti server does`, {
+    cause,
+    hint: 'Check the URL, and that client and server are of about the same version (bhatti version).',
+  });
+}
+
+/** A route that is not there: every other 404 names what is missing. */
+function isMissingRoute(status: number, message: string): boolean {
+  return status === 405 || status === 501 || (status === 404 && message === 'there is no such route');
+}
+
+/** What goes wrong with the upload's own source is not the network's doing. */
+function failedRequest(endpoint: Endpoint, request: HttpRequest, error: unknown): Error {
+  if (error instanceof CliError || error instanceof UnreachableError) return error;
+  return request.upload?.errored instanceof Error && request.upload.errored === error
+    ? new CliError('import_failed', `the archive cannot be read (${systemErrorCode(error) ?? 'unknown error'})`, {
+        cause: error,
+      })
+    : unreachable(endpoint, error);
+}
+
 function refusal(endpoint: Endpoint, status: number, json: unknown): Error {
   const body = schema.errorBody.safeParse(json);
+  if (body.success && isMissingRoute(status, body.data.error)) {
+    return new CliError('server_too_old', `the server at ${describeEndpoint(endpoint)} cannot do this yet`, {
+      hint: 'It is older than this bhatti ("bhatti version" shows both): update the server, or restart it if it is.',
+    });
+  }
   if (status === 401) {
     return new CliError('unauthorized', `the server at ${describeEndpoint(endpoint)} does not accept the token`, {
       hint: 'Give it with --token, in ~/.bhatti/config.yaml or as BHATTI_TOKEN; "bhatti serve status" on the server shows it.',

@@ -63,7 +63,26 @@ export const image = z.looseObject({
 });
 export type Image = z.output<typeof image>;
 
-export const imageList = z.looseObject({ images: z.array(image) });
+/** The cursor of the page that follows; none where there is none, or the server knows no pages. */
+const next = z.string().nullish();
+
+export const imageList = z.looseObject({ images: z.array(image), next });
+export const taskList = z.looseObject({ tasks: z.array(task), next });
+
+export const importAnswer = z.object({ task_id: z.string(), status: taskStatus, name: z.string() });
+export type ImportAnswer = z.output<typeof importAnswer>;
+
+const facts = z.record(z.string(), z.unknown());
+
+/** What an operator sees; which facts there are is the server's business. */
+export const adminStatus = z.looseObject({
+  version: z.string(),
+  queue: facts,
+  workers: z.array(z.looseObject({ name: z.string(), started_at: z.string().nullish() })),
+  disk: facts,
+  redis: facts,
+});
+export type AdminStatus = z.output<typeof adminStatus>;
 
 export const health = z.looseObject({
   status: z.literal('ok'),
@@ -90,4 +109,13 @@ export interface PullRequest {
   readonly size?: string;
   /** Pull again although the very digest is there. */
   readonly force?: boolean;
+}
+
+/** The query of `POST /images/import`; its body is the archive. */
+export interface ImportRequest {
+  readonly name?: string;
+  /** Which image of an archive with several, and what the image is said to come from. */
+  readonly ref?: string;
+  readonly platform?: string;
+  readonly size?: string;
 }

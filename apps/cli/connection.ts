@@ -13,19 +13,27 @@ const PROBE_TIMEOUT = 3000;
  * Rejects with CliError when no server can be had.
  */
 export async function connect(settings: Settings, options: ApiClientOptions): Promise<ApiClient> {
+  const running = await connectRunning(settings, options);
+  if (running !== undefined) return running;
+  const { startDetached } = await import('./serve/detached.ts');
+  await startDetached({ dataDirectory: settings.dataDirectory, workers: 1 });
+  return createApiClient({ kind: 'socket', path: localPaths(settings.dataDirectory).apiSocket }, options);
+}
+
+/** The same without starting anything: undefined where nothing runs. */
+export async function connectRunning(settings: Settings, options: ApiClientOptions): Promise<ApiClient | undefined> {
   if (settings.url) return createApiClient({ kind: 'url', url: settings.url, token: settings.token }, options);
   const paths = localPaths(settings.dataDirectory);
   checkSocketPaths(paths);
   const local = createApiClient({ kind: 'socket', path: paths.apiSocket }, options);
   if (await answers(local)) return local;
+  local.close();
   if (settings.token && !settings.dataDirectoryGiven) {
     const byUrl = createApiClient({ kind: 'url', url: DEFAULT_URL, token: settings.token }, options);
     if (await answers(byUrl)) return byUrl;
     byUrl.close();
   }
-  const { startDetached } = await import('./serve/detached.ts');
-  await startDetached({ dataDirectory: settings.dataDirectory, workers: 1 });
-  return local;
+  return undefined;
 }
 
 async function answers(client: ApiClient): Promise<boolean> {

@@ -2,9 +2,10 @@
  * HTTP to one server, by Node's own client: it adds 5 ms to the start of a command, where undici adds 170 ms (its
  * import, and compiling its WebAssembly parser at the first request), and the whole start-up has to stay under 300 ms.
  */
-import type { IncomingMessage } from 'node:http';
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import http from 'node:http';
 import https from 'node:https';
+import type { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 
 /** Where a server is: a URL with a bearer token, or the unix socket of a local stack, which needs none. */
@@ -13,32 +14,57 @@ export type Endpoint =
   | { readonly kind: 'socket'; readonly path: string };
 
 export interface HttpRequest {
-  readonly method: 'GET' | 'POST' | 'DELETE';
+  readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE';
   /** With the query, below the path of the endpoint's URL. */
   readonly path: string;
+  /** Sent as JSON. */
   readonly body?: unknown;
+  /** Sent as it is instead, however long; its failure is that of the request. */
+  readonly upload?: Readable;
+  readonly headers?: Readonly<Record<string, string>>;
   /** For the whole request, ms. */
   readonly timeout?: number;
 }
 
-export interface HttpResponse {
+/** Times of a request in ms. The first three are 0 when a connection was open already. */
+export interface HttpTimes {
+  /** Until the name was an address. */
+  readonly dns: number;
+  /** From then until the connection stood. */
+  readonly connect: number;
+  /** From then until it was encrypted. */
+  readonly tls: number;
+  /** From then until the headers of the answer. */
+  readonly server: number;
+}
+
+/** An answer of which the body is still to be read; `body.destroy()` gives up on it. */
+export interface HttpAnswer extends HttpTimes {
+  readonly status: number;
+  readonly headers: IncomingHttpHeaders;
+  readonly body: IncomingMessage;
+}
+
+export interface HttpResponse extends HttpTimes {
   readonly status: number;
   readonly text: string;
-  /** Times in ms: until the connection stood (0 when one was open already), until the headers, and for the body. */
-  readonly connect: number;
-  readonly server: number;
+  /** For the body, ms. */
   readonly transfer: number;
 }
 
 export interface HttpConnection {
   /** Rejects with the system error of the connection; a server that says nothing for 30 s is `ETIMEDOUT`. */
   send(request: HttpRequest): Promise<HttpResponse>;
+  /** The same for an answer that is read as it comes: its body fails as the connection does. */
+  open(request: HttpRequest): Promise<HttpAnswer>;
   close(): void;
 }
 
 const CONNECT_TIMEOUT = 10_000;
 /** Longer than the longest request takes at the server: resolving a tag against a slow registry. */
 const SILENCE_TIMEOUT = 30_000;
+/** What is uploaded may come from a program that thinks before it writes: `docker save` of a large image. */
+const UPLOAD_SILENCE_TIMEOUT = 10 * 60_000;
 
 export function openHttpConnection(endpoint: Endpoint): HttpConnection {
   const secure = endpoint.kind === 'url' && endpoint.url.protocol === 'https:';
@@ -47,51 +73,77 @@ export function openHttpConnection(endpoint: Endpoint): HttpConnection {
   const target = endpoint.kind === 'url' ? urlTarget(endpoint.url) : { socketPath: endpoint.path, prefix: '' };
   const token = endpoint.kind === 'url' ? endpoint.token : undefined;
 
-  return {
-    async send({ method, path, body, timeout }) {
-      const sentAt = performance.now();
-      let connect = 0;
-      const response = await new Promise<IncomingMessage>((resolve, reject) => {
-        const payload = body === undefined ? undefined : JSON.stringify(body);
-        const request = module.request({
-          ...target,
-          agent,
-          method,
-          path: target.prefix + path,
-          headers: {
-            accept: 'application/json',
-            ...(token !== undefined && { authorization: `Bearer ${token}` }),
-            ...(payload !== undefined && {
-              'content-type': 'application/json',
-              'content-length': Buffer.byteLength(payload),
-            }),
-          },
-          ...(timeout !== undefined && { signal: AbortSignal.timeout(timeout) }),
-        });
-        const giveUp = () => request.destroy(Object.assign(new Error('timed out'), { code: 'ETIMEDOUT' }));
-        request.setTimeout(SILENCE_TIMEOUT, giveUp);
-        request.once('socket', (socket) => {
-          if (!socket.connecting) return;
-          const timer = setTimeout(giveUp, CONNECT_TIMEOUT);
-          socket.once('close', () => clearTimeout(timer));
-          socket.once(secure ? 'secureConnect' : 'connect', () => {
-            clearTimeout(timer);
-            connect = performance.now() - sentAt;
-          });
-        });
-        request.once('response', resolve);
-        request.on('error', reject);
-        request.end(payload);
+  async function open({ method, path, body, upload, headers, timeout }: HttpRequest): Promise<HttpAnswer> {
+    const sentAt = performance.now();
+    let resolvedAt = sentAt;
+    let connectedAt = sentAt;
+    let readyAt = sentAt;
+    const answer = await new Promise<IncomingMessage>((resolve, reject) => {
+      const payload = body === undefined ? undefined : JSON.stringify(body);
+      const request = module.request({
+        ...target,
+        agent,
+        method,
+        path: target.prefix + path,
+        headers: {
+          accept: 'application/json',
+          ...(token !== undefined && { authorization: `Bearer ${token}` }),
+          ...(payload !== undefined && {
+            'content-type': 'application/json',
+            'content-length': Buffer.byteLength(payload),
+          }),
+          ...headers,
+        },
+        ...(timeout !== undefined && { signal: AbortSignal.timeout(timeout) }),
       });
+      const giveUp = () => request.destroy(Object.assign(new Error('timed out'), { code: 'ETIMEDOUT' }));
+      request.setTimeout(upload === undefined ? SILENCE_TIMEOUT : UPLOAD_SILENCE_TIMEOUT, giveUp);
+      request.once('socket', (socket) => {
+        if (!socket.connecting) return;
+        const timer = setTimeout(giveUp, CONNECT_TIMEOUT);
+        socket.once('close', () => clearTimeout(timer));
+        socket.once('lookup', () => {
+          resolvedAt = performance.now();
+          connectedAt = resolvedAt;
+        });
+        socket.once('connect', () => {
+          connectedAt = performance.now();
+          readyAt = connectedAt;
+        });
+        socket.once(secure ? 'secureConnect' : 'connect', () => {
+          clearTimeout(timer);
+          readyAt = performance.now();
+        });
+      });
+      request.once('response', resolve);
+      request.on('error', reject);
+      if (upload === undefined) {
+        request.end(payload);
+        return;
+      }
+      upload.once('error', (error) => request.destroy(error));
+      // A server that has refused reads no further.
+      request.once('response', () => upload.unpipe(request));
+      upload.pipe(request);
+    });
+    return {
+      status: answer.statusCode ?? 0,
+      headers: answer.headers,
+      body: answer,
+      dns: resolvedAt - sentAt,
+      connect: connectedAt - resolvedAt,
+      tls: readyAt - connectedAt,
+      server: performance.now() - readyAt,
+    };
+  }
+
+  return {
+    open,
+    async send(request) {
+      const { body, headers: _headers, ...answer } = await open(request);
       const answeredAt = performance.now();
-      const content = await text(response);
-      return {
-        status: response.statusCode ?? 0,
-        text: content,
-        connect,
-        server: answeredAt - sentAt - connect,
-        transfer: performance.now() - answeredAt,
-      };
+      const content = await text(body);
+      return { ...answer, text: content, transfer: performance.now() - answeredAt };
     },
     close: () => agent.destroy(),
   };

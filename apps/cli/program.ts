@@ -1,8 +1,11 @@
 import { Command } from 'commander';
+import { addAdminCommands } from './commands/admin.ts';
+import { addCompletionCommand } from './commands/completion.ts';
 import { type CommandContext, type CommandWorld, createContext } from './commands/context.ts';
 import { addImageCommands } from './commands/image.ts';
 import { addRootfsCommands } from './commands/rootfs.ts';
 import { addServeCommands } from './commands/serve.ts';
+import { addSetupCommand } from './commands/setup.ts';
 import { addTaskCommands } from './commands/task.ts';
 import { addVersionCommand } from './commands/version.ts';
 
@@ -34,6 +37,9 @@ export function createProgram(context: CommandContext): Command {
   addTaskCommands(program, context);
   addRootfsCommands(program, context);
   addServeCommands(program, context);
+  addAdminCommands(program, context);
+  addSetupCommand(program, context);
   addVersionCommand(program, context);
+  addCompletionCommand(program, context);
   return program;
 }

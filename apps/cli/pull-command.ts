@@ -43,26 +43,48 @@ export async function pullImage(
     console.out(quiet ? `${answer.image}\n` : `${answer.image} is already up to date (${answer.digest})\ndone\n`);
     return 0;
   }
-  const { task_id: id, name } = answer;
-  if (!detach) return follow(client, { id, name, reference: request.ref }, console, quiet);
-  console.out(quiet ? `${name}\n` : `${startLine(request.ref, name, id)}Follow it: bhatti task watch ${id}\n`);
+  const pull = { id: answer.task_id, name: answer.name, reference: request.ref };
+  return followTask(client, pull, console, { detach, quiet });
+}
+
+/** Watches a task that was just made to its end; with `detach` says how to. Resolves with the exit code. */
+export async function followTask(
+  client: ApiClient,
+  pull: FollowedPull,
+  console: Console,
+  { detach, quiet }: { detach: boolean; quiet: boolean },
+): Promise<number> {
+  if (!detach) return follow(client, pull, console, quiet);
+  const { id, name } = pull;
+  console.out(quiet ? `${name}\n` : `${firstLine(pull)}Follow it: bhatti task watch ${id}\n`);
   return 0;
 }
 
 /** `bhatti task watch`: the transcript of a pull that is under way or over, as `image pull` prints it. */
 export async function watchTask(client: ApiClient, id: string, console: Console, json: boolean): Promise<number> {
-  const { name, ref } = await client.task(id);
-  if (!json) return follow(client, { id, name, reference: ref }, console, false);
-  const ended = await untilEnded(client, id, () => {});
-  printJson(console, ended);
+  const { name, ref, type } = await client.task(id);
+  const verb = type === 'import' ? 'importing' : 'pulling';
+  if (!json) return follow(client, { id, name, reference: ref, verb }, console, false);
+  // One object a line and a change, so that a program can act on each as it comes.
+  let last = '';
+  const ended = await untilEnded(client, id, (task) => {
+    const line = `${JSON.stringify(task)}\n`;
+    if (line !== last) console.out(line);
+    last = line;
+  });
   return ended.status === 'completed' ? 0 : 1;
 }
 
-interface FollowedPull {
+export interface FollowedPull {
   readonly id: string;
   readonly name: string;
   /** As the user typed it. */
   readonly reference: string;
+  readonly verb?: 'pulling' | 'importing';
+}
+
+function firstLine({ id, name, reference, verb }: FollowedPull): string {
+  return startLine(reference, name, id, verb);
 }
 
 async function follow(client: ApiClient, pull: FollowedPull, console: Console, quiet: boolean): Promise<number> {
@@ -76,7 +98,7 @@ async function follow(client: ApiClient, pull: FollowedPull, console: Console, q
   };
   process.once('SIGINT', detach);
   try {
-    if (!quiet) console.out(startLine(pull.reference, pull.name, pull.id));
+    if (!quiet) console.out(firstLine(pull));
     return await watch(client, pull, console, quiet);
   } finally {
     process.off('SIGINT', detach);

@@ -45,7 +45,8 @@ export function resolveSettings(flags: GlobalFlags, file: ConfigFile, env: NodeJ
   };
 }
 
-function serverUrl(text: string | undefined): URL | undefined {
+/** Throws CliError `invalid_request` for a URL that is none. */
+export function serverUrl(text: string | undefined): URL | undefined {
   if (!text) return undefined;
   const url = URL.canParse(text) ? new URL(text) : undefined;
   if (url?.protocol !== 'http:' && url?.protocol !== 'https:') {

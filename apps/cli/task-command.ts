@@ -1,7 +1,35 @@
 import type { ApiClient } from './api-client.ts';
 import type { Task } from './api-schema.ts';
 import { type Console, printJson } from './console.ts';
-import { formatFields } from './table.ts';
+import { formatAge, formatFields, formatTable } from './table.ts';
+
+/** `bhatti task list`. */
+export async function listTasks(
+  client: ApiClient,
+  filter: { status?: string; limit: number },
+  console: Console,
+  json: boolean,
+): Promise<number> {
+  const tasks = await client.tasks(filter);
+  if (json) printJson(console, { tasks });
+  else console.out(formatTasks(tasks, Date.now()));
+  return 0;
+}
+
+/** LAST is why it failed, or else how far it is. */
+export function formatTasks(tasks: readonly Task[], now: number): string {
+  return formatTable(
+    ['ID', 'TYPE', 'STATUS', 'NAME', 'CREATED', 'LAST'],
+    tasks.map((task) => [
+      task.id,
+      task.type,
+      task.status,
+      task.name,
+      task.created_at === null ? '' : formatAge(Date.parse(task.created_at), now),
+      task.error?.code ?? task.progress ?? '',
+    ]),
+  );
+}
 
 /** `bhatti task show`. */
 export async function showTask(client: ApiClient, id: string, console: Console, json: boolean): Promise<number> {

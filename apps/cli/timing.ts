@@ -3,8 +3,10 @@ export interface RequestTiming {
   readonly method: string;
   readonly path: string;
   readonly status: number;
-  /** Until the connection stood; 0 when one was open already. */
+  /** Finding the address, connecting, encrypting; 0 when a connection was open already. */
+  readonly dns: number;
   readonly connect: number;
+  readonly tls: number;
   /** From then until the headers of the answer. */
   readonly server: number;
   /** The body of the answer. */
@@ -12,8 +14,9 @@ export interface RequestTiming {
 }
 
 export function formatRequestTiming(timing: RequestTiming): string {
-  const { method, path, status, connect, server, transfer } = timing;
-  return `timing: ${method} ${path} ${status}  connect ${ms(connect)}  server ${ms(server)}  transfer ${ms(transfer)}\n`;
+  const { method, path, status } = timing;
+  const parts = (['dns', 'connect', 'tls', 'server', 'transfer'] as const).map((part) => `${part} ${ms(timing[part])}`);
+  return `timing: ${method} ${path} ${status}  ${parts.join('  ')}\n`;
 }
 
 /** `start` is the time that Node spent before the command ran, `total` all of it. */

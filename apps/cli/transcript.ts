@@ -31,8 +31,8 @@ const REDRAW = '\r\x1b[2K';
 export const emptyTranscript: Transcript = { printed: [], open: undefined, printedAt: 0 };
 
 /** The first line: what is pulled, under which name, as which task. */
-export function startLine(requested: string, name: string, taskId: string): string {
-  return `pulling ${requested} as "${name}" (task: ${taskId})\n`;
+export function startLine(requested: string, name: string, taskId: string, verb = 'pulling'): string {
+  return `${verb} ${requested} as "${name}" (task: ${taskId})\n`;
 }
 
 /**

@@ -3,7 +3,9 @@ import { z } from 'zod';
 import { deleteImage, inspectImage, listImages } from '../image-command.ts';
 import { pullImage } from '../pull-command.ts';
 import { registryAuth } from '../registry-auth.ts';
-import { type CommandContext, examples } from './context.ts';
+import type { CommandContext } from './context.ts';
+import { examples } from './examples.ts';
+import { addImageTransferCommands } from './image-transfer.ts';
 
 const pullFlags = z.object({
   name: z.string().optional(),
@@ -74,4 +76,5 @@ export function addImageCommands(program: Command, context: CommandContext): voi
         deleteImage(client, name, console, { yes: deleteFlags.parse(options).yes, json }),
       ),
     );
+  addImageTransferCommands(image, context);
 }

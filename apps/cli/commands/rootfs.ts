@@ -5,7 +5,8 @@ import { fileURLToPath } from 'node:url';
 import { type Command, InvalidArgumentError } from 'commander';
 import { z } from 'zod';
 import type { BuildRequest } from '../rootfs/request.ts';
-import { type CommandContext, examples } from './context.ts';
+import type { CommandContext } from './context.ts';
+import { examples } from './examples.ts';
 
 const buildFlags = z.object({
   output: z.string(),

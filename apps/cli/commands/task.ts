@@ -1,11 +1,26 @@
-import type { Command } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import { z } from 'zod';
+import { taskStatus } from '../api-schema.ts';
 import { watchTask } from '../pull-command.ts';
-import { cancelTask, showTask } from '../task-command.ts';
+import { cancelTask, listTasks, showTask } from '../task-command.ts';
 import type { CommandContext } from './context.ts';
+import { examples } from './examples.ts';
+
+const listFlags = z.object({ status: taskStatus.optional(), limit: z.number() });
 
 /** `bhatti task …` */
 export function addTaskCommands(program: Command, { console, withClient }: CommandContext): void {
   const task = program.command('task').description('look at and cancel pulls').helpCommand(false);
+  task
+    .command('list')
+    .alias('ls')
+    .description('list the tasks, the newest first')
+    .addOption(new Option('--status <status>', 'only those').choices(taskStatus.options))
+    .option('--limit <count>', 'at most so many', parseLimit, 30)
+    .addHelpText('after', examples('bhatti task list', 'bhatti task list --status failed --json'))
+    .action((options: unknown, command: Command) =>
+      withClient(command, (client, { json }) => listTasks(client, listFlags.parse(options), console, json)),
+    );
   task
     .command('show')
     .description('show how far a task is, or how it ended')
@@ -27,4 +42,11 @@ export function addTaskCommands(program: Command, { console, withClient }: Comma
     .action((id: string, _options: unknown, command: Command) =>
       withClient(command, (client, { json }) => cancelTask(client, id, console, json)),
     );
+}
+
+function parseLimit(text: string): number {
+  const limit = Number(text);
+  if (!Number.isInteger(limit) || limit < 1)
+    throw new InvalidArgumentError('It must be a number of tasks, at least 1.');
+  return limit;
 }

@@ -1,14 +1,13 @@
 import type { Command } from 'commander';
-import { printJson } from '../console.ts';
 import type { CommandContext } from './context.ts';
 
 /** `bhatti version` */
-export function addVersionCommand(program: Command, { console, version, settingsOf }: CommandContext): void {
+export function addVersionCommand(program: Command, { console, version, settingsOf, exit }: CommandContext): void {
   program
     .command('version')
-    .description('print the version')
+    .description('print the version of this program and of the server, and whether they fit')
     .action(async (_options: unknown, command: Command) => {
-      if ((await settingsOf(command)).json) printJson(console, { version });
-      else console.out(`bhatti ${version}\n`);
+      const { showVersion } = await import('../version-command.ts');
+      exit(await showVersion(version, await settingsOf(command), console));
     });
 }

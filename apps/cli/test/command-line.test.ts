@@ -305,7 +305,16 @@ created    2026-01-01T00:00:00.000Z
     expect(await run(['task', 'watch', 'tsk_abc123'])).toEqual({ exitCode: 0, stdout: TRANSCRIPT, stderr: '' });
     expect(await run(['task', 'watch', 'tsk_abc123'])).toEqual({ exitCode: 0, stdout: TRANSCRIPT, stderr: '' });
     const { exitCode, stdout } = await run(['task', 'watch', 'tsk_abc123', '--json']);
-    expect({ exitCode, task: JSON.parse(stdout) }).toEqual({ exitCode: 0, task: completed });
+    expect({
+      exitCode,
+      tasks: stdout
+        .trimEnd()
+        .split('\n')
+        .map((line) => JSON.parse(line)),
+    }).toEqual({
+      exitCode: 0,
+      tasks: [completed],
+    });
   });
 
   test('task watch of a pull that fails ends with 1', async () => {
@@ -369,9 +378,9 @@ warning    no /bin/sh
   });
 
   test('version, before and after the global flags', async () => {
-    expect((await run(['version'])).stdout).toMatch(/^bhatti \S+\n$/);
-    expect(JSON.parse((await run(['--json', 'version'])).stdout)).toEqual({ version: expect.any(String) });
-    expect(JSON.parse((await run(['version', '--json'])).stdout)).toEqual({ version: expect.any(String) });
+    expect((await run(['version'])).stdout).toMatch(/^bhatti \S+\nserver \S+ .*\n$/);
+    expect(JSON.parse((await run(['--json', 'version'])).stdout)).toMatchObject({ version: expect.any(String) });
+    expect(JSON.parse((await run(['version', '--json'])).stdout)).toMatchObject({ version: expect.any(String) });
   });
 });
 

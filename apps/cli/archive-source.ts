@@ -1,0 +1,84 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { open } from 'node:fs/promises';
+import { PassThrough, type Readable } from 'node:stream';
+import { CliError, systemErrorCode } from './cli-error.ts';
+
+/** A file, or stdin for `-`. Rejects with CliError `not_found` for a file that cannot be read. */
+export async function archiveFile(path: string): Promise<Readable> {
+  if (path === '-') {
+    if (process.stdin.isTTY) {
+      throw new CliError('invalid_request', 'an archive from stdin is wanted, and stdin is a terminal', {
+        hint: 'Pipe it in: docker save python:3.12 | bhatti image import --tar - --name python-3.12',
+      });
+    }
+    return process.stdin;
+  }
+  try {
+    const file = await open(path);
+    if ((await file.stat()).isDirectory()) {
+      await file.close();
+      throw Object.assign(new Error('is a directory'), { code: 'EISDIR' });
+    }
+    return file.createReadStream();
+  } catch (error) {
+    throw new CliError('not_found', `cannot read the archive ${path} (${systemErrorCode(error) ?? String(error)})`, {
+      cause: error,
+      hint: '--tar takes a file as docker save writes it, or - for stdin.',
+    });
+  }
+}
+
+/**
+ * What `docker save REF` writes, or `podman save` where there is no docker. Resolves with the first bytes, so that an
+ * image that is not there costs the server nothing; the stream fails when the program fails later.
+ */
+export async function savedImage(reference: string): Promise<Readable> {
+  const programs: readonly (readonly [string, readonly string[]])[] = [
+    ['docker', ['save', reference]],
+    ['podman', ['save', '--format', 'docker-archive', reference]],
+  ];
+  for (const [program, args] of programs) {
+    const archive = await run(program, args, reference);
+    if (archive !== undefined) return archive;
+  }
+  throw new CliError('docker_missing', 'neither docker nor podman is installed here, to save the image with', {
+    hint:
+      'Save it where they are and send the file: docker save -o image.tar IMAGE, then ' +
+      'bhatti image import --tar image.tar --name NAME',
+  });
+}
+
+/** Undefined when there is no such program. */
+async function run(program: string, args: readonly string[], reference: string): Promise<Readable | undefined> {
+  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  let said = '';
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    said = (said + text).slice(-2000);
+  });
+  const archive = new PassThrough();
+  // Whoever stops reading has no use for the program either.
+  archive.once('close', () => child.kill());
+  const missing = new Promise<boolean>((resolve) => {
+    child.once('error', (error) => {
+      if (systemErrorCode(error) === 'ENOENT') resolve(true);
+      else archive.destroy(new CliError('import_failed', `cannot run ${program} (${systemErrorCode(error)})`));
+    });
+    child.once('spawn', () => resolve(false));
+  });
+  if (await missing) return undefined;
+  child.stdout.pipe(archive, { end: false });
+  child.once('close', (code) => {
+    if (code === 0) archive.end();
+    else archive.destroy(saveError(program, reference, said));
+  });
+  await Promise.race([once(archive, 'readable'), once(archive, 'end')]);
+  return archive;
+}
+
+function saveError(program: string, reference: string, said: string): CliError {
+  const last = said.trim().split('\n').at(-1);
+  return new CliError('import_failed', `${program} save ${reference} failed: ${last || 'it does not say why'}`, {
+    hint: `Is the image there? ${program} pull ${reference}`,
+  });
+}

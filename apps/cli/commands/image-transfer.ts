@@ -1,0 +1,68 @@
+import type { Command } from 'commander';
+import { z } from 'zod';
+import { CliError } from '../cli-error.ts';
+import type { CommandContext } from './context.ts';
+import { examples } from './examples.ts';
+
+const importFlags = z.object({
+  tar: z.string().optional(),
+  name: z.string().optional(),
+  platform: z.string().optional(),
+  size: z.string().optional(),
+  detach: z.boolean().default(false),
+  quiet: z.boolean().default(false),
+});
+const exportFlags = z.object({ output: z.string().optional(), force: z.boolean().default(false) });
+
+/** `bhatti image import` and `export`: images from and to files. */
+export function addImageTransferCommands(image: Command, { console, withClient }: CommandContext): void {
+  image
+    .command('import')
+    .description('make an image of one in the local Docker, or of a file that docker save wrote')
+    .argument('[docker-ref]', 'image in the local Docker (or Podman, where there is no Docker)')
+    .option('--tar <file>', 'take this archive instead (docker save, OCI layout; - reads stdin)')
+    .option('--name <name>', 'name of the image here (default: derived from the reference)')
+    .option('--platform <platform>', 'platform to take of an archive with several')
+    .option('--size <size>', 'size of the filesystem, as 2GB or 4GiB (default: content plus room to grow)')
+    .option('-d, --detach', 'do not watch: print the task and end')
+    .option('-q, --quiet', 'print the name of the image only')
+    .addHelpText(
+      'after',
+      examples(
+        'bhatti image import ghcr.io/org/private:latest',
+        'bhatti image import --tar image.tar --name app',
+        'docker save app:1 | bhatti image import --tar - --name app-1',
+      ),
+    )
+    .action(async (reference: string | undefined, options: unknown, command: Command) => {
+      const { tar, detach, quiet, ...request } = importFlags.parse(options);
+      if ((reference === undefined) === (tar === undefined)) {
+        throw new CliError('invalid_request', 'either a Docker image or --tar is needed', {
+          hint: 'bhatti image import python:3.12, or bhatti image import --tar image.tar --name python-3.12',
+        });
+      }
+      if (tar !== undefined && request.name === undefined) {
+        throw new CliError('invalid_request', '--tar needs --name: a file does not say what the image is to be called');
+      }
+      const { importImage } = await import('../transfer-command.ts');
+      await withClient(command, (client, { json }) =>
+        importImage(client, { reference, tar }, request, console, { json, detach, quiet }),
+      );
+    });
+  image
+    .command('export')
+    .description('write the ext4 file of an image to a file here; holes stay holes')
+    .argument('<name>', 'name of the image')
+    .option('-o, --output <file>', 'where to (default: NAME.ext4; - for stdout)')
+    .option('--force', 'replace a file that is there')
+    .addHelpText(
+      'after',
+      examples('bhatti image export python-3.12', 'bhatti image export python-3.12 -o - | zstd > py.zst'),
+    )
+    .action(async (name: string, options: unknown, command: Command) => {
+      const { exportImage } = await import('../transfer-command.ts');
+      await withClient(command, (client, { json }) =>
+        exportImage(client, name, console, { ...exportFlags.parse(options), json }),
+      );
+    });
+}

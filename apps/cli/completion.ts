@@ -1,0 +1,110 @@
+import type { Command, Option } from 'commander';
+import type { ApiClient } from './api-client.ts';
+import { connectRunning } from './connection.ts';
+import type { Settings } from './settings.ts';
+
+/** The script that a shell sources. It asks `bhatti __complete WORDS`, where the last word is the one being typed. */
+export function completionScript(shell: 'bash' | 'zsh' | 'fish'): string {
+  if (shell === 'bash') {
+    return `_bhatti() {
+  local word=\${COMP_WORDS[COMP_CWORD]} candidates
+  candidates=$(bhatti __complete -- "\${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null) || return
+  mapfile -t COMPREPLY < <(compgen -W "$candidates" -- "$word")
+}
+complete -o default -F _bhatti bhatti
+`;
+  }
+  if (shell === 'zsh') {
+    return `_bhatti() {
+  local -a candidates
+  candidates=("\${(@f)$(bhatti __complete -- "\${(@)words[2,CURRENT]}" 2>/dev/null)}")
+  if (( \${#candidates} )) && [[ -n $candidates[1] ]]; then compadd -a candidates; else _files; fi
+}
+compdef _bhatti bhatti
+`;
+  }
+  return `complete -c bhatti -a '(set -l words (commandline -opc) (commandline -ct); bhatti __complete -- $words[2..-1] 2>/dev/null)'
+`;
+}
+
+/**
+ * What could stand where the last of `words` is: commands, flags, values of flags with choices, names of images, ids of
+ * tasks. Nothing, rather than an error, where the server cannot be asked; it is never started for this.
+ */
+export async function complete(
+  program: Command,
+  words: readonly string[],
+  settings: () => Promise<Settings>,
+): Promise<string[]> {
+  const typed = words.at(-1) ?? '';
+  const { command, operands, optionAwaitingValue } = walk(program, words.slice(0, -1));
+  return (await candidates()).filter((candidate) => candidate.startsWith(typed));
+
+  async function candidates(): Promise<string[]> {
+    if (optionAwaitingValue !== undefined) return optionAwaitingValue.argChoices ?? [];
+    if (typed.startsWith('-')) return [command, ...ancestors(command)].flatMap(flags);
+    const visible = command.createHelp().visibleCommands(command);
+    if (visible.length > 0 && operands === 0) return visible.map((child) => child.name());
+    const argument = command.registeredArguments[operands];
+    if (argument === undefined) return [];
+    if (argument.argChoices !== undefined) return argument.argChoices;
+    const group = command.parent?.name();
+    if (group === 'image' && argument.name() === 'name') return names(settings, imageNames);
+    if (group === 'task' && argument.name() === 'id') return names(settings, taskIds);
+    return [];
+  }
+}
+
+interface Position {
+  readonly command: Command;
+  /** Arguments of it that are there already. */
+  readonly operands: number;
+  /** The option whose value comes next. */
+  readonly optionAwaitingValue: Option | undefined;
+}
+
+function walk(program: Command, words: readonly string[]): Position {
+  let command = program;
+  let operands = 0;
+  let optionAwaitingValue: Option | undefined;
+  for (const word of words) {
+    if (optionAwaitingValue !== undefined) {
+      optionAwaitingValue = undefined;
+      continue;
+    }
+    if (word.startsWith('-') && word !== '-') {
+      const options = [command, ...ancestors(command)].flatMap((one) => one.options);
+      const option = options.find(({ long, short }) => word === long || word === short);
+      optionAwaitingValue = option?.required ? option : undefined;
+      continue;
+    }
+    const child = command.commands.find((one) => one.name() === word || one.aliases().includes(word));
+    if (child === undefined || operands > 0) operands += 1;
+    else command = child;
+  }
+  return { command, operands, optionAwaitingValue };
+}
+
+function ancestors(command: Command): Command[] {
+  return command.parent === null ? [] : [command.parent, ...ancestors(command.parent)];
+}
+
+function flags(command: Command): string[] {
+  return command.options.filter(({ hidden }) => !hidden).flatMap(({ long }) => long ?? []);
+}
+
+const imageNames = async (client: ApiClient) => (await client.images()).map(({ name }) => name);
+const taskIds = async (client: ApiClient) => (await client.tasks({ limit: 50 })).map(({ id }) => id);
+
+async function names(settings: () => Promise<Settings>, read: (client: ApiClient) => Promise<string[]>) {
+  try {
+    const client = await connectRunning(await settings(), {});
+    try {
+      return client === undefined ? [] : await read(client);
+    } finally {
+      client?.close();
+    }
+  } catch {
+    return [];
+  }
+}

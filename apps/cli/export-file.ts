@@ -1,0 +1,122 @@
+import { createHash, type Hash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { access, type FileHandle, open, rename, rm, stat } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import type { Readable } from 'node:stream';
+import { CliError, systemErrorCode } from './cli-error.ts';
+
+const BLOCK = 4096;
+const zeros = Buffer.alloc(BLOCK);
+
+/** Where an export stands while it is under way: beside the file, and named for the very bytes it will hold. */
+export function partialPath(path: string, etag: string): string {
+  return join(dirname(path), `.${basename(path)}.${etag.replace(/[^0-9a-zA-Z]/g, '').slice(0, 16)}.partial`);
+}
+
+/** Rejects with CliError `exists` for a file that is there, unless it may be replaced. */
+export async function checkTarget(path: string, force: boolean): Promise<void> {
+  const there = await stat(path).catch(() => undefined);
+  if (there?.isDirectory()) throw new CliError('invalid_request', `${path} is a directory; -o takes a file`);
+  if (there !== undefined && !force) {
+    throw new CliError('exists', `${path} is there already`, {
+      hint: 'Add --force to replace it, or name another with -o.',
+    });
+  }
+  await access(dirname(path)).catch((error) => {
+    throw new CliError('not_found', `there is no directory ${dirname(path)}`, { cause: error });
+  });
+}
+
+/** Bytes of it that are good: everything before the end of the file has been written, in order. 0 for none. */
+export async function partialSize(path: string): Promise<number> {
+  return (await stat(path).catch(() => undefined))?.size ?? 0;
+}
+
+/** Adds `body` to the file from byte `from` on; blocks of zeros become holes. The last bytes may be a hole still to be made. */
+export async function writeSparse(path: string, body: Readable, from: number): Promise<number> {
+  const file = await openPartial(path);
+  let position = from;
+  try {
+    for await (const chunk of body) {
+      if (!Buffer.isBuffer(chunk)) continue;
+      await writeChunk(file, chunk, position);
+      position += chunk.length;
+    }
+    return position;
+  } catch (error) {
+    if (systemErrorCode(error) === 'ENOSPC') {
+      throw new CliError('disk_full', `the disk is full at ${path}`, {
+        cause: error,
+        hint: 'Make room and try again: it goes on where it stopped.',
+      });
+    }
+    throw error;
+  } finally {
+    await file.close();
+  }
+}
+
+/** Checks what was written against `sha256` (hex), where it is known, and puts it in its place. */
+export async function publishExport(
+  partial: string,
+  path: string,
+  { size, sha256 }: { size: number; sha256: string | undefined },
+): Promise<void> {
+  const file = await open(partial, 'r+');
+  try {
+    await file.truncate(size);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  if (sha256 !== undefined && (await hashFile(partial)) !== sha256) {
+    await rm(partial);
+    throw new CliError('digest_mismatch', 'what arrived is not what the server has', { hint: 'Try again.' });
+  }
+  await rename(partial, path);
+}
+
+/** Runs of blocks with something in them are written in one go. */
+async function writeChunk(file: FileHandle, chunk: Buffer, position: number): Promise<void> {
+  let start = 0;
+  while (start < chunk.length) {
+    let end = nextBlock(start, position, chunk.length);
+    const empty = isZero(chunk, start, end);
+    while (end < chunk.length && isZero(chunk, end, nextBlock(end, position, chunk.length)) === empty) {
+      end = nextBlock(end, position, chunk.length);
+    }
+    if (!empty) await writeAll(file, chunk.subarray(start, end), position + start);
+    start = end;
+  }
+}
+
+async function writeAll(file: FileHandle, bytes: Buffer, position: number): Promise<void> {
+  let written = 0;
+  while (written < bytes.length) {
+    written += (await file.write(bytes, written, bytes.length - written, position + written)).bytesWritten;
+  }
+}
+
+/** The end of the block of the file that byte `offset` of the chunk lies in, within the chunk. */
+function nextBlock(offset: number, position: number, length: number): number {
+  return Math.min(length, offset + BLOCK - ((position + offset) % BLOCK));
+}
+
+function isZero(chunk: Buffer, start: number, end: number): boolean {
+  return chunk.compare(zeros, 0, end - start, start, end) === 0;
+}
+
+async function openPartial(path: string): Promise<FileHandle> {
+  try {
+    return await open(path, 'r+');
+  } catch (error) {
+    if (systemErrorCode(error) !== 'ENOENT') throw error;
+    return open(path, 'wx+');
+  }
+}
+
+async function hashFile(path: string): Promise<string> {
+  const hash: Hash = createHash('sha256');
+  for await (const chunk of createReadStream(path, { highWaterMark: 1024 * 1024 })) hash.update(chunk);
+  return hash.digest('hex');
+}

@@ -1,0 +1,327 @@
+import { spawn } from 'node:child_process';
+import { createHash, randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { chmod, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { createServer, type Server } from 'node:http';
+import { dirname, join } from 'node:path';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import { createContext } from '../commands/context.ts';
+import { complete } from '../completion.ts';
+import { createProgram } from '../program.ts';
+import { resolveSettings } from '../settings.ts';
+import { versionMismatch } from '../version-command.ts';
+import { type Answer, type Call, serveAnswers } from './http-server.ts';
+import { cleanEnvironment, stageCli } from './staged-cli.ts';
+
+/** The CLI as a process, against servers that answer by script: files, archives, set-up and completion. */
+let staged: Awaited<ReturnType<typeof stageCli>>;
+let server: Awaited<ReturnType<typeof serveAnswers>> | undefined;
+let files: Server | undefined;
+let directory: string;
+let count = 0;
+let url: string;
+
+beforeAll(async () => {
+  staged = await stageCli();
+});
+afterAll(() => staged.remove());
+afterEach(async () => {
+  await server?.close();
+  server = undefined;
+  files?.closeAllConnections();
+  files?.close();
+  files = undefined;
+});
+
+async function makeDirectory() {
+  count += 1;
+  directory = staged.dataDirectory(`transfer${count}`);
+  await mkdir(directory);
+}
+
+async function startServer(handler: (call: Call) => Answer) {
+  await makeDirectory();
+  server = await serveAnswers(handler);
+  url = `http://127.0.0.1:${server.port}`;
+}
+
+async function run(
+  args: readonly string[],
+  { env = {}, stdin = '' }: { env?: NodeJS.ProcessEnv; stdin?: string } = {},
+) {
+  const child = spawn(process.execPath, [staged.cli, ...args], {
+    cwd: directory,
+    env: cleanEnvironment(directory, { BHATTI_URL: url, ...env }),
+    stdio: 'pipe',
+  });
+  const output = { stdout: '', stderr: '' };
+  child.stdout.on('data', (data) => {
+    output.stdout += data;
+  });
+  child.stderr.on('data', (data) => {
+    output.stderr += data;
+  });
+  child.stdin.on('error', () => {});
+  child.stdin.end(stdin);
+  const [exitCode] = await once(child, 'close');
+  return { exitCode: Number(exitCode), ...output };
+}
+
+const accepted: Answer = { status: 202, body: { task_id: 'tsk_abc123', status: 'queued', name: 'app' } };
+
+/** Puts a program in front of the PATH. */
+async function program(name: string, script: string): Promise<NodeJS.ProcessEnv> {
+  const bin = join(directory, 'bin');
+  await mkdir(bin, { recursive: true });
+  await writeFile(join(bin, name), `#!/bin/sh\n${script}\n`);
+  await chmod(join(bin, name), 0o755);
+  return { PATH: `${bin}:/bin` };
+}
+
+describe('image import', () => {
+  test('a file, stdin, and what docker save writes are sent as they are', async () => {
+    await startServer(() => accepted);
+    await writeFile(join(directory, 'image.tar'), 'an archive');
+    const said = 'importing image.tar as "app" (task: tsk_abc123)\nFollow it: bhatti task watch tsk_abc123\n';
+    expect(await run(['image', 'import', '--tar', 'image.tar', '--name', 'app', '-d'])).toEqual({
+      exitCode: 0,
+      stdout: said,
+      stderr: '',
+    });
+    await run(['image', 'import', '--tar', '-', '--name', 'app', '--json'], { stdin: 'from stdin' });
+    const env = await program('docker', 'echo "$@"');
+    await run(['image', 'import', 'org/app:1', '--size', '2GB', '-q', '-d'], { env });
+    expect(
+      server?.calls.map(({ method, url: { pathname, search }, body }) => [method, pathname + search, body]),
+    ).toEqual([
+      ['POST', '/images/import?name=app', 'an archive'],
+      ['POST', '/images/import?name=app', 'from stdin'],
+      ['POST', '/images/import?ref=org%2Fapp%3A1&size=2GB', 'save org/app:1\n'],
+    ]);
+  });
+
+  test('podman where there is no docker; neither is an error that says what to do', async () => {
+    await startServer(() => accepted);
+    const env = await program('podman', 'echo "$@"');
+    expect((await run(['image', 'import', 'app:1', '-q', '-d'], { env })).stdout).toBe('app\n');
+    expect(server?.calls[0]?.body).toBe('save --format docker-archive app:1\n');
+    const none = await run(['image', 'import', 'app:1'], { env: { PATH: join(directory, 'nothing') } });
+    expect(none).toMatchObject({ exitCode: 1, stderr: expect.stringContaining('(docker_missing)\nSave it where') });
+  });
+
+  test('an image that docker does not have costs the server nothing', async () => {
+    await startServer(() => accepted);
+    const env = await program('docker', 'echo "No such image: nope:1" >&2; exit 1');
+    expect(await run(['image', 'import', 'nope:1'], { env })).toEqual({
+      exitCode: 1,
+      stdout: '',
+      stderr:
+        'error: docker save nope:1 failed: No such image: nope:1 (import_failed)\nIs the image there? docker pull nope:1\n',
+    });
+    expect(server?.calls).toEqual([]);
+  });
+
+  test('docker that fails half-way fails the import', async () => {
+    await startServer(() => accepted);
+    const env = await program('docker', 'echo half; sleep 0.3; echo "daemon died" >&2; exit 1');
+    const { exitCode, stderr } = await run(['image', 'import', 'app:1'], { env });
+    expect({ exitCode, stderr }).toMatchObject({ exitCode: 1, stderr: expect.stringContaining('daemon died') });
+  });
+
+  test.each([
+    [['image', 'import'], 'either a Docker image or --tar is needed'],
+    [['image', 'import', 'app', '--tar', 'x'], 'either a Docker image or --tar is needed'],
+    [['image', 'import', '--tar', 'x'], '--tar needs --name'],
+    [['image', 'import', '--tar', 'missing.tar', '--name', 'x'], 'cannot read the archive missing.tar (ENOENT)'],
+  ])('%p is refused', async (args, message) => {
+    await startServer(() => accepted);
+    const { exitCode, stderr } = await run(args);
+    expect({ exitCode, stderr }).toEqual({ exitCode: 1, stderr: expect.stringContaining(message) });
+    expect(server?.calls).toEqual([]);
+  });
+
+  test('an older server is told from a wrong name', async () => {
+    await startServer(() => ({
+      status: 405,
+      body: { error: 'POST is not possible here', code: 'method_not_allowed' },
+    }));
+    const { exitCode, stderr } = await run(['image', 'import', '--tar', '-', '--name', 'x'], { stdin: 'x' });
+    expect({ exitCode, stderr }).toEqual({
+      exitCode: 1,
+      stderr: expect.stringContaining('(server_too_old)\nIt is older'),
+    });
+  });
+});
+
+describe('image export', () => {
+  const block = randomBytes(4096);
+  const content = Buffer.concat([block, Buffer.alloc(8 * 1024 * 1024), block, Buffer.alloc(1024 * 1024)]);
+  const sha256 = createHash('sha256').update(content).digest('hex');
+
+  /** Serves the file; the first `breaks` answers end after 64 KiB over the middle block. */
+  async function serveFile(breaks = 0, etag = `"${sha256}"`) {
+    await makeDirectory();
+    const ranges: (string | undefined)[] = [];
+    let left = breaks;
+    files = createServer((request, response) => {
+      const range = request.headers.range;
+      ranges.push(range);
+      const from = range === undefined ? 0 : Number(/\d+/.exec(range)?.[0]);
+      response.writeHead(range === undefined ? 200 : 206, { etag, 'content-length': content.length - from });
+      const body = content.subarray(from);
+      if (left-- <= 0) response.end(body);
+      else
+        response.write(body.subarray(0, 8 * 1024 * 1024 + 64 * 1024), () => setTimeout(() => response.destroy(), 50));
+    });
+    files.listen(0, '127.0.0.1');
+    await once(files, 'listening');
+    const address = files.address();
+    url = `http://127.0.0.1:${typeof address === 'object' ? address?.port : ''}`;
+    return ranges;
+  }
+
+  test('the file is exact, its holes are holes, and it is not overwritten', async () => {
+    await serveFile();
+    expect(await run(['image', 'export', 'py'])).toEqual({
+      exitCode: 0,
+      stdout: 'exported py to py.ext4 (9 MB)\n',
+      stderr: '',
+    });
+    const path = join(directory, 'py.ext4');
+    expect(content.equals(await readFile(path))).toBe(true);
+    expect((await stat(path)).blocks * 512).toBeLessThan(64 * 1024);
+    const again = await run(['image', 'export', 'py']);
+    expect(again).toMatchObject({ exitCode: 1, stderr: expect.stringContaining('(exists)\nAdd --force') });
+    expect((await run(['image', 'export', 'py', '--force', '--json'])).exitCode).toBe(0);
+    expect(await readdir(dirname(path))).toEqual(['py.ext4']);
+  });
+
+  test('a connection that breaks is taken up where it broke', async () => {
+    const ranges = await serveFile(1);
+    expect(await run(['image', 'export', 'py', '-o', 'out'])).toMatchObject({ exitCode: 0, stderr: '' });
+    expect(content.equals(await readFile(join(directory, 'out')))).toBe(true);
+    expect(ranges.at(-1)).toMatch(/^bytes=8\d+-$/);
+    expect(await readdir(directory)).toEqual(['out']);
+  });
+
+  test('bytes that are not what the server has are not kept', async () => {
+    await serveFile(0, `"${'0'.repeat(64)}"`);
+    const { exitCode, stderr } = await run(['image', 'export', 'py']);
+    expect({ exitCode, stderr }).toEqual({ exitCode: 1, stderr: expect.stringContaining('(digest_mismatch)') });
+    expect(await readdir(directory)).toEqual([]);
+  });
+});
+
+describe('task list and admin status', () => {
+  const task = (id: string, status: string) => ({
+    id,
+    type: 'pull',
+    status,
+    name: 'py',
+    ref: 'python',
+    progress: 'resolving manifest...',
+    detail: null,
+    result: null,
+    error: status === 'failed' ? { code: 'manifest_unknown', message: 'none' } : null,
+    created_at: new Date().toISOString(),
+    started_at: null,
+    completed_at: null,
+  });
+
+  test('reads page after page', async () => {
+    await startServer(({ url: { searchParams } }) => ({
+      status: 200,
+      body: searchParams.has('cursor')
+        ? { tasks: [task('tsk_2', 'failed')], next: null }
+        : { tasks: [task('tsk_1', 'running')], next: 'c1' },
+    }));
+    expect((await run(['task', 'list', '--limit', '5'])).stdout).toBe(
+      `ID     TYPE  STATUS   NAME  CREATED   LAST
+tsk_1  pull  running  py    just now  resolving manifest...
+tsk_2  pull  failed   py    just now  manifest_unknown
+`,
+    );
+    expect(server?.calls.map((call) => call.url.search)).toEqual(['?limit=5', '?limit=4&cursor=c1']);
+    expect((await run(['task', 'ls', '--status', 'nope'])).stderr).toContain('Allowed choices are queued');
+  });
+
+  test('admin status', async () => {
+    const body = { version: '1', queue: { waiting: 2 }, workers: [], disk: { free_bytes: 5 }, redis: { version: '7' } };
+    await startServer(() => ({ status: 200, body }));
+    expect((await run(['admin', 'status'])).stdout).toBe(
+      'version    1\nqueue      waiting 2\ndisk       free bytes 5\nredis      version 7\nworker     none: pulls wait until one is started\n',
+    );
+    expect(JSON.parse((await run(['admin', 'status', '--json'])).stdout)).toEqual(body);
+  });
+});
+
+describe('setup', () => {
+  test('tries the server, then writes a file for its owner only, and keeps what stands there', async () => {
+    await startServer(({ headers }) =>
+      headers.authorization === 'Bearer bht_good'
+        ? { status: 200, body: { images: [] } }
+        : { status: 401, body: { error: 'no' } },
+    );
+    await mkdir(join(directory, '.bhatti'));
+    const path = join(directory, '.bhatti/config.yaml');
+    await writeFile(path, '# mine\ndata_dir: /srv\nurl: http://old\n');
+    expect((await run(['setup'], { env: { BHATTI_TOKEN: 'bht_bad' } })).exitCode).toBe(1);
+    expect(await readFile(path, 'utf8')).toBe('# mine\ndata_dir: /srv\nurl: http://old\n');
+    expect((await run(['setup'], { env: { BHATTI_TOKEN: 'bht_good' } })).stdout).toBe(
+      `${url} accepts the token; written to ${path}\n`,
+    );
+    expect(await readFile(path, 'utf8')).toBe(`# mine\ndata_dir: /srv\nurl: ${url}\ntoken: bht_good\n`);
+    expect((await stat(path)).mode & 0o777).toBe(0o600);
+    expect(await readdir(dirname(path))).toEqual(['config.yaml']);
+    expect(await run(['setup'])).toMatchObject({ exitCode: 1, stderr: expect.stringContaining('as BHATTI_TOKEN') });
+  });
+});
+
+describe('version and completion', () => {
+  test('names the server; only other releases are worth a warning', async () => {
+    await startServer(() => ({ status: 200, body: { status: 'ok', version: '9.1.0', redis: 'ok' } }));
+    expect((await run(['version'])).stdout).toMatch(/^bhatti \S+\nserver 9\.1\.0 \(http:.*\)\n$/);
+    expect(versionMismatch('0.1.0', '0.1.7')).toBeUndefined();
+    expect(versionMismatch('0.2.0', '0.1.7')).toContain('update the server');
+    expect(versionMismatch('0.9.0', '1.0.0')).toContain('update this program');
+  });
+
+  test('commands, flags, choices, and names from a running server', async () => {
+    await startServer(() => ({ status: 200, body: { images: [] } }));
+    const console = {
+      out: () => {},
+      err: () => {},
+      screen: () => ({ terminal: false, columns: 80 }),
+      interactive: false,
+    };
+    const tree = createProgram(createContext({ env: {}, console, version: '0' }, () => {}));
+    const settings = async () => resolveSettings({ dataDir: directory }, {}, {});
+    const at = (...words: string[]) => complete(tree, words, settings);
+    expect(await at('ima')).toEqual(['image']);
+    expect(await at('image', 'p')).toEqual(['pull']);
+    expect(await at('--json', 'image', 'pull', '--pl')).toEqual(['--platform']);
+    expect(await at('task', 'list', '--status', 'f')).toEqual(['failed']);
+    expect(await at('completion', '')).toEqual(['bash', 'zsh', 'fish']);
+    // Nothing runs, and nothing is started for this.
+    expect(await at('image', 'inspect', '')).toEqual([]);
+    expect(await at('__')).toEqual([]);
+    const image = { name: 'py', ref: 'r', digest: 'd', platform: 'p', size_bytes: 1, disk_bytes: 1, created_at: '' };
+    await server?.close();
+    await startServer(() => ({ status: 200, body: { images: [image] } }));
+    expect((await run(['__complete', '--', 'image', 'delete', 'p'])).stdout).toBe('py\n');
+  });
+
+  test('bash completes with the script', async () => {
+    await startServer(() => ({ status: 200, body: { images: [] } }));
+    const { stdout } = await run(['completion', 'bash']);
+    const env = await program('bhatti', `exec ${process.execPath} ${staged.cli} "$@"`);
+    const script = `${stdout}\nCOMP_WORDS=(bhatti image exp) COMP_CWORD=2\n_bhatti\nprintf '%s\\n' "\${COMPREPLY[@]}"`;
+    const bash = spawn('bash', ['-c', script], { env: { ...cleanEnvironment(directory), ...env }, stdio: 'pipe' });
+    let text = '';
+    bash.stdout.on('data', (data) => {
+      text += data;
+    });
+    await once(bash, 'close');
+    expect(text).toBe('export\n');
+  });
+});

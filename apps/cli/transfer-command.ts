@@ -1,0 +1,138 @@
+import { resolve } from 'node:path';
+import type { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { setTimeout as delay } from 'node:timers/promises';
+import { formatBytes } from '@bhatti/tasks';
+import { type ApiClient, UnreachableError } from './api-client.ts';
+import type { ImportRequest } from './api-schema.ts';
+import { archiveFile, savedImage } from './archive-source.ts';
+import { CliError, systemErrorCode } from './cli-error.ts';
+import { type Console, printJson } from './console.ts';
+import { checkTarget, partialPath, partialSize, publishExport, writeSparse } from './export-file.ts';
+import { followTask, type PullOutput } from './pull-command.ts';
+
+/** How often an export goes on after the connection broke without a byte more, and the pause before it does (ms). */
+const EXPORT_ATTEMPTS = 5;
+const EXPORT_PAUSE = 1000;
+
+export interface ImportSource {
+  /** Image in the local Docker; undefined with `tar`. */
+  readonly reference: string | undefined;
+  readonly tar: string | undefined;
+}
+
+/** `bhatti image import`: sends an archive and watches the task that makes an image of it. */
+export async function importImage(
+  client: ApiClient,
+  { reference, tar }: ImportSource,
+  request: ImportRequest,
+  console: Console,
+  output: PullOutput,
+): Promise<number> {
+  const archive = tar === undefined ? await savedImage(reference ?? '') : await archiveFile(tar);
+  let answer: Awaited<ReturnType<ApiClient['importImage']>>;
+  try {
+    if (!output.json && !output.quiet) showUpload(archive, console);
+    answer = await client.importImage(archive, { ...request, ...(reference !== undefined && { ref: reference }) });
+  } finally {
+    archive.destroy();
+  }
+  if (output.json) {
+    printJson(console, answer);
+    return 0;
+  }
+  const source = reference ?? (tar === '-' ? 'stdin' : (tar ?? ''));
+  return followTask(
+    client,
+    { id: answer.task_id, name: answer.name, reference: source, verb: 'importing' },
+    console,
+    output,
+  );
+}
+
+/** Draws how much has been sent, in place on stderr; a pipe is told nothing. */
+function showUpload(archive: Readable, console: Console): void {
+  if (!console.screen().terminal || !console.interactive) return;
+  let sent = 0;
+  let drawnAt = 0;
+  archive.on('data', (chunk: Buffer) => {
+    sent += chunk.length;
+    if (Date.now() - drawnAt < 200) return;
+    drawnAt = Date.now();
+    console.err(`\r\x1b[2K  uploading (${formatBytes(sent)})...`);
+  });
+  archive.once('close', () => console.err('\r\x1b[2K'));
+  // Who listens starts the flow; the request has to be there first.
+  archive.pause();
+}
+
+/** `bhatti image export`: the ext4 file, to a file (sparse, whole or not at all, resumed) or to stdout. */
+export async function exportImage(
+  client: ApiClient,
+  name: string,
+  console: Console,
+  { output, force, json }: { output?: string; force: boolean; json: boolean },
+): Promise<number> {
+  if (output === '-') return exportToStdout(client, name, console);
+  const path = resolve(output ?? `${name}.ext4`);
+  await checkTarget(path, force);
+  const bytes = await download(client, name, path);
+  if (json) printJson(console, { name, path, size_bytes: bytes });
+  else console.out(`exported ${name} to ${output ?? `${name}.ext4`} (${formatBytes(bytes)})\n`);
+  return 0;
+}
+
+async function exportToStdout(client: ApiClient, name: string, console: Console): Promise<number> {
+  if (console.screen().terminal) {
+    throw new CliError('invalid_request', 'an ext4 file does not go to a terminal', {
+      hint: 'Send it to a file with -o FILE, or to a program: bhatti image export NAME -o - | zstd > NAME.ext4.zst',
+    });
+  }
+  const { body } = await client.rootfs(name);
+  await pipeline(body, process.stdout, { end: false });
+  return 0;
+}
+
+/** Resolves with the size in bytes. */
+async function download(client: ApiClient, name: string, path: string): Promise<number> {
+  let failures = 0;
+  for (;;) {
+    const { body, headers } = await client.rootfs(name);
+    const etag = headers.etag ?? '';
+    const size = Number(headers['content-length']);
+    const partial = partialPath(path, etag);
+    const from = etag === '' ? 0 : await partialSize(partial);
+    try {
+      if (from === 0 || from > size) {
+        await writeSparse(partial, body, 0);
+      } else {
+        body.destroy();
+        const rest = await client.rootfs(name, { from, etag });
+        // 200 means that the file is another by now: it is looked at anew.
+        if (rest.status !== 206) {
+          rest.body.destroy();
+          continue;
+        }
+        await writeSparse(partial, rest.body, from);
+      }
+      const sha256 = /"?(?:sha256[:-])?([0-9a-f]{64})"?/.exec(etag)?.[1];
+      await publishExport(partial, path, { size, sha256 });
+      return size;
+    } catch (error) {
+      if (error instanceof CliError || !isBroken(error)) throw error;
+      failures = (await partialSize(partial)) > from ? 1 : failures + 1;
+      if (failures >= EXPORT_ATTEMPTS) {
+        throw new CliError('server_unreachable', 'the connection to the server breaks again and again', {
+          cause: error,
+          hint: 'Run the same command later: it goes on where it stopped.',
+        });
+      }
+      await delay(EXPORT_PAUSE);
+    }
+  }
+}
+
+function isBroken(error: unknown): boolean {
+  const code = systemErrorCode(error);
+  return error instanceof UnreachableError || code === 'ECONNRESET' || code === 'EPIPE' || code === 'ETIMEDOUT';
+}
