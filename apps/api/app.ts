@@ -13,6 +13,8 @@ export interface AppOptions {
   readonly routes: readonly Route[];
   /** How this listener knows its callers. */
   readonly authenticate: Authenticate;
+  /** Refuses requests before anything answers them; null where the callers are known by tokens. */
+  readonly guard: RequestHandler | null;
   readonly log: Logger;
   /** What is for people; it finds out by itself who asks. */
   readonly pages: RequestHandler;
@@ -28,7 +30,7 @@ const bodyLimitBytes = 64 * 1024;
 const pathParameters = z.record(z.string(), z.string());
 
 /**
- * The Express application of one listener. In order: request id and log line, refusal while stopping, the open routes,
+ * The Express application of one listener. In order: request id and log line, refusals, pages, the open routes,
  * authentication, the other routes, 404. Every error leaves as {error, code, request_id}.
  */
 export function createApp(options: AppOptions): Express {
@@ -38,7 +40,9 @@ export function createApp(options: AppOptions): Express {
   app.enable('case sensitive routing');
   app.set('query parser', 'simple');
 
-  app.use(identifyRequest(options.log), options.observe, refuseWhenStopping(options.stop), options.pages);
+  app.use(identifyRequest(options.log), options.observe, refuseWhenStopping(options.stop));
+  if (options.guard !== null) app.use(options.guard);
+  app.use(options.pages);
   mount(
     app,
     options.routes.filter((route) => route.open),
@@ -100,7 +104,7 @@ function mount(app: Express, routes: readonly Route[], stop: AbortSignal): void 
   }
 }
 
-/** Any Content-Type: `curl -d` sends its own, and a token is needed anyway, so that no browser form can get here. */
+/** Any Content-Type: `curl -d` sends its own. No form of another site gets here: a token is needed, or `guard` refuses it. */
 const readJson: RequestHandler = express.json({ limit: bodyLimitBytes, type: () => true });
 
 function runRoute(route: Route, stop: AbortSignal): RequestHandler {

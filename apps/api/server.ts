@@ -3,6 +3,7 @@ import type { RequestListener, Server } from 'node:http';
 import { createRegistryClient, readOperatorSettings } from '@bhatti/oci';
 import { openStore, resolveDataDirectory } from '@bhatti/store';
 import { loadSecretKey } from '@bhatti/tasks';
+import type { RequestHandler } from 'express';
 import type { Logger } from 'pino';
 import { removeApiRecord, writeApiRecord } from './api-record.ts';
 import { createApp } from './app.ts';
@@ -10,6 +11,7 @@ import { type Authenticate, requireBearer, trustSocket } from './authentication.
 import type { ApiConfig, ListenAddress } from './config.ts';
 import { closeServer, listenOnSocket, listenOnTcp, urlOf } from './listeners.ts';
 import { Metrics } from './metrics/metrics.ts';
+import { refuseOtherSites } from './own-page.ts';
 import { pages } from './page/pages.ts';
 import { Sessions } from './page/session.ts';
 import type { Route } from './route.ts';
@@ -89,7 +91,7 @@ class Api implements RunningApi {
   }
 
   async listen(address: ListenAddress | null, token: string): Promise<void> {
-    this.#servers.push(await listenOnSocket(this.socketPath, this.#app(trustSocket)));
+    this.#servers.push(await listenOnSocket(this.socketPath, this.#app(trustSocket, refuseOtherSites)));
     if (address !== null) await this.#listenOnTcp(address, requireBearer(token));
     await writeApiRecord(this.#services.store.paths.runDirectory, {
       pid: process.pid,
@@ -105,7 +107,7 @@ class Api implements RunningApi {
   }
 
   async #listenOnTcp(address: ListenAddress, authenticate: Authenticate): Promise<void> {
-    const server = await listenOnTcp(address, this.#app(authenticate));
+    const server = await listenOnTcp(address, this.#app(authenticate, null));
     if (server === null) {
       this.#log.warn(
         `port ${address.port} is taken: the API listens on its unix socket only; set BHATTI_LISTEN to another host:port, or to none`,
@@ -116,10 +118,11 @@ class Api implements RunningApi {
     this.#url = urlOf(server, address);
   }
 
-  #app(authenticate: Authenticate): RequestListener {
+  #app(authenticate: Authenticate, guard: RequestHandler | null): RequestListener {
     return createApp({
       routes: this.#routes,
       authenticate,
+      guard,
       log: this.#log,
       pages: pages({ routes: this.#routes, tasks: this.#services.tasks, sessions: this.#sessions, authenticate }),
       observe: this.#metrics.http.observe,

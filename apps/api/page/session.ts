@@ -7,10 +7,10 @@ import {
   randomBytes,
   timingSafeEqual,
 } from 'node:crypto';
-import type { IncomingMessage } from 'node:http';
 import { z } from 'zod';
 import type { Authenticate, Caller } from '../authentication.ts';
 import { ApiError } from '../errors.ts';
+import { type Asking, isOwnPage } from '../own-page.ts';
 
 const cookieName = 'bhatti_session';
 
@@ -22,9 +22,6 @@ const nonceBytes = 12;
 const tagBytes = 16;
 
 const session = z.object({ token: z.string(), expires: z.number() });
-
-/** What of a request tells who sends it. */
-export type Asking = Pick<IncomingMessage, 'headers'>;
 
 /**
  * Log-ins of browsers. The cookie holds the token itself, sealed (AES-256-GCM) with a key made from the secret key: nothing
@@ -103,14 +100,6 @@ export class Sessions {
       return undefined;
     }
   }
-}
-
-/** Browsers say from where a request comes: by Sec-Fetch-Site on trustworthy addresses, by Origin elsewhere. Tools say nothing. */
-function isOwnPage({ headers }: Asking): boolean {
-  const site = headers['sec-fetch-site'];
-  if (site !== undefined) return site === 'same-origin' || site === 'none';
-  const { origin, host } = headers;
-  return origin === undefined || (URL.canParse(origin) && new URL(origin).host === host);
 }
 
 function cookieOf({ headers }: Asking): string | undefined {

@@ -178,6 +178,35 @@ describe('every route', () => {
     expect(api.log()).not.toContain(api.token.slice(4, 20));
   });
 
+  const otherSites: readonly Record<string, string>[] = [
+    { 'sec-fetch-site': 'cross-site' },
+    { 'sec-fetch-site': 'same-site' },
+    { origin: 'https://elsewhere.example' },
+    { origin: 'http://localhost:9000' },
+    { origin: 'null' },
+    { origin: 'http://localhost', 'sec-fetch-site': 'cross-site' },
+  ];
+  test.each(otherSites)('on the socket a page elsewhere (%j) changes nothing', async (headers) => {
+    for (const [method, path] of routes) {
+      if (method === 'GET') continue;
+      const answer = await api.send(method, path, { raw: method === 'POST' ? '{"ref":"alpine"}' : '', headers });
+      expect(answer.status).toBe(403);
+      expect(errorBody.parse(answer.body)).toMatchObject({ code: 'forbidden' });
+      expect(answer.text).toContain('web page of another site');
+    }
+    expect((await api.send('GET', '/tasks', { headers })).body).toEqual({ tasks: [], next: null });
+  });
+
+  test('on the socket the own page and tools change what they like', async () => {
+    const own: readonly Record<string, string>[] = [
+      {},
+      { origin: 'http://localhost' },
+      { 'sec-fetch-site': 'same-origin' },
+      { 'sec-fetch-site': 'none' },
+    ];
+    for (const headers of own) expect((await api.send('DELETE', '/images/none', { headers })).status).toBe(404);
+  });
+
   test('validation says what is wrong and what to do', async () => {
     const message = async (body: unknown) =>
       errorBody.parse((await api.send('POST', '/images/pull', { body })).body).error;
