@@ -137,6 +137,11 @@ function runRoute(route: Route, stop: AbortSignal): RequestHandler {
 async function sendStream(response: Response, reply: Reply, stream: AsyncIterable<string>, log: Logger): Promise<void> {
   response.status(reply.status).set({ ...reply.headers });
   if (reply.contentType !== undefined) response.set('Content-Type', reply.contentType);
+  // Nobody reads: the stream would go on until the client gave up.
+  if (response.req.method === 'HEAD') {
+    response.end();
+    return;
+  }
   response.flushHeaders();
   try {
     await pipeline(stream, response);

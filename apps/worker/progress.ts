@@ -44,7 +44,12 @@ export class PullProgress {
     const downloadedBytes = sum(this.#bytes.values());
     const totalBytes = sum(this.#sizes.values());
     const line = `downloading layers (${formatBytes(downloadedBytes)} / ${formatBytes(totalBytes)})...`;
-    this.#reporter.report({ phase: 'downloading', line, downloadedBytes, totalBytes });
+    const layers = [...this.#sizes].map(([digest, size]) => ({
+      digest,
+      downloadedBytes: this.#bytes.get(digest) ?? 0,
+      totalBytes: size,
+    }));
+    this.#reporter.report({ phase: 'downloading', line, downloadedBytes, totalBytes, layers });
   }
 }
 

@@ -30,7 +30,7 @@ export {
   type ProgressTarget,
   type ProgressUpdate,
 } from './progress-reporter.ts';
-export { PullJobData, PullPhase, PullResult, TaskProgress, TaskStep } from './pull-task.ts';
+export { LayerProgress, PullJobData, PullPhase, PullResult, TaskProgress, TaskStep } from './pull-task.ts';
 export {
   createTaskQueue,
   createTaskRelay,

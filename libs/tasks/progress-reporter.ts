@@ -1,4 +1,4 @@
-import type { PullPhase, TaskProgress, TaskStep } from './pull-task.ts';
+import type { LayerProgress, PullPhase, TaskProgress, TaskStep } from './pull-task.ts';
 
 /** Ms between updates: at most five a second. */
 const shortestInterval = 200;
@@ -12,6 +12,7 @@ export interface ProgressUpdate {
   readonly line: string;
   readonly downloadedBytes?: number | undefined;
   readonly totalBytes?: number | undefined;
+  readonly layers?: LayerProgress[] | undefined;
 }
 
 /** Where progress goes: a BullMQ job. */

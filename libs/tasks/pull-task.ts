@@ -33,6 +33,10 @@ export type PullPhase = z.output<typeof PullPhase>;
 export const TaskStep = z.object({ phase: PullPhase, line: z.string() });
 export type TaskStep = z.output<typeof TaskStep>;
 
+/** How much of a layer is there, in compressed bytes. */
+export const LayerProgress = z.object({ digest: z.string(), downloadedBytes: byteCount, totalBytes: byteCount });
+export type LayerProgress = z.output<typeof LayerProgress>;
+
 /** How far a running task is: the progress of its BullMQ job. */
 export const TaskProgress = z.object({
   /** The latest line: `downloading layers (45 MB / 142 MB)...`. */
@@ -42,6 +46,8 @@ export const TaskProgress = z.object({
   downloadedBytes: byteCount.optional(),
   /** Compressed bytes of all layers. */
   totalBytes: byteCount.optional(),
+  /** Each layer once, in the order of the image; while they are downloaded. */
+  layers: z.array(LayerProgress).optional(),
   /** Every phase so far in order, each with its latest line. */
   steps: z.array(TaskStep),
 });

@@ -106,6 +106,12 @@ describe('tasks', () => {
     for (const id of waiting) await api.send('DELETE', `/tasks/${id}`);
   });
 
+  test('HEAD of the events answers at once, while the task goes on', async () => {
+    const answer = await api.send('HEAD', `/tasks/${await queue()}/events`);
+    expect(answer).toMatchObject({ status: 200, text: '' });
+    expect(answer.headers['content-type']).toBe('text/event-stream; charset=utf-8');
+  });
+
   test('events tell every change, and end with the task', async () => {
     const go = gate();
     await work(async (job) => {

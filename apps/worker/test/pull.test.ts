@@ -72,6 +72,26 @@ describe('a pull', () => {
     ]);
   });
 
+  test('tells of each layer how much of it is there', async () => {
+    const image = stack.registry.pushImage({
+      repository: 'library/each',
+      layers: [{ tar: await layerTar([{ name: 'f', content: randomBytes(1_000_000) }]) }, await smallLayer('each')],
+    });
+    const [large, small] = image.layers.map(({ digest }) => digest);
+    stack.registry.plan({ path: large ?? '', bytesPerSecond: 1_000_000 });
+    const id = await stack.enqueue({ reference: image.reference, name: 'each' });
+    const detail = await eventually(async () => {
+      const seen = (await stack.view(id)).detail ?? undefined;
+      return (seen?.layers?.[0]?.downloadedBytes ?? 0) > 0 && seen?.layers?.[1]?.downloadedBytes !== 0 && seen;
+    });
+    const [first, second] = detail.layers ?? [];
+    expect(detail.layers?.map(({ digest }) => digest)).toEqual([large, small]);
+    expect(second?.downloadedBytes).toBe(second?.totalBytes);
+    expect((first?.downloadedBytes ?? 0) + (second?.downloadedBytes ?? 0)).toBe(detail.downloadedBytes);
+    expect((first?.totalBytes ?? 0) + (second?.totalBytes ?? 0)).toBe(detail.totalBytes);
+    expect(await stack.ended(id)).toMatchObject({ status: 'completed' });
+  });
+
   test('warns of an image that is for other machines', async () => {
     const architecture = process.arch === 'x64' ? 'arm64' : 'amd64';
     const image = stack.registry.pushImage({
