@@ -36,6 +36,8 @@ export const AlreadyThere = z.object({ status: z.literal('exists'), image: z.str
 
 export const ImageView = z.object({
   name: z.string(),
+  owner: z.string().describe('the user whose it is'),
+  shared: z.boolean().describe('everybody may see and use it'),
   ref: z.string().describe('canonical reference that it was pulled from'),
   digest: z.string().describe("digest of the image's manifest"),
   platform: z.string(),

@@ -84,8 +84,8 @@ function refuseWhenStopping(stop: AbortSignal): RequestHandler {
 }
 
 function checkCaller(authenticate: Authenticate): RequestHandler {
-  return (request, _response, next) => {
-    contextOf(request).caller = authenticate(request);
+  return async (request, _response, next) => {
+    contextOf(request).caller = await authenticate(request);
     next();
   };
 }
@@ -96,6 +96,7 @@ function mount(app: Express, routes: readonly Route[], stop: AbortSignal): void 
     const handlers = [...(route.body === noBody ? [] : [readJson]), runRoute(route, stop)];
     if (route.method === 'GET') app.get(route.path, handlers);
     else if (route.method === 'POST') app.post(route.path, handlers);
+    else if (route.method === 'PUT') app.put(route.path, handlers);
     else app.delete(route.path, handlers);
   }
   // Routes of one path stand in any order: `/images/:name` must not shadow the 405 of `/images/pull`, nor the reverse.

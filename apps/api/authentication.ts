@@ -1,6 +1,7 @@
-import { createHash, timingSafeEqual } from 'node:crypto';
-import type { IncomingMessage } from 'node:http';
+import type { IncomingHttpHeaders } from 'node:http';
+import { LOCAL_USER, type UserList } from '@bhatti/store';
 import { ApiError } from './errors.ts';
+import type { FailureLimit } from './failure-limit.ts';
 
 /** Who asks: whose tasks and images a request sees. */
 export interface Caller {
@@ -8,35 +9,36 @@ export interface Caller {
   readonly admin: boolean;
 }
 
-/** Finds out who sends a request, or throws ApiError 401. */
-export type Authenticate = (request: Pick<IncomingMessage, 'headers'>) => Caller;
+/** What of a request tells who sends it, and from where. */
+export interface Asking {
+  readonly headers: IncomingHttpHeaders;
+  readonly socket?: { readonly remoteAddress?: string | undefined } | undefined;
+}
 
-const localCaller: Caller = { owner: 'local', admin: true };
+/** Finds out who sends a request, or throws ApiError 401, or 429 after too many wrong tokens from its address. */
+export type Authenticate = (request: Asking) => Promise<Caller>;
 
 /** The unix socket: whoever can open it may do everything, its file mode and its folder's mode are the guard. */
-export const trustSocket: Authenticate = () => localCaller;
+export const trustSocket: Authenticate = async () => ({ owner: LOCAL_USER, admin: true });
 
-/** The TCP listener: `Authorization: Bearer bht_…`, compared in constant time. */
-export function requireBearer(token: string): Authenticate {
-  const expected = digest(token);
-  return (request) => {
-    const header = request.headers.authorization;
+/** The TCP listener: `Authorization: Bearer bht_…` of a user. */
+export function requireBearer(users: Pick<UserList, 'authenticate'>, failures: FailureLimit): Authenticate {
+  return async ({ headers, socket }) => {
+    const header = headers.authorization;
     if (header === undefined) {
       throw unauthorized('the Authorization header is missing; send "Authorization: Bearer bht_..."', 'Bearer');
     }
     const given = /^Bearer +(\S+) *$/i.exec(header)?.[1];
-    // Digests have one length, so that the comparison cannot tell how long the token is.
-    if (given === undefined || !timingSafeEqual(digest(given), expected)) {
-      throw unauthorized('the token is not valid; "bhatti serve status" prints it', 'Bearer error="invalid_token"');
-    }
-    return localCaller;
+    const user = given === undefined ? null : await users.authenticate(given);
+    if (user !== null) return { owner: user.name, admin: user.role === 'admin' };
+    await failures.count(socket?.remoteAddress);
+    throw unauthorized(
+      'the token is not valid; an admin makes one with "bhatti user create", that of this machine is printed by "bhatti serve status"',
+      'Bearer error="invalid_token"',
+    );
   };
 }
 
 function unauthorized(message: string, challenge: string): ApiError {
   return new ApiError(401, 'unauthorized', message, { headers: { 'WWW-Authenticate': challenge } });
-}
-
-function digest(text: string): Buffer {
-  return createHash('sha256').update(text).digest();
 }

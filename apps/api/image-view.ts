@@ -1,10 +1,13 @@
-import type { ImageEntry, Store } from '@bhatti/store';
+import type { Store } from '@bhatti/store';
 import type { ImageView } from './api-schema.ts';
+import type { OwnedImage } from './visible-image.ts';
 
 /** An image as the API shows it. */
-export function imageView(store: Store, entry: ImageEntry): ImageView {
+export function imageView(store: Store, { owner, entry }: OwnedImage): ImageView {
   return {
     name: entry.name,
+    owner,
+    shared: entry.shared ?? false,
     ref: entry.reference,
     digest: entry.manifestDigest,
     platform: entry.platform,

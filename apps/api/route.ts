@@ -35,7 +35,7 @@ export interface Answer {
   readonly contentType?: string;
 }
 
-export type Method = 'GET' | 'POST' | 'DELETE';
+export type Method = 'GET' | 'POST' | 'PUT' | 'DELETE';
 
 /** One route of the API, as data: what Express is given, what a test walks, what documentation is made from. */
 export interface Route {

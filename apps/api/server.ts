@@ -9,6 +9,7 @@ import { removeApiRecord, writeApiRecord } from './api-record.ts';
 import { createApp } from './app.ts';
 import { type Authenticate, requireBearer, trustSocket } from './authentication.ts';
 import type { ApiConfig, ListenAddress } from './config.ts';
+import { FailureLimit } from './failure-limit.ts';
 import { closeServer, listenOnSocket, listenOnTcp, urlOf } from './listeners.ts';
 import { Metrics } from './metrics/metrics.ts';
 import { refuseOtherSites } from './own-page.ts';
@@ -34,6 +35,8 @@ export interface RunningApi {
   readonly socketPath: string;
   /** `http://127.0.0.1:8080`; null when there is no TCP listener. */
   readonly url: string | null;
+  /** Every route there is. */
+  readonly routes: readonly Route[];
   /** Ends long polls with the state that they have, closes everything, removes api.sock and api.json. Within 5 s. */
   close(): Promise<void>;
 }
@@ -44,7 +47,7 @@ export interface RunningApi {
  */
 export async function startApi(config: ApiConfig, env: NodeJS.ProcessEnv, log: Logger): Promise<RunningApi> {
   const store = await openStore(resolveDataDirectory({ flag: config.dataDirectory, env }));
-  const token = await loadToken(store.paths.tokenFile);
+  await loadToken(store.paths.tokenFile);
   const secretKey = await loadSecretKey({ path: store.paths.secretKeyFile, env });
   const tasks = new TaskService({ redisUrl: config.redisUrl ?? store.paths.redisSocket, secretKey, log });
   const registry = createRegistryClient({
@@ -53,7 +56,7 @@ export async function startApi(config: ApiConfig, env: NodeJS.ProcessEnv, log: L
   });
   const api = new Api({ store, tasks, registry, version }, new Sessions(secretKey), log);
   try {
-    await api.listen(config.listen, token);
+    await api.listen(config.listen);
     await tasks.opened(redisStartMilliseconds);
     return api;
   } catch (error) {
@@ -79,20 +82,25 @@ class Api implements RunningApi {
     this.#sessions = sessions;
     this.#log = log;
     this.#metrics = new Metrics(services);
-    const routes = [...apiRoutes(services), ...metricsRoutes(this.#metrics)];
+    const routes = apiRoutes(services, this.#metrics);
     this.#routes = [...routes, ...documentationRoutes(routes, services.version)];
     this.socketPath = services.store.paths.apiSocket;
     // Every request under way listens to it.
     setMaxListeners(0, this.#stop.signal);
   }
 
+  get routes(): readonly Route[] {
+    return this.#routes;
+  }
+
   get url(): string | null {
     return this.#url;
   }
 
-  async listen(address: ListenAddress | null, token: string): Promise<void> {
+  async listen(address: ListenAddress | null): Promise<void> {
     this.#servers.push(await listenOnSocket(this.socketPath, this.#app(trustSocket, refuseOtherSites)));
-    if (address !== null) await this.#listenOnTcp(address, requireBearer(token));
+    if (address !== null)
+      await this.#listenOnTcp(address, requireBearer(this.#services.store.users, new FailureLimit()));
     await writeApiRecord(this.#services.store.paths.runDirectory, {
       pid: process.pid,
       listen: this.#url,
@@ -141,6 +149,6 @@ class Api implements RunningApi {
 }
 
 /** Every route there is. */
-export function apiRoutes(services: Services): Route[] {
-  return [...healthRoutes(services), ...imageRoutes(services), ...taskRoutes(services)];
+export function apiRoutes(services: Services, metrics: Metrics): Route[] {
+  return [...healthRoutes(services), ...imageRoutes(services), ...taskRoutes(services), ...metricsRoutes(metrics)];
 }

@@ -1,9 +1,8 @@
-import { randomInt, randomUUID } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 import { link, readFile, rm, writeFile } from 'node:fs/promises';
+import { createApiToken, isApiToken } from '@bhatti/store';
 import { z } from 'zod';
 
-const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789';
-const tokenPattern = /^bht_[A-Za-z0-9]{40}$/;
 const fileError = z.object({ code: z.string() });
 
 /**
@@ -12,14 +11,14 @@ const fileError = z.object({ code: z.string() });
  */
 export async function loadToken(path: string): Promise<string> {
   const token = (await readIfThere(path)) ?? (await create(path));
-  if (!tokenPattern.test(token)) {
+  if (!isApiToken(token)) {
     throw new Error(`${path} does not hold a token (bht_ and 40 letters or digits); remove the file to have one made`);
   }
   return token;
 }
 
 async function create(path: string): Promise<string> {
-  const token = `bht_${Array.from({ length: 40 }, () => alphabet[randomInt(alphabet.length)]).join('')}`;
+  const token = createApiToken();
   const temporary = `${path}.${randomUUID()}`;
   await writeFile(temporary, `${token}\n`, { mode: 0o600, flag: 'wx', flush: true });
   try {

@@ -7,6 +7,7 @@ import { addRootfsCommands } from './commands/rootfs.ts';
 import { addServeCommands } from './commands/serve.ts';
 import { addSetupCommand } from './commands/setup.ts';
 import { addTaskCommands } from './commands/task.ts';
+import { addUserCommands } from './commands/user.ts';
 import { addVersionCommand } from './commands/version.ts';
 
 /** Runs the command line `argv` (without node and script). Resolves with the exit code. */
@@ -39,6 +40,7 @@ export function createProgram(context: CommandContext): Command {
   addServeCommands(program, context);
   addAdminCommands(program, context);
   addSetupCommand(program, context);
+  addUserCommands(program, context);
   addVersionCommand(program, context);
   addCompletionCommand(program, context);
   return program;

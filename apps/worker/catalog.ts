@@ -26,6 +26,7 @@ export async function nameImage(store: Store, { owner, name, reference, key }: N
     createdAt: new Date().toISOString(),
     config: built.config,
     warnings: built.warnings,
+    ...(present?.shared === undefined ? {} : { shared: present.shared }),
   });
   return built;
 }

@@ -23,5 +23,7 @@ export const ImageEntry = z.object({
   createdAt: z.iso.datetime(),
   config: ImageConfigRecord,
   warnings: z.array(z.string()),
+  /** Everybody sees it and may use it. Kept when the name comes to stand for another root filesystem. */
+  shared: z.boolean().optional(),
 });
 export type ImageEntry = z.output<typeof ImageEntry>;

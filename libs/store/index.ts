@@ -1,4 +1,5 @@
-/** The data directory: layer cache, root filesystems, image catalog, with atomic publishing and garbage collection. */
+/** The data directory: layer cache, root filesystems, image catalog, users, with atomic publishing and garbage collection. */
+export { createApiToken, isApiToken } from './api-token.ts';
 export type { ContentEntry } from './content-folder.ts';
 export { type DataDirectoryChoice, resolveDataDirectory } from './data-directory.ts';
 export { StoreError, type StoreErrorCode } from './error.ts';
@@ -11,3 +12,4 @@ export type { Publication } from './publication.ts';
 export { RootfsRecord } from './rootfs-record.ts';
 export type { RootfsPublication, RootfsStore } from './rootfs-store.ts';
 export { openStore, type Store } from './store.ts';
+export { LOCAL_USER, type User, UserList, type UserWithToken } from './user-list.ts';

@@ -7,8 +7,10 @@ export interface StorePaths {
   readonly runDirectory: string;
   readonly apiSocket: string;
   readonly redisSocket: string;
-  /** The bearer token of the API. */
+  /** The bearer token of the local admin. */
   readonly tokenFile: string;
+  /** All other users, their tokens hashed. */
+  readonly usersFile: string;
   /** The key that seals credentials. */
   readonly secretKeyFile: string;
 }
@@ -21,6 +23,7 @@ export function storePaths(dataDirectory: string): StorePaths {
     apiSocket: join(runDirectory, 'api.sock'),
     redisSocket: join(runDirectory, 'redis.sock'),
     tokenFile: join(dataDirectory, 'token'),
+    usersFile: join(dataDirectory, 'users.json'),
     secretKeyFile: join(dataDirectory, 'secret.key'),
   };
 }

@@ -9,6 +9,7 @@ import { removeOrphans } from './orphans.ts';
 import { PartialFiles } from './partial-files.ts';
 import { contentPaths, type StorePaths, storePaths } from './paths.ts';
 import { RootfsStore } from './rootfs-store.ts';
+import { UserList } from './user-list.ts';
 
 /** Ms after its last use before a root filesystem without a name may be removed. */
 const defaultGrace = 60_000;
@@ -25,6 +26,7 @@ export interface Store {
   readonly partials: PartialFiles;
   readonly rootfs: RootfsStore;
   readonly images: ImageCatalog;
+  readonly users: UserList;
   /** Brings published files to the disk. Publishing does not wait for it: syncing a gigabyte takes seconds. */
   syncPending(): Promise<void>;
   /** Removes what dead processes were making, and partial downloads that are a week old. */
@@ -59,6 +61,7 @@ export async function openStore(dataDirectory: string): Promise<Store> {
     partials,
     rootfs,
     images,
+    users: new UserList(paths),
     syncPending: async () => {
       // Root filesystems first: a layer can be fetched again without anybody noticing.
       await rootfs.content.sync();
@@ -66,7 +69,12 @@ export async function openStore(dataDirectory: string): Promise<Store> {
     },
     collectOrphans: async () => {
       const owners = await images.owners();
-      const folders = [content.layers, content.rootfs, ...owners.map((owner) => join(content.images, owner))];
+      const folders = [
+        directory,
+        content.layers,
+        content.rootfs,
+        ...owners.map((owner) => join(content.images, owner)),
+      ];
       for (const folder of folders) await removeOrphans(folder);
       await partials.removeOlderThan(partialAge);
     },

@@ -115,7 +115,7 @@ class Pages {
     const token = form.parse(request.body).token?.trim() ?? '';
     const cookie = sessions.begin(token, request);
     try {
-      await authenticate({ headers: { authorization: `Bearer ${token}` } });
+      await authenticate({ socket: request.socket, headers: { authorization: `Bearer ${token}` } });
     } catch (error) {
       if (toApiError(error).status !== 401) throw error;
       send(response, 401, loginPage('The token is not valid.'));
@@ -220,13 +220,14 @@ class Pages {
       next(thrown);
       return;
     }
-    const { status, message, code } = toApiError(thrown);
+    const { status, message, code, headers } = toApiError(thrown);
     const { requestId, log } = contextOf(request);
     if (status === 401) {
       response.redirect(303, '/login');
       return;
     }
     if (status >= 500) log.error({ err: thrown, code }, message);
+    response.set({ ...headers });
     send(response, status, errorPage(status, message, requestId, null));
   };
 }

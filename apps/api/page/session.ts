@@ -8,7 +8,7 @@ import {
   timingSafeEqual,
 } from 'node:crypto';
 import { z } from 'zod';
-import type { Authenticate, Caller } from '../authentication.ts';
+import type { Asking, Authenticate, Caller } from '../authentication.ts';
 import { ApiError } from '../errors.ts';
 import { type Asking, isOwnPage } from '../own-page.ts';
 
@@ -53,7 +53,7 @@ export class Sessions {
   async callerOf(request: Asking, authenticate: Authenticate): Promise<Caller> {
     const token = request.headers.authorization === undefined ? this.#tokenOf(request) : undefined;
     if (token === undefined) return authenticate(request);
-    return authenticate({ headers: { ...request.headers, authorization: `Bearer ${token}` } });
+    return authenticate({ socket: request.socket, headers: { ...request.headers, authorization: `Bearer ${token}` } });
   }
 
   /** Whether there is something to log out of. */

@@ -1,8 +1,7 @@
-import type { ImageEntry } from '@bhatti/store';
-import { isValidImageName } from '@bhatti/tasks';
 import { z } from 'zod';
 import { alreadyPulled } from '../already-pulled.ts';
 import { AlreadyThere, ImageList, ImageView, PullBody, Queued } from '../api-schema.ts';
+import type { Caller } from '../authentication.ts';
 import { etagOf, isUnchanged } from '../entity-tag.ts';
 import { ApiError } from '../errors.ts';
 import { imageView } from '../image-view.ts';
@@ -10,10 +9,22 @@ import { decodeCursor, encodeCursor, longestPage, pageQuery } from '../paginatio
 import { toPullRequest } from '../pull-request.ts';
 import { type Call, defineRoute, noBody, noQuery, type Route } from '../route.ts';
 import type { Services } from '../services.ts';
+import { findImage, isAfter, visibleImages } from '../visible-image.ts';
+
+const ownerQuery = z.strictObject({
+  owner: z.string({ error: 'is given twice: give it once' }).max(63, { error: 'is longer than any name' }).optional(),
+});
 
 /** Pulling images, and what is in the catalog of the caller. */
 export function imageRoutes(services: Pick<Services, 'store' | 'tasks' | 'registry'>): Route[] {
-  return [pullImage(services), listImages(services), showImage(services), deleteImage(services)];
+  return [
+    pullImage(services),
+    listImages(services),
+    showImage(services),
+    deleteImage(services),
+    shareImage(services, 'PUT'),
+    shareImage(services, 'DELETE'),
+  ];
 }
 
 function pullImage({ store, tasks, registry }: Pick<Services, 'store' | 'tasks' | 'registry'>): Route {
@@ -40,25 +51,33 @@ function pullImage({ store, tasks, registry }: Pick<Services, 'store' | 'tasks' 
   });
 }
 
-const nameCursor = /^[A-Za-z0-9._-]{1,63}$/;
+/** Name and owner. */
+const imageCursor = /^([A-Za-z0-9._-]{1,63})\/([A-Za-z0-9._-]{1,63})$/;
 
 function listImages({ store }: Pick<Services, 'store'>): Route {
   return defineRoute({
     method: 'GET',
     path: '/images',
-    summary: 'The images of the caller, by name; all of them, where no limit is given and no more than a page holds.',
+    summary:
+      'The images that the caller sees, by name: the own ones and those that are shared, for an admin all; all of them, where no limit is given and no more than a page holds.',
     query: z.strictObject(pageQuery),
     body: noBody,
     answers: { 200: { description: 'A page of images.', schema: ImageList } },
     handle: async ({ query, caller }) => {
-      const after = query.cursor === undefined ? undefined : decodeCursor(query.cursor, nameCursor)[0];
+      const after = query.cursor === undefined ? undefined : decodeCursor(query.cursor, imageCursor);
       const limit = query.limit ?? longestPage;
-      // One more than is shown tells whether there is a next page.
-      const entries = await store.images.list(caller.owner, { after, limit: limit + 1 });
-      const shown = entries.slice(0, limit);
-      const last = entries.length > limit ? shown.at(-1) : undefined;
-      const images = shown.map((entry) => imageView(store, entry));
-      return { status: 200, body: { images, next: last === undefined ? null : encodeCursor(last.name) } };
+      const images = (await visibleImages(store, caller)).filter(
+        (image) => after === undefined || isAfter(image, [after[1] ?? '', after[2] ?? '']),
+      );
+      const shown = images.slice(0, limit);
+      const last = images.length > limit ? shown.at(-1) : undefined;
+      return {
+        status: 200,
+        body: {
+          images: shown.map((image) => imageView(store, image)),
+          next: last === undefined ? null : encodeCursor(`${last.entry.name}/${last.owner}`),
+        },
+      };
     },
   });
 }
@@ -67,15 +86,17 @@ function showImage({ store }: Pick<Services, 'store'>): Route {
   return defineRoute({
     method: 'GET',
     path: '/images/:name',
-    summary: 'One image. Its ETag changes with anything in it.',
-    query: noQuery,
+    summary:
+      'One image: the own one of that name, else the shared one; ?owner=NAME for that of another. Its ETag changes with anything in it.',
+    query: ownerQuery,
     body: noBody,
     answers: {
       200: { description: 'The image.', schema: ImageView },
       304: { description: 'It is what If-None-Match names.' },
     },
     handle: async (call) => {
-      const body = imageView(store, await findImage(store, call));
+      const image = await findImage(store, call.caller, call.params.name ?? '', call.query.owner);
+      const body = imageView(store, image);
       const headers = { ETag: etagOf(body), 'Cache-Control': 'private, no-cache' };
       return isUnchanged(call.headers['if-none-match'], headers.ETag)
         ? { status: 304, headers }
@@ -89,15 +110,44 @@ function deleteImage({ store }: Pick<Services, 'store'>): Route {
     method: 'DELETE',
     path: '/images/:name',
     summary: 'Take the name away. Its root file system stays in the cache while anything else needs it.',
-    query: noQuery,
+    query: ownerQuery,
     body: noBody,
     answers: { 204: { description: 'It is gone.' } },
-    handle: async (call) => {
-      const { name } = await findImage(store, call);
-      await store.images.delete(call.caller.owner, name);
-      call.log.info({ image: name, owner: call.caller.owner }, 'image deleted');
-      void freeDisk(store, call.log);
+    handle: async ({ params, query, caller, log }) => {
+      const { owner, entry } = await findImage(store, caller, params.name ?? '', query.owner);
+      requireOwner(caller, owner, query.owner);
+      await store.images.delete(owner, entry.name);
+      log.info({ image: entry.name, owner, by: caller.owner }, 'image deleted');
+      void freeDisk(store, log);
       return { status: 204 };
+    },
+  });
+}
+
+/** Owners change what is theirs; an admin changes another's only when saying whose. */
+function requireOwner(caller: Caller, owner: string, named: string | undefined): void {
+  if (owner === caller.owner || (caller.admin && named === owner)) return;
+  const how = caller.admin ? `add ?owner=${owner} to change it` : 'only its owner or an admin can change it';
+  throw new ApiError(403, 'forbidden', `the image belongs to ${owner}; ${how}`);
+}
+
+/** Shared names are everybody's, so only admins give them. */
+function shareImage({ store }: Pick<Services, 'store'>, method: 'PUT' | 'DELETE'): Route {
+  const shared = method === 'PUT';
+  return defineRoute({
+    method,
+    path: '/images/:name/share',
+    summary: shared ? 'Let everybody see and use an image. For admins.' : 'Take that back. For admins.',
+    query: ownerQuery,
+    body: noBody,
+    answers: { 200: { description: 'The image.', schema: ImageView } },
+    handle: async ({ params, query, caller, log }) => {
+      const { owner, entry } = await findImage(store, caller, params.name ?? '', query.owner);
+      if (!caller.admin) throw new ApiError(403, 'forbidden', 'only an admin can share images with everybody');
+      const changed = { ...entry, shared };
+      await store.images.put(owner, changed);
+      log.info({ image: entry.name, owner, shared }, 'sharing of an image changed');
+      return { status: 200, body: imageView(store, { owner, entry: changed }) };
     },
   });
 }
@@ -110,17 +160,4 @@ async function freeDisk(store: Services['store'], log: Call['log']): Promise<voi
   } catch (error) {
     log.warn({ err: error }, 'root file systems without a name could not be removed; the next deletion tries again');
   }
-}
-
-/** A name that cannot be one is not looked up: it could be a path. */
-async function findImage(store: Services['store'], { params, caller }: Call): Promise<ImageEntry> {
-  const name = params.name ?? '';
-  const entry = isValidImageName(name) ? await store.images.get(caller.owner, name) : null;
-  if (!entry)
-    throw new ApiError(
-      404,
-      'not_found',
-      `no image ${JSON.stringify(name.slice(0, 64))}; "bhatti image list" shows what there is`,
-    );
-  return entry;
 }

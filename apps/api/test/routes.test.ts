@@ -73,15 +73,17 @@ describe('every route', () => {
     { authorization: 'Basic YTpi' },
     { authorization: `Bearer ${'x'.repeat(4000)}` },
   ];
+  let lastAddress = 1;
   test.each(routes)('%s %s wants a token over TCP', async (method, path) => {
+    const sendTcp = api.sendTcpFrom(`127.0.0.${++lastAddress}`);
     for (const headers of wrong) {
-      const answer = await api.sendTcp(method, path.replace(/:\w+/, 'x'), { headers });
+      const answer = await sendTcp(method, path.replace(/:\w+/, 'x'), { headers });
       expect(answer.status).toBe(401);
       expect(answer.headers['www-authenticate']).toMatch(/^Bearer/);
       expect(errorBody.parse(answer.body).code).toBe('unauthorized');
     }
     const cut = { authorization: `Bearer ${api.token.slice(0, -1)}` };
-    expect((await api.sendTcp(method, path, { headers: cut })).status).toBe(401);
+    expect((await sendTcp(method, path, { headers: cut })).status).toBe(401);
   });
 
   test.each(routes)('%s %s takes the token, and the unix socket takes none', async (method, path) => {

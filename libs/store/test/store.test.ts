@@ -27,6 +27,7 @@ describe('openStore', () => {
       apiSocket: join(path, 'run', 'api.sock'),
       redisSocket: join(path, 'run', 'redis.sock'),
       tokenFile: join(path, 'token'),
+      usersFile: join(path, 'users.json'),
       secretKeyFile: join(path, 'secret.key'),
     });
   });

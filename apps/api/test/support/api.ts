@@ -7,6 +7,7 @@ import { pino } from 'pino';
 import { Agent, request } from 'undici';
 import { z } from 'zod';
 import { describeError } from '../../logger.ts';
+import type { Route } from '../../route.ts';
 import { startApi } from '../../server.ts';
 import { type Conforms, documented } from './conformance.ts';
 
@@ -35,12 +36,16 @@ export interface TestApi {
   readonly url: string;
   readonly socketPath: string;
   readonly token: string;
+  /** Every route that it has. */
+  readonly routes: readonly Route[];
   /** Everything that was logged, at every level. */
   readonly log: () => string;
   /** Over the unix socket, trusted. */
   readonly send: Send;
   /** Over TCP, with no more than the headers given. */
   readonly sendTcp: Send;
+  /** The same from another loopback address, such as 127.0.0.2: failures are counted by address. */
+  readonly sendTcpFrom: (address: string) => Send;
   /** Stops the API; the data directory and the connections stay. */
   readonly stop: () => Promise<void>;
   /** Stops the API and removes its data directory. */
@@ -64,18 +69,26 @@ export async function startTestApi(redisUrl: string): Promise<TestApi> {
   const unix = new Agent({ connect: { socketPath: api.socketPath } });
   const tcp = new Agent();
   const conforms = await documented(api.url, tcp);
+  const agents = [unix, tcp];
+  const origin = api.url;
   return {
     directory,
     store: await openStore(directory),
     url: api.url,
+    routes: api.routes,
     socketPath: api.socketPath,
     token: (await readFile(join(directory, 'token'), 'utf8')).trim(),
     log: () => lines,
     send: sender('http://localhost', unix, conforms),
     sendTcp: sender(api.url, tcp, conforms),
+    sendTcpFrom: (localAddress) => {
+      const agent = new Agent({ localAddress });
+      agents.push(agent);
+      return sender(origin, agent, conforms);
+    },
     stop: () => api.close(),
     close: async () => {
-      await Promise.all([unix.destroy(), tcp.destroy()]);
+      await Promise.all(agents.map((agent) => agent.destroy()));
       await api.close();
       await rm(directory, { recursive: true });
     },

@@ -1,0 +1,141 @@
+import { stat } from 'node:fs/promises';
+import { connectRedis, createTaskQueue, enqueuePull } from '@bhatti/tasks';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { z } from 'zod';
+import { startRedis, type TestRedis } from '../../../test/support/redis.ts';
+import { errorBody, startTestApi, type TestApi } from './support/api.ts';
+import { putImage } from './support/image.ts';
+
+const listed = z.looseObject({ images: z.array(z.looseObject({ name: z.string(), owner: z.string() })) });
+
+let redis: TestRedis;
+let api: TestApi;
+let alice: Record<string, string>;
+let bob: Record<string, string>;
+let admin: Record<string, string>;
+let aliceTask: string;
+
+const bearer = (token: string) => ({ authorization: `Bearer ${token}` });
+const names = async (headers: Record<string, string>) =>
+  listed
+    .parse((await api.sendTcp('GET', '/images', { headers })).body)
+    .images.map(({ name, owner }) => `${owner}/${name}`);
+
+beforeAll(async () => {
+  redis = await startRedis();
+  api = await startTestApi(redis.url);
+  alice = bearer((await api.store.users.create('alice', 'user')).token);
+  bob = bearer((await api.store.users.create('bob', 'user')).token);
+  admin = bearer((await api.store.users.create('root', 'admin')).token);
+  await putImage(api.store, { name: 'private' }, 'alice');
+  await putImage(api.store, { name: 'global' }, 'alice');
+  await putImage(api.store, { name: 'mine' }, 'bob');
+  await api.store.images.put('alice', { ...(await putImage(api.store, { name: 'global' }, 'alice')), shared: true });
+  const connection = connectRedis(redis.url, { use: 'request' });
+  const queue = createTaskQueue(connection);
+  const data = { reference: 'docker.io/library/a:1', requested: 'a:1', name: 'a', owner: 'alice' };
+  aliceTask = (await enqueuePull(queue, data)).id;
+  await queue.close();
+  connection.disconnect();
+});
+afterAll(async () => {
+  await api.close();
+  await redis.stop();
+});
+
+/** Where each route is asked: at what is alice's. A route that is not open, and takes a name or an id, hides it from bob. */
+const pathOf = (path: string) => path.replace(':name', 'private').replace(':id', aliceTask);
+
+describe('every route of the table', () => {
+  test('asks who it is, and tells bob nothing of what is alice’s', async () => {
+    expect(api.routes.length).toBeGreaterThan(8);
+    for (const { method, path, open } of api.routes) {
+      const what = `${method} ${path}`;
+      const ask = async (headers: Record<string, string>) =>
+        [what, (await api.sendTcp(method, pathOf(path), { headers })).status] as const;
+      if (open) {
+        expect((await ask({}))[1]).toBeLessThan(400);
+        continue;
+      }
+      expect(await ask({})).toEqual([what, 401]);
+      expect(await ask(bearer(`bht_${'a'.repeat(40)}`))).toEqual([what, 401]);
+      if (/:(name|id)/.test(path)) expect(await ask(bob)).toEqual([what, 404]);
+      else expect((await ask(bob))[1]).not.toBe(401);
+    }
+    for (const { method, path } of api.routes) {
+      const { status } = await api.sendTcp(method, pathOf(path), { headers: admin });
+      expect([401, 404]).not.toContain(status);
+    }
+  });
+
+  test('leaves what is another’s as it was', async () => {
+    await putImage(api.store, { name: 'private' }, 'alice');
+    for (const { method, path } of api.routes.filter((route) => /:(name|id)/.test(route.path))) {
+      const query = path.startsWith('/images') ? '?owner=alice' : '';
+      const answer = await api.sendTcp(method, `${pathOf(path)}${query}`, { headers: bob });
+      expect([method, path, answer.status]).toEqual([method, path, 404]);
+    }
+    expect(await api.store.images.get('alice', 'private')).not.toBeNull();
+  });
+});
+
+describe('images', () => {
+  test('are the own ones and the shared ones, and all for an admin', async () => {
+    await putImage(api.store, { name: 'private' }, 'alice');
+    expect(await names(bob)).toEqual(['alice/global', 'bob/mine']);
+    expect(await names(alice)).toEqual(['alice/global', 'alice/private']);
+    expect((await names(admin)).sort()).toEqual(['alice/global', 'alice/private', 'bob/mine']);
+    expect((await api.sendTcp('GET', '/images/global', { headers: bob })).status).toBe(200);
+  });
+
+  test('that are shared are not for others to delete', async () => {
+    const answer = await api.sendTcp('DELETE', '/images/global', { headers: bob });
+    expect([answer.status, errorBody.parse(answer.body).code]).toEqual([403, 'forbidden']);
+    expect((await api.sendTcp('DELETE', '/images/global', { headers: admin })).status).toBe(403);
+  });
+
+  test('are shared by admins, and taken back', async () => {
+    const share = (method: string, headers: Record<string, string>) =>
+      api.sendTcp(method, '/images/mine/share', { headers });
+    expect((await share('PUT', bob)).status).toBe(403);
+    expect((await share('PUT', admin)).body).toMatchObject({ name: 'mine', owner: 'bob', shared: true });
+    expect(await names(alice)).toContain('bob/mine');
+    expect((await share('DELETE', admin)).body).toMatchObject({ shared: false });
+    expect(await names(alice)).not.toContain('bob/mine');
+  });
+
+  test('are deleted by an admin who says whose', async () => {
+    await putImage(api.store, { name: 'old' }, 'bob');
+    expect((await api.sendTcp('DELETE', '/images/old?owner=bob', { headers: admin })).status).toBe(204);
+    expect(await api.store.images.get('bob', 'old')).toBeNull();
+  });
+});
+
+describe('tokens', () => {
+  test('of a deleted user are refused at once; the images stay', async () => {
+    const carol = bearer((await api.store.users.create('carol', 'user')).token);
+    await putImage(api.store, { name: 'left' }, 'carol');
+    expect(await names(carol)).toContain('carol/left');
+    await api.store.users.delete('carol');
+    expect((await api.sendTcp('GET', '/images', { headers: carol })).status).toBe(401);
+    expect(await api.store.images.get('carol', 'left')).not.toBeNull();
+  });
+
+  test('that are wrong too often are told to wait; a valid one is not', async () => {
+    const statuses: number[] = [];
+    let retryAfter: unknown;
+    for (let tried = 0; tried < 40; tried++) {
+      const answer = await api.sendTcp('GET', '/images', { headers: bearer(`bht_${String(tried).padStart(40, '0')}`) });
+      statuses.push(answer.status);
+      retryAfter = answer.headers['retry-after'];
+    }
+    expect(new Set(statuses)).toEqual(new Set([401, 429]));
+    expect(Number(retryAfter)).toBeGreaterThan(0);
+    expect((await api.sendTcp('GET', '/images', { headers: alice })).status).toBe(200);
+  });
+
+  test('are in no log', async () => {
+    for (const { authorization = '' } of [alice, bob, admin]) expect(api.log()).not.toContain(authorization.slice(7));
+    expect((await stat(api.store.paths.usersFile)).mode & 0o777).toBe(0o600);
+  });
+});

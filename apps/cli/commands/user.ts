@@ -1,0 +1,49 @@
+import type { Command } from 'commander';
+import { z } from 'zod';
+import type { CommandContext } from './context.ts';
+
+const createFlags = z.object({ admin: z.boolean().default(false) });
+
+/** `bhatti user …`: works on the data directory itself, so whoever may write there is the admin; no server is needed. */
+export function addUserCommands(program: Command, { console, settingsOf, exit }: CommandContext): void {
+  const user = program.command('user').description('manage who may use the API of a data directory').helpCommand(false);
+  const run = async (
+    command: Command,
+    action: (commands: typeof import('../user-command.ts'), directory: string, json: boolean) => Promise<number>,
+  ) => {
+    const { dataDirectory, json } = await settingsOf(command);
+    exit(await action(await import('../user-command.ts'), dataDirectory, json));
+  };
+  user
+    .command('create')
+    .description('create a user and print the token, this once')
+    .argument('<name>', 'name of the user, and owner of the images')
+    .option('--admin', 'who sees everything and may share images with everybody')
+    .action((name: string, options: unknown, command: Command) =>
+      run(command, (commands, directory, json) =>
+        commands.createUser(directory, name, createFlags.parse(options).admin, console, json),
+      ),
+    );
+  user
+    .command('list')
+    .alias('ls')
+    .description('list the users')
+    .action((_options: unknown, command: Command) =>
+      run(command, (commands, directory, json) => commands.listUsers(directory, console, json)),
+    );
+  user
+    .command('rotate-key')
+    .description('replace the token of a user and print the new one, this once')
+    .argument('<name>', 'name of the user; local is the admin of this machine')
+    .action((name: string, _options: unknown, command: Command) =>
+      run(command, (commands, directory, json) => commands.rotateKey(directory, name, console, json)),
+    );
+  user
+    .command('delete')
+    .alias('rm')
+    .description('refuse the token of a user from now on; images and tasks stay')
+    .argument('<name>', 'name of the user')
+    .action((name: string, _options: unknown, command: Command) =>
+      run(command, (commands, directory, json) => commands.deleteUser(directory, name, console, json)),
+    );
+}

@@ -1,0 +1,75 @@
+import { openStore, type Store, StoreError, type UserWithToken } from '@bhatti/store';
+import { CliError } from './cli-error.ts';
+import { type Console, printJson } from './console.ts';
+import { formatAge, formatTable } from './table.ts';
+
+/** `bhatti user create`. */
+export async function createUser(
+  directory: string,
+  name: string,
+  admin: boolean,
+  console: Console,
+  json: boolean,
+): Promise<number> {
+  return explained(directory, async ({ users, images }) => {
+    const created = await users.create(name, admin ? 'admin' : 'user');
+    printToken(created, console, json);
+    const left = await images.list(name);
+    if (left.length > 0) console.err(`${name} has ${left.length} images from before; see "bhatti image list"\n`);
+    return 0;
+  });
+}
+
+/** `bhatti user list`. */
+export async function listUsers(directory: string, console: Console, json: boolean): Promise<number> {
+  return explained(directory, async ({ users }) => {
+    const list = await users.list();
+    if (json) {
+      printJson(console, { users: list.map(({ name, role, createdAt }) => ({ name, role, created_at: createdAt })) });
+    } else {
+      const rows = list.map(({ name, role, createdAt }) => [name, role, formatAge(Date.parse(createdAt), Date.now())]);
+      console.out(formatTable(['NAME', 'ROLE', 'CREATED'], rows));
+    }
+    return 0;
+  });
+}
+
+/** `bhatti user rotate-key`. */
+export async function rotateKey(directory: string, name: string, console: Console, json: boolean): Promise<number> {
+  return explained(directory, async ({ users }) => {
+    printToken(await users.rotateToken(name), console, json);
+    return 0;
+  });
+}
+
+/** `bhatti user delete`: the images stay, so that a mistake loses nothing; their names are the user's. */
+export async function deleteUser(directory: string, name: string, console: Console, json: boolean): Promise<number> {
+  return explained(directory, async ({ users, images }) => {
+    await users.delete(name);
+    const left = (await images.list(name)).length;
+    if (json) printJson(console, { name, deleted: true, images_left: left });
+    else console.out(`deleted ${name}\n`);
+    if (left > 0)
+      console.err(`${left} images of ${name} stay; admins see them, and a new user of that name gets them\n`);
+    return 0;
+  });
+}
+
+/** The token alone goes to stdout, so that a script can take it. */
+function printToken({ user, token }: UserWithToken, console: Console, json: boolean): void {
+  if (json) {
+    printJson(console, { name: user.name, role: user.role, token });
+    return;
+  }
+  console.err(`token of ${user.name} (${user.role}), shown this once:\n`);
+  console.out(`${token}\n`);
+}
+
+async function explained(directory: string, action: (store: Store) => Promise<number>): Promise<number> {
+  try {
+    return await action(await openStore(directory));
+  } catch (error) {
+    if (error instanceof StoreError) throw new CliError(error.code, error.message, { cause: error });
+    throw error;
+  }
+}

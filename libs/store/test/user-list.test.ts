@@ -1,0 +1,79 @@
+import { readFile, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { openStore, type Store } from '../index.ts';
+import { ownIdentity } from '../process-identity.ts';
+import { temporaryName } from '../temporary-name.ts';
+import { temporaryDirectory } from './support/fixture.ts';
+
+let directory: Awaited<ReturnType<typeof temporaryDirectory>>;
+let store: Store;
+beforeEach(async () => {
+  directory = await temporaryDirectory();
+  store = await openStore(directory.path);
+});
+afterEach(() => directory.remove());
+
+describe('users', () => {
+  test('are known by their token, which is kept hashed in a private file', async () => {
+    const { token } = await store.users.create('alice', 'user');
+    expect(token).toMatch(/^bht_[A-Za-z0-9]{40}$/);
+    expect(await store.users.authenticate(token)).toMatchObject({ name: 'alice', role: 'user' });
+    expect(await store.users.authenticate(`${token.slice(0, -1)}-`)).toBeNull();
+    const file = join(directory.path, 'users.json');
+    expect(await readFile(file, 'utf8')).not.toContain(token.slice(4));
+    expect((await stat(file)).mode & 0o777).toBe(0o600);
+  });
+
+  test('are seen at once by another process: created, with a new token, deleted', async () => {
+    const other = (await openStore(directory.path)).users;
+    expect(await other.list()).toEqual([]);
+    const { token } = await store.users.create('alice', 'admin');
+    expect(await other.authenticate(token)).toMatchObject({ name: 'alice', role: 'admin' });
+    const rotated = await store.users.rotateToken('alice');
+    expect(await other.authenticate(token)).toBeNull();
+    expect(await other.authenticate(rotated.token)).toMatchObject({ name: 'alice' });
+    await store.users.delete('alice');
+    expect(await other.authenticate(rotated.token)).toBeNull();
+  });
+
+  test('created at the same time are all there', async () => {
+    const lists = await Promise.all(Array.from({ length: 4 }, () => openStore(directory.path)));
+    const names = Array.from({ length: 12 }, (_, index) => `user-${index}`);
+    await Promise.all(names.map((name, index) => lists[index % 4]?.users.create(name, 'user')));
+    expect((await store.users.list()).map(({ name }) => name)).toEqual([...names].sort());
+  });
+
+  test('are not waited for behind the lock of a process that died', async () => {
+    const gone = temporaryName({ ...(await ownIdentity()), startTime: '1' });
+    await writeFile(join(directory.path, 'users.json.lock'), gone);
+    await store.users.create('alice', 'user');
+    expect(await store.users.list()).toHaveLength(1);
+  });
+
+  test('cannot be made twice, nor with a name that is a path, nor be the local admin', async () => {
+    await store.users.create('alice', 'user');
+    await expect(store.users.create('alice', 'user')).rejects.toMatchObject({ code: 'invalid_request' });
+    await expect(store.users.create('local', 'user')).rejects.toMatchObject({ code: 'invalid_request' });
+    await expect(store.users.delete('local')).rejects.toMatchObject({ code: 'invalid_request' });
+    await expect(store.users.delete('bob')).rejects.toMatchObject({ code: 'not_found' });
+    await expect(store.users.create('../x', 'user')).rejects.toMatchObject({ code: 'invalid_name' });
+  });
+
+  test('of a damaged file are nobody, and it is not written over', async () => {
+    const { token } = await store.users.create('alice', 'user');
+    await writeFile(join(directory.path, 'users.json'), '{"users":');
+    await expect(store.users.authenticate(token)).rejects.toThrow(/not a list of users/);
+    await expect(store.users.create('bob', 'user')).rejects.toThrow(/not a list of users/);
+    expect(await readFile(join(directory.path, 'users.json'), 'utf8')).toBe('{"users":');
+  });
+
+  test('keep the token that the first start made, until it is replaced', async () => {
+    const token = `bht_${'a1'.repeat(20)}`;
+    await writeFile(store.paths.tokenFile, `${token}\n`);
+    expect(await store.users.authenticate(token)).toEqual({ name: 'local', role: 'admin' });
+    const rotated = await store.users.rotateToken('local');
+    expect(await store.users.authenticate(token)).toBeNull();
+    expect((await readFile(store.paths.tokenFile, 'utf8')).trim()).toBe(rotated.token);
+  });
+});
