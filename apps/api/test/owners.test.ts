@@ -62,7 +62,9 @@ describe('every route of the table', () => {
       if (/:(name|id)/.test(path)) expect(await ask(bob)).toEqual([what, 404]);
       else expect((await ask(bob))[1]).not.toBe(401);
     }
-    for (const { method, path } of api.routes) {
+    // Deletions first: the stream of a task's events ends when the task is cancelled.
+    const deletions = api.routes.filter(({ method }) => method === 'DELETE');
+    for (const { method, path } of [...deletions, ...api.routes.filter((route) => !deletions.includes(route))]) {
       const { status } = await api.sendTcp(method, pathOf(path), { headers: admin });
       expect([401, 404]).not.toContain(status);
     }

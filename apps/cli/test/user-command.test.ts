@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { openStore } from '@bhatti/store';
@@ -9,6 +9,7 @@ import { runCommandLine } from '../program.ts';
 let directory: string;
 beforeEach(async () => {
   directory = await mkdtemp(join(tmpdir(), 'bhatti-users-'));
+  await writeFile(join(directory, 'none.yaml'), '');
 });
 afterEach(() => rm(directory, { recursive: true }));
 
