@@ -10,7 +10,7 @@ import {
 import { z } from 'zod';
 import type { Asking, Authenticate, Caller } from '../authentication.ts';
 import { ApiError } from '../errors.ts';
-import { type Asking, isOwnPage } from '../own-page.ts';
+import { isOwnPage } from '../own-page.ts';
 
 const cookieName = 'bhatti_session';
 
