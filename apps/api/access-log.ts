@@ -15,7 +15,7 @@ export function logRequest(request: IncomingMessage, response: ServerResponse): 
       path,
       // A client that leaves before its answer is no status of ours; 499 is what proxies write then.
       status: response.writableFinished ? response.statusCode : 499,
-      ms: Math.round(performance.now() - started),
+      duration_ms: Math.round(performance.now() - started),
       owner: caller?.owner,
     };
     const quiet = request.method === 'GET' && line.status < 400;

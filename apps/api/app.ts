@@ -110,7 +110,7 @@ const readJson: RequestHandler = express.json({ limit: bodyLimitBytes, type: () 
 
 function runRoute(route: Route, stop: AbortSignal): RequestHandler {
   return async (request, response) => {
-    const { log, caller } = contextOf(request);
+    const { log, caller, requestId } = contextOf(request);
     const ended = new AbortController();
     const end = () => ended.abort();
     response.once('close', end);
@@ -126,6 +126,7 @@ function runRoute(route: Route, stop: AbortSignal): RequestHandler {
       caller: caller ?? { owner: '', admin: false },
       signal: ended.signal,
       log,
+      requestId,
     });
     // Or the connection would be kept for a next request that nobody will answer.
     if (stop.aborted) response.setHeader('Connection', 'close');

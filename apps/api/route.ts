@@ -25,6 +25,8 @@ export interface Call {
   /** Aborted when the client is gone or the server stops. */
   readonly signal: AbortSignal;
   readonly log: Logger;
+  /** Under which the log has it. */
+  readonly requestId: string;
 }
 
 /** What a route may answer with, for documentation and tests. */

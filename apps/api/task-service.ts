@@ -53,7 +53,7 @@ export class TaskService {
   }
 
   /** Puts the pull on the queue. The id of its task; that of the pull under way, when there is an identical one. */
-  async enqueuePull(owner: string, pull: PullRequest): Promise<string> {
+  async enqueuePull(owner: string, pull: PullRequest, requestId: string): Promise<string> {
     const { credentials, reference } = pull;
     const data = {
       reference: formatReference(reference),
@@ -64,6 +64,7 @@ export class TaskService {
       owner,
       sealedAuth: credentials && sealCredentials(credentials, this.#secretKey, reference.domain),
       force: pull.force || undefined,
+      requestId,
     };
     const { id } = await this.#session.use(({ queue }) => enqueuePull(queue, data));
     return id;

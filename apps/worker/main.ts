@@ -39,7 +39,7 @@ async function main(): Promise<void> {
   const worker = await Promise.race([starting, stopRequested]);
   // Redis was not there yet, so there are no jobs to hand back.
   if (typeof worker === 'string') process.exit(0);
-  logger.info({ dataDirectory: store.directory, concurrency: environment.concurrency }, 'ready');
+  logger.info({ data_directory: store.directory, concurrency: environment.concurrency }, 'ready');
   if (process.connected) process.send?.({ type: 'ready' });
   logger.info({ reason: await stopRequested }, 'stopping');
   await stop(worker, logger);

@@ -19,6 +19,7 @@ import { pull } from './pull.ts';
 import { removeCredentials } from './sealed-credentials.ts';
 import type { PullServices } from './services.ts';
 import { JobStop, stopReason } from './stop.ts';
+import { withTaskLogger } from './task-log.ts';
 
 export interface PullProcessorOptions {
   readonly services: PullServices;
@@ -73,11 +74,15 @@ class PullAttempt {
     this.#id = job.id ?? '';
     this.#token = token;
     this.#stop = stop;
-    this.#logger = options.logger.child({ task_id: this.#id });
+    this.#logger = options.logger.child({ task_id: this.#id, request_id: job.data.requestId });
   }
 
   /** Throws what BullMQ is to make of a failure. */
-  async run(): Promise<PullResult> {
+  run(): Promise<PullResult> {
+    return withTaskLogger(this.#logger, () => this.#run());
+  }
+
+  async #run(): Promise<PullResult> {
     try {
       const result = await this.#pull();
       await this.#note(`completed: ${result.digest}${result.reused === undefined ? '' : ` (${result.reused} reused)`}`);
@@ -191,7 +196,7 @@ class PullAttempt {
   }
 
   #log(failure: Failure, error: unknown, isLast: boolean): void {
-    const details = { code: failure.code, ms: Math.round(performance.now() - this.#started) };
+    const details = { code: failure.code, duration_ms: Math.round(performance.now() - this.#started) };
     if (failure.code === 'internal') this.#logger.error({ ...details, err: error }, failure.message);
     else if (isLast) this.#logger.info(details, `failed: ${failure.message}`);
     else this.#logger.warn(details, `failed, to be tried again: ${failure.message}`);

@@ -30,6 +30,7 @@ import { PullProcessor } from './pull-job.ts';
 import { removeCredentials } from './sealed-credentials.ts';
 import type { PullServices } from './services.ts';
 import type { StopReason } from './stop.ts';
+import { taskLogger } from './task-log.ts';
 import { recordAttempt } from './task-metrics.ts';
 
 /** Decodes of a kind (see DecodeSlots) at once in a process, where the machine has as many processors. */
@@ -64,7 +65,7 @@ export async function startWorker(options: StartWorkerOptions): Promise<RunningW
   const relay = createTaskRelay(redis, `worker ${process.pid}`);
   const registry = createRegistryClient({
     onRetry: ({ error, delayMs, failures }) =>
-      logger.warn({ code: error.code, delayMs, failures }, `registry: ${error.message}`),
+      taskLogger(logger).warn({ code: error.code, delay_ms: delayMs, failures }, `registry: ${error.message}`),
     ...options.registry,
   });
   const metrics = new WorkerMetrics(redis);

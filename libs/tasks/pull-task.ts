@@ -21,6 +21,8 @@ export const PullJobData = z.object({
   sealedAuth: z.string().optional(),
   /** Pull again although the digest is the one already there. */
   force: z.boolean().optional(),
+  /** Of the API request that asked for it, for logs. */
+  requestId: z.string().optional(),
   /** Somebody cancelled the task: a worker that picks it up ends it. */
   cancelRequested: z.boolean().optional(),
 });

@@ -204,8 +204,9 @@ class Pages {
     if (route === undefined) throw new Error(`there is no route ${method} ${path}`);
     const gone = new AbortController();
     request.res?.once('close', () => gone.abort());
-    const { log } = contextOf(request);
-    return route.handle({ params, query: {}, body, headers: request.headers, caller, signal: gone.signal, log });
+    const { log, requestId } = contextOf(request);
+    const { headers } = request;
+    return route.handle({ params, query: {}, body, headers, caller, signal: gone.signal, log, requestId });
   }
 
   async #visitor(request: Request): Promise<Visitor> {

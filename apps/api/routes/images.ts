@@ -38,13 +38,13 @@ function pullImage({ store, tasks, registry }: Pick<Services, 'store' | 'tasks' 
       200: { description: 'That digest is there under the name.', schema: AlreadyThere },
       202: { description: 'A task does it.', schema: Queued },
     },
-    handle: async ({ body, caller, signal, log }) => {
+    handle: async ({ body, caller, signal, log, requestId }) => {
       const pull = toPullRequest(body);
       const there = body.force ? null : await alreadyPulled({ store, registry, log }, caller.owner, pull, signal);
       if (there !== null) {
         return { status: 200, body: { status: 'exists', image: there.name, digest: there.manifestDigest } };
       }
-      const id = await tasks.enqueuePull(caller.owner, pull);
+      const id = await tasks.enqueuePull(caller.owner, pull, requestId);
       log.info({ task_id: id, ref: pull.reference, image: pull.name, owner: caller.owner }, 'pull queued');
       return { status: 202, body: { task_id: id, status: 'queued', name: pull.name } };
     },
@@ -156,7 +156,7 @@ function shareImage({ store }: Pick<Services, 'store'>, method: 'PUT' | 'DELETE'
 async function freeDisk(store: Services['store'], log: Call['log']): Promise<void> {
   try {
     const keys = await store.removeUnreferenced();
-    if (keys.length > 0) log.info({ keys }, 'root file systems without a name removed');
+    if (keys.length > 0) log.info({ rootfs_keys: keys }, 'root file systems without a name removed');
   } catch (error) {
     log.warn({ err: error }, 'root file systems without a name could not be removed; the next deletion tries again');
   }

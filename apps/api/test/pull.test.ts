@@ -40,7 +40,21 @@ describe('POST /images/pull', () => {
       requested: 'python:3.12',
       name: 'python-3.12',
       owner: 'local',
+      requestId: expect.stringMatching(/^req_/),
     });
+  });
+
+  test('the id of the request goes with the task', async () => {
+    const headers = { 'x-request-id': 'mine-1' };
+    const { body } = await api.send('POST', '/images/pull', { body: { ref: 'alpine' }, headers });
+    const [job] = await queue.getWaiting();
+    expect(job?.data.requestId).toBe('mine-1');
+    expect(body).toMatchObject({ task_id: job?.id });
+    const queued = api
+      .log()
+      .split('\n')
+      .find((line) => line.includes('pull queued') && line.includes('mine-1'));
+    expect(JSON.parse(queued ?? '')).toMatchObject({ request_id: 'mine-1', task_id: job?.id });
   });
 
   test('passes on name, platform, size and force', async () => {
@@ -58,6 +72,7 @@ describe('POST /images/pull', () => {
       platform: 'linux/arm64',
       sizeBytes: 512_000_000,
       owner: 'local',
+      requestId: expect.stringMatching(/^req_/),
       force: true,
     });
   });

@@ -34,6 +34,7 @@ export interface PullRequest {
   readonly force?: boolean;
   /** `user:token` */
   readonly auth?: string;
+  readonly requestId?: string;
 }
 
 /** Everything a worker needs, for one test file: Redis, a registry and a data directory, and the queue's other end. */
@@ -88,7 +89,7 @@ export async function startStack(options: Parameters<typeof startRegistry>[0] = 
     if (found === undefined) throw new Error(`no job ${id}`);
     return found;
   };
-  const enqueue = async ({ reference, name, platform, sizeBytes, force, auth }: PullRequest) => {
+  const enqueue = async ({ reference, name, platform, sizeBytes, force, auth, requestId }: PullRequest) => {
     const parsed = parseReference(reference);
     const sealedAuth = auth === undefined ? undefined : sealCredentials(parseAuthFlag(auth), secretKey, parsed.domain);
     const data = {
@@ -100,6 +101,7 @@ export async function startStack(options: Parameters<typeof startRegistry>[0] = 
       sizeBytes,
       force,
       sealedAuth,
+      requestId,
     };
     return (await enqueuePull(queue, data)).id;
   };

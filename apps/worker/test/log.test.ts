@@ -1,0 +1,50 @@
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { z } from 'zod';
+import { startStack, type TestStack } from './support/stack.ts';
+import { layerTar } from './support/tar.ts';
+
+let stack: TestStack;
+beforeAll(async () => {
+  stack = await startStack();
+  await stack.startWorker();
+});
+afterAll(() => stack.close());
+
+const line = z.looseObject({ msg: z.string(), task_id: z.string().optional(), request_id: z.string().optional() });
+
+function lines(): z.output<typeof line>[] {
+  return stack
+    .log()
+    .split('\n')
+    .filter((text) => text !== '')
+    .map((text) => line.parse(JSON.parse(text)));
+}
+
+test('each line about a task has its id and that of its request, those of the registry client too', async () => {
+  const content = await layerTar([{ name: 'a', content: 'one' }]);
+  const one = stack.registry.pushImage({ repository: 'library/one', layers: [{ tar: content }] });
+  stack.registry.plan({ path: 'library/one/manifests/', status: 503, times: 1 });
+  const other = stack.registry.pushImage({ repository: 'library/other', layers: [{ tar: content }] });
+  const [first, second] = await Promise.all([
+    stack.enqueue({ reference: one.reference, name: 'one', requestId: 'req_one' }),
+    stack.enqueue({ reference: other.reference, name: 'other', requestId: 'req_other' }),
+  ]);
+  await Promise.all([stack.ended(first), stack.ended(second)]);
+
+  const ofFirst = lines().filter((seen) => seen.task_id === first);
+  expect(ofFirst.length).toBeGreaterThan(2);
+  expect(new Set(ofFirst.map((seen) => seen.request_id))).toEqual(new Set(['req_one']));
+  expect(lines().filter(({ msg }) => msg.startsWith('registry: '))).toEqual([
+    expect.objectContaining({ task_id: first, request_id: 'req_one', delay_ms: expect.any(Number), failures: 1 }),
+  ]);
+  expect(
+    lines()
+      .filter((seen) => seen.request_id === 'req_other')
+      .map((seen) => seen.task_id),
+  ).toContain(second);
+});
+
+test('fields are named alike: lower case, with underscores', async () => {
+  const names = new Set(lines().flatMap((seen) => Object.keys(seen)));
+  expect([...names].filter((name) => !/^[a-z]+(_[a-z]+)*$/.test(name))).toEqual([]);
+});
