@@ -61,6 +61,7 @@ export class LayerIndexWriter {
   }
 
   #flush(): void {
+    if (this.#lines.length === 0) return;
     const bytes = Buffer.from(`${this.#lines.join('\n')}\n`, 'latin1');
     for (let at = 0; at < bytes.length; ) at += writeSync(this.#descriptor, bytes, at);
     this.#lines = [];

@@ -20,16 +20,17 @@ export interface LayerLimits {
 const GIB = 2 ** 30;
 
 /**
- * Far above real images: the largest layers on public registries are of some 20 GiB and some 100,000 entries. Linux takes paths of
- * 4,095 bytes (PATH_MAX). Deflate can reach 1,032:1, and real layers of text 20:1; files that are zeros for the most part are
+ * Far above real images: the largest layers on public registries are of some 20 GiB and some 100,000 entries. PATH_MAX (4,095 bytes)
+ * bounds what one system call is given, not a tree, which ext4 and tar take deeper: a path may be 4,096 names deep, each of up to
+ * 255 bytes. Deflate can reach 1,032:1, and real layers of text 20:1; files that are zeros for the most part are
  * forgiven for their first GiB.
  */
 export const DEFAULT_LIMITS: LayerLimits = {
   tarBytes: 128 * GIB,
   entries: 4_000_000,
   indexBytes: GIB / 2,
-  pathBytes: 4095,
-  pathDepth: 1024,
+  pathBytes: 4096 * 256,
+  pathDepth: 4096,
   expansionRatio: 200,
   expansionGrace: GIB,
 };

@@ -36,6 +36,14 @@ test('any layer in any form of tar, in pieces of any size, decodes to what it st
   });
 }, 600_000);
 
+test('an index that was written out with its last entry ends there', async () => {
+  await withTemporaryDirectory(async (directory) => {
+    const long = `${'n'.repeat(255)}/`.repeat(2100);
+    const { entries } = await decodeTar(directory, tarBuffer([{ path: `${long}f`, type: 'fifo' }]));
+    expect(entries.map(({ path }) => path)).toEqual([`${long}f`]);
+  });
+});
+
 describe('an entry', () => {
   const decodeOne = async (...items: TarItem[]) => {
     return await withTemporaryDirectory(async (directory) => (await decodeTar(directory, tarBuffer(items))).entries);

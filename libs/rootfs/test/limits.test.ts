@@ -69,6 +69,12 @@ test.each<[string, TarEntry[], Partial<LayerLimits>, Partial<LayerLimits>]>([
   expect((await decode(tar, beyond)).answer).toBe('layer_too_large');
 });
 
+test('a path is refused beyond 4,096 names, and not for passing PATH_MAX', async () => {
+  const deep = (names: number) => tarBuffer([{ path: `${`${'n'.repeat(254)}/`.repeat(names - 1)}f`, type: 'fifo' }]);
+  expect((await decode(deep(4096), {})).answer).toMatchObject({ entries: 1 });
+  expect((await decode(deep(4097), {})).answer).toBe('layer_too_large');
+});
+
 test('a size in a header is not trusted: nothing is taken for what does not come', async () => {
   const tar = tarBuffer([{ path: 'f', type: 'file', content: Buffer.alloc(4096, 1) }]);
   const claims = Buffer.from(tar);

@@ -101,9 +101,9 @@ function sparseFiles(): TarEntry[] {
   ];
 }
 
-/** A path of 1,000 directories, each stated; one of 15 names of 255 bytes, as many as a path has room for, of which only the last is. */
+/** A path of 1,000 directories, some stated; one of 1,000 names of 255 bytes, far beyond PATH_MAX, of which only the last is. */
 function deepPaths(depth: number): TarEntry[] {
-  const long = range(15).map((index) => number(index).padEnd(255, 'd'));
+  const long = range(depth).map((index) => number(index).padEnd(255, 'd'));
   return [
     ...range(depth / 20, 1).map((index) => directory('d/'.repeat(20 * index))),
     file(`${'d/'.repeat(depth)}bottom`, 5),

@@ -1,0 +1,259 @@
+import { beforeAll, describe, test } from '@jest/globals';
+import { sparseContent } from './support/content.ts';
+import { expectModelAsUmoci } from './support/expect-as-umoci.ts';
+import { expectExact } from './support/expect-exact.ts';
+import { requireMounts } from './support/mounted.ts';
+import type { SparseFormat, TarEntry } from './support/tar-entry.ts';
+import { whyNoUmoci } from './support/umoci.ts';
+
+/**
+ * What images hold that unpackers get wrong, by name. Each case is built and mounted by the kernel, and unpacked by umoci; both must
+ * be what the model says. `big-tree.ts` has the ranges of each attribute, the random stacks the combinations.
+ */
+const SECOND = 1_000_000_000n;
+const BLOCK = 4096;
+
+const file = (path: TarEntry['path'], more: Partial<TarEntry> = {}): TarEntry => ({
+  path,
+  type: 'file',
+  content: Buffer.from(`content of ${path.toString('latin1')}`),
+  mtime: 5n * SECOND,
+  ...more,
+});
+const directory = (path: string, more: Partial<TarEntry> = {}): TarEntry => ({ path, type: 'directory', ...more });
+const symlink = (path: string, target: string, more: Partial<TarEntry> = {}): TarEntry => ({
+  path,
+  type: 'symlink',
+  target,
+  ...more,
+});
+const link = (path: string, target: string, more: Partial<TarEntry> = {}): TarEntry => ({
+  path,
+  type: 'link',
+  target,
+  ...more,
+});
+const gnu = { encoding: { format: 'gnu' } } as const;
+const sparse = (form: SparseFormat): TarEntry =>
+  file(`sparse-${form}`, {
+    content: sparseContent(
+      1_000_001,
+      [0, 7 * BLOCK, 100 * BLOCK, 200 * BLOCK].map((offset) => ({
+        offset,
+        length: 512,
+      })),
+      1,
+    ),
+    encoding: form === 'gnu' ? { format: 'gnu', sparse: form } : { sparse: form },
+  });
+const capability = Buffer.from('0100000200200000000000000000000000000000', 'hex');
+const acl = Buffer.from(
+  '0200000001000600ffffffff02000700e803000004000400ffffffff10000700ffffffff20000400ffffffff',
+  'hex',
+);
+const name = 'n'.repeat(255);
+
+type Case = readonly [what: string, layers: readonly TarEntry[][], byUmoci?: 'umoci cannot'];
+
+const cases: readonly Case[] = [
+  [
+    'GNU long names and links',
+    [
+      [
+        directory(`${name}/`, gnu),
+        file(`${name}/${name}`, gnu),
+        link('hard', `${name}/${name}`, gnu),
+        symlink('soft', `${name}/${name}`, gnu),
+      ],
+    ],
+  ],
+  [
+    'PAX long names and links',
+    [
+      [
+        directory(name),
+        file(`${name}/${name}`),
+        link('hard', `${name}/${name}`),
+        symlink('soft', 't'.repeat(4000)),
+        file('forced', { encoding: { forcedRecords: ['path', 'size', 'mtime', 'uid', 'gid'] } }),
+      ],
+    ],
+  ],
+  [
+    'a tree 4,096 names deep, each of 255 bytes',
+    [[file(`${`${name}/`.repeat(4095)}bottom`)], [file(`${`${name}/`.repeat(4095)}.wh.bottom`), file('a')]],
+    'umoci cannot',
+  ],
+  [
+    'base-256 numbers',
+    [
+      [
+        file('f', {
+          uid: 3_000_000,
+          gid: 2 ** 31,
+          mtime: 2n ** 33n * SECOND,
+          encoding: { format: 'gnu', numbers: 'base-256' },
+        }),
+        file('before', { mtime: -5n * SECOND, encoding: { format: 'gnu', numbers: 'base-256' } }),
+      ],
+    ],
+  ],
+  [
+    'PAX times in nanoseconds, before 1970 and after 2038',
+    [
+      [
+        1_700_000_000_123_456_789n,
+        -1n,
+        -1_500_000_000n,
+        2n ** 31n * SECOND + 1n,
+        2n ** 32n * SECOND + 999_999_999n,
+      ].map((mtime, index) => file(`f${index}`, { mtime })),
+    ],
+  ],
+  ['GNU sparse files', [[sparse('gnu'), file('after')]], 'umoci cannot'],
+  ['PAX sparse files', [[sparse('pax-0.0'), sparse('pax-0.1'), sparse('pax-1.0'), file('after')]]],
+  [
+    'capabilities, ACLs, user attributes, binary values, and values that need a block',
+    [
+      [
+        file('ping', { mode: 0o755, xattrs: [['security.capability', capability]] }),
+        file('acl', { mode: 0o674, xattrs: [['system.posix_acl_access', acl]] }),
+        directory('inherits', { xattrs: [['system.posix_acl_default', acl]] }),
+        file('binary', { xattrs: [['user.binary', Buffer.from([0, 10, 61, 255, 0])]] }),
+        file('block', { xattrs: [['user.large', Buffer.alloc(3500, 7)]] }),
+        file('empty', { xattrs: [['user.empty', Buffer.alloc(0)]] }),
+      ],
+      // What an upper layer replaces has the upper layer's attributes only.
+      [file('binary'), directory('inherits')],
+    ],
+  ],
+  [
+    'names of 255 bytes and bytes that are not UTF-8',
+    [[file(name), file(Buffer.alloc(255, 0xff)), file(Buffer.from([0xc3, 0x28, 0x0a, 0x22])), file('ñ'), file('文件')]],
+  ],
+  [
+    'hard links to a file that an upper layer replaces',
+    [
+      [file('a'), link('b', 'a')],
+      [file('a', { mode: 0o600 }), link('c', 'b')],
+    ],
+  ],
+  [
+    'hard links to a file that an upper layer deletes',
+    [[file('a'), link('d/b', 'a')], [file('.wh.a')], [link('again', 'd/b')], [file('d/.wh.b')]],
+  ],
+  [
+    'a hard link from an upper layer to a lower file that the same layer deletes',
+    [[file('a')], [link('b', 'a'), file('.wh.a')]],
+  ],
+  ['cycles of symlinks', [[symlink('a', 'b'), symlink('b', 'a'), symlink('self', 'self'), symlink('d/up', '../d')]]],
+  [
+    'whiteouts of things that are not there',
+    [[file('d/a')], [file('.wh.x'), file('d/.wh.y'), file('no/.wh.z'), file('no/.wh..wh..opq'), file('d/a/.wh.b')]],
+  ],
+  [
+    'an opaque directory after its entries',
+    [
+      [file('d/old'), file('d/e/old')],
+      [file('d/new'), file('d/.wh..wh..opq')],
+    ],
+  ],
+  [
+    'an opaque directory before its entries',
+    [
+      [file('d/old'), file('d/e/old')],
+      [file('d/.wh..wh..opq'), file('d/new')],
+    ],
+  ],
+  [
+    'entries that are repeated',
+    [
+      [
+        file('f', { mode: 0o600 }),
+        directory('d', { mode: 0o700 }),
+        file('d/kept'),
+        file('f', { mode: 0o640, content: Buffer.from('last') }),
+        directory('d', { mode: 0o1777 }),
+      ],
+    ],
+  ],
+  [
+    'a file that becomes a directory and back over several layers',
+    [
+      [file('x')],
+      [directory('x'), file('x/a')],
+      [file('x')],
+      [file('.wh.x')],
+      [file('x/b')],
+      [symlink('x', 'y')],
+      [directory('x', { mode: 0o700 })],
+    ],
+  ],
+  [
+    'entries below a symlinked directory',
+    [
+      [directory('usr/lib'), symlink('lib', 'usr/lib'), file('lib/a'), symlink('out', '../../../usr'), file('out/b')],
+      [file('lib/.wh.a'), file('lib/c'), link('d', 'lib/c')],
+    ],
+  ],
+  [
+    'devices and fifos (a tar has no sockets)',
+    [
+      [
+        { path: 'null', type: 'character-device', deviceMajor: 1, deviceMinor: 3, mode: 0o666 },
+        { path: 'disk', type: 'block-device', deviceMajor: 259, deviceMinor: 70_000, mode: 0o660, gid: 6 },
+        { path: 'fifo', type: 'fifo', mode: 0o600 },
+        { path: 'whiteout-like', type: 'character-device', deviceMajor: 0, deviceMinor: 0 },
+      ],
+    ],
+  ],
+  ['empty layers', [[], [file('a')], [], [], [file('b')], []]],
+  ['no layers', []],
+  [
+    '127 layers',
+    Array.from({ length: 127 }, (_, layer) => [
+      file(`own-${layer}`),
+      file('shared', { mode: layer }),
+      file(`.wh.own-${layer - 2}`),
+    ]),
+  ],
+  [
+    'uid and gid over 65535',
+    [[file('pax', { uid: 65_536, gid: 2 ** 32 - 2 }), file('gnu', { uid: 70_000, gid: 2_097_152, ...gnu })]],
+  ],
+  ['missing parents', [[file('a/b/c', { uid: 7, mode: 0o600 })], [directory('a', { mode: 0o700, uid: 9 })]]],
+  [
+    'a root entry with its own mode, owner, time and attributes',
+    [
+      [directory('./', { mode: 0o700, uid: 3, gid: 4 }), file('./a')],
+      [
+        directory('/', {
+          mode: 0o1711,
+          uid: 12,
+          gid: 34,
+          mtime: 123_456_789_012_345n,
+          xattrs: [['user.root', Buffer.from('r')]],
+        }),
+      ],
+    ],
+  ],
+  [
+    'files and links with every special bit',
+    [[file('s', { mode: 0o6755, uid: 5 }), directory('t', { mode: 0o1777 }), file('none', { mode: 0 })]],
+  ],
+];
+
+beforeAll(requireMounts);
+
+describe('an image with', () => {
+  test.each(cases)('%s is, mounted, what its layers state', (_what, layers) => expectExact({ layers }));
+});
+
+const missing = await whyNoUmoci();
+if (missing !== undefined) process.stderr.write(`skipped: the named cases are not compared with umoci: ${missing}\n`);
+
+(missing === undefined ? describe : describe.skip)('umoci makes the same of', () => {
+  test.each(cases.filter(([, , byUmoci]) => byUmoci === undefined))('%s', (_what, layers) =>
+    expectModelAsUmoci({ layers }),
+  );
+});
