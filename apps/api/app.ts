@@ -1,3 +1,4 @@
+import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import express, { type ErrorRequestHandler, type Express, type RequestHandler, type Response } from 'express';
 import type { Logger } from 'pino';
@@ -7,7 +8,7 @@ import type { Authenticate } from './authentication.ts';
 import { ApiError, stopping, toApiError } from './errors.ts';
 import { contextOf, setContext } from './request-context.ts';
 import { requestId } from './request-id.ts';
-import { noBody, type Reply, type Route } from './route.ts';
+import { noBody, type Reply, type Route, type Source } from './route.ts';
 
 export interface AppOptions {
   readonly routes: readonly Route[];
@@ -26,6 +27,9 @@ export interface AppOptions {
 
 /** The largest body of a JSON route, in bytes. The longest valid pull request is a tenth of it. */
 const bodyLimitBytes = 64 * 1024;
+
+/** A client that takes not a byte of an answer for this long is cut off. Events send something every 15 s. */
+const stalledMilliseconds = 120_000;
 
 const pathParameters = z.record(z.string(), z.string());
 
@@ -113,15 +117,18 @@ function runRoute(route: Route, stop: AbortSignal): RequestHandler {
     const { log, caller, requestId } = contextOf(request);
     const ended = new AbortController();
     const end = () => ended.abort();
-    response.once('close', end);
     // Not AbortSignal.any: the signal of the server outlives every request, and would keep something of each.
     stop.addEventListener('abort', end, { once: true });
-    response.once('close', () => stop.removeEventListener('abort', end));
+    response.once('close', () => {
+      end();
+      stop.removeEventListener('abort', end);
+    });
     const reply = await route.handle({
       params: pathParameters.parse(request.params),
       query: request.query,
       body: request.body,
       headers: request.headers,
+      method: request.method,
       // An open route has no caller of its own; it must not show anything that belongs to one.
       caller: caller ?? { owner: '', admin: false },
       signal: ended.signal,
@@ -135,20 +142,24 @@ function runRoute(route: Route, stop: AbortSignal): RequestHandler {
   };
 }
 
-/** What goes wrong once the answer has begun can only end it. */
-async function sendStream(response: Response, reply: Reply, stream: AsyncIterable<string>, log: Logger): Promise<void> {
+/** What goes wrong once the answer has begun can only end it. The pipeline destroys the source, which closes its file. */
+async function sendStream(response: Response, reply: Reply, source: Source, log: Logger): Promise<void> {
   response.status(reply.status).set({ ...reply.headers });
   if (reply.contentType !== undefined) response.set('Content-Type', reply.contentType);
   // Nobody reads: the stream would go on until the client gave up.
   if (response.req.method === 'HEAD') {
+    if (source instanceof Readable) source.destroy();
     response.end();
     return;
   }
+  // A client that takes nothing any more must not keep a deleted image on the disk.
+  response.setTimeout(stalledMilliseconds, () => response.destroy());
   response.flushHeaders();
   try {
-    await pipeline(stream, response);
+    await pipeline(source, response);
   } catch (error) {
-    log.debug({ err: error }, 'a stream ended early');
+    const left = response.errored === null && response.destroyed;
+    log[left ? 'debug' : 'warn']({ err: error }, 'a stream ended early');
     response.destroy();
   }
 }

@@ -1,8 +1,15 @@
 import type { IncomingHttpHeaders } from 'node:http';
+import type { Readable } from 'node:stream';
 import type { Logger } from 'pino';
 import { z } from 'zod';
 import type { Caller } from './authentication.ts';
 import { parseInput } from './validation.ts';
+
+/**
+ * Where an answer of `contentType` comes from, piece by piece: texts, that end when the call's signal aborts, or a stream
+ * of bytes, that is destroyed when nobody wants it any more.
+ */
+export type Source = AsyncIterable<string> | Readable;
 
 /** What a handler answers with. `body` is sent as JSON; without it the answer has none. */
 export interface Reply {
@@ -10,8 +17,8 @@ export interface Reply {
   readonly body?: unknown;
   /** The body is a text of this media type, sent as it is. */
   readonly contentType?: string;
-  /** Pieces of a text of `contentType` that are sent as they come, in place of `body`. Ends when the call's signal aborts. */
-  readonly stream?: AsyncIterable<string>;
+  /** Sent in place of `body`, as it comes. */
+  readonly stream?: Source;
   readonly headers?: Readonly<Record<string, string>>;
 }
 
@@ -21,6 +28,8 @@ export interface Call {
   readonly query: unknown;
   readonly body: unknown;
   readonly headers: IncomingHttpHeaders;
+  /** As sent: a GET route answers HEAD, too. */
+  readonly method: string;
   readonly caller: Caller;
   /** Aborted when the client is gone or the server stops. */
   readonly signal: AbortSignal;

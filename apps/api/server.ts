@@ -20,6 +20,7 @@ import { documentationRoutes } from './routes/documentation.ts';
 import { healthRoutes } from './routes/health.ts';
 import { imageRoutes } from './routes/images.ts';
 import { metricsRoutes } from './routes/metrics.ts';
+import { rootfsRoutes } from './routes/rootfs.ts';
 import { taskRoutes } from './routes/tasks.ts';
 import type { Services } from './services.ts';
 import { TaskService } from './task-service.ts';
@@ -150,5 +151,11 @@ class Api implements RunningApi {
 
 /** Every route there is. */
 export function apiRoutes(services: Services, metrics: Metrics): Route[] {
-  return [...healthRoutes(services), ...imageRoutes(services), ...taskRoutes(services), ...metricsRoutes(metrics)];
+  return [
+    ...healthRoutes(services),
+    ...imageRoutes(services),
+    ...rootfsRoutes(services),
+    ...taskRoutes(services),
+    ...metricsRoutes(metrics),
+  ];
 }

@@ -1,4 +1,4 @@
-import { readFile, stat } from 'node:fs/promises';
+import { type FileHandle, open, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type ContentEntry, ContentFolder } from './content-folder.ts';
 import { writeDurably } from './durable-file.ts';
@@ -48,6 +48,22 @@ export class RootfsStore {
           writeDurably(join(directory, recordFile), `${JSON.stringify(RootfsRecord.parse(record), null, 2)}\n`),
         ),
     };
+  }
+
+  /**
+   * Opens the `rootfs.ext4` for reading; the caller closes it. POSIX keeps the bytes for as long as it is open, also when
+   * the entry is removed meanwhile. Rejects with StoreError `not_found` when it is not there.
+   */
+  async open(key: string): Promise<FileHandle> {
+    const path = this.path(key);
+    return storing('open a root filesystem', async () => {
+      try {
+        return await open(path, 'r');
+      } catch (error) {
+        if (systemCode(error) !== 'ENOENT') throw error;
+        throw new StoreError('not_found', `there is no root filesystem ${key}`, { retryable: true, cause: error });
+      }
+    });
   }
 
   /** Rejects with StoreError `not_found` when it is not there. */

@@ -206,7 +206,7 @@ class Pages {
     request.res?.once('close', () => gone.abort());
     const { log, requestId } = contextOf(request);
     const { headers } = request;
-    return route.handle({ params, query: {}, body, headers, caller, signal: gone.signal, log, requestId });
+    return route.handle({ params, query: {}, body, headers, method, caller, signal: gone.signal, log, requestId });
   }
 
   async #visitor(request: Request): Promise<Visitor> {

@@ -11,7 +11,8 @@ import { type Call, defineRoute, noBody, noQuery, type Route } from '../route.ts
 import type { Services } from '../services.ts';
 import { findImage, isAfter, visibleImages } from '../visible-image.ts';
 
-const ownerQuery = z.strictObject({
+/** Whose image is meant, where several have one of that name. */
+export const ownerQuery = z.strictObject({
   owner: z.string({ error: 'is given twice: give it once' }).max(63, { error: 'is longer than any name' }).optional(),
 });
 

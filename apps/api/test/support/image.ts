@@ -2,11 +2,12 @@ import { randomBytes } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import type { ImageEntry, Store } from '@bhatti/store';
 
-/** Puts an image into the catalog whose root file system is a few bytes. */
+/** Puts an image into the catalog whose root file system is a few bytes, or those given. */
 export async function putImage(
   store: Store,
   image: Pick<ImageEntry, 'name'> & Partial<ImageEntry>,
   owner = 'local',
+  { content = 'not really a file system', sha256 }: { content?: string | Buffer; sha256?: string } = {},
 ): Promise<ImageEntry> {
   const entry: ImageEntry = {
     rootfsKey: randomBytes(32).toString('hex'),
@@ -21,8 +22,8 @@ export async function putImage(
     ...image,
   };
   const publication = await store.rootfs.begin(entry.rootfsKey);
-  await writeFile(publication.path, 'not really a file system');
-  await publication.writeRecord(entry);
+  await writeFile(publication.path, content);
+  await publication.writeRecord({ ...entry, ...(sha256 !== undefined && { sha256 }) });
   await publication.publish();
   await store.images.put(owner, entry);
   return entry;

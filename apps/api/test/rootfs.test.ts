@@ -1,0 +1,200 @@
+import { spawn } from 'node:child_process';
+import { createHash, randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { mkdtemp, readdir, readFile, readlink, rm, stat, truncate, writeFile } from 'node:fs/promises';
+import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { gunzipSync } from 'node:zlib';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { Agent, request } from 'undici';
+import { startRedis, type TestRedis } from '../../../test/support/redis.ts';
+import { startTestApi, type TestApi } from './support/api.ts';
+import { putImage } from './support/image.ts';
+
+/** The built command line. */
+const program = fileURLToPath(new URL('../../../dist/cli.js', import.meta.url));
+
+const MEGABYTE = 1024 * 1024;
+const sha256 = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex');
+
+describe('the root file system of an image', () => {
+  let redis: TestRedis;
+  let api: TestApi;
+  let agent: Agent;
+  /** Data, 8 MB of a hole, data. */
+  const bytes = Buffer.concat([randomBytes(3 * MEGABYTE + 5), Buffer.alloc(8 * MEGABYTE), randomBytes(MEGABYTE)]);
+  const digest = sha256(bytes);
+  beforeAll(async () => {
+    redis = await startRedis();
+    api = await startTestApi(redis.url);
+    agent = new Agent({ connect: { socketPath: api.socketPath } });
+    await putImage(api.store, { name: 'app' }, 'local', { content: bytes, sha256: digest });
+  });
+  afterAll(async () => {
+    await agent.destroy();
+    await api.close();
+    await redis.stop();
+  });
+
+  const ask = async (headers: Record<string, string> = {}, method: 'GET' | 'HEAD' = 'GET', name = 'app') => {
+    const path = `http://localhost/images/${name}/rootfs`;
+    const response = await request(path, { dispatcher: agent, method, headers });
+    return {
+      status: response.statusCode,
+      headers: response.headers,
+      body: Buffer.from(await response.body.arrayBuffer()),
+    };
+  };
+
+  /** Files of root file systems that this process has open. */
+  const openFiles = async () => {
+    const targets = (await readdir('/proc/self/fd')).map((fd) => readlink(`/proc/self/fd/${fd}`).catch(() => ''));
+    return (await Promise.all(targets)).filter((target) => target.startsWith(api.directory) && /ext4/.test(target));
+  };
+  const untilClosed = async () => {
+    while ((await openFiles()).length > 0) await new Promise((resolve) => setTimeout(resolve, 5));
+  };
+
+  test('comes whole, with its SHA-256 as tag', async () => {
+    const answer = await ask();
+    expect(answer.status).toBe(200);
+    expect(answer.headers).toMatchObject({
+      etag: `"${digest}"`,
+      'content-type': 'application/octet-stream',
+      'content-length': String(bytes.length),
+      'accept-ranges': 'bytes',
+      'content-disposition': 'attachment; filename="app.ext4"',
+    });
+    expect(sha256(answer.body)).toBe(digest);
+    await untilClosed();
+  });
+
+  test('HEAD tells the same and sends nothing', async () => {
+    const answer = await ask({ range: 'bytes=0-1' }, 'HEAD');
+    expect(answer).toMatchObject({ status: 200, headers: { 'content-length': String(bytes.length) } });
+    expect(answer.body).toHaveLength(0);
+    await untilClosed();
+  });
+
+  test('a range is 206, one beyond the end 416, of another file the whole', async () => {
+    const part = await ask({ range: 'bytes=100-299', 'if-range': `"${digest}"`, 'accept-encoding': 'gzip' });
+    expect(part.status).toBe(206);
+    expect(part.headers).toMatchObject({
+      'content-range': `bytes 100-299/${bytes.length}`,
+      'content-length': '200',
+    });
+    expect(part.headers['content-encoding']).toBeUndefined();
+    expect(part.body.equals(bytes.subarray(100, 300))).toBe(true);
+    const beyond = await api.send('GET', '/images/app/rootfs', { headers: { range: `bytes=${bytes.length}-` } });
+    expect(beyond).toMatchObject({ status: 416, body: { code: 'range_not_satisfiable' } });
+    expect(beyond.headers['content-range']).toBe(`bytes */${bytes.length}`);
+    const other = await ask({ range: 'bytes=100-299', 'if-range': '"another"' });
+    expect(other).toMatchObject({ status: 200, headers: { 'content-length': String(bytes.length) } });
+    await untilClosed();
+  });
+
+  test('gzip for who accepts it, with a tag of its own', async () => {
+    const answer = await ask({ 'accept-encoding': 'br, gzip' });
+    expect(answer.headers).toMatchObject({ etag: `"${digest}-gzip"`, 'content-encoding': 'gzip' });
+    expect(answer.headers['content-length']).toBeUndefined();
+    expect(answer.body.length).toBeLessThan(bytes.length / 2);
+    expect(sha256(gunzipSync(answer.body))).toBe(digest);
+    for (const refused of ['gzip;q=0', 'identity, gzip;q=0.5', '*', 'zstd', 'nonsense;;q=']) {
+      expect((await ask({ 'accept-encoding': refused }, 'HEAD')).headers['content-encoding']).toBeUndefined();
+    }
+    await untilClosed();
+  });
+
+  test('304 for what the client has, compressed or not', async () => {
+    for (const tag of [`"${digest}"`, `"${digest}-gzip"`, '*', `"x", W/"${digest}"`]) {
+      const answer = await ask({ 'if-none-match': tag, range: 'bytes=0-1' });
+      expect(answer).toMatchObject({ status: 304, body: Buffer.alloc(0) });
+      expect(answer.headers.etag).toContain(digest);
+    }
+    await untilClosed();
+  });
+
+  test('without a recorded SHA-256 the tag is no checksum, and changes with the build', async () => {
+    const entry = await putImage(api.store, { name: 'old' });
+    const tag = String((await ask({}, 'HEAD', 'old')).headers.etag);
+    expect(tag).toMatch(/^"[\w-]{43}"$/);
+    await putImage(api.store, { name: 'old', createdAt: '2026-02-02T00:00:00.000Z' });
+    expect((await ask({}, 'HEAD', 'old')).headers.etag).not.toBe(tag);
+    expect(entry.rootfsKey).not.toBe(tag);
+  });
+
+  test('what is not there, or no name, is 404', async () => {
+    for (const name of ['nothing', '..%2f..%2fetc', 'a%00b']) {
+      expect(await api.send('GET', `/images/${name}/rootfs`)).toMatchObject({
+        status: 404,
+        body: { code: 'not_found' },
+      });
+    }
+  });
+
+  test('an image that is deleted while it streams arrives whole', async () => {
+    await putImage(api.store, { name: 'gone' }, 'local', { content: bytes, sha256: digest });
+    const response = await request('http://localhost/images/gone/rootfs', { dispatcher: agent });
+    await api.send('DELETE', '/images/gone');
+    await api.store.removeUnreferenced({ graceMs: -1 });
+    expect((await api.send('GET', '/images/gone/rootfs')).status).toBe(404);
+    expect(sha256(Buffer.from(await response.body.arrayBuffer()))).toBe(digest);
+    await untilClosed();
+  });
+
+  test.each(['identity', 'gzip'])('a client that leaves frees the file (%s)', async (coding) => {
+    const socket = connect(api.socketPath);
+    socket.write(`GET /images/app/rootfs HTTP/1.1\r\nHost: x\r\nAccept-Encoding: ${coding}\r\n\r\n`);
+    await once(socket, 'data');
+    // Whoever reads no more gets no more: the rest of the file waits on the disk, not in memory.
+    socket.pause();
+    expect(await openFiles()).toHaveLength(1);
+    socket.destroy();
+    await untilClosed();
+  });
+
+  describe('bhatti image export', () => {
+    let directory: string;
+    beforeAll(async () => {
+      directory = await mkdtemp(join(tmpdir(), 'bhatti-export-'));
+    });
+    afterAll(async () => {
+      await rm(directory, { recursive: true });
+    });
+
+    const bhatti = async (...args: string[]) => {
+      const env = { PATH: process.env.PATH, HOME: directory, BHATTI_URL: api.url, BHATTI_TOKEN: api.token };
+      const child = spawn(process.execPath, [program, ...args], { cwd: directory, env });
+      const output = { stdout: '', stderr: '' };
+      child.stdout.on('data', (data) => {
+        output.stdout += data;
+      });
+      child.stderr.on('data', (data) => {
+        output.stderr += data;
+      });
+      const [exitCode] = await once(child, 'close');
+      return { exitCode, ...output };
+    };
+
+    test('writes the very file, sparse', async () => {
+      expect(await bhatti('image', 'export', 'app', '-o', 'app.ext4')).toMatchObject({ exitCode: 0, stderr: '' });
+      const path = join(directory, 'app.ext4');
+      expect(sha256(await readFile(path))).toBe(digest);
+      expect((await stat(path)).blocks * 512).toBeLessThan(bytes.length - 7 * MEGABYTE);
+      await rm(path);
+    });
+
+    test('goes on where it stopped', async () => {
+      const partial = join(directory, `.app.ext4.${digest.slice(0, 16)}.partial`);
+      await writeFile(partial, bytes);
+      await truncate(partial, 2 * MEGABYTE);
+      expect(await bhatti('image', 'export', 'app', '-o', 'app.ext4')).toMatchObject({ exitCode: 0, stderr: '' });
+      expect(sha256(await readFile(join(directory, 'app.ext4')))).toBe(digest);
+      expect(await readdir(directory)).not.toContain(partial);
+      const sent = api.log().match(/"path":"\/images\/app\/rootfs","status":206/g);
+      expect(sent).not.toBeNull();
+    });
+  });
+});
