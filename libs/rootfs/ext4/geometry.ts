@@ -1,9 +1,12 @@
+import { RootfsError } from '../error.ts';
 import { BLOCK_SIZE, INODE_SIZE } from './format.ts';
 
 const MIB = 1024 * 1024;
 
 /** A file system is at least this large, unless a size is asked for. */
 const MINIMUM_BYTES = 512 * MIB;
+/** The least that may be asked for: below 9 MiB mke2fs has no room for a journal of 4 MiB, and below 8 it leaves it out without a word. */
+const LEAST_BYTES = 16 * MIB;
 /** Room beside the content, in percent of content and metadata. */
 const HEADROOM_PERCENT = 30;
 /** mke2fs(8)'s own density of inodes for file systems of this size. */
@@ -19,8 +22,16 @@ export interface Geometry {
  * The size of a file system for a content of so many blocks and inodes: 30 % of headroom, at least 512 MiB in all, or
  * exactly the size asked for (rounded down to whole blocks); a fifth more inodes than there are entries, at least one
  * for each 16 KiB.
+ *
+ * @throws RootfsError `image_too_large` when the size asked for has no room for a journal
  */
 export function fileSystemGeometry(contentBlocks: number, entries: number, sizeBytes: number | undefined): Geometry {
+  if (sizeBytes !== undefined && sizeBytes < LEAST_BYTES) {
+    throw new RootfsError(
+      'image_too_large',
+      `a file system of ${sizeBytes} bytes is too small for a journal; ask for a --size of 16MiB or more`,
+    );
+  }
   const neededInodes = Math.ceil(entries * 1.2) + 1024;
   const content = contentBlocks * BLOCK_SIZE + neededInodes * INODE_SIZE;
   const estimated = content + journalMebibytes(content) * MIB;

@@ -250,6 +250,11 @@ describe('the size of a file system', () => {
     expect(fileSystemGeometry(10, 10, 64 * MIB + 4095).blocks).toBe((64 * MIB) / BLOCK);
   });
 
+  test('is 16 MiB at least when one is asked for: less has no room for a journal', () => {
+    expect(fileSystemGeometry(10, 10, 16 * MIB)).toMatchObject({ blocks: 4096, journalMebibytes: 4 });
+    expect(() => fileSystemGeometry(10, 10, 16 * MIB - 1)).toThrow('16MiB or more');
+  });
+
   test('has inodes for all entries and some more', () => {
     expect(fileSystemGeometry(0, 500_000, undefined).inodes).toBeGreaterThanOrEqual(600_000);
     expect(fileSystemGeometry(0, 10, undefined).inodes).toBe((512 * MIB) / 16_384);

@@ -14,6 +14,7 @@ import {
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { beforeAll, describe, expect, test } from '@jest/globals';
+import { toolEnvironment } from '../e2fsprogs.ts';
 import { patternContent } from './support/content.ts';
 import { type BuiltImage, buildImage } from './support/layers.ts';
 import { countNames, differences } from './support/listing.ts';
@@ -83,8 +84,49 @@ describe('a built image', () => {
       await run('e2fsck', ['-fyD', copy]).catch((error: unknown) => expect(error).toMatchObject({ code: 1 }));
       expect(await fileSystemFaults(copy)).toBe('');
       expect(differences(await listImage(copy), await listImage(path))).toEqual([]);
+      // Nor does that find anything to tighten.
+      expect(Number((await superblock(copy))['Free blocks'])).toBeLessThanOrEqual(
+        Number((await superblock(path))['Free blocks']),
+      );
     });
   });
+
+  test('has its files in one piece each, and no hole in between', async () => {
+    await withImage(IMAGE, async ({ path }) => {
+      await withMounted(path, async (root) => {
+        const names = ['large', ...Array.from({ length: 50 }, (_, index) => `many/name-${index}`)];
+        const { stdout } = await run('filefrag', names, { cwd: root, env: toolEnvironment() });
+        const pieces = stdout
+          .trim()
+          .split('\n')
+          .map((line) => Number(/: (\d+) extents? found$/.exec(line)?.[1]));
+        expect(pieces[0]).toBe(1);
+        expect(pieces.every((count) => count <= 1)).toBe(true);
+      });
+    });
+  });
+
+  test.each([
+    [16 * MIB, 4],
+    [IMAGE, 4],
+    [512 * MIB, 16],
+    [4096 * MIB, 32],
+  ])(
+    'of %d bytes has a journal of %d MiB, no block reserved, and what e2fsprogs makes by default',
+    async (size, journal) => {
+      await withTemporaryDirectory(async (directory) => {
+        const { path } = await buildImage(directory, [[file('a', 10)]], { sizeBytes: size });
+        expect(await superblock(path)).toMatchObject({
+          'Block count': String(size / 4096),
+          'Reserved block count': '0',
+          'Total journal size': expect.stringMatching(`^(${journal}M|${journal * 1024}k)$`),
+          'Filesystem state': 'clean',
+          'Default directory hash': 'half_md4',
+          'Filesystem features': expect.stringMatching(/^has_journal .*dir_index .*extent 64bit .*metadata_csum$/),
+        });
+      });
+    },
+  );
 });
 
 test('the same layers give the same bytes, whatever the time, the zone and the directory', async () => {
@@ -107,6 +149,17 @@ test('the same layers give the same bytes, whatever the time, the zone and the d
     else process.env.TZ = zone;
   });
 });
+
+/** What dumpe2fs(8) says of the file system, by name. */
+async function superblock(path: string): Promise<Record<string, string>> {
+  const { stdout } = await run('dumpe2fs', ['-h', path], { env: toolEnvironment() });
+  return Object.fromEntries(
+    stdout.split('\n').flatMap((line) => {
+      const [, name, value] = /^([^:]+):\s+(.*?)\s*$/.exec(line) ?? [];
+      return name === undefined || value === undefined ? [] : [[name, value]];
+    }),
+  );
+}
 
 /** Replaces half of the names of an indexed directory, then fills the file system to the last block. */
 async function writeAll(root: string): Promise<void> {
