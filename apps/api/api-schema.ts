@@ -58,6 +58,54 @@ export const TaskList = z.object({ tasks: z.array(TaskView), next });
 
 export const Health = z.object({ status: z.literal('ok'), version: z.string(), redis: z.enum(['ok', 'down']) });
 
+const check = z.object({
+  ok: z.boolean(),
+  reason: z.string().optional().describe('what is wrong, or why nothing was checked'),
+});
+
+export const Readiness = z.object({
+  status: z.enum(['ready', 'not_ready']),
+  checks: z.object({
+    redis: check.describe('the task queue answers'),
+    data_dir: check.describe('the data directory can be written to'),
+    worker: check.describe('a worker is connected to the queue'),
+    e2fsprogs: check.describe('mke2fs and e2fsck are there; looked at where a worker runs on the host of the API'),
+  }),
+});
+export type Readiness = z.output<typeof Readiness>;
+
+const count = z.int().min(0);
+
+export const AdminStatus = z.object({
+  version: z.string(),
+  queue: z.object({
+    waiting: count,
+    active: count,
+    delayed: count.describe('to be tried again'),
+    failed: count.describe('kept a week'),
+    completed: count.describe('kept a week'),
+    paused: z.boolean(),
+    oldest_waiting_seconds: count,
+  }),
+  workers: z.array(
+    z.object({
+      name: z.string().describe('host:pid'),
+      connected_at: z.iso.datetime().nullable().describe('since when Redis has its connection'),
+      tasks: z.array(z.string()).describe('ids of the tasks that it runs'),
+    }),
+  ),
+  disk: z.object({ free_bytes: count, size_bytes: count }).describe('of the data directory'),
+  redis: z.object({
+    version: z.string(),
+    memory_used_bytes: count,
+    memory_limit_bytes: count.describe('0 for none'),
+    maxmemory_policy: z.string().describe('must be noeviction, or tasks get lost'),
+    clients: count,
+    uptime_seconds: count,
+  }),
+});
+export type AdminStatus = z.output<typeof AdminStatus>;
+
 export const Problem = z.strictObject({
   error: z.string().min(1).describe('what was wrong and what to do, for people'),
   code: z
@@ -69,6 +117,7 @@ export const Problem = z.strictObject({
 
 /** The schemas that have a name in the OpenAPI document. One that a route uses must stand here. */
 export const namedSchemas: Readonly<Record<string, z.ZodType>> = {
+  AdminStatus,
   AlreadyThere,
   Health,
   ImageList,
@@ -76,6 +125,7 @@ export const namedSchemas: Readonly<Record<string, z.ZodType>> = {
   Problem,
   PullBody,
   Queued,
+  Readiness,
   TaskList,
   TaskStatus,
   TaskView,

@@ -7,8 +7,15 @@ export interface QueueState {
   /** 0 when none waits. */
   readonly oldestWaitingSeconds: number;
   readonly isPaused: boolean;
-  /** Names of the worker processes that are connected, `host:pid`. */
-  readonly workers: readonly string[];
+  /** The worker processes that are connected. */
+  readonly workers: readonly ConnectedWorker[];
+}
+
+export interface ConnectedWorker {
+  /** `host:pid` */
+  readonly name: string;
+  /** Since when; null where Redis does not tell (`CLIENT LIST` is not permitted). */
+  readonly connectedAt: Date | null;
 }
 
 export async function readQueueState(queue: TaskQueue): Promise<QueueState> {
@@ -22,7 +29,21 @@ export async function readQueueState(queue: TaskQueue): Promise<QueueState> {
     tasks,
     oldestWaitingSeconds: oldest === undefined ? 0 : Math.max(0, (Date.now() - oldest.timestamp) / 1000),
     isPaused,
-    // The name of the connection is that of the queue, `:w:`, and the worker's own.
-    workers: [...new Set(workers.map(({ rawname = '' }) => rawname.slice(rawname.indexOf(':w:') + ':w:'.length)))],
+    workers: connectedWorkers(workers),
   };
+}
+
+/** From the lines of `CLIENT LIST`: a worker has several connections, the oldest tells since when. */
+function connectedWorkers(clients: readonly Readonly<Record<string, string>>[]): ConnectedWorker[] {
+  const workers = new Map<string, ConnectedWorker>();
+  for (const { rawname = '', age } of clients) {
+    // The name of the connection is that of the queue, `:w:`, and the worker's own.
+    const name = rawname.slice(rawname.indexOf(':w:') + ':w:'.length) || 'unknown';
+    const connectedAt = age === undefined ? null : new Date(Date.now() - Number(age) * 1000);
+    const known = workers.get(name)?.connectedAt;
+    if (known === undefined || (known !== null && connectedAt !== null && connectedAt < known)) {
+      workers.set(name, { name, connectedAt });
+    }
+  }
+  return [...workers.values()].sort((a, b) => a.name.localeCompare(b.name));
 }

@@ -16,10 +16,12 @@ import { refuseOtherSites } from './own-page.ts';
 import { pages } from './page/pages.ts';
 import { Sessions } from './page/session.ts';
 import type { Route } from './route.ts';
+import { adminRoutes } from './routes/admin.ts';
 import { documentationRoutes } from './routes/documentation.ts';
 import { healthRoutes } from './routes/health.ts';
 import { imageRoutes } from './routes/images.ts';
 import { metricsRoutes } from './routes/metrics.ts';
+import { readyRoutes } from './routes/ready.ts';
 import { rootfsRoutes } from './routes/rootfs.ts';
 import { taskRoutes } from './routes/tasks.ts';
 import type { Services } from './services.ts';
@@ -153,9 +155,11 @@ class Api implements RunningApi {
 export function apiRoutes(services: Services, metrics: Metrics): Route[] {
   return [
     ...healthRoutes(services),
+    ...readyRoutes(services),
     ...imageRoutes(services),
     ...rootfsRoutes(services),
     ...taskRoutes(services),
+    ...adminRoutes(services),
     ...metricsRoutes(metrics),
   ];
 }

@@ -1,0 +1,88 @@
+import { rm, writeFile } from 'node:fs/promises';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import { requireE2fsprogs } from '@bhatti/rootfs';
+import { z } from 'zod';
+import type { Readiness } from './api-schema.ts';
+import { type ConnectedWorker, readQueueState } from './queue-state.ts';
+import type { Services } from './services.ts';
+
+type Check = Readiness['checks']['redis'];
+
+/** Ms that one check may take; a shared folder that hangs would hold the answer for ever. */
+const checkMilliseconds = 2_000;
+
+const systemError = z.object({ code: z.string().regex(/^[A-Z0-9_]+$/) });
+
+/**
+ * Looks whether a pull that is asked for now would be done. Reasons name no path, host or task: whoever reaches the
+ * server may ask.
+ */
+export async function lookWhetherReady({ store, tasks }: Pick<Services, 'store' | 'tasks'>): Promise<Readiness> {
+  const [queue, data_dir] = await Promise.all([
+    within('Redis', async () => ({
+      workers: await tasks.look(async (at) => (await readQueueState(at.queue)).workers),
+    })),
+    within('the data directory', () => checkWritable(store.paths.runDirectory)),
+  ]);
+  const workers = 'workers' in queue ? queue.workers : null;
+  const checks = {
+    redis: workers === null ? failed('Redis does not answer') : { ok: true },
+    data_dir,
+    worker: checkWorkers(workers),
+    e2fsprogs: await within('mke2fs', () => checkTools(workers ?? [])),
+  };
+  return { status: Object.values(checks).every(({ ok }) => ok) ? 'ready' : 'not_ready', checks };
+}
+
+/** By writing: permissions alone do not tell of a full disk, nor of a file system that has become read-only. */
+async function checkWritable(directory: string): Promise<Check> {
+  const path = join(directory, 'write-check');
+  await writeFile(path, 'x', { mode: 0o600 });
+  await rm(path, { force: true });
+  return { ok: true };
+}
+
+function checkWorkers(workers: readonly ConnectedWorker[] | null): Check {
+  if (workers === null) return failed('unknown while Redis is away');
+  return workers.length > 0 ? { ok: true } : failed('no worker is connected: tasks wait until one is started');
+}
+
+/** The tools are the workers', and from here only this host can be looked at. */
+async function checkTools(workers: readonly ConnectedWorker[]): Promise<Check> {
+  if (!workers.some(({ name }) => name.startsWith(`${hostname()}:`))) {
+    return { ok: true, reason: 'not looked at: no worker runs on this host' };
+  }
+  await requireE2fsprogs();
+  return { ok: true };
+}
+
+async function within<Result extends object>(what: string, check: () => Promise<Result>): Promise<Result | Check> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<Check>((resolve) => {
+    timer = setTimeout(resolve, checkMilliseconds, failed(`${what} did not answer within ${checkMilliseconds} ms`));
+  });
+  try {
+    return await Promise.race([check(), late]);
+  } catch (error) {
+    return failed(reasonOf(what, error));
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function failed(reason: string): Check {
+  return { ok: false, reason };
+}
+
+const missingTools: Readonly<Record<string, string>> = {
+  mke2fs_missing: 'mke2fs was not found; install e2fsprogs',
+  e2fsck_missing: 'e2fsck was not found; install e2fsprogs',
+};
+
+const codedError = z.object({ code: z.string() });
+
+function reasonOf(what: string, error: unknown): string {
+  const code = codedError.safeParse(error).data?.code ?? '';
+  return missingTools[code] ?? `${what} cannot be used (${systemError.safeParse(error).data?.code ?? 'see the log'})`;
+}

@@ -1,0 +1,66 @@
+import { statfs } from 'node:fs/promises';
+import type { PullJob } from '@bhatti/tasks';
+import { AdminStatus } from '../api-schema.ts';
+import { ApiError } from '../errors.ts';
+import { type QueueState, readQueueState } from '../queue-state.ts';
+import { readRedisFacts } from '../redis-facts.ts';
+import { defineRoute, noBody, noQuery, type Route } from '../route.ts';
+import type { Services } from '../services.ts';
+
+/** Active tasks that are looked at to tell which worker has them. */
+const mostActive = 1000;
+
+/** For those who run the service: it tells of every owner's work. */
+export function adminRoutes({ tasks, store, version }: Pick<Services, 'tasks' | 'store' | 'version'>): Route[] {
+  return [
+    defineRoute({
+      method: 'GET',
+      path: '/admin/status',
+      summary: 'Queue, workers and what they run, disk, Redis. For admins.',
+      query: noQuery,
+      body: noBody,
+      answers: { 200: { description: 'How the service is.', schema: AdminStatus } },
+      handle: async ({ caller }) => {
+        if (!caller.admin) throw new ApiError(403, 'forbidden', 'the status is for admins: send the token of one');
+        const [{ state, active, redis }, { bavail, blocks, bsize }] = await Promise.all([
+          tasks.look(async (access) => {
+            const [state, active, redis] = await Promise.all([
+              readQueueState(access.queue),
+              access.queue.getJobs(['active'], 0, mostActive - 1),
+              readRedisFacts(access.redis),
+            ]);
+            return { state, active, redis };
+          }),
+          statfs(store.directory),
+        ]);
+        const disk = { free_bytes: bavail * bsize, size_bytes: blocks * bsize };
+        return {
+          status: 200,
+          body: { version, queue: queueOf(state), workers: workersOf(state, active), disk, redis },
+        };
+      },
+    }),
+  ];
+}
+
+function queueOf({ tasks, isPaused, oldestWaitingSeconds }: QueueState): AdminStatus['queue'] {
+  const { waiting = 0, active = 0, delayed = 0, failed = 0, completed = 0 } = tasks;
+  return {
+    waiting,
+    active,
+    delayed,
+    failed,
+    completed,
+    paused: isPaused,
+    oldest_waiting_seconds: Math.round(oldestWaitingSeconds),
+  };
+}
+
+function workersOf({ workers }: QueueState, active: readonly PullJob[]): AdminStatus['workers'] {
+  return workers.map(({ name, connectedAt }) => ({
+    name,
+    connected_at: connectedAt?.toISOString() ?? null,
+    // A job that ends while the list is read is missing in it.
+    tasks: active.flatMap((job) => (job?.processedBy === name && job.id !== undefined ? [job.id] : [])),
+  }));
+}

@@ -1,0 +1,36 @@
+import { Readiness } from '../api-schema.ts';
+import { lookWhetherReady } from '../readiness.ts';
+import { defineRoute, noBody, noQuery, type Route } from '../route.ts';
+import type { Services } from '../services.ts';
+
+/** Ms that an answer is good for: anybody may ask, and each look starts processes and writes a file. */
+const keepMilliseconds = 500;
+
+/** Would a pull be done? For load balancers and orchestrators, which have no token; `/health` is for restarting. */
+export function readyRoutes(services: Pick<Services, 'store' | 'tasks'>): Route[] {
+  let latest: { readonly at: number; readonly readiness: Promise<Readiness> } | undefined;
+  return [
+    defineRoute({
+      method: 'GET',
+      path: '/ready',
+      summary: 'Whether a pull that is asked for now would be done: each condition with its reason. Needs no token.',
+      open: true,
+      query: noQuery,
+      body: noBody,
+      answers: {
+        200: { description: 'It would.', schema: Readiness },
+        503: { description: 'It would not; the body says why.', schema: Readiness },
+      },
+      handle: async ({ log }) => {
+        const now = performance.now();
+        if (latest === undefined || now - latest.at >= keepMilliseconds) {
+          latest = { at: now, readiness: lookWhetherReady(services) };
+        }
+        const readiness = await latest.readiness;
+        if (readiness.status === 'ready') return { status: 200, body: readiness };
+        log.warn({ checks: readiness.checks }, 'not ready');
+        return { status: 503, headers: { 'Retry-After': '2' }, body: readiness };
+      },
+    }),
+  ];
+}

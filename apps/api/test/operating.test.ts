@@ -1,0 +1,137 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdir, rm } from 'node:fs/promises';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { startRedis, type TestRedis } from '../../../test/support/redis.ts';
+import { AdminStatus, Readiness } from '../api-schema.ts';
+import { queuePull, startTestApi, type TestApi } from './support/api.ts';
+import { gate, resultOf, startWorker } from './support/worker.ts';
+
+/** The built command line. */
+const program = fileURLToPath(new URL('../../../dist/cli.js', import.meta.url));
+
+describe('for those who run it', () => {
+  let redis: TestRedis;
+  let api: TestApi;
+  beforeAll(async () => {
+    redis = await startRedis();
+    api = await startTestApi(redis.url);
+  });
+  afterAll(async () => {
+    await api.close();
+    await redis.stop();
+  });
+
+  const ready = async () => {
+    const { status, body } = await api.sendTcp('GET', '/ready');
+    const readiness = Readiness.parse(body);
+    expect(status).toBe(readiness.status === 'ready' ? 200 : 503);
+    return readiness;
+  };
+  /** An answer is kept for a moment, so that it is asked until it says so. */
+  const untilReady = async (wanted: (seen: Readiness) => boolean) => {
+    for (;;) {
+      const seen = await ready();
+      if (wanted(seen)) return seen;
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  };
+
+  test('ready means that a pull would be done: Redis, disk, tools and a worker', async () => {
+    const without = await ready();
+    expect(without).toMatchObject({
+      status: 'not_ready',
+      checks: {
+        redis: { ok: true },
+        data_dir: { ok: true },
+        worker: { ok: false, reason: 'no worker is connected: tasks wait until one is started' },
+        e2fsprogs: { ok: true, reason: 'not looked at: no worker runs on this host' },
+      },
+    });
+
+    const worker = await startWorker(redis.url, async (job) => resultOf(job));
+    const run = join(api.directory, 'run');
+    try {
+      const all = await untilReady(({ checks }) => checks.worker.ok);
+      expect(all).toMatchObject({ status: 'ready', checks: { e2fsprogs: { ok: true } } });
+
+      // A folder stands where the check writes: what a disk that takes no more looks like to root, too.
+      await mkdir(join(run, 'write-check'));
+      const full = await untilReady(({ checks }) => !checks.data_dir.ok);
+      expect(full.checks.data_dir.reason).toBe('the data directory cannot be used (EISDIR)');
+      expect(JSON.stringify(full)).not.toContain(api.directory);
+      await rm(join(run, 'write-check'), { recursive: true });
+    } finally {
+      await worker.close();
+    }
+
+    await redis.kill();
+    const away = await untilReady(({ checks }) => !checks.redis.ok);
+    expect(away.checks.worker).toEqual({ ok: false, reason: 'unknown while Redis is away' });
+    expect((await api.sendTcp('GET', '/health')).status).toBe(200);
+    await redis.start();
+    await untilReady(({ checks }) => checks.redis.ok);
+    expect(JSON.stringify([without, away])).not.toContain(api.directory);
+  });
+
+  test('the status tells of queue, workers, disk and Redis, and is for admins', async () => {
+    const { token } = await api.store.users.create('carol', 'user');
+    const headers = { authorization: `Bearer ${token}` };
+    expect(await api.sendTcp('GET', '/admin/status', { headers })).toMatchObject({
+      status: 403,
+      body: { code: 'forbidden' },
+    });
+
+    const begun = gate();
+    const go = gate();
+    const worker = await startWorker(redis.url, async (job) => {
+      begun.open();
+      await go.opened;
+      return resultOf(job);
+    });
+    try {
+      const id = await queuePull(api.send, { ref: '127.0.0.1:1/app' });
+      await begun.opened;
+      const status = AdminStatus.parse((await api.send('GET', '/admin/status')).body);
+      expect(status).toMatchObject({
+        queue: { waiting: 0, active: 1, delayed: 0, failed: 0, paused: false },
+        workers: [{ name: `${hostname()}:${process.pid}`, tasks: [id] }],
+        redis: { version: expect.stringMatching(/^(Redis|Valkey) \d+\./), maxmemory_policy: 'noeviction' },
+      });
+      expect(Date.now() - Date.parse(status.workers[0]?.connected_at ?? '')).toBeLessThan(60_000);
+      expect(status.redis.memory_used_bytes).toBeGreaterThan(0);
+      expect(status.disk.free_bytes).toBeGreaterThan(0);
+      expect(status.disk.free_bytes).toBeLessThanOrEqual(status.disk.size_bytes);
+
+      const { stdout, stderr } = await bhatti('admin', 'status');
+      expect(stderr).toBe('');
+      expect(stdout).toMatch(/^version +\S+$/m);
+      expect(stdout).toMatch(/^queue +waiting 0, active 1, delayed 0, failed 0, completed 0, paused false/m);
+      expect(stdout).toMatch(/^redis +version (Redis|Valkey) [\d.]+, .*maxmemory policy noeviction/m);
+      expect(stdout).toContain(`${hostname()}:${process.pid}`);
+      expect(AdminStatus.parse(JSON.parse((await bhatti('admin', 'status', '--json')).stdout)).version).toBe(
+        status.version,
+      );
+    } finally {
+      go.open();
+      await worker.close();
+    }
+  });
+
+  async function bhatti(...args: string[]) {
+    const env = { PATH: process.env.PATH, HOME: api.directory, BHATTI_URL: api.url, BHATTI_TOKEN: api.token };
+    const child = spawn(process.execPath, [program, ...args], { env });
+    const output = { stdout: '', stderr: '' };
+    child.stdout.on('data', (data) => {
+      output.stdout += data;
+    });
+    child.stderr.on('data', (data) => {
+      output.stderr += data;
+    });
+    await once(child, 'close');
+    return output;
+  }
+});
