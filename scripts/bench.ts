@@ -2,6 +2,7 @@
  * `npm run bench`: pulls beside the floor and beside what people run today, in one run, as ratios.
  *
  *   npm run bench -- [--ref HOST/REPO:TAG] [--runs 3] [--megabytes 1000] [--peers]
+ *   npm run bench -- scaling
  *
  * Without --ref an image is made of this machine's /usr, in six layers, and served by a registry on loopback. --peers
  * also times `tar` with `mke2fs -d`, and umoci where it and skopeo are installed; that takes root.
@@ -18,12 +19,14 @@ import { parseArgs } from 'node:util';
 import { gzipSync } from 'node:zlib';
 import { z } from 'zod';
 import { type LayerBlob, pushImage, sha256, startLoopbackRegistry } from './loopback-registry.ts';
+import { measureScaling } from './scaling.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const environment = { ...process.env, PATH: `${process.env.PATH ?? ''}:/usr/local/sbin:/usr/sbin:/sbin` };
 const LAYERS = 6;
 
-const { values } = parseArgs({
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
   options: {
     ref: { type: 'string' },
     runs: { type: 'string', default: '3' },
@@ -36,6 +39,12 @@ const megabytes = z.coerce.number().int().min(1).parse(values.megabytes);
 
 const manifestSchema = z.object({ layers: z.array(z.object({ digest: z.string(), size: z.number() })) });
 const stackSchema = z.object({ children: z.array(z.object({ name: z.string(), pid: z.number() })) });
+
+if (positionals[0] === 'scaling') {
+  command('npx', ['tsx', 'scripts/build.ts']);
+  await measureScaling();
+  process.exit(0);
+}
 
 const directory = await mkdtemp(join(tmpdir(), 'bhatti-bench-'));
 try {

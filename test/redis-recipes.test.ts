@@ -2,6 +2,7 @@
 import { execFile } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
+import type { RedisClient } from '@bhatti/tasks';
 import {
   connectRedis,
   createTaskQueue,
@@ -15,13 +16,12 @@ import {
 } from '@bhatti/tasks';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { Worker } from 'bullmq';
-import type { Redis } from 'ioredis';
 import { startRedis, type TestRedis } from './support/redis.ts';
 
 const execute = promisify(execFile);
 
 let redis: TestRedis;
-let connection: Redis;
+let connection: RedisClient;
 let queue: TaskQueue;
 let recipes: ReadonlyMap<string, readonly string[]>;
 beforeAll(async () => {

@@ -1,3 +1,4 @@
+import type { TaskLimits } from '@bhatti/tasks';
 import { z } from 'zod';
 
 /** Where the TCP listener binds. `explicit` is false for the default, which may be taken without that being fatal. */
@@ -16,6 +17,7 @@ export interface ApiConfig {
   /** null: no TCP listener, the unix socket only. */
   readonly listen: ListenAddress | null;
   readonly logLevel: LogLevel;
+  readonly limits: TaskLimits;
 }
 
 const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
@@ -35,10 +37,22 @@ const optionalText = z
   .optional()
   .transform((text) => (text === '' ? undefined : text));
 
+function limit(standard: number) {
+  return optionalText.pipe(
+    z
+      .string()
+      .regex(/^[1-9]\d{0,8}$/, { error: 'must be a whole number, at least 1' })
+      .default(String(standard))
+      .transform(Number),
+  );
+}
+
 const environmentSchema = z.object({
   BHATTI_DATA_DIR: optionalText,
   REDIS_URL: optionalText,
   BHATTI_LISTEN: optionalText,
+  BHATTI_MAX_TASKS_PER_OWNER: limit(500),
+  BHATTI_MAX_TASKS: limit(10_000),
   BHATTI_LOG_LEVEL: optionalText.pipe(
     z.enum(logLevels, { error: `must be one of ${logLevels.join(', ')}` }).default('info'),
   ),
@@ -55,6 +69,7 @@ export function readConfig(environment: NodeJS.ProcessEnv): ApiConfig {
     redisUrl: parsed.data.REDIS_URL,
     listen: parseListen(parsed.data.BHATTI_LISTEN),
     logLevel: parsed.data.BHATTI_LOG_LEVEL,
+    limits: { ofOwner: parsed.data.BHATTI_MAX_TASKS_PER_OWNER, inAll: parsed.data.BHATTI_MAX_TASKS },
   };
 }
 

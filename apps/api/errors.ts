@@ -38,6 +38,9 @@ export function stopping(): ApiError {
   });
 }
 
+/** Seconds in which some task should have ended, when there are too many. */
+const limitRetrySeconds = 10;
+
 /** The error classes of the libs share this shape (see CONTRIBUTING); only its code decides the status here. */
 const codedError = z.object({ code: z.string().regex(/^[a-z][a-z0-9_]*$/), message: z.string() });
 
@@ -48,6 +51,9 @@ const statusByCode: Readonly<Record<string, number>> = {
   invalid_request: 400,
   not_found: 404,
   task_ended: 409,
+  idempotency_key_reused: 422,
+  queue_full: 429,
+  too_many_tasks: 429,
   redis_unavailable: 503,
   no_space: 507,
 };
@@ -73,7 +79,8 @@ export function toApiError(error: unknown): ApiError {
   const coded = codedError.safeParse(error);
   const status = coded.success ? statusByCode[coded.data.code] : undefined;
   if (coded.success && status !== undefined) {
-    return new ApiError(status, coded.data.code, coded.data.message, { cause: error });
+    const headers: Record<string, string> = status === 429 ? { 'Retry-After': String(limitRetrySeconds) } : {};
+    return new ApiError(status, coded.data.code, coded.data.message, { cause: error, headers });
   }
   if (error instanceof URIError) {
     return new ApiError(400, 'invalid_request', 'the path is not valid percent-encoding', { cause: error });

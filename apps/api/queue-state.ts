@@ -19,15 +19,21 @@ export interface ConnectedWorker {
 }
 
 export async function readQueueState(queue: TaskQueue): Promise<QueueState> {
-  const [tasks, [oldest], isPaused, workers] = await Promise.all([
-    queue.getJobCounts('waiting', 'delayed', 'active', 'completed', 'failed'),
-    queue.getJobs(['waiting'], 0, 0, true),
+  const [{ prioritized = 0, ...counts }, waiting, isPaused, workers] = await Promise.all([
+    queue.getJobCounts('waiting', 'prioritized', 'delayed', 'active', 'completed', 'failed'),
+    queue.getJobs(['waiting', 'prioritized'], 0, 0, true),
     queue.isPaused(),
     queue.getWorkers(),
   ]);
+  // Each list by itself begins with its oldest, or with that of the owner whose turn it is.
+  const oldest = waiting.reduce<number | undefined>(
+    (first, job) => Math.min(first ?? job.timestamp, job.timestamp),
+    undefined,
+  );
   return {
-    tasks,
-    oldestWaitingSeconds: oldest === undefined ? 0 : Math.max(0, (Date.now() - oldest.timestamp) / 1000),
+    // To an operator both wait; BullMQ keeps those with a turn (`takeTurn`) apart.
+    tasks: { ...counts, waiting: (counts.waiting ?? 0) + prioritized },
+    oldestWaitingSeconds: oldest === undefined ? 0 : Math.max(0, (Date.now() - oldest) / 1000),
     isPaused,
     workers: connectedWorkers(workers),
   };

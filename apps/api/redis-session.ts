@@ -1,8 +1,16 @@
 import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { connectRedis, createTaskQueue, createTaskRelay, KEY_PREFIX, QUEUE_NAME, type TaskQueue } from '@bhatti/tasks';
+import type { RedisClient } from '@bhatti/tasks';
+import {
+  checkRedisServer,
+  connectRedis,
+  createTaskQueue,
+  createTaskRelay,
+  KEY_PREFIX,
+  QUEUE_NAME,
+  type TaskQueue,
+} from '@bhatti/tasks';
 import { QueueEvents, type Relay } from 'bullmq';
-import type { Redis } from 'ioredis';
 import type { Logger } from 'pino';
 import { redisUnavailable } from './errors.ts';
 import { isRedisFailure } from './redis-failure.ts';
@@ -20,7 +28,7 @@ export interface QueueAccess {
   readonly queue: TaskQueue;
   readonly relay: Relay;
   /** For what is in Redis beside the queue. */
-  readonly redis: Redis;
+  readonly redis: RedisClient;
 }
 
 interface Opened extends QueueAccess {
@@ -48,9 +56,9 @@ export interface RedisSessionOptions {
 export class RedisSession {
   readonly #options: RedisSessionOptions;
   /** Fails soon when Redis is away: what requests use. */
-  readonly #requests: Redis;
+  readonly #requests: RedisClient;
   /** Waits for Redis as long as it takes: what BullMQ's reading loops copy. */
-  readonly #background: Redis;
+  readonly #background: RedisClient;
   readonly #stopped = new AbortController();
   readonly #opening: Promise<void>;
   #access: Opened | undefined;
@@ -130,6 +138,8 @@ export class RedisSession {
   async #connect(): Promise<Opened> {
     const made: Closable[] = [];
     try {
+      const { warnings } = await checkRedisServer(this.#requests);
+      for (const warning of warnings) this.#options.log.warn(warning);
       const queue = createTaskQueue(this.#requests);
       made.push(queue);
       await queue.waitUntilReady();

@@ -52,7 +52,12 @@ export async function startApi(config: ApiConfig, env: NodeJS.ProcessEnv, log: L
   const store = await openStore(resolveDataDirectory({ flag: config.dataDirectory, env }));
   await loadToken(store.paths.tokenFile);
   const secretKey = await loadSecretKey({ path: store.paths.secretKeyFile, env });
-  const tasks = new TaskService({ redisUrl: config.redisUrl ?? store.paths.redisSocket, secretKey, log });
+  const tasks = new TaskService({
+    redisUrl: config.redisUrl ?? store.paths.redisSocket,
+    secretKey,
+    limits: config.limits,
+    log,
+  });
   const registry = createRegistryClient({
     ...(await readOperatorSettings(env, store.directory)),
     retry: { attempts: 1 },

@@ -1,16 +1,25 @@
 import type { KeyObject } from 'node:crypto';
 import { formatReference } from '@bhatti/oci';
 import {
+  admitTask,
   cancelTask,
+  claimKey,
+  createTaskId,
   enqueuePull,
+  findKeyedTask,
+  findPullUnderWay,
   findTask,
   isTaskId,
+  type KeyedRequest,
   type ListTasksOptions,
   listTasks,
   type OwnedTask,
+  repointKey,
   sealCredentials,
+  type TaskLimits,
   type TaskPage,
   type TaskView,
+  takeTurn,
 } from '@bhatti/tasks';
 import type { Logger } from 'pino';
 import { LongPoll, type WaitOptions } from './long-poll.ts';
@@ -21,18 +30,21 @@ export interface TaskServiceOptions {
   readonly redisUrl: string;
   /** Seals credentials before they enter Redis. */
   readonly secretKey: KeyObject;
+  readonly limits: TaskLimits;
   readonly log: Logger;
 }
 
 /** The tasks in the queue, as routes use them. Every method throws ApiError 503 while Redis is away. */
 export class TaskService {
   readonly #secretKey: KeyObject;
+  readonly #limits: TaskLimits;
   readonly #session: RedisSession;
   readonly #longPoll: LongPoll<OwnedTask | null>;
 
   /** Throws TaskError invalid_request when the Redis URL is none. */
-  constructor({ redisUrl, secretKey, log }: TaskServiceOptions) {
+  constructor({ redisUrl, secretKey, limits, log }: TaskServiceOptions) {
     this.#secretKey = secretKey;
+    this.#limits = limits;
     const longPoll = new LongPoll((id) => this.find(id));
     this.#longPoll = longPoll;
     this.#session = new RedisSession({
@@ -52,8 +64,15 @@ export class TaskService {
     return this.#session.reachable();
   }
 
-  /** Puts the pull on the queue. The id of its task; that of the pull under way, when there is an identical one. */
-  async enqueuePull(owner: string, pull: PullRequest, requestId: string): Promise<string> {
+  /**
+   * Puts the pull on the queue. The id of its task; that of the pull under way, when there is an identical one.
+   * Throws TaskError too_many_tasks or queue_full.
+   */
+  async enqueuePull(
+    owner: string,
+    pull: PullRequest,
+    { requestId, repeat }: { readonly requestId: string; readonly repeat?: KeyedRequest | undefined },
+  ): Promise<string> {
     const { credentials, reference } = pull;
     const data = {
       reference: formatReference(reference),
@@ -66,8 +85,27 @@ export class TaskService {
       force: pull.force || undefined,
       requestId,
     };
-    const { id } = await this.#session.use(({ queue }) => enqueuePull(queue, data));
-    return id;
+    return this.#session.use(async ({ queue, redis }) => {
+      const asked = createTaskId();
+      if ((await findPullUnderWay(queue, data)) === null) {
+        await admitTask({ queue, redis }, { id: asked, owner }, this.#limits);
+      }
+      const priority = await takeTurn(redis, owner);
+      if (repeat === undefined) return (await enqueuePull(queue, data, { id: asked, priority })).id;
+      // The key first: whoever sends the request again after a crash in between puts this very task on the queue.
+      const claimed = await claimKey(redis, repeat, asked);
+      const { id } = await enqueuePull(queue, data, { id: claimed, priority });
+      if (id !== claimed) await repointKey(redis, repeat, id);
+      return id;
+    });
+  }
+
+  /** The task of a request that was sent before with the same key; null when it is new, or was cut off before its end. */
+  async findRepeated(request: KeyedRequest): Promise<string | null> {
+    return this.#session.use(async ({ queue, redis }) => {
+      const id = await findKeyedTask(redis, request);
+      return id !== null && (await findTask(queue, id)) !== null ? id : null;
+    });
   }
 
   /** null when there is none, or no more: ended tasks are kept a week. */

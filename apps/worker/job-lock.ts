@@ -1,11 +1,11 @@
+import type { RedisClient } from '@bhatti/tasks';
 import { KEY_PREFIX, QUEUE_NAME } from '@bhatti/tasks';
-import type { Redis } from 'ioredis';
 
 /** BullMQ's locks on running jobs: whose a job is. */
 export class JobLock {
-  readonly #redis: Redis;
+  readonly #redis: RedisClient;
 
-  constructor(redis: Redis) {
+  constructor(redis: RedisClient) {
     this.#redis = redis;
   }
 

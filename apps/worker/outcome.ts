@@ -1,5 +1,5 @@
+import type { RedisClient } from '@bhatti/tasks';
 import { KEY_PREFIX, PullResult, TaskFailure } from '@bhatti/tasks';
-import type { Redis } from 'ioredis';
 import { z } from 'zod';
 
 /** How a task ended. */
@@ -18,9 +18,9 @@ const keyOf = (taskId: string): string => `${KEY_PREFIX}:outcome:${taskId}`;
  * over a job whose worker died just then could not pull again without them, and need not.
  */
 export class Outcomes {
-  readonly #redis: Redis;
+  readonly #redis: RedisClient;
 
-  constructor(redis: Redis) {
+  constructor(redis: RedisClient) {
     this.#redis = redis;
   }
 

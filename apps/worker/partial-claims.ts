@@ -1,5 +1,5 @@
+import type { RedisClient } from '@bhatti/tasks';
 import { KEY_PREFIX } from '@bhatti/tasks';
-import type { Redis } from 'ioredis';
 
 /** Claims outlive any task; those of tasks that are gone are told by the task's state. */
 const KEEP_SECONDS = 7 * 24 * 3600;
@@ -12,11 +12,11 @@ const ofPartial = (digest: string): string => `${KEY_PREFIX}:partial-tasks:${dig
  * Redis, because the other task may run on another host, and the task itself may have begun on another worker.
  */
 export class PartialClaims {
-  readonly #redis: Redis;
+  readonly #redis: RedisClient;
   readonly #isLive: (taskId: string) => Promise<boolean>;
 
   /** @param isLive whether a task still waits or runs: the claims of any other count for nothing */
-  constructor(redis: Redis, isLive: (taskId: string) => Promise<boolean>) {
+  constructor(redis: RedisClient, isLive: (taskId: string) => Promise<boolean>) {
     this.#redis = redis;
     this.#isLive = isLive;
   }

@@ -8,6 +8,7 @@ import {
   type PullJob,
   PullJobData,
   type PullResult,
+  wakeWorkers,
 } from '@bhatti/tasks';
 import { WaitingError } from 'bullmq';
 import type { Logger } from 'pino';
@@ -153,6 +154,7 @@ class PullAttempt {
   async #handBack(): Promise<never> {
     await this.#note('handed back: the worker stops');
     await this.#job.moveToWait(this.#token);
+    await wakeWorkers(this.#options.services.redis);
     throw new WaitingError();
   }
 

@@ -1,7 +1,6 @@
 import type { RegistryClient } from '@bhatti/oci';
 import type { Store } from '@bhatti/store';
-import type { WorkerMetrics } from '@bhatti/tasks';
-import type { Redis } from 'ioredis';
+import type { RedisClient, WorkerMetrics } from '@bhatti/tasks';
 import type { BackgroundSync } from './background-sync.ts';
 import type { DecodeSlots } from './decode-slots.ts';
 import type { PartialClaims } from './partial-claims.ts';
@@ -11,7 +10,7 @@ export interface PullServices {
   readonly store: Store;
   readonly registry: RegistryClient;
   /** Where leases are. */
-  readonly redis: Redis;
+  readonly redis: RedisClient;
   readonly claims: PartialClaims;
   readonly decodeSlots: DecodeSlots;
   readonly sync: BackgroundSync;

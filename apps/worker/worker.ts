@@ -2,7 +2,9 @@ import type { KeyObject } from 'node:crypto';
 import { availableParallelism } from 'node:os';
 import { createRegistryClient, type RegistryClientOptions } from '@bhatti/oci';
 import type { Store } from '@bhatti/store';
+import type { RedisClient } from '@bhatti/tasks';
 import {
+  checkRedisServer,
   connectRedis,
   createTaskQueue,
   createTaskRelay,
@@ -61,6 +63,7 @@ export async function startWorker(options: StartWorkerOptions): Promise<RunningW
     name: 'bhatti-worker',
     onError: (error) => logger.warn({ err: error }, 'redis'),
   });
+  await requireRedis(redis, logger);
   const queue = createTaskQueue(redis);
   const relay = createTaskRelay(redis, `worker ${process.pid}`);
   const registry = createRegistryClient({
@@ -139,6 +142,19 @@ export async function startWorker(options: StartWorkerOptions): Promise<RunningW
       return closing;
     },
   };
+}
+
+/** Waits for Redis, warns of settings that lose tasks. Rejects with TaskError when its version is too old. */
+async function requireRedis(redis: RedisClient, logger: Logger): Promise<void> {
+  try {
+    const { product, warnings } = await checkRedisServer(redis);
+    logger.info({ redis: product }, 'connected to Redis');
+    for (const warning of warnings) logger.warn(warning);
+  } catch (error) {
+    // A connection that tries again for ever would keep the process.
+    redis.disconnect();
+    throw error;
+  }
 }
 
 /**

@@ -1,10 +1,13 @@
 export type TaskErrorCode =
   | 'cancelled'
+  | 'idempotency_key_reused'
   | 'internal'
   | 'invalid_request'
   | 'not_found'
+  | 'queue_full'
   | 'redis_unavailable'
   | 'task_ended'
+  | 'too_many_tasks'
   | 'worker_crashed';
 
 /** What went wrong with the queue or a task in it, with a stable code and whether trying again can help. */

@@ -10,6 +10,7 @@ export { openCredentials, RegistryCredentials, sealCredentials } from './credent
 export { TaskError, type TaskErrorCode } from './error.ts';
 export { encodeFailure, jobError, parseFailure, TaskFailure } from './failure.ts';
 export { formatBytes } from './format-bytes.ts';
+export { claimKey, findKeyedTask, type KeyedRequest, repointKey } from './idempotency.ts';
 export { deriveImageName, isValidImageName, type NamedReference } from './image-name.ts';
 export { type Lease, LeaseLost, type LeaseOptions, takeLease, withLease } from './lease.ts';
 export {
@@ -35,7 +36,9 @@ export {
   createTaskQueue,
   createTaskRelay,
   type EnqueuedPull,
+  type EnqueueOptions,
   enqueuePull,
+  findPullUnderWay,
   jobOptions,
   KEY_PREFIX,
   PULL_JOB,
@@ -43,13 +46,16 @@ export {
   QUEUE_NAME,
   type TaskQueue,
   type TaskWorkerOptions,
+  wakeWorkers,
   workerOptions,
 } from './queue.ts';
-export { type ConnectRedisOptions, connectRedis } from './redis-connection.ts';
+export { type ConnectRedisOptions, connectRedis, type RedisClient } from './redis-connection.ts';
 export { checkRedisServer, type RedisServer } from './redis-server.ts';
 export { parseRedisUrl, type RedisAddress } from './redis-url.ts';
 export { Secret } from './secret.ts';
 export { loadSecretKey, type SecretKeyOptions } from './secret-key.ts';
 export { createTaskId, isTaskId } from './task-id.ts';
+export { admitTask, type TaskLimits } from './task-limits.ts';
 export { type ListTasksOptions, listTasks, type TaskPage, type TaskPosition } from './task-list.ts';
 export { findTask, isEnded, type OwnedTask, TaskStatus, TaskView, taskView } from './task-view.ts';
+export { takeTurn } from './turn.ts';

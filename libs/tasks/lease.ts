@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Redis } from 'ioredis';
 import { KEY_PREFIX } from './queue.ts';
+import type { RedisClient } from './redis-connection.ts';
 
 /** Ms between looks at a lease that another has. */
 const defaultPollInterval = 100;
@@ -43,7 +43,7 @@ export class LeaseLost extends Error {
  * for long loses its lease (the work's signal aborts with LeaseLost, and the call starts to wait anew).
  */
 export async function withLease<T>(
-  redis: Redis,
+  redis: RedisClient,
   key: string,
   options: LeaseOptions<T>,
   work: (signal: AbortSignal) => Promise<T>,
@@ -81,7 +81,7 @@ export interface Lease {
 
 /** The lease, or null while another has it. Rejects with the signal's reason once that is aborted. */
 export async function takeLease(
-  redis: Redis,
+  redis: RedisClient,
   key: string,
   options: { readonly ttl: number; readonly signal: AbortSignal },
 ): Promise<Lease | null> {
@@ -111,7 +111,7 @@ export async function takeLease(
 }
 
 /** One renewal at a time: while Redis is away they would pile up. */
-function renewal(redis: Redis, redisKey: string, token: string, ttl: number, lost: AbortController): () => void {
+function renewal(redis: RedisClient, redisKey: string, token: string, ttl: number, lost: AbortController): () => void {
   let underWay = false;
   return () => {
     if (underWay || lost.signal.aborted) return;

@@ -1,5 +1,5 @@
-import type { Redis } from 'ioredis';
 import { KEY_PREFIX } from './queue.ts';
+import type { RedisClient } from './redis-connection.ts';
 
 /** A metric that workers count together. Names and units follow Prometheus: seconds, bytes, `_total`. */
 export interface MetricDefinition {
@@ -85,10 +85,10 @@ const KEY = `${KEY_PREFIX}:metrics`;
  * Adds to the sums in Redis. Counting is never in the way of work: it returns at once, and what cannot be sent is lost.
  */
 export class WorkerMetrics {
-  readonly #redis: Redis;
+  readonly #redis: RedisClient;
   readonly #underWay = new Set<Promise<unknown>>();
 
-  constructor(redis: Redis) {
+  constructor(redis: RedisClient) {
     this.#redis = redis;
   }
 
@@ -144,7 +144,7 @@ export interface MetricFamily extends MetricDefinition {
 }
 
 /** The sums of all workers, each metric once; one that nobody has counted yet is without samples. */
-export async function readWorkerMetrics(redis: Pick<Redis, 'hgetall'>): Promise<MetricFamily[]> {
+export async function readWorkerMetrics(redis: Pick<RedisClient, 'hgetall'>): Promise<MetricFamily[]> {
   const samples = Object.entries(await redis.hgetall(KEY)).flatMap(([field, value]) => parseField(field, value) ?? []);
   return Object.values(workerMetrics).map((definition: MetricDefinition) => ({
     ...definition,

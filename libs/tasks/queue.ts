@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import { hostname } from 'node:os';
 import { type Job, type JobsOptions, Queue, type QueueOptions, Relay, type WorkerOptions } from 'bullmq';
-import type { Redis } from 'ioredis';
 import type { PullJobData, PullResult } from './pull-task.ts';
+import type { RedisClient } from './redis-connection.ts';
 import { createTaskId } from './task-id.ts';
 
 /** Name of the BullMQ queue. */
@@ -45,7 +45,7 @@ const redisRetryDelay = 2_000;
  * The queue of tasks. The connection stays the caller's: `close()` does not end it. Calls go to the connection at once,
  * also while it is being made, so that they fail as soon as its commands do.
  */
-export function createTaskQueue(connection: Redis): TaskQueue {
+export function createTaskQueue(connection: RedisClient): TaskQueue {
   const options: QueueOptions = {
     connection,
     prefix: KEY_PREFIX,
@@ -62,7 +62,7 @@ export function createTaskQueue(connection: Redis): TaskQueue {
 
 export interface TaskWorkerOptions {
   /** With `use: 'worker'`. */
-  readonly connection: Redis;
+  readonly connection: RedisClient;
   /** Jobs at the same time. */
   readonly concurrency?: number;
   /** What operators see as the worker of a job; `host:pid` where left out. */
@@ -92,7 +92,7 @@ export function workerOptions(options: TaskWorkerOptions): WorkerOptions {
 const relayBlockTimeout = 2_000;
 
 /** The relay over which cancellations travel. Close it before its connection. */
-export function createTaskRelay(connection: Redis, name?: string): Relay {
+export function createTaskRelay(connection: RedisClient, name?: string): Relay {
   const relay = new Relay({
     connection,
     prefix: KEY_PREFIX,
@@ -111,13 +111,37 @@ export interface EnqueuedPull {
   readonly created: boolean;
 }
 
+export interface EnqueueOptions {
+  /** For a new task; a task that has it already is the one that is meant. */
+  readonly id?: string;
+  /** See `takeTurn`. */
+  readonly priority?: number;
+}
+
+/** The task of an identical pull that is under way, null when there is none. */
+export function findPullUnderWay(queue: TaskQueue, data: PullJobData): Promise<string | null> {
+  return queue.getDeduplicationJobId(pullIdentity(data));
+}
+
+/** Wakes a worker that waits for tasks: BullMQ does not when a prioritized job is given back (moveJobFromActiveToWait). */
+export async function wakeWorkers(redis: RedisClient): Promise<void> {
+  await redis.zadd(`${KEY_PREFIX}:${QUEUE_NAME}:marker`, 0, '0');
+}
+
 /**
  * Puts a pull on the queue, unless an identical one (owner, reference, name, platform, size) is under way; pulls with
  * credentials of their own are never identical.
  */
-export async function enqueuePull(queue: TaskQueue, data: PullJobData): Promise<EnqueuedPull> {
-  const asked = createTaskId();
-  const job = await queue.add(PULL_JOB, data, { jobId: asked, deduplication: { id: pullIdentity(data) } });
+export async function enqueuePull(
+  queue: TaskQueue,
+  data: PullJobData,
+  { id: asked = createTaskId(), priority }: EnqueueOptions = {},
+): Promise<EnqueuedPull> {
+  const job = await queue.add(PULL_JOB, data, {
+    jobId: asked,
+    deduplication: { id: pullIdentity(data) },
+    ...(priority === undefined ? {} : { priority }),
+  });
   const id = job.id ?? asked;
   return { id, created: id === asked };
 }

@@ -1,5 +1,5 @@
-import type { Redis } from 'ioredis';
 import { TaskError } from './error.ts';
+import type { RedisClient } from './redis-connection.ts';
 
 /** BullMQ's relay, over which cancellations travel, needs 6.2. */
 const minimumVersion = [6, 2] as const;
@@ -16,7 +16,7 @@ export interface RedisServer {
  * Looks at the server. Rejects with TaskError `redis_unavailable`: not retryable when its version is too old, retryable
  * when it does not answer.
  */
-export async function checkRedisServer(redis: Redis): Promise<RedisServer> {
+export async function checkRedisServer(redis: RedisClient): Promise<RedisServer> {
   const info = parseInfo(await ask(redis));
   const valkey = info.get('valkey_version');
   const version = valkey ?? info.get('redis_version') ?? '0';
@@ -24,7 +24,7 @@ export async function checkRedisServer(redis: Redis): Promise<RedisServer> {
   if (isOlder(version)) {
     throw new TaskError(
       'redis_unavailable',
-      `${product} is too old: Redis ${minimumVersion.join('.')} or newer, or Valkey, is needed`,
+      `${product} is too old: RedisClient ${minimumVersion.join('.')} or newer, or Valkey, is needed`,
     );
   }
   return { product, warnings: warningsOf(info) };
@@ -43,7 +43,7 @@ function isOlder(version: string): boolean {
   return major < minimumVersion[0] || (major === minimumVersion[0] && minor < minimumVersion[1]);
 }
 
-async function ask(redis: Redis): Promise<string> {
+async function ask(redis: RedisClient): Promise<string> {
   try {
     return await redis.info();
   } catch (error) {

@@ -4,15 +4,23 @@ import { TaskError } from './error.ts';
 const defaultPort = 6379;
 const defaultSentinelPort = 26379;
 
+export interface ClusterNode {
+  readonly host: string;
+  readonly port: number;
+}
+
 /** Where Redis is: the ioredis options that say so, and a text for logs and messages that holds no secret. */
 export interface RedisAddress {
   readonly options: RedisOptions;
+  /** Of a Cluster: some of its nodes, which tell the others. The options hold for each node. */
+  readonly clusterNodes?: readonly ClusterNode[];
   readonly display: string;
 }
 
 /**
  * Reads `redis://user:password@host:port/db`, `rediss://` (TLS), `redis+unix:///path/redis.sock?db=0` (also `unix://`),
- * a bare absolute or `./` path of a unix socket, or `redis+sentinel://host:port,host:port/master-name?db=0`.
+ * a bare absolute or `./` path of a unix socket, or `redis+sentinel://host:port,host:port/master-name?db=0`,
+ * or `redis+cluster://user:password@host:port,host:port` (some of the nodes).
  * Throws TaskError `invalid_request`; the message never repeats the URL, which may hold a password.
  */
 export function parseRedisUrl(text: string): RedisAddress {
@@ -21,7 +29,10 @@ export function parseRedisUrl(text: string): RedisAddress {
   if (scheme === 'redis' || scheme === 'rediss') return hostAddress(parseUrl(text), scheme === 'rediss');
   if (scheme === 'redis+unix' || scheme === 'unix') return socketAddress(text);
   if (scheme === 'redis+sentinel') return sentinelAddress(text);
-  throw invalid('use redis://host:port, rediss://host:port, redis+sentinel://… or the path of a unix socket');
+  if (scheme === 'redis+cluster') return clusterAddress(text);
+  throw invalid(
+    'use redis://host:port, rediss://host:port, redis+sentinel://…, redis+cluster://… or the path of a unix socket',
+  );
 }
 
 function hostAddress(url: URL, tls: boolean): RedisAddress {
@@ -50,19 +61,32 @@ function sentinelAddress(text: string): RedisAddress {
   const match = /^redis\+sentinel:\/\/(?:([^@/]*)@)?([^/?]+)\/([^/?]+)(\?.*)?$/.exec(text);
   const [, userPart = '', hosts = '', master = '', query = ''] = match ?? [];
   if (match === null) throw invalid('use redis+sentinel://host:26379,host:26379/master-name');
-  const sentinels = hosts.split(',').map((part) => {
-    const url = parseUrl(`redis://${part}`);
-    return {
-      host: url.hostname.replace(/^\[(.*)\]$/, '$1'),
-      port: url.port === '' ? defaultSentinelPort : Number(url.port),
-    };
-  });
+  const sentinels = nodesOf(hosts, defaultSentinelPort);
   const url = parseUrl(`redis://${userPart === '' ? '' : `${userPart}@`}sentinel${query}`);
   const name = decodeURIComponent(master);
   return {
     options: { sentinels, name, db: databaseOf(url.searchParams.get('db')), ...credentialsOf(url) },
     display: `${name} (sentinels ${hosts})`,
   };
+}
+
+function clusterAddress(text: string): RedisAddress {
+  const match = /^redis\+cluster:\/\/(?:([^@/]*)@)?([^/?]+)\/?$/.exec(text);
+  const [, userPart = '', hosts = ''] = match ?? [];
+  // A Cluster has the database 0 only.
+  if (match === null) throw invalid('use redis+cluster://host:6379,host:6379');
+  const url = parseUrl(`redis://${userPart === '' ? '' : `${userPart}@`}cluster`);
+  return { options: credentialsOf(url), clusterNodes: nodesOf(hosts, defaultPort), display: `cluster ${hosts}` };
+}
+
+function nodesOf(hosts: string, standardPort: number): ClusterNode[] {
+  return hosts.split(',').map((part) => {
+    const url = parseUrl(`redis://${part}`);
+    return {
+      host: url.hostname.replace(/^\[(.*)\]$/, '$1'),
+      port: url.port === '' ? standardPort : Number(url.port),
+    };
+  });
 }
 
 function parseUrl(text: string): URL {

@@ -42,6 +42,8 @@ export interface Fault {
   readonly endAfter?: number;
   /** Send nothing more after so many bytes, and leave the connection open. */
   readonly stallAfter?: number;
+  /** Wait so many milliseconds before the answer. */
+  readonly delayMs?: number;
   /** Leave the request without any answer. */
   readonly hang?: boolean;
   /** Flip the bits of the byte at this offset of the blob. */
@@ -62,6 +64,8 @@ export interface LoggedRequest {
   readonly path: string;
   readonly query: string;
   status: number;
+  /** Bytes of the body that were written to the connection. */
+  sentBytes: number;
   readonly range: string | undefined;
   readonly ifRange: string | undefined;
   /** Whole `Authorization` header. */
@@ -216,6 +220,7 @@ export async function startRegistry(options: RegistryOptions = {}): Promise<Test
       path: url.pathname,
       query: url.search,
       status: 0,
+      sentBytes: 0,
       range: request.headers.range,
       ifRange: oneValue(request.headers['if-range']),
       authorization: request.headers.authorization,
@@ -225,9 +230,12 @@ export async function startRegistry(options: RegistryOptions = {}): Promise<Test
     requests.push(logged);
     const fault = strike(logged.path);
     if (fault.hang) return;
+    if (fault.delayMs !== undefined) await sleep(fault.delayMs, undefined, { signal: stop.signal });
     const answer = fault.redirect === undefined ? route(logged, url, fault) : redirection(fault.redirect, url.pathname);
     logged.status = answer.status;
-    await send(response, answer, fault, stop.signal);
+    await send(response, answer, fault, stop.signal, (bytes) => {
+      logged.sentBytes += bytes;
+    });
   }
 
   function strike(path: string): Fault {
@@ -436,7 +444,13 @@ function redirection(target: string, path: string): Answer {
 
 const PIECE = 256 * 1024;
 
-async function send(response: ServerResponse, answer: Answer, fault: Fault, signal: AbortSignal): Promise<void> {
+async function send(
+  response: ServerResponse,
+  answer: Answer,
+  fault: Fault,
+  signal: AbortSignal,
+  onSent: (bytes: number) => void,
+): Promise<void> {
   const content = fault.body === undefined ? answer.body : Buffer.from(fault.body);
   const body = fault.append === undefined ? content : Buffer.concat([content, fault.append]);
   const isChunked = fault.append !== undefined || fault.endAfter !== undefined;
@@ -456,6 +470,7 @@ async function send(response: ServerResponse, answer: Answer, fault: Fault, sign
   const piece = fault.bytesPerSecond === undefined ? PIECE : Math.max(1, Math.ceil(fault.bytesPerSecond / 50));
   for (let offset = 0; offset < limit && !response.destroyed; offset += piece) {
     response.write(body.subarray(offset, Math.min(limit, offset + piece)));
+    onSent(Math.min(limit, offset + piece) - offset);
     if (fault.bytesPerSecond !== undefined) await sleep(20, undefined, { signal });
     if (response.writableNeedDrain && !response.destroyed) await drained(response);
   }

@@ -176,7 +176,11 @@ class Pages {
   async #recentTasks(visitor: Visitor): Promise<TaskView[] | null> {
     try {
       const owned = await this.#options.tasks.look(async ({ queue }) => {
-        const jobs = await queue.getJobs(['active', 'waiting', 'delayed', 'completed', 'failed'], 0, shownTasks - 1);
+        const jobs = await queue.getJobs(
+          ['active', 'waiting', 'prioritized', 'delayed', 'completed', 'failed'],
+          0,
+          shownTasks - 1,
+        );
         return Promise.all(
           jobs.map(async (job): Promise<OwnedTask> => ({ owner: job.data.owner, view: await taskView(job) })),
         );

@@ -1,3 +1,4 @@
+import type { KeyedRequest } from '@bhatti/tasks';
 import { z } from 'zod';
 import { alreadyPulled } from '../already-pulled.ts';
 import { AlreadyThere, ImageList, ImageView, PullBody, Queued } from '../api-schema.ts';
@@ -39,13 +40,16 @@ function pullImage({ store, tasks, registry }: Pick<Services, 'store' | 'tasks' 
       200: { description: 'That digest is there under the name.', schema: AlreadyThere },
       202: { description: 'A task does it.', schema: Queued },
     },
-    handle: async ({ body, caller, signal, log, requestId }) => {
+    handle: async ({ body, caller, headers, signal, log, requestId }) => {
       const pull = toPullRequest(body);
+      const repeat = keyedRequest(caller.owner, headers['idempotency-key'], body);
+      const repeated = repeat && (await tasks.findRepeated(repeat));
+      if (repeated) return { status: 202, body: { task_id: repeated, status: 'queued', name: pull.name } };
       const there = body.force ? null : await alreadyPulled({ store, registry, log }, caller.owner, pull, signal);
       if (there !== null) {
         return { status: 200, body: { status: 'exists', image: there.name, digest: there.manifestDigest } };
       }
-      const id = await tasks.enqueuePull(caller.owner, pull, requestId);
+      const id = await tasks.enqueuePull(caller.owner, pull, { requestId, repeat });
       log.info({ task_id: id, ref: pull.reference, image: pull.name, owner: caller.owner }, 'pull queued');
       return { status: 202, body: { task_id: id, status: 'queued', name: pull.name } };
     },
@@ -54,6 +58,15 @@ function pullImage({ store, tasks, registry }: Pick<Services, 'store' | 'tasks' 
 
 /** Name and owner. */
 const imageCursor = /^([A-Za-z0-9._-]{1,63})\/([A-Za-z0-9._-]{1,63})$/;
+
+/** Without the credentials: not even a hash of them is to be found in Redis. */
+function keyedRequest(owner: string, key: string | string[] | undefined, body: object): KeyedRequest | undefined {
+  if (key === undefined) return undefined;
+  if (typeof key !== 'string' || !/^[\x21-\x7e]{1,255}$/.test(key)) {
+    throw new ApiError(400, 'invalid_request', 'header Idempotency-Key must be 1 to 255 printable ASCII characters');
+  }
+  return { owner, key, content: { ...body, auth: undefined } };
+}
 
 function listImages({ store }: Pick<Services, 'store'>): Route {
   return defineRoute({

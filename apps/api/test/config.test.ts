@@ -26,7 +26,15 @@ describe('readConfig', () => {
       redisUrl: undefined,
       listen: { host: '127.0.0.1', port: 8080, explicit: false },
       logLevel: 'info',
+      limits: { ofOwner: 500, inAll: 10_000 },
     });
+  });
+
+  test('takes limits, whole numbers', () => {
+    expect(readConfig({ BHATTI_MAX_TASKS_PER_OWNER: '3' }).limits).toEqual({ ofOwner: 3, inAll: 10_000 });
+    for (const wrong of ['0', '-1', 'many', '1.5']) {
+      expect(() => readConfig({ BHATTI_MAX_TASKS: wrong })).toThrow(/BHATTI_MAX_TASKS: must be a whole number/);
+    }
   });
 
   test('names the variable that is wrong', () => {

@@ -1,13 +1,13 @@
+import type { RedisClient } from '@bhatti/tasks';
 import { connectRedis, createTaskQueue, type TaskQueue } from '@bhatti/tasks';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
-import type { Redis } from 'ioredis';
 import { startRedis, type TestRedis } from '../../../test/support/redis.ts';
 import { type Answer, queuePull, startTestApi, type TestApi } from './support/api.ts';
 import { putImage } from './support/image.ts';
 
 let redis: TestRedis;
 let api: TestApi;
-let connection: Redis;
+let connection: RedisClient;
 let queue: TaskQueue;
 beforeAll(async () => {
   redis = await startRedis();
@@ -144,7 +144,7 @@ describe('forms', () => {
     const fields = { ref: 'alpine:3.20', name: 'mine', platform: '', size: '1GB', auth: '', force: 'true' };
     const pulled = await post('/ui/pull', { ...fields, form_token: formToken }, { cookie });
     expect(pulled.status).toBe(303);
-    const [job] = await queue.getWaiting();
+    const [job] = await queue.getJobs(['prioritized']);
     expect(job?.data).toMatchObject({ requested: 'alpine:3.20', name: 'mine', sizeBytes: 1_000_001_536, force: true });
     expect(pulled.headers.location).toBe(`/ui/tasks/${job?.id}`);
 
@@ -203,7 +203,7 @@ describe('the queue board', () => {
   test('shows tasks by what they are about, without credentials', async () => {
     await queuePull(api.send, { ref: 'ghcr.io/org/secret:1', auth: 'robot:hunter2' });
     expect((await api.send('GET', '/admin/queues')).text).toContain('bhatti images');
-    const { text } = await api.send('GET', '/admin/queues/api/queues?activeQueue=images&status=waiting&page=1');
+    const { text } = await api.send('GET', '/admin/queues/api/queues?activeQueue=images&status=prioritized&page=1');
     expect(text).toContain('pull ghcr.io/org/secret:1 as secret-1');
     expect(text).toContain('[sealed]');
     expect(text).not.toContain('v1.');

@@ -1,7 +1,7 @@
 import { createServer } from 'node:net';
+import type { RedisClient } from '@bhatti/tasks';
 import { connectRedis, createTaskQueue, loadSecretKey, openCredentials, type TaskQueue } from '@bhatti/tasks';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
-import type { Redis } from 'ioredis';
 import { startRedis, type TestRedis } from '../../../test/support/redis.ts';
 import { startRegistry, type TestRegistry } from '../../../test/support/registry.ts';
 import { errorBody, queuePull, startTestApi, type TestApi } from './support/api.ts';
@@ -10,7 +10,7 @@ import { putImage } from './support/image.ts';
 describe('POST /images/pull', () => {
   let redis: TestRedis;
   let api: TestApi;
-  let connection: Redis;
+  let connection: RedisClient;
   let queue: TaskQueue;
   beforeAll(async () => {
     redis = await startRedis();
@@ -34,7 +34,7 @@ describe('POST /images/pull', () => {
       status: 'queued',
       name: 'python-3.12',
     });
-    const [job] = await queue.getWaiting();
+    const [job] = await queue.getJobs(['prioritized']);
     expect(job?.data).toEqual({
       reference: 'docker.io/library/python:3.12',
       requested: 'python:3.12',
@@ -47,7 +47,7 @@ describe('POST /images/pull', () => {
   test('the id of the request goes with the task', async () => {
     const headers = { 'x-request-id': 'mine-1' };
     const { body } = await api.send('POST', '/images/pull', { body: { ref: 'alpine' }, headers });
-    const [job] = await queue.getWaiting();
+    const [job] = await queue.getJobs(['prioritized']);
     expect(job?.data.requestId).toBe('mine-1');
     expect(body).toMatchObject({ task_id: job?.id });
     const queued = api
@@ -192,7 +192,7 @@ describe('POST /images/pull', () => {
   });
 });
 
-async function everythingIn(connection: Redis): Promise<string> {
+async function everythingIn(connection: RedisClient): Promise<string> {
   let text = '';
   for (const key of await connection.keys('*')) {
     text += `${key}\n`;

@@ -1,6 +1,6 @@
+import type { RedisClient } from '@bhatti/tasks';
 import { connectRedis, createTaskRelay, jobError, type PullJob, subscribeCancellations, TaskView } from '@bhatti/tasks';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
-import type { Redis } from 'ioredis';
 import { startRedis, type TestRedis } from '../../../test/support/redis.ts';
 import { TaskList } from '../api-schema.ts';
 import { errorBody, queuePull, startTestApi, type TestApi } from './support/api.ts';
@@ -11,7 +11,7 @@ const resolving = { phase: 'resolving', line: 'resolving manifest...' } as const
 describe('tasks', () => {
   let redis: TestRedis;
   let api: TestApi;
-  let connection: Redis;
+  let connection: RedisClient;
   let worker: TestWorker | undefined;
   let pulls = 0;
   beforeAll(async () => {

@@ -1,11 +1,11 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
-import type { Redis } from 'ioredis';
 import { startRedis, type TestRedis } from '../../../test/support/redis.ts';
+import type { RedisClient } from '../index.ts';
 import { type MetricSample, readWorkerMetrics, WorkerMetrics, workerMetrics } from '../metrics.ts';
 import { connectRedis } from '../redis-connection.ts';
 
 let server: TestRedis;
-let redis: Redis;
+let redis: RedisClient;
 beforeAll(async () => {
   server = await startRedis();
   redis = connectRedis(server.url, { use: 'worker' });

@@ -32,6 +32,19 @@ describe('parseRedisUrl', () => {
     expect(parseRedisUrl(text).options).toEqual(options);
   });
 
+  test('the nodes of a cluster', () => {
+    expect(parseRedisUrl('redis+cluster://ann:pa%2Fss@one:7000,two,[::1]:7001')).toEqual({
+      options: { username: 'ann', password: 'pa/ss' },
+      clusterNodes: [
+        { host: 'one', port: 7000 },
+        { host: 'two', port: 6379 },
+        { host: '::1', port: 7001 },
+      ],
+      display: 'cluster one:7000,two,[::1]:7001',
+    });
+    expect(() => parseRedisUrl('redis+cluster://one:7000/1')).toThrow(/redis\+cluster:/);
+  });
+
   test.each([
     '',
     'localhost:6379',

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Writable } from 'node:stream';
 import { openStore, type Store } from '@bhatti/store';
+import type { TaskLimits } from '@bhatti/tasks';
 import { pino } from 'pino';
 import { Agent, request } from 'undici';
 import { z } from 'zod';
@@ -52,7 +53,10 @@ export interface TestApi {
   readonly close: () => Promise<void>;
 }
 
-export async function startTestApi(redisUrl: string): Promise<TestApi> {
+export async function startTestApi(
+  redisUrl: string,
+  limits: TaskLimits = { ofOwner: 1000, inAll: 1000 },
+): Promise<TestApi> {
   const directory = await mkdtemp(join(tmpdir(), 'bhatti-api-'));
   let lines = '';
   const sink = new Writable({
@@ -63,7 +67,7 @@ export async function startTestApi(redisUrl: string): Promise<TestApi> {
   });
   const log = pino({ level: 'trace', serializers: { err: describeError } }, sink);
   const listen = { host: '127.0.0.1', port: 0, explicit: true };
-  const config = { dataDirectory: directory, redisUrl, listen, logLevel: 'trace' } as const;
+  const config = { dataDirectory: directory, redisUrl, listen, limits, logLevel: 'trace' } as const;
   const api = await startApi(config, {}, log);
   if (api.url === null) throw new Error('the API has no TCP listener');
   const unix = new Agent({ connect: { socketPath: api.socketPath } });

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { formatReference, parseAuthFlag, parseReference } from '@bhatti/oci';
 import { openStore, type Store } from '@bhatti/store';
+import type { RedisClient } from '@bhatti/tasks';
 import {
   connectRedis,
   createTaskQueue,
@@ -17,7 +18,6 @@ import {
   type TaskView,
 } from '@bhatti/tasks';
 import type { Relay } from 'bullmq';
-import type { Redis } from 'ioredis';
 import { pino } from 'pino';
 import { startRedis, type TestRedis } from '../../../../test/support/redis.ts';
 import { startRegistry, type TestRegistry } from '../../../../test/support/registry.ts';
@@ -37,10 +37,10 @@ export interface PullRequest {
   readonly requestId?: string;
 }
 
-/** Everything a worker needs, for one test file: Redis, a registry and a data directory, and the queue's other end. */
+/** Everything a worker needs, for one test file: RedisClient, a registry and a data directory, and the queue's other end. */
 export interface TestStack {
   readonly redis: TestRedis;
-  readonly connection: Redis;
+  readonly connection: RedisClient;
   readonly registry: TestRegistry;
   readonly directory: string;
   readonly store: Store;

@@ -1,6 +1,6 @@
 import { type Processor, Worker } from 'bullmq';
-import type { Redis } from 'ioredis';
 import { startRedis, type TestRedis } from '../../../../test/support/redis.ts';
+import type { RedisClient } from '../../index.ts';
 import {
   connectRedis,
   createTaskQueue,
@@ -47,7 +47,7 @@ export class QueueFixture {
     return new QueueFixture(await startRedis());
   }
 
-  connect(use: 'worker' | 'request'): Redis {
+  connect(use: 'worker' | 'request'): RedisClient {
     const redis = connectRedis(this.server.url, { use });
     this.#closers.push(() => redis.disconnect());
     return redis;
@@ -65,7 +65,10 @@ export class QueueFixture {
     return relay;
   }
 
-  worker(processor: PullProcessor, options: { lockDuration?: number; stalledInterval?: number } = {}): PullWorker {
+  worker(
+    processor: PullProcessor,
+    options: { lockDuration?: number; stalledInterval?: number; concurrency?: number } = {},
+  ): PullWorker {
     const worker: PullWorker = new Worker(QUEUE_NAME, processor, {
       ...workerOptions({ connection: this.connect('worker') }),
       ...options,

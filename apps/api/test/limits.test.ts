@@ -1,0 +1,44 @@
+import { connectRedis, createTaskQueue } from '@bhatti/tasks';
+import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
+import { startRedis, type TestRedis } from '../../../test/support/redis.ts';
+import { type Answer, errorBody, queuePull, startTestApi, type TestApi } from './support/api.ts';
+import { resultOf, startWorker } from './support/worker.ts';
+
+let redis: TestRedis;
+let api: TestApi;
+
+beforeAll(async () => {
+  redis = await startRedis();
+});
+afterEach(() => api.close());
+afterAll(() => redis.stop());
+
+function expectRefused(answer: Answer, code: string): void {
+  expect(answer.status).toBe(429);
+  expect(answer.headers['retry-after']).toMatch(/^\d+$/);
+  expect(errorBody.parse(answer.body).code).toBe(code);
+}
+
+test('one task more than an owner may have is refused, until another has ended', async () => {
+  api = await startTestApi(redis.url, { ofOwner: 2, inAll: 100 });
+  const pull = (ref: string) => api.send('POST', '/images/pull', { body: { ref } });
+  const first = await pull('a');
+  expect([first.status, (await pull('b')).status]).toEqual([202, 202]);
+  expectRefused(await pull('c'), 'too_many_tasks');
+  // The same pull again is the same task, not one more.
+  expect((await pull('a')).body).toEqual(first.body);
+  const worker = await startWorker(redis.url, async (job) => resultOf(job));
+  while ((await pull('c')).status !== 202) await new Promise((resolve) => setTimeout(resolve, 10));
+  await worker.close();
+});
+
+test('a full queue refuses every owner', async () => {
+  const connection = connectRedis(redis.url, { use: 'worker' });
+  const queue = createTaskQueue(connection);
+  await queue.obliterate({ force: true });
+  api = await startTestApi(redis.url, { ofOwner: 100, inAll: 1 });
+  await queuePull(api.send, { ref: 'x' });
+  expectRefused(await api.send('POST', '/images/pull', { body: { ref: 'y' } }), 'queue_full');
+  await queue.close();
+  connection.disconnect();
+});

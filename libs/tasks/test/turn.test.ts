@@ -1,0 +1,43 @@
+import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
+import { enqueuePull, takeTurn } from '../index.ts';
+import { data, QueueFixture, result } from './support/fixture.ts';
+import { until } from './support/until.ts';
+
+let fixture: QueueFixture;
+
+beforeAll(async () => {
+  fixture = await QueueFixture.start();
+});
+afterEach(() => fixture.reset());
+afterAll(() => fixture.stop());
+
+test('owners take turns, and the tasks of one keep their order', async () => {
+  const queue = fixture.queue();
+  const redis = fixture.connect('request');
+  const enqueue = async (owner: string, number: number) => {
+    const priority = await takeTurn(redis, owner);
+    await enqueuePull(queue, { ...data, owner, name: `${owner}-${number}` }, { priority });
+  };
+  for (let i = 0; i < 100; i += 1) await enqueue('many', i);
+  const order: string[] = [];
+  const first = fixture.worker(
+    async (job) => {
+      order.push(job.data.name);
+      if (order.length === 10) await first.pause(true);
+      return result;
+    },
+    { concurrency: 1 },
+  );
+  await until(() => first.isPaused() && order.length >= 10);
+  const begun = order.length;
+  await enqueue('one', 0);
+  for (let i = 100; i < 103; i += 1) await enqueue('many', i);
+  for (let i = 0; i < 3; i += 1) await enqueue('three', i);
+  first.resume();
+  await until(() => order.length === 107);
+  const many = order.filter((name) => name.startsWith('many-'));
+  expect(many).toEqual(Array.from({ length: 103 }, (_, i) => `many-${i}`));
+  expect(order.indexOf('one-0')).toBeLessThanOrEqual(begun + 3);
+  expect(order.indexOf('three-2')).toBeLessThanOrEqual(begun + 10);
+  expect(order.indexOf('three-0')).toBeLessThan(order.indexOf('three-1'));
+});

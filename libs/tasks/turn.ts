@@ -1,0 +1,31 @@
+import { KEY_PREFIX, QUEUE_NAME } from './queue.ts';
+import type { RedisClient } from './redis-connection.ts';
+
+/** The largest priority that BullMQ takes; a queue that never runs empty stays there, first come first served. */
+const lastTurn = 2 ** 21;
+
+/**
+ * Start-time fair queueing. The turn of a task is one after the last of its owner, but not before the turn that the queue has
+ * come to (that of its head: `score = priority * 2^32 + counter` in BullMQ). An empty queue begins again at 1.
+ */
+const turnScript = `
+local head = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
+local reached = 0
+if head[2] then
+  reached = math.floor(tonumber(head[2]) / 4294967296) - 1
+else
+  redis.call('DEL', KEYS[2])
+end
+local last = tonumber(redis.call('HGET', KEYS[2], ARGV[1]) or '0')
+local turn = math.min(math.max(reached, last) + 1, tonumber(ARGV[2]))
+redis.call('HSET', KEYS[2], ARGV[1], turn)
+return turn`;
+
+/**
+ * The turn of the owner's next task, to be its BullMQ priority: owners take turns, and the tasks of one keep their order.
+ * So a hundred pulls of one owner do not keep another's one waiting.
+ */
+export async function takeTurn(redis: RedisClient, owner: string): Promise<number> {
+  const keys = [`${KEY_PREFIX}:${QUEUE_NAME}:prioritized`, `${KEY_PREFIX}:turns`];
+  return Number(await redis.eval(turnScript, keys.length, ...keys, owner, lastTurn));
+}

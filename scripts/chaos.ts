@@ -1,0 +1,35 @@
+/**
+ * `npm run chaos`: pulls while processes are killed and stopped, Redis dies and the disk fills; then what is left is checked.
+ *
+ *   npm run chaos -- [--seed 1] [--pulls 200] [--minutes 60]
+ *
+ * With --minutes seed after seed is run until the time is over. Filling the disk takes root, which mounts a small tmpfs.
+ */
+import { parseArgs } from 'node:util';
+import { z } from 'zod';
+import { runChaos } from './chaos/run.ts';
+
+const { values } = parseArgs({
+  options: { seed: { type: 'string' }, pulls: { type: 'string' }, minutes: { type: 'string' } },
+});
+const whole = z.coerce.number().int().min(0);
+const first = whole.default(1).parse(values.seed);
+const pulls = whole.default(200).parse(values.pulls);
+const deadline = Date.now() + z.coerce.number().min(0).default(0).parse(values.minutes) * 60_000;
+
+let failed = false;
+for (let seed = first; seed === first || Date.now() < deadline; seed += 1) {
+  const started = performance.now();
+  const report = await runChaos({
+    seed,
+    pulls,
+    pause: 2000,
+    minimumMischief: 10,
+    onEvent: (line) => console.error(`${((performance.now() - started) / 1000).toFixed(1)} s: ${line}`),
+  });
+  const { violations, ...counts } = report;
+  console.log(`seed ${seed}: ${JSON.stringify(counts, null, 2)}`);
+  for (const violation of violations) console.log(`VIOLATION (seed ${seed}): ${violation}`);
+  failed ||= violations.length > 0;
+}
+process.exit(failed ? 1 : 0);

@@ -1,0 +1,59 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Agent, request } from 'undici';
+import { z } from 'zod';
+
+/** Ms within which the API must be back and answer. */
+const PATIENCE = 90_000;
+
+const accepted = z.union([
+  z.object({ task_id: z.string(), status: z.literal('queued') }),
+  z.object({ status: z.literal('exists') }),
+]);
+
+/** A user of the API who tries again when nobody answers, or is told to come back later. */
+export class Client {
+  readonly #agent: Agent;
+
+  constructor(socketPath: string) {
+    this.#agent = new Agent({ connect: { socketPath }, headersTimeout: 10_000 });
+  }
+
+  /** The id of the task; undefined when the image was there. */
+  async pull(ref: string, name: string): Promise<string | undefined> {
+    const { body } = await this.#ask('POST', '/images/pull', { ref, name });
+    const answer = accepted.parse(body);
+    return 'task_id' in answer ? answer.task_id : undefined;
+  }
+
+  /** Asks for the task to be cancelled; one that has ended stays as it is. */
+  async cancel(id: string): Promise<void> {
+    await this.#ask('DELETE', `/tasks/${id}`);
+  }
+
+  close(): Promise<void> {
+    return this.#agent.destroy();
+  }
+
+  async #ask(method: 'POST' | 'DELETE', path: string, body?: object) {
+    for (const deadline = Date.now() + PATIENCE; ; await sleep(200)) {
+      try {
+        const response = await request(`http://localhost${path}`, {
+          dispatcher: this.#agent,
+          method,
+          body: body === undefined ? null : JSON.stringify(body),
+        });
+        const text = await response.body.text();
+        const { statusCode: status } = response;
+        if (status < 500) return { status, body: text === '' ? undefined : JSON.parse(text) };
+        if (Date.now() > deadline || status !== 503) throw new Refused(`${method} ${path}: ${status} ${text}`);
+      } catch (error) {
+        if (error instanceof Refused || Date.now() > deadline) throw error;
+      }
+    }
+  }
+}
+
+/** The API answered, and not as it should. */
+class Refused extends Error {
+  override readonly name = 'Refused';
+}

@@ -1,0 +1,110 @@
+import { execFile } from 'node:child_process';
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import type { Store } from '@bhatti/store';
+import type { RedisClient } from '@bhatti/tasks';
+import { KEY_PREFIX, QUEUE_NAME, type TaskView } from '@bhatti/tasks';
+import type { LoggedRequest, PushedImage } from '../../test/support/registry.ts';
+
+const run = promisify(execFile);
+
+export const OWNER = 'local';
+
+/** A task that the API accepted, and what may have become of it. */
+export interface AcceptedTask {
+  readonly image: PushedImage;
+  readonly name: string;
+  /** Somebody asked for it to be cancelled. */
+  cancelled: boolean;
+}
+
+/** What is wrong with how the tasks ended. `deaths`: of their workers, by task. */
+export function checkTasks(
+  accepted: ReadonlyMap<string, AcceptedTask>,
+  views: ReadonlyMap<string, TaskView | undefined>,
+  deaths: ReadonlyMap<string, number>,
+): string[] {
+  const wrong: string[] = [];
+  for (const [id, { image, cancelled }] of accepted) {
+    const view = views.get(id);
+    if (view === undefined) wrong.push(`${id}: accepted, and not there any more`);
+    else if (view.status === 'completed' && view.result?.digest !== image.digest) wrong.push(`${id}: wrong digest`);
+    else if (view.status === 'cancelled' && !cancelled) wrong.push(`${id}: cancelled, and nobody asked for it`);
+    else if (view.status === 'queued' || view.status === 'running') wrong.push(`${id}: never ended, ${view.status}`);
+    else if (view.status === 'failed') wrong.push(...checkFailure(id, view, deaths.get(id) ?? 0));
+  }
+  return wrong;
+}
+
+/** The only reasons there are: the disk was filled, or workers were killed five times over the same task. */
+function checkFailure(id: string, { error }: TaskView, deaths: number): string[] {
+  if (error?.code === 'no_space') return [];
+  if (error?.code === 'worker_crashed' && deaths >= 5) return [];
+  return [`${id}: failed without reason: ${error?.code}: ${error?.message}`];
+}
+
+/** Checks every listed image with e2fsck; returns their number and what is wrong. */
+export async function checkImages(
+  store: Store,
+  expected: ReadonlyMap<string, PushedImage>,
+): Promise<{ readonly checked: number; readonly wrong: string[] }> {
+  const wrong: string[] = [];
+  const entries = await store.images.list(OWNER);
+  const keys = new Set(entries.map((entry) => entry.rootfsKey));
+  for (const entry of entries) {
+    if (entry.manifestDigest !== expected.get(entry.name)?.digest) wrong.push(`${entry.name}: wrong digest`);
+  }
+  for (const key of keys) {
+    try {
+      await run('e2fsck', ['-fn', store.rootfs.path(key)], {
+        env: { ...process.env, PATH: `${process.env.PATH ?? ''}:/usr/sbin:/sbin` },
+      });
+    } catch (error) {
+      wrong.push(`rootfs ${key}: ${String(error)}`);
+    }
+  }
+  return { checked: keys.size, wrong };
+}
+
+/** Files that nothing owns: temporary ones, and partial downloads (of tasks that all have ended). */
+export async function checkFiles(store: Store): Promise<string[]> {
+  const wrong: string[] = [];
+  for (const folder of ['layers/sha256', 'rootfs/sha256', 'partial/sha256', `images/${OWNER}`]) {
+    for (const name of await readdir(join(store.directory, folder)).catch(() => [])) {
+      const isOwned = folder !== 'partial/sha256' && /^([0-9a-f]{64}|[^.].*\.json)$/.test(name);
+      if (!isOwned) wrong.push(`left behind: ${folder}/${name}`);
+    }
+  }
+  return wrong;
+}
+
+/** Keys that only tasks under way may have: locks, leases, claims, deduplication, waiting and active lists. */
+export async function checkKeys(redis: RedisClient): Promise<string[]> {
+  const queue = `${KEY_PREFIX}:${QUEUE_NAME}`;
+  const underWay = new RegExp(
+    `^(?:${escaped(queue)}:(?:.*:lock|de:.*|wait|active|delayed|prioritized|paused|stalled)|${escaped(KEY_PREFIX)}:(?:lease|outcome|task-partials):.*)$`,
+  );
+  return (await redis.keys(`${KEY_PREFIX}:*`))
+    .filter((key) => underWay.test(key))
+    .map((key) => `left in Redis: ${key}`);
+}
+
+/** Bytes of blobs that the registry sent again although it had sent them. */
+export function bytesFetchedTwice(requests: readonly LoggedRequest[]): number {
+  const reached = new Map<string, number>();
+  let twice = 0;
+  for (const { path, range, sentBytes } of requests) {
+    if (!path.includes('/blobs/') || sentBytes === 0) continue;
+    const digest = path.slice(path.lastIndexOf('/') + 1);
+    const start = Number(/^bytes=([0-9]+)-$/.exec(range ?? '')?.[1] ?? 0);
+    const before = reached.get(digest) ?? 0;
+    twice += Math.max(0, Math.min(before, start + sentBytes) - start);
+    reached.set(digest, Math.max(before, start + sentBytes));
+  }
+  return twice;
+}
+
+function escaped(text: string): string {
+  return text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
+}

@@ -1,0 +1,51 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createWriteStream } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+
+/** A built program (`dist/<name>.js`) that is killed and started again. */
+export class Program {
+  readonly #name: 'api' | 'worker';
+  readonly #env: NodeJS.ProcessEnv;
+  readonly #log: string;
+  #child: ChildProcess | undefined;
+
+  /** @param log file that its output is appended to */
+  constructor(name: 'api' | 'worker', env: NodeJS.ProcessEnv, log: string) {
+    this.#name = name;
+    this.#env = env;
+    this.#log = log;
+  }
+
+  start(): void {
+    const path = fileURLToPath(new URL(`../../dist/${this.#name}.js`, import.meta.url));
+    const child = spawn(process.execPath, [path], {
+      env: { PATH: process.env.PATH, HOME: process.env.HOME, ...this.#env },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    const log = createWriteStream(this.#log, { flags: 'a' });
+    child.stdout.pipe(log, { end: false });
+    child.stderr.pipe(log, { end: false });
+    child.once('close', () => log.end());
+    this.#child = child;
+  }
+
+  get isRunning(): boolean {
+    return this.#child !== undefined && this.#child.exitCode === null && this.#child.signalCode === null;
+  }
+
+  signal(signal: NodeJS.Signals): void {
+    if (this.isRunning) this.#child?.kill(signal);
+  }
+
+  /** Sends the signal and waits for the end. */
+  async end(signal: NodeJS.Signals): Promise<void> {
+    const child = this.#child;
+    if (child === undefined || !this.isRunning) return;
+    const ended = once(child, 'exit');
+    child.kill(signal);
+    // A stopped process takes no other signal before it goes on.
+    child.kill('SIGCONT');
+    await ended;
+  }
+}

@@ -1,0 +1,255 @@
+import { execFileSync } from 'node:child_process';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { openStore } from '@bhatti/store';
+import { connectRedis, createTaskQueue, findTask, isEnded, type TaskQueue, type TaskView } from '@bhatti/tasks';
+import { startRedis } from '../../test/support/redis.ts';
+import { type PushedImage, startRegistry } from '../../test/support/registry.ts';
+import { Client } from './client.ts';
+import { pushImages } from './image-set.ts';
+import { type AcceptedTask, bytesFetchedTwice, checkFiles, checkImages, checkKeys, checkTasks } from './invariants.ts';
+import { Program } from './program.ts';
+import { Random } from './random.ts';
+
+export interface ChaosOptions {
+  readonly seed: number;
+  /** Pulls in all. */
+  readonly pulls: number;
+  /** Ms between two pieces of mischief, at most. */
+  readonly pause: number;
+  /** Pieces of mischief that are done even when all pulls have been asked for. */
+  readonly minimumMischief: number;
+  readonly onEvent?: (line: string) => void;
+}
+
+export interface ChaosReport {
+  /** How often each piece of mischief was done. */
+  readonly mischief: Readonly<Record<string, number>>;
+  readonly accepted: number;
+  readonly ends: Readonly<Record<string, number>>;
+  readonly takeovers: number;
+  readonly bytesSent: number;
+  readonly bytesTwice: number;
+  readonly imagesChecked: number;
+  /** What is not as it must be. */
+  readonly violations: readonly string[];
+}
+
+const WORKERS = 3;
+/** Ms that a worker is stopped: longer than its locks live, so that its jobs are another's when it wakes. */
+const STOPPED = 14_000;
+/** Ms in which every accepted task must end once the mischief is over. */
+const SETTLE = 120_000;
+/** Size of the tmpfs that is filled. */
+const DISK_BYTES = 1_500_000_000;
+
+/** Three workers, an API, Redis and a registry, all of them harmed at random; then looks at what is left from outside. */
+export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
+  const random = new Random(options.seed);
+  const say = options.onEvent ?? (() => {});
+  const directory = await mkdtemp(join(tmpdir(), 'bhatti-chaos-'));
+  const disk = new SmallDisk(join(directory, 'data'));
+  await disk.mount();
+  const redis = await startRedis();
+  const registry = await startRegistry();
+  const env = { BHATTI_DATA_DIR: disk.path, REDIS_URL: redis.url, BHATTI_LISTEN: 'none', BHATTI_LOG_LEVEL: 'info' };
+  const api = new Program('api', env, join(directory, 'api.log'));
+  const workers = Array.from(
+    { length: WORKERS },
+    (_, i) => new Program('worker', env, join(directory, `worker${i}.log`)),
+  );
+  const client = new Client(join(disk.path, 'run', 'api.sock'));
+  const connection = connectRedis(redis.url, { use: 'worker' });
+  const queue = createTaskQueue(connection);
+  const accepted = new Map<string, AcceptedTask>();
+  const expected = new Map<string, PushedImage>();
+  const mischief: Record<string, number> = {};
+  const pending = new Set<Promise<void>>();
+  let keep = false;
+
+  const later = (milliseconds: number, work: () => void) => {
+    const done = sleep(milliseconds).then(() => {
+      work();
+      pending.delete(done);
+    });
+    pending.add(done);
+  };
+  const oneWorker = () => workers[random.between(0, WORKERS - 1)];
+  const pieces: readonly [string, number, () => Promise<void>][] = [
+    ['worker killed', 5, () => restart([oneWorker()], 'SIGKILL')],
+    ['worker told to end', 3, () => restart([oneWorker()], 'SIGTERM')],
+    ['all workers restarted', 1, () => restart(workers, 'SIGTERM')],
+    ['worker stopped', 2, async () => freeze(oneWorker())],
+    ['api killed', 2, () => restart([api], 'SIGKILL')],
+    ['redis killed', 2, killRedis],
+    ['everything killed', 1, killAll],
+    ['disk filled', disk.isMounted ? 1 : 0, () => disk.fill(() => sleep(random.between(300, 2000)))],
+    ['connections dropped', 2, async () => registry.dropConnections()],
+    ['task cancelled', 3, cancelOne],
+  ];
+
+  async function restart(programs: readonly (Program | undefined)[], signal: NodeJS.Signals): Promise<void> {
+    for (const program of programs) {
+      await program?.end(signal);
+      await sleep(random.between(0, 500));
+      program?.start();
+    }
+  }
+  function freeze(worker: Program | undefined): void {
+    worker?.signal('SIGSTOP');
+    later(STOPPED, () => worker?.signal('SIGCONT'));
+  }
+  async function killRedis(): Promise<void> {
+    await redis.kill();
+    await sleep(random.between(0, 2000));
+    await redis.start();
+  }
+  async function killAll(): Promise<void> {
+    await Promise.all([redis.kill(), api.end('SIGKILL'), ...workers.map((worker) => worker.end('SIGKILL'))]);
+    await redis.start();
+    for (const program of [api, ...workers]) program.start();
+  }
+  async function cancelOne(): Promise<void> {
+    const ids = [...accepted.keys()];
+    const id = ids[random.between(0, ids.length - 1)];
+    const task = id === undefined ? undefined : accepted.get(id);
+    if (id === undefined || task === undefined) return;
+    // Before it is known to have been heard: the answer may get lost.
+    task.cancelled = true;
+    await client.cancel(id);
+  }
+
+  try {
+    const images = await pushImages(registry, random, Math.max(4, Math.ceil(options.pulls / 3)));
+    registry.plan({ path: '/blobs/', bytesPerSecond: 1_000_000 });
+    for (const program of [api, ...workers]) program.start();
+    let left = options.pulls;
+    const asking = (async () => {
+      while (left > 0) {
+        left -= 1;
+        const image = images[random.between(0, images.length - 1)];
+        if (image === undefined) continue;
+        const name = `image-${random.between(0, options.pulls)}-${image.digest.slice(7, 15)}`;
+        expected.set(name, image);
+        const id = await client.pull(image.reference, name);
+        if (id !== undefined && !accepted.has(id)) accepted.set(id, { image, name, cancelled: false });
+        await sleep(random.between(0, options.pause / 4));
+      }
+    })();
+    const weights = pieces.flatMap(([name, weight]) => Array.from({ length: weight }, () => name));
+    for (let done = 0; left > 0 || done < options.minimumMischief; done += 1) {
+      await sleep(random.between(options.pause / 4, options.pause));
+      // The first rounds do each piece once, so that a short run leaves nothing out.
+      const name = pieces[done]?.[0] ?? weights[random.between(0, weights.length - 1)];
+      const piece = pieces.find(([other, weight]) => other === name && weight > 0);
+      if (piece === undefined) continue;
+      say(piece[0]);
+      mischief[piece[0]] = (mischief[piece[0]] ?? 0) + 1;
+      await piece[2]();
+    }
+    await asking;
+    await Promise.all(pending);
+    say('the mischief is over');
+    for (const program of [api, ...workers]) if (!program.isRunning) program.start();
+    const views = await settled(queue, accepted);
+    const deaths = new Map<string, number>();
+    for (const id of accepted.keys()) deaths.set(id, (await queue.getJob(id))?.stalledCounter ?? 0);
+    for (const worker of workers) await worker.end('SIGTERM');
+    // The next start collects what dead processes left.
+    const last = new Program('worker', env, join(directory, 'last.log'));
+    last.start();
+    const store = await openStore(disk.path);
+    let files: string[] = [];
+    for (const deadline = Date.now() + 10_000; Date.now() < deadline; await sleep(200)) {
+      files = await checkFiles(store);
+      if (files.length === 0) break;
+    }
+    await last.end('SIGTERM');
+    const checked = await checkImages(store, expected);
+    const violations = [
+      ...checkTasks(accepted, views, deaths),
+      ...checked.wrong,
+      ...files,
+      ...(await checkKeys(connection)),
+    ];
+    const ends: Record<string, number> = {};
+    for (const view of views.values()) ends[view?.status ?? 'lost'] = (ends[view?.status ?? 'lost'] ?? 0) + 1;
+    keep = violations.length > 0;
+    if (keep) say(`logs are in ${directory}`);
+    return {
+      mischief,
+      accepted: accepted.size,
+      ends,
+      takeovers: [...deaths.values()].reduce((sum, count) => sum + count, 0),
+      bytesSent: registry.requests.reduce((sum, { sentBytes }) => sum + sentBytes, 0),
+      bytesTwice: bytesFetchedTwice(registry.requests),
+      imagesChecked: checked.checked,
+      violations,
+    };
+  } finally {
+    await Promise.all([api, ...workers].map((program) => program.end('SIGKILL')));
+    await client.close();
+    await queue.close();
+    connection.disconnect();
+    await registry.close();
+    await redis.stop();
+    disk.unmount();
+    if (!keep) await rm(directory, { recursive: true, force: true });
+  }
+}
+
+/** The tasks once all have ended, or as they are when the time is over. */
+async function settled(
+  queue: TaskQueue,
+  accepted: ReadonlyMap<string, AcceptedTask>,
+): Promise<Map<string, TaskView | undefined>> {
+  const views = new Map<string, TaskView | undefined>();
+  const deadline = Date.now() + SETTLE;
+  for (const id of accepted.keys()) {
+    for (;;) {
+      const view = (await findTask(queue, id))?.view;
+      views.set(id, view);
+      // One that waited when it was cancelled shows so at once; the next free worker ends it.
+      const isOver = view === undefined || (isEnded(view.status) && view.completed_at !== null);
+      if (isOver || Date.now() > deadline) break;
+      await sleep(100);
+    }
+  }
+  return views;
+}
+
+/** A tmpfs that can be filled, where this user may mount one (root); else an ordinary folder that is not. */
+class SmallDisk {
+  readonly path: string;
+  isMounted = false;
+
+  constructor(path: string) {
+    this.path = path;
+  }
+
+  async mount(): Promise<void> {
+    if (process.getuid?.() !== 0) return;
+    execFileSync('mkdir', ['-p', this.path]);
+    execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${DISK_BYTES}`, 'tmpfs', this.path]);
+    this.isMounted = true;
+  }
+
+  /** Leaves no room until `meanwhile` is over. */
+  async fill(meanwhile: () => Promise<unknown>): Promise<void> {
+    const ballast = join(this.path, 'ballast');
+    try {
+      await writeFile(ballast, '');
+      const free = execFileSync('df', ['--output=avail', '-B1', this.path], { encoding: 'utf8' }).split('\n')[1];
+      execFileSync('fallocate', ['-l', String(Math.max(4096, Number(free) - 65_536)), ballast]);
+      await meanwhile();
+    } finally {
+      await rm(ballast, { force: true });
+    }
+  }
+
+  unmount(): void {
+    if (this.isMounted) execFileSync('umount', ['-l', this.path]);
+  }
+}

@@ -1,0 +1,28 @@
+import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { expect, test } from '@jest/globals';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const sources = execFileSync('git', ['ls-files', 'apps/**/*.ts', 'libs/**/*.ts'], { cwd: root, encoding: 'utf8' })
+  .split('\n')
+  .filter((path) => path !== '' && !path.includes('/test/'));
+
+/** The members of the `…ErrorCode` types, and what the classes of errors are given as their code. */
+function codesIn(source: string): string[] {
+  const declared = [...source.matchAll(/(?:type \w+ErrorCode =|const codes = \[)([^;\]]*)[;\]]/g)].flatMap(
+    ([, list = '']) => [...list.matchAll(/'([a-z][a-z0-9_]*)'/g)].map(([, code = '']) => code),
+  );
+  const thrown = [
+    ...source.matchAll(/new (?:Oci|Worker|Store|Rootfs|Task|Api)Error\(\s*(?:\d+,\s*)?'([a-z0-9_]+)'/g),
+    ...source.matchAll(/\bcode: '([a-z][a-z0-9_]*)', message:/g),
+  ].map(([, code = '']) => code);
+  return [...declared, ...thrown];
+}
+
+test('docs/troubleshooting.md explains every code that users can see', () => {
+  const codes = new Set(sources.flatMap((path) => codesIn(readFileSync(`${root}/${path}`, 'utf8'))));
+  expect([...codes]).toEqual(expect.arrayContaining(['layer_corrupt', 'too_large', 'worker_crashed', 'rate_limited']));
+  const page = readFileSync(`${root}/docs/troubleshooting.md`, 'utf8');
+  expect([...codes].filter((code) => !page.includes(`\`${code}\``)).sort()).toEqual([]);
+});
