@@ -66,6 +66,22 @@ export function planDirectory(entries: readonly DirectoryEntry[], hashSeed: Hash
   return { blocks: 1 + indexNodes(leaves.length) + leaves.length, indexed: true, leaves, leafHashes, hashSeed };
 }
 
+/** Blocks of a directory with names of these lengths, in their order, without an index; undefined when it gets one. */
+export function linearBlocks(nameLengths: Iterable<number>): number | undefined {
+  let blocks = 1;
+  let room = LEAF_ROOM - DOTS;
+  for (const nameLength of nameLengths) {
+    const length = recordLength(nameLength);
+    if (length > room) {
+      blocks++;
+      room = LEAF_ROOM;
+    }
+    room -= length;
+    if (blocks > MAX_LINEAR_BLOCKS) return undefined;
+  }
+  return blocks;
+}
+
 /** Nodes between the root of an index and its leaves. */
 function indexNodes(leaves: number): number {
   return leaves <= ROOT_LIMIT ? 0 : Math.ceil(leaves / NODE_LIMIT);

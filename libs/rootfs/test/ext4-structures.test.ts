@@ -6,7 +6,7 @@ import { RootfsError } from '../error.ts';
 import { BlockAllocator, type BlockRun } from '../ext4/allocator.ts';
 import { BlockBitmap } from '../ext4/block-bitmap.ts';
 import { crc32c, crc32cWord } from '../ext4/crc32c.ts';
-import { planDirectory } from '../ext4/directory.ts';
+import { linearBlocks, planDirectory } from '../ext4/directory.ts';
 import { halfMd4 } from '../ext4/directory-hash.ts';
 import { buildExtentTree, type Extent, ExtentList, extentTreeBlocks, MAX_EXTENT } from '../ext4/extent.ts';
 import { fileSystemGeometry } from '../ext4/geometry.ts';
@@ -94,6 +94,16 @@ describe('the hash of names', () => {
       const first = hashes[index]?.[0] ?? 0;
       expect(start).toBe(before === first ? first | 1 : first);
     }
+  });
+
+  test('is measured by the lengths of names as it is planned', () => {
+    fc.assert(
+      fc.property(fc.array(fc.integer({ min: 1, max: 255 }), { maxLength: 90 }), (lengths) => {
+        const entries = lengths.map((length, inode) => ({ name: Buffer.alloc(length, 'n'), inode, type: 1 }));
+        const { blocks, indexed } = planDirectory(entries, seedWords);
+        expect(linearBlocks(lengths)).toBe(indexed ? undefined : blocks);
+      }),
+    );
   });
 });
 
