@@ -21,6 +21,8 @@ export interface AppOptions {
   readonly pages: RequestHandler;
   /** Sees every request, for the metrics. */
   readonly observe: RequestHandler;
+  /** Sees every request, for traces; null where there are none. */
+  readonly trace: RequestHandler | null;
   /** Aborted when the server stops: long polls end, new requests are told to come back. */
   readonly stop: AbortSignal;
 }
@@ -44,7 +46,9 @@ export function createApp(options: AppOptions): Express {
   app.enable('case sensitive routing');
   app.set('query parser', 'simple');
 
-  app.use(identifyRequest(options.log), options.observe, refuseWhenStopping(options.stop));
+  app.use(identifyRequest(options.log), options.observe);
+  if (options.trace !== null) app.use(options.trace);
+  app.use(refuseWhenStopping(options.stop));
   if (options.guard !== null) app.use(options.guard);
   app.use(options.pages);
   mount(

@@ -2,11 +2,13 @@
  * The API process: settings from the environment, one clear line and exit 1 when it cannot start. SIGTERM ends it, and
  * so does the end of a supervisor that gave it an IPC channel.
  */
+import { startTracing, type Tracing } from '@bhatti/tracing';
 import type { Logger } from 'pino';
 import { z } from 'zod';
 import { readConfig } from './config.ts';
 import { createLogger } from './logger.ts';
 import { type RunningApi, startApi } from './server.ts';
+import { version } from './version.ts';
 
 /** A stop that hangs is ended by force before whoever asked for it does so with SIGKILL. */
 const stopMilliseconds = 4_500;
@@ -25,17 +27,24 @@ async function main(): Promise<void> {
     process.once('disconnect', () => resolve('disconnect'));
     if (process.connected === false) resolve('disconnect');
   });
-  const api = await startApi(config, process.env, log);
+  const tracing = await startTracing({
+    service: 'bhatti-api',
+    version,
+    env: process.env,
+    onProblem: (message) => log.warn(`traces: ${message}`),
+  });
+  const api = await startApi(config, process.env, log, tracing);
   log.info({ reason: await stopRequested }, 'stopping');
-  await stop(api, log);
+  await stop(api, tracing, log);
 }
 
-async function stop(api: RunningApi, log: Logger): Promise<never> {
+async function stop(api: RunningApi, tracing: Tracing | undefined, log: Logger): Promise<never> {
   setTimeout(() => {
     log.warn('stopping took too long; ending the process');
     process.exit(0);
   }, stopMilliseconds).unref();
   await api.close();
+  await tracing?.close();
   log.info('stopped');
   process.exit(0);
 }

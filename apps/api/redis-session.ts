@@ -10,7 +10,7 @@ import {
   QUEUE_NAME,
   type TaskQueue,
 } from '@bhatti/tasks';
-import { QueueEvents, type Relay } from 'bullmq';
+import { QueueEvents, type Relay, type Telemetry } from 'bullmq';
 import type { Logger } from 'pino';
 import { redisUnavailable } from './errors.ts';
 import { isRedisFailure } from './redis-failure.ts';
@@ -42,6 +42,7 @@ interface Closable {
 export interface RedisSessionOptions {
   readonly url: string;
   readonly log: Logger;
+  readonly telemetry?: Telemetry | undefined;
   /** A task may have changed. */
   readonly onTask: (id: string) => void;
   /** Redis is (again) there: what happened meanwhile was not told. */
@@ -140,7 +141,7 @@ export class RedisSession {
     try {
       const { warnings } = await checkRedisServer(this.#requests);
       for (const warning of warnings) this.#options.log.warn(warning);
-      const queue = createTaskQueue(this.#requests);
+      const queue = createTaskQueue(this.#requests, this.#options.telemetry);
       made.push(queue);
       await queue.waitUntilReady();
       const relay = createTaskRelay(this.#background, `api ${hostname()}:${process.pid}`);

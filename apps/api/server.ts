@@ -3,6 +3,7 @@ import type { RequestListener, Server } from 'node:http';
 import { createRegistryClient, readOperatorSettings } from '@bhatti/oci';
 import { openStore, resolveDataDirectory } from '@bhatti/store';
 import { loadSecretKey } from '@bhatti/tasks';
+import type { Tracing } from '@bhatti/tracing';
 import type { RequestHandler } from 'express';
 import type { Logger } from 'pino';
 import { removeApiRecord, writeApiRecord } from './api-record.ts';
@@ -15,6 +16,7 @@ import { Metrics } from './metrics/metrics.ts';
 import { refuseOtherSites } from './own-page.ts';
 import { pages } from './page/pages.ts';
 import { Sessions } from './page/session.ts';
+import { traceRequests } from './request-trace.ts';
 import type { Route } from './route.ts';
 import { adminRoutes } from './routes/admin.ts';
 import { documentationRoutes } from './routes/documentation.ts';
@@ -48,7 +50,12 @@ export interface RunningApi {
  * Starts the API of a data directory. Throws when it cannot: StoreError (not writable), ListenError (another API runs
  * there, the address is taken), TaskError (REDIS_URL or the secret key is no good), OciError (registry settings). Redis may be away.
  */
-export async function startApi(config: ApiConfig, env: NodeJS.ProcessEnv, log: Logger): Promise<RunningApi> {
+export async function startApi(
+  config: ApiConfig,
+  env: NodeJS.ProcessEnv,
+  log: Logger,
+  tracing?: Tracing,
+): Promise<RunningApi> {
   const store = await openStore(resolveDataDirectory({ flag: config.dataDirectory, env }));
   await loadToken(store.paths.tokenFile);
   const secretKey = await loadSecretKey({ path: store.paths.secretKeyFile, env });
@@ -57,12 +64,13 @@ export async function startApi(config: ApiConfig, env: NodeJS.ProcessEnv, log: L
     secretKey,
     limits: config.limits,
     log,
+    telemetry: tracing?.queue,
   });
   const registry = createRegistryClient({
     ...(await readOperatorSettings(env, store.directory)),
     retry: { attempts: 1 },
   });
-  const api = new Api({ store, tasks, registry, version }, new Sessions(secretKey), log);
+  const api = new Api({ store, tasks, registry, version }, new Sessions(secretKey), log, tracing);
   try {
     await api.listen(config.listen);
     await tasks.opened(redisStartMilliseconds);
@@ -80,12 +88,14 @@ class Api implements RunningApi {
   readonly #metrics: Metrics;
   readonly #sessions: Sessions;
   readonly #log: Logger;
+  readonly #trace: RequestHandler | null;
   readonly #stop = new AbortController();
   readonly #servers: Server[] = [];
   #url: string | null = null;
   #closing: Promise<void> | undefined;
 
-  constructor(services: Services, sessions: Sessions, log: Logger) {
+  constructor(services: Services, sessions: Sessions, log: Logger, tracing: Tracing | undefined) {
+    this.#trace = tracing === undefined ? null : traceRequests(tracing);
     this.#services = services;
     this.#sessions = sessions;
     this.#log = log;
@@ -142,6 +152,7 @@ class Api implements RunningApi {
       log: this.#log,
       pages: pages({ routes: this.#routes, tasks: this.#services.tasks, sessions: this.#sessions, authenticate }),
       observe: this.#metrics.http.observe,
+      trace: this.#trace,
       stop: this.#stop.signal,
     });
   }

@@ -21,6 +21,7 @@ import {
   type TaskView,
   takeTurn,
 } from '@bhatti/tasks';
+import type { Telemetry } from 'bullmq';
 import type { Logger } from 'pino';
 import { LongPoll, type WaitOptions } from './long-poll.ts';
 import type { PullRequest } from './pull-request.ts';
@@ -32,6 +33,8 @@ export interface TaskServiceOptions {
   readonly secretKey: KeyObject;
   readonly limits: TaskLimits;
   readonly log: Logger;
+  /** Carries traces into the queue. */
+  readonly telemetry?: Telemetry | undefined;
 }
 
 /** The tasks in the queue, as routes use them. Every method throws ApiError 503 while Redis is away. */
@@ -42,7 +45,7 @@ export class TaskService {
   readonly #longPoll: LongPoll<OwnedTask | null>;
 
   /** Throws TaskError invalid_request when the Redis URL is none. */
-  constructor({ redisUrl, secretKey, limits, log }: TaskServiceOptions) {
+  constructor({ redisUrl, secretKey, limits, log, telemetry }: TaskServiceOptions) {
     this.#secretKey = secretKey;
     this.#limits = limits;
     const longPoll = new LongPoll((id) => this.find(id));
@@ -50,6 +53,7 @@ export class TaskService {
     this.#session = new RedisSession({
       url: redisUrl,
       log,
+      telemetry,
       onTask: (id) => longPoll.changed(id),
       onConnected: () => longPoll.changedAll(),
     });

@@ -3,6 +3,7 @@ import { readOperatorSettings } from '@bhatti/oci';
 import { requireE2fsprogs, startThreads } from '@bhatti/rootfs';
 import { openStore, resolveDataDirectory } from '@bhatti/store';
 import { loadSecretKey } from '@bhatti/tasks';
+import { startTracing, type Tracing } from '@bhatti/tracing';
 import type { Logger } from 'pino';
 import { readEnvironment } from './environment.ts';
 import { describeFailure } from './failure.ts';
@@ -25,6 +26,12 @@ async function main(): Promise<void> {
     if (process.send !== undefined && !process.connected) resolve('disconnect');
   });
 
+  const tracing = await startTracing({
+    service: 'bhatti-worker',
+    version: process.env.BHATTI_VERSION ?? 'development',
+    env: process.env,
+    onProblem: (message) => logger.warn(`traces: ${message}`),
+  });
   const store = await openStore(resolveDataDirectory({ env: process.env }));
   await warnWithoutTools(logger);
   startThreads();
@@ -35,6 +42,7 @@ async function main(): Promise<void> {
     secretKey: await loadSecretKey({ path: store.paths.secretKeyFile, env: process.env }),
     registry: await readOperatorSettings(process.env, store.directory),
     logger,
+    tracing,
   });
   const worker = await Promise.race([starting, stopRequested]);
   // Redis was not there yet, so there are no jobs to hand back.
@@ -42,7 +50,7 @@ async function main(): Promise<void> {
   logger.info({ data_directory: store.directory, concurrency: environment.concurrency }, 'ready');
   if (process.connected) process.send?.({ type: 'ready' });
   logger.info({ reason: await stopRequested }, 'stopping');
-  await stop(worker, logger);
+  await stop(worker, tracing, logger);
 }
 
 /** Images that are built already can be named without the tools, so their absence is not fatal. */
@@ -54,12 +62,13 @@ async function warnWithoutTools(logger: Logger): Promise<void> {
   }
 }
 
-async function stop(worker: RunningWorker, logger: Logger): Promise<never> {
+async function stop(worker: RunningWorker, tracing: Tracing | undefined, logger: Logger): Promise<never> {
   setTimeout(() => {
     logger.warn('stopping took too long; ending the process');
     process.exit(0);
   }, STOP_DEADLINE).unref();
   await worker.close();
+  await tracing?.close();
   logger.info('stopped');
   process.exit(0);
 }

@@ -5,6 +5,7 @@ import { nameImage } from './catalog.ts';
 import { estimateSpace, requireSpace } from './disk-space.ts';
 import type { ImageLayer } from './fetch-layer.ts';
 import { distinctLayers, provideLayers } from './layers.ts';
+import { runPhase } from './phase.ts';
 import { PullProgress } from './progress.ts';
 import { resolveTarget } from './resolve.ts';
 import { provideRootfs } from './rootfs.ts';
@@ -32,9 +33,7 @@ export async function pull(services: PullServices, task: PullTask): Promise<Pull
   const { data, reporter, signal } = task;
   const progress = new PullProgress(reporter);
   progress.resolving();
-  const { key, image } = await metrics.time('phase', { phase: 'resolving' }, () =>
-    resolveTarget(store, registry, task),
-  );
+  const { key, image } = await runPhase(services, 'resolving', () => resolveTarget(store, registry, task));
   const reused = image === undefined ? 'rootfs' : await make(services, task, progress, key, image);
   signal.throwIfAborted();
   await task.requireOwned();
@@ -73,14 +72,14 @@ async function make(
   );
   progress.downloading(layers.map((layer) => layer.descriptor));
   const onBytes = (digest: string, bytes: number) => progress.layerBytes(digest, bytes);
-  await metrics.time('phase', { phase: 'downloading' }, () =>
+  await runPhase(services, 'downloading', () =>
     provideLayers(services, { image, credentials, signal, requireOwned, onBytes }),
   );
   metrics.count('layers', { source: 'registry' }, missing.size);
   metrics.count('layers', { source: 'cache' }, layers.length - missing.size);
   progress.flattening();
   const { sizeBytes, force } = task.data;
-  await metrics.time('phase', { phase: 'flattening' }, () =>
+  await runPhase(services, 'flattening', () =>
     provideRootfs(services, { key, image, sizeBytes, force, signal, requireOwned }),
   );
   return missing.size === 0 ? 'layers' : undefined;

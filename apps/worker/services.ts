@@ -1,6 +1,7 @@
 import type { RegistryClient } from '@bhatti/oci';
 import type { Store } from '@bhatti/store';
 import type { RedisClient, WorkerMetrics } from '@bhatti/tasks';
+import type { Tracing } from '@bhatti/tracing';
 import type { BackgroundSync } from './background-sync.ts';
 import type { DecodeSlots } from './decode-slots.ts';
 import type { PartialClaims } from './partial-claims.ts';
@@ -15,6 +16,7 @@ export interface PullServices {
   readonly decodeSlots: DecodeSlots;
   readonly sync: BackgroundSync;
   readonly metrics: WorkerMetrics;
+  readonly tracing?: Tracing | undefined;
 }
 
 /** Milliseconds after which the lease of a dead worker is free: before its job is taken over, which takes 10 s or more. */

@@ -20,6 +20,7 @@ import {
   WorkerMetrics,
   workerOptions,
 } from '@bhatti/tasks';
+import type { Tracing } from '@bhatti/tracing';
 import { Worker } from 'bullmq';
 import type { Logger } from 'pino';
 import { BackgroundSync } from './background-sync.ts';
@@ -48,6 +49,7 @@ export interface StartWorkerOptions {
   readonly secretKey: KeyObject;
   readonly registry?: RegistryClientOptions;
   readonly logger: Logger;
+  readonly tracing?: Tracing | undefined;
 }
 
 export interface RunningWorker {
@@ -83,6 +85,7 @@ export async function startWorker(options: StartWorkerOptions): Promise<RunningW
     decodeSlots: new DecodeSlots(Math.min(DECODE_THREADS, availableParallelism())),
     sync: new BackgroundSync(() => store.syncPending(), logger),
     metrics,
+    tracing: options.tracing,
   };
   const outcomes = new Outcomes(redis);
   const processor = new PullProcessor({
@@ -96,7 +99,10 @@ export async function startWorker(options: StartWorkerOptions): Promise<RunningW
     QUEUE_NAME,
     // Three parameters: BullMQ makes a signal only for those.
     (job, token, signal) => processor.process(job, token ?? '', signal ?? new AbortController().signal),
-    { ...workerOptions({ connection: redis, concurrency: options.concurrency }), autorun: false },
+    {
+      ...workerOptions({ connection: redis, concurrency: options.concurrency, telemetry: options.tracing?.queue }),
+      autorun: false,
+    },
   );
   worker.on('error', (error) => logger.warn({ err: error }, 'queue'));
   worker.on('stalled', (id) => {

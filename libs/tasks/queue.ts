@@ -1,6 +1,14 @@
 import { createHash } from 'node:crypto';
 import { hostname } from 'node:os';
-import { type Job, type JobsOptions, Queue, type QueueOptions, Relay, type WorkerOptions } from 'bullmq';
+import {
+  type Job,
+  type JobsOptions,
+  Queue,
+  type QueueOptions,
+  Relay,
+  type Telemetry,
+  type WorkerOptions,
+} from 'bullmq';
 import type { PullJobData, PullResult } from './pull-task.ts';
 import type { RedisClient } from './redis-connection.ts';
 import { createTaskId } from './task-id.ts';
@@ -43,9 +51,9 @@ const redisRetryDelay = 2_000;
 
 /**
  * The queue of tasks. The connection stays the caller's: `close()` does not end it. Calls go to the connection at once,
- * also while it is being made, so that they fail as soon as its commands do.
+ * also while it is being made, so that they fail as soon as its commands do. With telemetry a job carries its trace.
  */
-export function createTaskQueue(connection: RedisClient): TaskQueue {
+export function createTaskQueue(connection: RedisClient, telemetry?: Telemetry): TaskQueue {
   const options: QueueOptions = {
     connection,
     prefix: KEY_PREFIX,
@@ -53,6 +61,7 @@ export function createTaskQueue(connection: RedisClient): TaskQueue {
     skipWaitingForReady: true,
     // BullMQ would ask once, and be broken for good if Redis were away just then. See `checkRedisServer`.
     skipVersionCheck: true,
+    ...(telemetry === undefined ? {} : { telemetry }),
   };
   const queue: TaskQueue = new Queue(QUEUE_NAME, options);
   // Every call reports its own failure; without a listener Node would end the process for a lost connection.
@@ -67,6 +76,8 @@ export interface TaskWorkerOptions {
   readonly concurrency?: number;
   /** What operators see as the worker of a job; `host:pid` where left out. */
   readonly name?: string;
+  /** Goes on with the traces that jobs carry. */
+  readonly telemetry?: Telemetry | undefined;
 }
 
 /**
@@ -85,6 +96,7 @@ export function workerOptions(options: TaskWorkerOptions): WorkerOptions {
     runRetryDelay: redisRetryDelay,
     removeOnComplete: keepEnded,
     removeOnFail: keepEnded,
+    ...(options.telemetry === undefined ? {} : { telemetry: options.telemetry }),
   };
 }
 

@@ -40,7 +40,8 @@ export class HttpMetrics {
   };
 }
 
-function routeOf(request: unknown, baseUrl: string): string {
+/** The pattern of the route that has answered: `/tasks/:id`. */
+export function routeOf(request: unknown, baseUrl: string): string {
   const path = matched.safeParse(request).data?.route.path;
   return path === undefined ? baseUrl || 'none' : `${baseUrl}${path}`;
 }

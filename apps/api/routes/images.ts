@@ -50,7 +50,7 @@ function pullImage({ store, tasks, registry }: Pick<Services, 'store' | 'tasks' 
         return { status: 200, body: { status: 'exists', image: there.name, digest: there.manifestDigest } };
       }
       const id = await tasks.enqueuePull(caller.owner, pull, { requestId, repeat });
-      log.info({ task_id: id, ref: pull.reference, image: pull.name, owner: caller.owner }, 'pull queued');
+      log.info({ task_id: id, ref: pull.requested, image: pull.name, owner: caller.owner }, 'pull queued');
       return { status: 202, body: { task_id: id, status: 'queued', name: pull.name } };
     },
   });

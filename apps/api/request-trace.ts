@@ -1,0 +1,28 @@
+import type { Tracing } from '@bhatti/tracing';
+import type { RequestHandler } from 'express';
+import { routeOf } from './metrics/http-metrics.ts';
+import { contextOf } from './request-context.ts';
+
+/** Asked for every few seconds by machines: nobody looks for those in traces. */
+const untraced: ReadonlySet<string> = new Set(['/health', '/ready', '/metrics']);
+
+/** Makes a span of each request; what is queued while it is answered belongs to its trace. */
+export function traceRequests(tracing: Tracing): RequestHandler {
+  return (request, response, next) => {
+    if (untraced.has(request.path)) {
+      next();
+      return;
+    }
+    const span = tracing.request(request.method, request.headers);
+    response.once('close', () => {
+      const status = response.writableFinished ? response.statusCode : 499;
+      const route = routeOf(request, request.baseUrl);
+      span.end(`${request.method} ${route}`, status, {
+        'http.request.method': request.method,
+        'http.route': route,
+        request_id: contextOf(request).requestId,
+      });
+    });
+    span.within(next);
+  };
+}
