@@ -5,7 +5,7 @@ import { BlockGroups } from './block-groups.ts';
 import { attributesOf, directoryBlockCount, isFastSymlink, planOf } from './content.ts';
 import { addCopyRun, type CopyRun } from './data-copy.ts';
 import { directoryBlocks } from './directory.ts';
-import { buildExtentTree, type Extent, ExtentList } from './extent.ts';
+import { buildExtentTree, type Extent, ExtentList, extentTreeBlocks } from './extent.ts';
 import { BLOCK_SIZE, INODE_SIZE, InodeFlag, LOST_AND_FOUND_INODE, ROOT_INODE } from './format.ts';
 import { ImageFile } from './image-file.ts';
 import { deviceBlock, type InodeRecord, inodeSeed, writeInode } from './inode-record.ts';
@@ -51,6 +51,8 @@ class Population {
   readonly #seed: number;
   readonly #placements = new Map<Inode, Placement>();
   readonly #attributeBlocks = new Map<Inode, number>();
+  /** Roots of the extent trees that take blocks, and how many those are. */
+  readonly #extentTrees = new Map<Inode, { readonly root: Buffer; readonly blocks: number }>();
 
   constructor(image: ImageFile, numbering: Numbering) {
     this.#image = image;
@@ -104,9 +106,10 @@ class Population {
     const flush = () => {
       if (blockOffset >= 0) this.#image.writeBlock(blockOffset / BLOCK_SIZE, bytes);
     };
-    // Extent trees take blocks too, and are written first: their writes would break up those of the inode table.
-    const records = this.#numbering.inodes.map((numbered) => this.#record(numbered));
-    for (const record of records) {
+    this.#writeExtentTrees();
+    for (const numbered of this.#numbering.inodes) {
+      // One at a time: 500,000 of them, each with a buffer, would take some 200 MB.
+      const record = this.#record(numbered);
       const offset = this.#groups.inodeOffset(record.number);
       const block = offset - (offset % BLOCK_SIZE);
       if (block !== blockOffset) {
@@ -119,6 +122,21 @@ class Population {
     }
     flush();
     this.#image.flush();
+  }
+
+  /** Extent trees that take blocks are written before any inode: their writes would break up those of the inode table. */
+  #writeExtentTrees(): void {
+    for (const { inode, number } of this.#numbering.inodes) {
+      const { extents } = this.#placements.get(inode) ?? NO_PLACEMENT;
+      if (extentTreeBlocks(extents.length) === 0) continue;
+      const tree = this.#extentTree(extents, number);
+      for (const { block, bytes } of tree.blocks) this.#image.writeBlock(block, bytes);
+      this.#extentTrees.set(inode, { root: tree.root, blocks: tree.blocks.length });
+    }
+  }
+
+  #extentTree(extents: readonly Extent[], number: number): ReturnType<typeof buildExtentTree> {
+    return buildExtentTree(extents, inodeSeed(this.#seed, number), () => this.#takeBlock());
   }
 
   finish(): void {
@@ -221,12 +239,12 @@ class Population {
     if (isFastSymlink(inode))
       return { block: Buffer.from(inode.target, 'latin1'), blocks: 0, flags: 0, size: inode.target.length };
     const placement = this.#placements.get(inode) ?? { extents: [], size: inode.size, indexed: false };
-    const tree = buildExtentTree(placement.extents, inodeSeed(this.#seed, number), () => this.#takeBlock());
-    for (const { block, bytes } of tree.blocks) this.#image.writeBlock(block, bytes);
+    const written = this.#extentTrees.get(inode);
+    const root = written?.root ?? this.#extentTree(placement.extents, number).root;
     const content = placement.extents.reduce((sum, extent) => sum + extent.blocks, 0);
     return {
-      block: tree.root,
-      blocks: content + tree.blocks.length,
+      block: root,
+      blocks: content + (written?.blocks ?? 0),
       flags: InodeFlag.extents | (placement.indexed ? InodeFlag.index : 0),
       size: placement.size,
     };
@@ -234,6 +252,7 @@ class Population {
 }
 
 const NO_BYTES = Buffer.alloc(0);
+const NO_PLACEMENT: Pick<Placement, 'extents'> = { extents: [] };
 
 function linkCount(inode: Inode, number: number): number {
   if (inode.children !== undefined) {
