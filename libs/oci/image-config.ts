@@ -89,10 +89,11 @@ export interface ParsedConfig {
 /**
  * Reads the config blob of an image.
  *
+ * @param suspicion why it may be no JSON, for the message
  * @throws OciError `invalid_manifest`
  */
-export function parseImageConfig(body: Uint8Array, name: string): ParsedConfig {
-  const parsed = configSchema.safeParse(parseJson(body, `the config of ${name}`));
+export function parseImageConfig(body: Uint8Array, name: string, suspicion?: string): ParsedConfig {
+  const parsed = configSchema.safeParse(parseJson(body, `the config of ${name}`, suspicion));
   if (!parsed.success) {
     throw new OciError('invalid_manifest', `the config of ${name} is invalid: ${firstIssue(parsed.error)}`);
   }

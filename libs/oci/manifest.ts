@@ -96,14 +96,16 @@ export function isAttestation(entry: Pick<IndexEntry, 'platform' | 'annotations'
   );
 }
 
-/** JSON of the bytes. @throws OciError `invalid_manifest` */
-export function parseJson(body: Uint8Array, what: string): unknown {
+/** JSON of the bytes. @throws OciError `invalid_manifest`, with what is suspected to be the reason */
+export function parseJson(
+  body: Uint8Array,
+  what: string,
+  suspicion = 'the registry may be broken, or a proxy answered',
+): unknown {
   try {
     return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(body));
   } catch (cause) {
-    throw new OciError('invalid_manifest', `${what} is no JSON; the registry may be broken, or a proxy answered`, {
-      cause,
-    });
+    throw new OciError('invalid_manifest', `${what} is no JSON; ${suspicion}`, { cause });
   }
 }
 
@@ -118,7 +120,7 @@ function verifiedDigest({ body, statedDigest, wantedDigest, name }: ReceivedMani
   if (wantedDigest !== undefined && digestLike(wantedDigest, body) !== wantedDigest) {
     throw new OciError(
       'digest_mismatch',
-      `the manifest of ${name} does not have the digest that was asked for (${wantedDigest}); the registry sent ${digestLike(wantedDigest, body)}`,
+      `the manifest of ${name} does not have the digest that was asked for (${wantedDigest}); what came has ${digestLike(wantedDigest, body)}`,
     );
   }
   const stated = statedDigest?.trim();

@@ -253,7 +253,7 @@ export class Resolver {
     if (bytes.length === size) return;
     throw new OciError(
       'size_mismatch',
-      `the ${part} of ${this.#name} has ${bytes.length} bytes where ${size} are stated; the registry or a proxy is broken`,
+      `the ${part} of ${this.#name} has ${bytes.length} bytes where ${size} are stated; it was cut short or changed on its way`,
     );
   }
 

@@ -2,7 +2,7 @@ import { open } from 'node:fs/promises';
 import { OciError } from '../error.ts';
 import type { ResponseHead } from '../exchange.ts';
 import type { HttpAnswer } from '../http.ts';
-import { MANIFEST_SIZE_LIMIT } from '../manifest.ts';
+import { type Descriptor, MANIFEST_SIZE_LIMIT } from '../manifest.ts';
 import { mediaTypes } from '../media-type.ts';
 import { cancelledError, errorCode } from '../network-error.ts';
 import type { Platform } from '../platform.ts';
@@ -21,7 +21,7 @@ export interface OpenArchiveOptions {
 }
 
 export interface ArchiveSelection {
-  /** `alpine:3.20`, a full name, or a tag alone; needed where an archive holds several images. */
+  /** `alpine:3.20`, a full name, a tag alone or a digest; needed where an archive holds several images. */
   readonly name?: string;
   /** As for a pull. */
   readonly platform?: Platform;
@@ -40,7 +40,7 @@ export interface ImageArchive {
   /**
    * The image of that name for the platform: manifest and config are checked against their digests. Layers are not; who decodes them does that.
    *
-   * @throws OciError `manifest_unknown` (no such name), `invalid_request` (several, and no name), and as `RegistryClient.resolve`
+   * @throws OciError `manifest_unknown` (no such name), `invalid_request` (several), `size_mismatch` (a layer), and as `RegistryClient.resolve`
    */
   resolve(selection?: ArchiveSelection): Promise<ResolvedArchiveImage>;
   /** Copies a layer to a file, in place of what is there. */
@@ -69,7 +69,7 @@ export async function openArchive(
 ): Promise<ImageArchive> {
   const container = await openContainer(path, scratchDirectory, signal);
   try {
-    return new Archive(path, container, await readContent(container, path));
+    return new Archive(path, container, await readContent(container, path, signal));
   } catch (error) {
     await container.close();
     throw error;
@@ -77,8 +77,12 @@ export async function openArchive(
 }
 
 /** Docker since 25 writes both layouts in one; the OCI one knows the digests. */
-async function readContent(container: Container, path: string): Promise<ArchiveContent> {
-  const content = (await readOciLayout(container, path)) ?? (await readDockerArchive(container, path));
+async function readContent(
+  container: Container,
+  path: string,
+  signal: AbortSignal | undefined,
+): Promise<ArchiveContent> {
+  const content = (await readOciLayout(container, path)) ?? (await readDockerArchive(container, path, signal));
   if (content !== undefined) return content;
   throw new OciError(
     'invalid_request',
@@ -111,26 +115,40 @@ class Archive implements ImageArchive {
     const label = first.names[0] ?? this.#path;
     const resolver = new Resolver(api, { ...PLACE, digest }, { platform, signal }, undefined, label);
     const { reference: _, ...image } = await resolver.image();
-    return { ...image, names: [...new Set(chosen.flatMap(({ names }) => names))] };
+    for (const { descriptor } of image.layers) await this.#assertThere(descriptor);
+    const digests = new Set(chosen.map(({ entry }) => entry.digest));
+    const names = this.images.flatMap(({ entry, names }) => (digests.has(entry.digest) ? names : []));
+    return { ...image, names: [...new Set(names)] };
   }
 
-  /** Several entries without names are the platforms of one image. */
+  /** Entries of one name are the platforms of one image. */
   #choose(name: string | undefined): readonly ArchivedImage[] {
     const { images } = this.#content;
-    const known = [...new Set(images.flatMap(({ names }) => names.slice(0, 1)))].sort();
-    if (name !== undefined) {
-      const chosen = images.filter(({ names }) => names.some((each) => isSameName(each, name)));
-      if (chosen.length > 0) return chosen;
-      const list = known.length === 0 ? 'its images have no names' : `it holds ${known.join(', ')}`;
-      throw new OciError('manifest_unknown', `the archive ${this.#path} holds no image called ${name}; ${list}`);
-    }
-    if (new Set(images.map(({ names }) => [...names].sort().join(' '))).size <= 1) return images;
-    // One image under several names is still one.
-    if (new Set(images.map(({ entry }) => entry.digest)).size === 1) return images.slice(0, 1);
+    const candidates = name === undefined ? images : this.#called(name);
+    const distinct = [...new Map(candidates.map((image) => [image.entry.digest, image])).values()];
+    const labels = [...new Set(distinct.map(labelOf))].sort();
+    const platforms = new Set(distinct.map(({ entry }) => (entry.platform ? JSON.stringify(entry.platform) : '')));
+    const arePlatforms = platforms.size === distinct.length && !platforms.has('');
+    const areSame = new Set(distinct.map(({ names }) => [...names].sort().join(' '))).size <= 1;
+    if (distinct.length <= 1 || (arePlatforms && (areSame || labels.length === 1))) return distinct;
+    const choice = labels.length === distinct.length ? labels : distinct.map(({ entry }) => entry.digest);
+    const several = name === undefined ? 'several images' : `several images called ${name}`;
     throw new OciError(
       'invalid_request',
-      `the archive ${this.#path} holds several images; choose one: ${known.join(', ')}`,
+      `the archive ${this.#path} holds ${several}; choose one: ${choice.join(', ')}`,
     );
+  }
+
+  /** Those whose full name it is; else those whose digest, or tag alone. */
+  #called(name: string): readonly ArchivedImage[] {
+    const { images } = this.#content;
+    for (const isCalled of [isFullName, isDigestOf, isTag]) {
+      const found = images.filter((image) => isCalled(image, name));
+      if (found.length > 0) return found;
+    }
+    const known = [...new Set(images.flatMap(({ names }) => names.slice(0, 1)))].sort();
+    const list = known.length === 0 ? 'its images have no names' : `it holds ${known.join(', ')}`;
+    throw new OciError('manifest_unknown', `the archive ${this.#path} holds no image called ${name}; ${list}`);
   }
 
   async #get({ path, signal, receive }: RegistryRequest, target: Buffer | undefined): Promise<HttpAnswer> {
@@ -163,6 +181,17 @@ class Archive implements ImageArchive {
     await this.#container.close();
   }
 
+  /** A layer that is missing or cut is told before any is unpacked. */
+  async #assertThere({ digest, size }: Descriptor): Promise<void> {
+    const found = await this.#content.blob(digest);
+    if (found === undefined || Buffer.isBuffer(found)) throw this.#missing(digest);
+    if (found.size === size) return;
+    throw new OciError(
+      'size_mismatch',
+      `the layer ${digest} in ${this.#path} has ${found.size} bytes where ${size} are stated; the archive is damaged or cut short`,
+    );
+  }
+
   #missing(digest: string): OciError {
     return new OciError(
       'invalid_manifest',
@@ -176,14 +205,23 @@ function indexOf(images: readonly ArchivedImage[]): Buffer {
   return Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: mediaTypes.index, manifests }));
 }
 
-/** `alpine:3.20` is what `docker.io/library/alpine:3.20` is called in short; OCI layouts often know the tag alone. */
-function isSameName(archived: string, wanted: string): boolean {
-  return (
-    archived === wanted ||
-    canonicalName(archived) === canonicalName(wanted) ||
-    archived === tagOf(wanted) ||
-    tagOf(archived) === wanted
-  );
+function labelOf({ names, entry }: ArchivedImage): string {
+  return names[0] ?? entry.digest;
+}
+
+/** `alpine:3.20` is what `docker.io/library/alpine:3.20` is called in short. */
+function isFullName({ names }: ArchivedImage, wanted: string): boolean {
+  return names.some((each) => each === wanted || canonicalName(each) === canonicalName(wanted));
+}
+
+/** `sha256:…`, alone or after a name. */
+function isDigestOf({ entry }: ArchivedImage, wanted: string): boolean {
+  return wanted.slice(wanted.lastIndexOf('@') + 1) === entry.digest;
+}
+
+/** OCI layouts often know the tag alone. */
+function isTag({ names }: ArchivedImage, wanted: string): boolean {
+  return names.some((each) => each === tagOf(wanted) || tagOf(each) === wanted);
 }
 
 function canonicalName(name: string): string {

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { constants } from 'node:fs';
 import { type FileHandle, open, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { OciError } from '../error.ts';
@@ -24,9 +25,12 @@ export async function openContainer(
   signal: AbortSignal | undefined,
 ): Promise<Container> {
   try {
-    return (await stat(path)).isDirectory()
-      ? directoryContainer(path)
-      : await tarContainer(path, scratchDirectory, signal);
+    const status = await stat(path);
+    if (status.isDirectory()) return directoryContainer(path);
+    // A pipe would be waited for, and cannot be read twice.
+    if (!status.isFile())
+      throw new OciError('invalid_request', `cannot read the archive ${path}: it is no regular file`);
+    return await tarContainer(path, scratchDirectory, signal);
   } catch (cause) {
     if (cause instanceof OciError) throw cause;
     const code = errorCode(cause);
@@ -37,25 +41,36 @@ export async function openContainer(
 
 /** An OCI layout that has been unpacked. */
 function directoryContainer(path: string): Container {
-  const files = new Map<string, FileHandle>();
+  const files = new Map<string, Promise<Member | undefined>>();
   return {
     async find(name) {
       // Only names that the layout spec knows are asked for, and a digest holds no slashes or dots.
       if (!/^(index\.json|oci-layout|manifest\.json|blobs\/sha(256|512)\/[0-9a-f]+)$/.test(name)) return undefined;
-      try {
-        const file = files.get(name) ?? (await open(join(path, name), 'r'));
-        files.set(name, file);
-        const { size } = await file.stat();
-        return { file, offset: 0, size };
-      } catch (error) {
-        if (errorCode(error) === 'ENOENT') return undefined;
-        throw error;
-      }
+      const found = files.get(name) ?? openMember(join(path, name));
+      files.set(name, found);
+      return found;
     },
     close: async () => {
-      for (const file of files.values()) await file.close();
+      for (const found of await Promise.allSettled(files.values())) {
+        if (found.status === 'fulfilled') await found.value?.file.close();
+      }
     },
   };
+}
+
+async function openMember(path: string): Promise<Member | undefined> {
+  try {
+    // Not to wait for the other end of a pipe.
+    const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    const status = await file.stat();
+    if (status.isFile()) return { file, offset: 0, size: status.size };
+    await file.close();
+  } catch (cause) {
+    const code = errorCode(cause);
+    if (code === 'ENOENT') return undefined;
+    throw new OciError('invalid_request', `cannot read ${path}: ${code || String(cause)}`, { cause });
+  }
+  throw new OciError('invalid_request', `cannot read ${path}: it is no regular file`);
 }
 
 async function tarContainer(
@@ -74,7 +89,7 @@ async function tarContainer(
     if (compression !== 'none' && scratch !== undefined) await decompressFile(path, compression, scratch, signal);
     const opened = await open(scratch ?? path, 'r');
     file = opened;
-    const index = await TarIndex.read(opened, (await opened.stat()).size, path);
+    const index = await TarIndex.read(opened, (await opened.stat()).size, path, signal);
     return {
       async find(name) {
         const extent = index.find(name);

@@ -1,5 +1,6 @@
-import type { Descriptor } from '../manifest.ts';
-import type { Container, Member } from './container.ts';
+import { OciError } from '../error.ts';
+import { type Descriptor, MANIFEST_SIZE_LIMIT } from '../manifest.ts';
+import type { Member } from './container.ts';
 
 /** What an archive holds, in terms of the OCI image spec, whatever layout it has. */
 export interface ArchiveContent {
@@ -28,8 +29,16 @@ export async function readMember({ file, offset, size }: Member, limit: number):
   return buffer.subarray(0, done);
 }
 
-/** A JSON document of the archive's own, or undefined when there is none of that name. */
-export async function readDocument(container: Container, name: string, limit: number): Promise<Buffer | undefined> {
-  const member = await container.find(name);
-  return member && readMember(member, limit);
+/**
+ * All bytes of a JSON document.
+ *
+ * @param what what it is called in messages
+ * @throws OciError `invalid_manifest` where there are more than 4 MiB
+ */
+export async function readDocument(member: Member, what: string): Promise<Buffer> {
+  if (member.size <= MANIFEST_SIZE_LIMIT) return readMember(member, MANIFEST_SIZE_LIMIT);
+  throw new OciError('invalid_manifest', `${what} is larger than ${MANIFEST_SIZE_LIMIT / 1024 / 1024} MiB`);
 }
+
+/** What is said of documents in an archive that cannot be read. */
+export const DAMAGED = 'the archive is damaged, or no tool for images made it';

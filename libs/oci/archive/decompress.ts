@@ -1,5 +1,4 @@
 import { createReadStream, createWriteStream } from 'node:fs';
-import { Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
 import { Decompress } from 'fzstd';
@@ -19,7 +18,8 @@ const OTHER_FORMATS: readonly (readonly [name: string, magic: string])[] = [
 export function sniffCompression(head: Uint8Array): LayerCompression {
   const hex = Buffer.from(head.subarray(0, 4)).toString('hex');
   if (hex.startsWith('1f8b')) return 'gzip';
-  return hex === '28b52ffd' ? 'zstd' : 'none';
+  // A frame of data, or one to be skipped (RFC 8878, 3.1.2), with which pzstd begins.
+  return hex === '28b52ffd' || /^5.2a4d18$/.test(hex) ? 'zstd' : 'none';
 }
 
 /** The name of a format that is no archive that can be read here, if the first bytes are of one that is known. */
@@ -38,7 +38,8 @@ export async function decompressFile(
   try {
     const input = createReadStream(source, { highWaterMark: 64 * 1024 });
     const output = createWriteStream(destination, { flags: 'wx', mode: 0o600 });
-    await pipeline(input, compression === 'gzip' ? createGunzip() : createUnzstd(), output, { signal });
+    if (compression === 'gzip') await pipeline(input, createGunzip(), output, { signal });
+    else await pipeline(input, unzstd, output, { signal });
   } catch (cause) {
     if (signal?.aborted) throw cancelledError(signal);
     const code = errorCode(cause);
@@ -56,29 +57,21 @@ export async function decompressFile(
   }
 }
 
+/** A block of 4 bytes can stand for 128 KiB: 64 KiB of such blocks were 2 GB in memory at once, these are 32 MiB. */
+const ZSTD_INPUT_BYTES = 1024;
+
 /** Node 20 has no zstd of its own. */
-function createUnzstd(): Transform {
-  const decoder = new Decompress();
-  return new Transform({
-    construct(callback) {
-      decoder.ondata = (data) => this.push(data);
-      callback();
-    },
-    transform(chunk: Buffer, _, callback) {
-      try {
-        decoder.push(chunk);
-        callback();
-      } catch (error) {
-        callback(error instanceof Error ? error : new Error(String(error)));
-      }
-    },
-    flush(callback) {
-      try {
-        decoder.push(new Uint8Array(0), true);
-        callback();
-      } catch (error) {
-        callback(error instanceof Error ? error : new Error(String(error)));
-      }
-    },
+async function* unzstd(source: AsyncIterable<Buffer>): AsyncGenerator<Uint8Array> {
+  const decoded: Uint8Array[] = [];
+  const decoder = new Decompress((data) => {
+    if (data.length > 0) decoded.push(data);
   });
+  for await (const chunk of source) {
+    for (let at = 0; at < chunk.length; at += ZSTD_INPUT_BYTES) {
+      decoder.push(chunk.subarray(at, at + ZSTD_INPUT_BYTES));
+      yield* decoded.splice(0);
+    }
+  }
+  decoder.push(new Uint8Array(0), true);
+  yield* decoded.splice(0);
 }

@@ -3,38 +3,64 @@ import { z } from 'zod';
 import { sha256Digest } from '../digest.ts';
 import { OciError } from '../error.ts';
 import { parseImageConfig } from '../image-config.ts';
-import { type Descriptor, firstIssue, MANIFEST_SIZE_LIMIT, parseJson } from '../manifest.ts';
+import { type Descriptor, firstIssue, parseJson } from '../manifest.ts';
 import { mediaTypes } from '../media-type.ts';
+import { cancelledError } from '../network-error.ts';
 import type { Container, Member } from './container.ts';
-import { type ArchiveContent, type ArchivedImage, readDocument, readMember } from './content.ts';
+import { type ArchiveContent, type ArchivedImage, DAMAGED, readDocument, readMember } from './content.ts';
 import { sniffCompression } from './decompress.ts';
 
+/** Overlay file systems take 128 layers, and Docker no more; a hostile list would be millions. */
+const LAYER_LIMIT = 1024;
+/** Each has a config of up to 4 MiB, which is read and hashed when the archive is opened. */
+const IMAGE_LIMIT = 1024;
+
 /** moby, `image/tarexport`: one object an image. */
-const manifestSchema = z.array(
-  z.object({
-    Config: z.string(),
-    RepoTags: z.array(z.string()).nullish(),
-    Layers: z
-      .array(z.string())
-      .nullish()
-      .transform((list) => list ?? []),
-  }),
-);
+const manifestSchema = z
+  .array(
+    z.object({
+      Config: z.string(),
+      RepoTags: z.array(z.string()).nullish(),
+      Layers: z
+        .array(z.string())
+        .max(LAYER_LIMIT)
+        .nullish()
+        .transform((list) => list ?? []),
+    }),
+  )
+  .max(IMAGE_LIMIT);
 
 /**
  * What `docker save` has written since 1.10, and `podman save` and `skopeo copy docker-archive:` do. It holds no manifest in the sense
  * of a registry, so that one is made: of the config and the layers as they stand there.
  */
-export async function readDockerArchive(container: Container, name: string): Promise<ArchiveContent | undefined> {
-  const bytes = await readDocument(container, 'manifest.json', MANIFEST_SIZE_LIMIT);
-  if (bytes === undefined) return undefined;
-  const parsed = manifestSchema.safeParse(parseJson(bytes, `manifest.json of ${name}`));
-  if (!parsed.success) {
-    throw new OciError('invalid_manifest', `manifest.json of ${name} is invalid: ${firstIssue(parsed.error)}`);
+export async function readDockerArchive(
+  container: Container,
+  name: string,
+  signal: AbortSignal | undefined,
+): Promise<ArchiveContent | undefined> {
+  const member = await container.find('manifest.json');
+  if (member === undefined) return undefined;
+  const what = `manifest.json of ${name}`;
+  const json = parseJson(await readDocument(member, what), what, DAMAGED);
+  if (isDirectoryManifest(json)) {
+    throw new OciError(
+      'invalid_request',
+      `${name} is what skopeo writes to \`dir:\`; give it to \`skopeo copy\` once more, with \`oci:\` as the target`,
+    );
   }
-  const reader = new DockerArchive(container, name);
+  const parsed = manifestSchema.safeParse(json);
+  if (!parsed.success) {
+    throw new OciError('invalid_manifest', `${what} is invalid: ${firstIssue(parsed.error)}`);
+  }
+  const reader = new DockerArchive(container, name, signal);
   for (const { Config, RepoTags, Layers } of parsed.data) await reader.add(Config, RepoTags ?? [], Layers);
   return reader;
+}
+
+/** A folder of skopeo's own holds the manifest of a registry under the name that Docker has for its list of images. */
+function isDirectoryManifest(json: unknown): boolean {
+  return z.looseObject({ schemaVersion: z.number() }).safeParse(json).success;
 }
 
 class DockerArchive implements ArchiveContent {
@@ -43,11 +69,13 @@ class DockerArchive implements ArchiveContent {
   readonly #name: string;
   readonly #blobs = new Map<string, Member | Buffer>();
   /** Layers that were read, by where they stand: images of one archive share them. */
-  readonly #layers = new Map<number, Descriptor>();
+  readonly #layers = new Map<string, Descriptor>();
+  readonly #signal: AbortSignal | undefined;
 
-  constructor(container: Container, name: string) {
+  constructor(container: Container, name: string, signal: AbortSignal | undefined) {
     this.#container = container;
     this.#name = name;
+    this.#signal = signal;
   }
 
   async blob(digest: string): Promise<Member | Buffer | undefined> {
@@ -55,8 +83,9 @@ class DockerArchive implements ArchiveContent {
   }
 
   async add(configName: string, names: readonly string[], layerNames: readonly string[]): Promise<void> {
-    const config = await readMember(await this.#member(configName), MANIFEST_SIZE_LIMIT);
-    const { diffIds } = parseImageConfig(config, this.#name);
+    const member = await this.#member(configName);
+    const config = await readDocument(member, `the config of ${this.#name}`);
+    const { diffIds } = parseImageConfig(config, this.#name, DAMAGED);
     const layers: Descriptor[] = [];
     for (const [position, layerName] of layerNames.entries()) {
       layers.push(await this.#layer(await this.#member(layerName), diffIds[position]));
@@ -65,28 +94,30 @@ class DockerArchive implements ArchiveContent {
       JSON.stringify({
         schemaVersion: 2,
         mediaType: mediaTypes.manifest,
-        config: this.#keep(config, mediaTypes.config),
+        config: this.#keep(config, member, mediaTypes.config),
         layers,
       }),
     );
-    this.images.push({ names, entry: this.#keep(manifest, mediaTypes.manifest) });
+    this.images.push({ names, entry: this.#keep(manifest, manifest, mediaTypes.manifest) });
   }
 
-  #keep(bytes: Buffer, mediaType: string): Descriptor {
+  /** Configs are left where they are: an archive may hold gigabytes of them. */
+  #keep(bytes: Buffer, source: Member | Buffer, mediaType: string): Descriptor {
     const digest = sha256Digest(bytes);
-    this.#blobs.set(digest, bytes);
+    this.#blobs.set(digest, source);
     return { mediaType, digest, size: bytes.length };
   }
 
   async #layer(member: Member, diffId: string | undefined): Promise<Descriptor> {
-    const known = this.#layers.get(member.offset);
+    const place = `${member.file.fd} ${member.offset}`;
+    const known = this.#layers.get(place);
     if (known !== undefined) return known;
     const compression = sniffCompression(await readMember({ ...member, size: Math.min(4, member.size) }, 4));
     // The digest of a plain layer stands in the config, and is checked when the layer is decoded; that of a compressed one nowhere.
-    const digest = compression === 'none' && diffId !== undefined ? diffId : await digestOf(member);
+    const digest = compression === 'none' && diffId !== undefined ? diffId : await digestOf(member, this.#signal);
     this.#blobs.set(digest, member);
     const descriptor = { mediaType: mediaTypes.layer[compression], digest, size: member.size };
-    this.#layers.set(member.offset, descriptor);
+    this.#layers.set(place, descriptor);
     return descriptor;
   }
 
@@ -102,10 +133,11 @@ class DockerArchive implements ArchiveContent {
 
 const READ_BYTES = 1024 * 1024;
 
-async function digestOf({ file, offset, size }: Member): Promise<string> {
+async function digestOf({ file, offset, size }: Member, signal: AbortSignal | undefined): Promise<string> {
   const hash = createHash('sha256');
   const buffer = Buffer.alloc(Math.min(size, READ_BYTES));
   for (let done = 0; done < size; ) {
+    if (signal?.aborted) throw cancelledError(signal);
     const { bytesRead } = await file.read(buffer, 0, Math.min(buffer.length, size - done), offset + done);
     if (bytesRead === 0) break;
     hash.update(buffer.subarray(0, bytesRead));

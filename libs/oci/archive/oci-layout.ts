@@ -1,25 +1,22 @@
 import { z } from 'zod';
 import { isDigest } from '../digest.ts';
 import { OciError } from '../error.ts';
-import {
-  descriptorSchema,
-  firstIssue,
-  isAttestation,
-  MANIFEST_SIZE_LIMIT,
-  parseJson,
-  platformSchema,
-} from '../manifest.ts';
+import { descriptorSchema, firstIssue, isAttestation, parseJson, platformSchema } from '../manifest.ts';
 import type { Container } from './container.ts';
-import { type ArchiveContent, readDocument } from './content.ts';
+import { type ArchiveContent, DAMAGED, readDocument } from './content.ts';
 
 const indexSchema = z.object({
-  manifests: z.array(
-    z.looseObject({
-      ...descriptorSchema.shape,
-      platform: platformSchema.nullish(),
-      annotations: z.record(z.string(), z.string()).nullish(),
-    }),
-  ),
+  // `umoci init` writes null.
+  manifests: z
+    .array(
+      z.looseObject({
+        ...descriptorSchema.shape,
+        platform: platformSchema.nullish(),
+        annotations: z.record(z.string(), z.string()).nullish(),
+      }),
+    )
+    .nullable()
+    .transform((list) => list ?? []),
 });
 
 /** Full names by containerd and Docker; OCI's own is often the tag alone. The full ones are told first. */
@@ -27,11 +24,12 @@ const NAME_ANNOTATIONS = ['io.containerd.image.name', 'org.opencontainers.image.
 
 /** OCI image spec, "Image Layout"; what `skopeo copy oci-archive:`, `podman save --format oci-archive` and Docker since 25 write. */
 export async function readOciLayout(container: Container, name: string): Promise<ArchiveContent | undefined> {
-  const bytes = await readDocument(container, 'index.json', MANIFEST_SIZE_LIMIT);
-  if (bytes === undefined) return undefined;
-  const parsed = indexSchema.safeParse(parseJson(bytes, `index.json of ${name}`));
+  const member = await container.find('index.json');
+  if (member === undefined) return undefined;
+  const what = `index.json of ${name}`;
+  const parsed = indexSchema.safeParse(parseJson(await readDocument(member, what), what, DAMAGED));
   if (!parsed.success) {
-    throw new OciError('invalid_manifest', `index.json of ${name} is invalid: ${firstIssue(parsed.error)}`);
+    throw new OciError('invalid_manifest', `${what} is invalid: ${firstIssue(parsed.error)}`);
   }
   const images = parsed.data.manifests
     .filter((entry) => !isAttestation(entry))

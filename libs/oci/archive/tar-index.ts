@@ -1,6 +1,7 @@
 import type { FileHandle } from 'node:fs/promises';
 import { posix } from 'node:path';
 import { OciError } from '../error.ts';
+import { cancelledError } from '../network-error.ts';
 
 /** A piece of a file, in bytes. */
 export interface Extent {
@@ -9,8 +10,12 @@ export interface Extent {
 }
 
 const BLOCK = 512;
-/** Longest name or attribute record that is read; what is longer is no archive of an image. */
+/** Longest record of attributes that is read; what is longer is no archive of an image. */
 const EXTENSION_LIMIT = 1024 * 1024;
+/** Linux' PATH_MAX. All names are held in memory. */
+const NAME_LIMIT = 4096;
+/** Attributes that count here. */
+const PAX_KEYS = new Set(['path', 'linkpath', 'size', 'GNU.sparse.major']);
 /** Archives of images have some hundred entries. */
 const ENTRY_LIMIT = 100_000;
 const LINK_DEPTH_LIMIT = 8;
@@ -23,11 +28,14 @@ export class TarIndex {
   /**
    * Reads the headers alone, jumping over the contents (POSIX pax and GNU formats).
    *
-   * @throws OciError `layer_corrupt` for what is no tar, or one that is cut short
+   * @throws OciError `layer_corrupt` for what is no tar, or one that is cut short; `cancelled`
    */
-  static async read(file: FileHandle, size: number, name: string): Promise<TarIndex> {
+  static async read(file: FileHandle, size: number, name: string, signal?: AbortSignal): Promise<TarIndex> {
     const index = new TarIndex();
-    await new Scan(file, size, name).each((entry) => index.#add(entry));
+    await new Scan(file, size, name).each((entry) => {
+      if (signal?.aborted) throw cancelledError(signal);
+      index.#add(entry);
+    });
     return index;
   }
 
@@ -83,7 +91,8 @@ class Scan {
       const type = text(header, 156, 1) || '0';
       const offset = position + BLOCK;
       const stated = type === 'x' || type === 'g' || type === 'L' || type === 'K' ? undefined : pax.get('size');
-      const size = stated === undefined ? number(header, 124, 12) : Number(stated);
+      const size =
+        stated === undefined ? number(header, 124, 12) : /^[0-9]+$/.test(stated) ? Number(stated) : Number.NaN;
       if (!Number.isSafeInteger(size) || size < 0) throw this.#corrupt('is damaged');
       // Links and folders have no content, whatever size they state.
       const length = /[1-6]/.test(type) ? 0 : size;
@@ -100,7 +109,9 @@ class Scan {
         const prefix = text(header, 257, 5) === 'ustar' && header[262] === 0 ? text(header, 345, 155) : '';
         const short = prefix === '' ? text(header, 0, 100) : `${prefix}/${text(header, 0, 100)}`;
         const link = pax.get('linkpath') ?? text(header, 157, 100);
-        take({ name: pax.get('path') ?? short, type, link, offset, size: length });
+        const name = pax.get('path') ?? short;
+        if (name.length > NAME_LIMIT || link.length > NAME_LIMIT) throw this.#corrupt('has a name that is too long');
+        take({ name, type, link, offset, size: length });
         pax = new Map();
       }
     }
@@ -108,7 +119,7 @@ class Scan {
   }
 
   async #extension(offset: number, size: number): Promise<Buffer> {
-    if (size > EXTENSION_LIMIT) throw this.#corrupt('has a name that is too long');
+    if (size > EXTENSION_LIMIT) throw this.#corrupt('has attributes that are too long');
     return this.#read(offset, size);
   }
 
@@ -165,7 +176,8 @@ function paxRecords(bytes: Buffer): Map<string, string> {
     if (!Number.isSafeInteger(length) || length <= 0) break;
     const record = bytes.toString('utf8', space + 1, position + length - 1);
     const equals = record.indexOf('=');
-    if (equals > 0) records.set(record.slice(0, equals), record.slice(equals + 1));
+    const key = record.slice(0, equals);
+    if (PAX_KEYS.has(key)) records.set(key, record.slice(equals + 1));
     position += length;
   }
   return records;

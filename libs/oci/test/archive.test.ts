@@ -1,18 +1,21 @@
+import { execFileSync } from 'node:child_process';
 import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { buffer } from 'node:stream/consumers';
 import { gzipSync } from 'node:zlib';
 import { afterEach, describe, expect, test } from '@jest/globals';
-import { pack } from 'tar-stream';
+import { hostArchitecture, OCI_INDEX, sha256, zstdFrame } from '../../../test/support/registry.ts';
+import { type ImageArchive, OciError, openArchive, parsePlatform } from '../index.ts';
 import {
-  hostArchitecture,
-  OCI_CONFIG,
-  OCI_INDEX,
-  OCI_MANIFEST,
-  sha256,
-  zstdFrame,
-} from '../../../test/support/registry.ts';
-import { type ImageArchive, openArchive, parsePlatform } from '../index.ts';
+  blobName,
+  bytesOf,
+  configOf,
+  dockerSave,
+  layout,
+  layoutImage,
+  named,
+  tarOf,
+  writeFiles,
+} from './support/archive-file.ts';
 import { expectContents, failure, random, useFixture } from './support/fixture.ts';
 
 const fixture = useFixture();
@@ -20,28 +23,6 @@ const opened: ImageArchive[] = [];
 afterEach(async () => {
   for (const archive of opened.splice(0)) await archive.close();
 });
-
-type Content = string | Buffer | object;
-interface Link {
-  readonly to: string;
-  readonly type: 'link' | 'symlink';
-}
-type Files = Readonly<Record<string, Content>>;
-
-const bytesOf = (content: Content): Buffer =>
-  Buffer.isBuffer(content) ? content : Buffer.from(typeof content === 'string' ? content : JSON.stringify(content));
-
-async function tarOf(files: Files, links: Readonly<Record<string, Link>> = {}): Promise<Buffer> {
-  const tar = pack();
-  for (const [name, content] of Object.entries(files)) {
-    // Tar-stream writes a pax header where the name needs one.
-    if (name.endsWith('/')) tar.entry({ name, type: 'directory' });
-    else tar.entry({ name }, bytesOf(content));
-  }
-  for (const [name, { to, type }] of Object.entries(links)) tar.entry({ name, type, linkname: to });
-  tar.finalize();
-  return buffer(tar);
-}
 
 async function openBytes(bytes: Buffer): Promise<{ archive: ImageArchive; directory: string }> {
   const directory = await fixture.directory();
@@ -72,73 +53,6 @@ async function expectLayers(
   }
   return image;
 }
-
-const configOf = (tars: readonly Buffer[], architecture = hostArchitecture()) => ({
-  os: 'linux',
-  architecture,
-  config: { Cmd: ['/bin/sh'], Env: ['A=1'] },
-  rootfs: { type: 'layers', diff_ids: tars.map(sha256) },
-});
-
-/** As `docker save` wrote until 25: a folder a layer. */
-function dockerSave(tags: readonly string[] | null, tars: readonly Buffer[], first = 0): Files {
-  const config = bytesOf(configOf(tars));
-  const name = `${sha256(config).slice(7)}.json`;
-  const layers = tars.map((_, position) => `${String(first + position).repeat(64)}/layer.tar`);
-  return {
-    ...Object.fromEntries(layers.map((layer, position) => [layer, tars[position] ?? ''])),
-    ...Object.fromEntries(layers.map((layer) => [`${dirname(layer)}/VERSION`, '1.0'])),
-    [name]: config,
-    'manifest.json': [{ Config: name, RepoTags: tags, Layers: layers }],
-    repositories: {},
-  };
-}
-
-interface LayoutImage {
-  readonly files: Files;
-  readonly entry: { readonly mediaType: string; readonly digest: string; readonly size: number } & Record<
-    string,
-    unknown
-  >;
-  readonly blobs: readonly Buffer[];
-}
-
-const blobName = (bytes: Buffer): string => `blobs/${sha256(bytes).replace(':', '/')}`;
-
-function layoutImage(architecture: string, tars: readonly Buffer[], compress = gzipSync): LayoutImage {
-  const blobs = tars.map((tar) => compress(tar));
-  const config = bytesOf(configOf(tars, architecture));
-  const manifest = bytesOf({
-    schemaVersion: 2,
-    mediaType: OCI_MANIFEST,
-    config: { mediaType: OCI_CONFIG, digest: sha256(config), size: config.length },
-    layers: blobs.map((blob) => ({
-      mediaType: 'application/vnd.oci.image.layer.v1.tar+gzip',
-      digest: sha256(blob),
-      size: blob.length,
-    })),
-  });
-  return {
-    blobs,
-    files: Object.fromEntries([config, manifest, ...blobs].map((bytes) => [blobName(bytes), bytes])),
-    entry: {
-      mediaType: OCI_MANIFEST,
-      digest: sha256(manifest),
-      size: manifest.length,
-      platform: { os: 'linux', architecture },
-    },
-  };
-}
-
-const layout = (entries: readonly object[], ...files: Files[]): Files => ({
-  'oci-layout': { imageLayoutVersion: '1.0.0' },
-  'index.json': { schemaVersion: 2, manifests: entries },
-  ...Object.assign({}, ...files),
-});
-const named = (entry: object, name: string, key = 'org.opencontainers.image.ref.name'): object => ({
-  ...entry,
-  annotations: { [key]: name },
-});
 
 describe('docker save', () => {
   const tars = [random(5000), random(100), random(0)];
@@ -221,6 +135,41 @@ describe('docker save', () => {
     });
   });
 
+  test('several images without names are told apart by their digests', async () => {
+    const one = dockerSave(null, [random(10)]);
+    const two = dockerSave(null, tars, 1);
+    const files = { ...one, ...two, 'manifest.json': [one, two].flatMap((each) => each['manifest.json']) };
+    const { archive, directory } = await openBytes(await tarOf(files));
+    const { message } = await failure(archive.resolve());
+    const digests = message.match(/sha256:[0-9a-f]{64}/g) ?? [];
+    expect(message).toContain('holds several images; choose one: sha256:');
+    await expectLayers({ archive, directory }, tars, { name: digests[1] ?? '' });
+  });
+
+  test('a tag that several images have names none of them', async () => {
+    const one = dockerSave(['alpine:3.20'], [random(10)]);
+    const two = dockerSave(['python:3.20'], tars, 1);
+    const files = { ...one, ...two, 'manifest.json': [one, two].flatMap((each) => each['manifest.json']) };
+    const { archive } = await openBytes(await tarOf(files));
+    expect(await failure(archive.resolve({ name: '3.20' }))).toMatchObject({
+      code: 'invalid_request',
+      message: expect.stringContaining('several images called 3.20; choose one: alpine:3.20, python:3.20'),
+    });
+  });
+
+  test('unpacked to a folder: each layer stands for itself', async () => {
+    const two = tars.slice(0, 2);
+    const config = bytesOf(configOf(two));
+    const directory = await fixture.directory();
+    await writeFiles(join(directory, 'saved'), {
+      ...Object.fromEntries([config, ...two].map((bytes) => [blobName(bytes), bytes])),
+      'manifest.json': [{ Config: blobName(config), RepoTags: ['app:1'], Layers: two.map(blobName) }],
+    });
+    const archive = await openArchive(join(directory, 'saved'), { scratchDirectory: directory });
+    opened.push(archive);
+    await expectLayers({ archive, directory }, two);
+  });
+
   test('a layer that is not there', async () => {
     const { [`${'0'.repeat(64)}/layer.tar`]: _, ...files } = dockerSave(null, tars);
     expect(await refusal(await tarOf(files))).toMatchObject({ code: 'invalid_manifest' });
@@ -238,10 +187,7 @@ describe('an OCI layout', () => {
     expect(image).toMatchObject({ names: ['3.20'], manifestDigest: one.entry.digest, targetDigest: one.entry.digest });
 
     const directory = await fixture.directory();
-    for (const [name, content] of Object.entries(files)) {
-      await mkdir(dirname(join(directory, 'layout', name)), { recursive: true });
-      await writeFile(join(directory, 'layout', name), bytesOf(content));
-    }
+    await writeFiles(join(directory, 'layout'), files);
     const archive = await openArchive(join(directory, 'layout'), { scratchDirectory: directory });
     opened.push(archive);
     await expectLayers({ archive, directory }, one.blobs, on('amd64'));
@@ -290,6 +236,55 @@ describe('an OCI layout', () => {
     expect((await archive.resolve(on('amd64'))).manifestDigest).toBe(one.entry.digest);
   });
 
+  test('of several images for one platform and without names: none is taken by chance', async () => {
+    const other = layoutImage('amd64', [random(7)]);
+    const archive = await openBytes(await tarOf(layout([one.entry, other.entry], one.files, other.files)));
+    expect(await failure(archive.archive.resolve(on('amd64')))).toMatchObject({
+      code: 'invalid_request',
+      message: expect.stringContaining(
+        `choose one: ${[one, other]
+          .map(({ entry }) => entry.digest)
+          .sort()
+          .join(', ')}`,
+      ),
+    });
+    await expectLayers(archive, other.blobs, { name: other.entry.digest, ...on('amd64') });
+    await expectLayers(archive, other.blobs, { name: `alpine@${other.entry.digest}`, ...on('amd64') });
+  });
+
+  test('under two names is one image', async () => {
+    const files = layout(
+      [named(one.entry, 'docker.io/library/app:1'), named(one.entry, 'docker.io/library/app:2')],
+      one.files,
+    );
+    const image = await expectLayers(await openBytes(await tarOf(files)), one.blobs, on('amd64'));
+    expect(image.names).toEqual(['docker.io/library/app:1', 'docker.io/library/app:2']);
+  });
+
+  test('without an image, as it is when made', async () => {
+    for (const files of [layout([]), { 'index.json': { schemaVersion: 2, manifests: null } }]) {
+      const { archive } = await openBytes(await tarOf(files));
+      expect(await failure(archive.resolve())).toMatchObject({
+        code: 'invalid_manifest',
+        message: expect.stringContaining('holds no image'),
+      });
+    }
+  });
+
+  test('with a layer that is missing or cut is refused before any is unpacked', async () => {
+    const [layer = Buffer.alloc(0)] = one.blobs;
+    const { [blobName(layer)]: _, ...rest } = one.files;
+    for (const [files, code, reason] of [
+      [rest, 'invalid_manifest', 'which it names'],
+      [{ ...rest, [blobName(layer)]: layer.subarray(1) }, 'size_mismatch', `${layer.length} are stated`],
+    ] as const) {
+      const { archive } = await openBytes(await tarOf(layout([one.entry], files)));
+      const error = await failure(archive.resolve(on('amd64')));
+      expect(error.code).toBe(code);
+      expect(error.message).toContain(reason);
+    }
+  });
+
   test('with a manifest or a config that was changed', async () => {
     for (const blob of Object.keys(one.files).slice(0, 2)) {
       const changed = Buffer.from(
@@ -321,6 +316,29 @@ describe('what is no archive', () => {
       [await tarOf({ 'manifest.json': '{' }), 'invalid_manifest', 'is no JSON'],
       [await tarOf({ 'manifest.json': '{}' }), 'invalid_manifest', 'manifest.json'],
       [await tarOf({ 'index.json': '{"manifests": 1}' }), 'invalid_manifest', 'index.json'],
+      [await tarOf({ 'index.json': Buffer.alloc(4 * 1024 * 1024 + 1, ' ') }), 'invalid_manifest', 'larger than 4 MiB'],
+      [
+        await tarOf({ 'manifest.json': Buffer.alloc(4 * 1024 * 1024 + 1, ' ') }),
+        'invalid_manifest',
+        'larger than 4 MiB',
+      ],
+      [await tarOf({ 'manifest.json': { schemaVersion: 2 } }), 'invalid_request', 'what skopeo writes to `dir:`'],
+      [
+        await tarOf({ c: '{', 'manifest.json': [{ Config: 'c', Layers: [] }] }),
+        'invalid_manifest',
+        'the archive is damaged',
+      ],
+      [
+        await tarOf({ 'manifest.json': [{ Config: 'c', Layers: new Array(2000).fill('c') }] }),
+        'invalid_manifest',
+        'manifest.json',
+      ],
+      [
+        await tarOf({ 'manifest.json': new Array(2000).fill({ Config: 'c', Layers: [] }) }),
+        'invalid_manifest',
+        'manifest.json',
+      ],
+      [await tarOf({ [`${'d/'.repeat(3000)}x`]: 'x' }), 'layer_corrupt', 'a name that is too long'],
     ] as const) {
       const directory = await fixture.directory();
       const path = join(directory, 'image.tar');
@@ -335,6 +353,67 @@ describe('what is no archive', () => {
   test('a file that is not there', async () => {
     const path = join(await fixture.directory(), 'nope.tar');
     expect((await failure(openArchive(path, { scratchDirectory: dirname(path) }))).message).toContain('no such file');
+  });
+
+  test('a pipe is not waited for', async () => {
+    const directory = await fixture.directory();
+    await mkdir(join(directory, 'layout'));
+    for (const [pipe, path] of [
+      [join(directory, 'pipe'), join(directory, 'pipe')],
+      [join(directory, 'layout', 'index.json'), join(directory, 'layout')],
+    ] as const) {
+      execFileSync('mkfifo', [pipe]);
+      const error = await failure(openArchive(path, { scratchDirectory: directory }));
+      expect(error).toMatchObject({ code: 'invalid_request', message: expect.stringContaining('is no regular file') });
+    }
+  });
+
+  test('an archive cut anywhere is refused, or whole but for its padding', async () => {
+    const good = await tarOf(dockerSave(['app:1'], [random(2000)]));
+    // Not the zeros that end it, nor `repositories`, which nobody reads, nor the padding of what stands before.
+    const needed = good.length - 1024 - 1024 - 511;
+    for (const bytes of [good, gzipSync(good), zstdFrame(good)]) {
+      for (let step = 0; step < 40; step += 1) {
+        const cut = Math.floor((bytes.length * step) / 40);
+        const result = await openBytes(bytes.subarray(0, cut)).then(
+          () => 'opened',
+          (error: unknown) => (error instanceof OciError ? error.code : String(error)),
+        );
+        if (result === 'opened') expect([bytes === good, cut >= needed]).toEqual([true, true]);
+        else expect(['layer_corrupt', 'invalid_manifest', 'invalid_request']).toContain(result);
+      }
+    }
+  });
+
+  test('a zstd bomb is unpacked piece by piece', async () => {
+    const directory = await fixture.directory();
+    const path = join(directory, 'bomb.tar.zst');
+    // 4096 blocks that each stand for 128 KiB of zeros: 512 MB in 16 KB (RFC 8878, 3.1.1.2: run-length blocks).
+    const block = (last: number) =>
+      Buffer.from([
+        (((128 * 1024) << 3) | 2 | last) & 0xff,
+        ((128 * 1024) >> 5) & 0xff,
+        ((128 * 1024) >> 13) & 0xff,
+        0,
+      ]);
+    await writeFile(
+      path,
+      Buffer.concat([Buffer.from('28b52ffd0058', 'hex'), ...new Array<Buffer>(4095).fill(block(0)), block(1)]),
+    );
+    let peak = 0;
+    const before = process.memoryUsage.rss();
+    const timer = setInterval(() => {
+      peak = Math.max(peak, process.memoryUsage.rss() - before);
+    }, 1);
+    try {
+      expect(await failure(openArchive(path, { scratchDirectory: directory }))).toMatchObject({
+        code: 'layer_corrupt',
+      });
+    } finally {
+      clearInterval(timer);
+    }
+    expect(peak).toBeLessThan(300 * 1024 * 1024);
+    expect(await readdir(directory)).toEqual(['bomb.tar.zst']);
   });
 
   test('links in a circle, and names that climb out, find nothing', async () => {

@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -59,3 +60,10 @@ export async function expectContents(path: string, bytes: Buffer): Promise<void>
 }
 
 export const contents = (path: string): Promise<Buffer> => readFile(path);
+
+/** Whether a program cannot be run here; then it is said which, since tests with it are skipped. */
+export function missingTool(name: string): boolean {
+  if (spawnSync(name, ['--version']).error === undefined) return false;
+  process.stderr.write(`skipped, since ${name} is not here: the tests that run it (scripts/setup.sh ${name})\n`);
+  return true;
+}
