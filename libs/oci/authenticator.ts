@@ -7,6 +7,7 @@ import { collector } from './exchange.ts';
 import { mayCarrySecret } from './host.ts';
 import { type Authorization, assertSecretMayGo, type Http, type HttpRequest } from './http.ts';
 import { orCancelled } from './network-error.ts';
+import { Redaction } from './redaction.ts';
 import { registryError } from './registry-error.ts';
 
 /** Who asks: nobody in particular, the bearer of credentials, or the server, whose own are looked up once they are asked for. */
@@ -122,8 +123,24 @@ export class Authenticator {
     return fetching;
   }
 
+  /** Other pulls may wait for the same token, and know nothing of the credentials that this one shows. */
   async #fetchToken(challenge: Challenge, access: Access): Promise<CachedToken> {
     const credentials = await credentialsOf(access.identity);
+    const redaction = new Redaction();
+    redaction.credentials(credentials);
+    redaction.authorization(basic(credentials));
+    try {
+      return await this.#fetchTokenWith(credentials, challenge, access);
+    } catch (error) {
+      throw redaction.redacted(error);
+    }
+  }
+
+  async #fetchTokenWith(
+    credentials: Credentials | undefined,
+    challenge: Challenge,
+    access: Access,
+  ): Promise<CachedToken> {
     // What the token opens travels to the registry later; a registry that is not encrypted shall not even learn that there is one.
     if (credentials !== undefined) assertSecretMayGo(access.registry);
     const requestedAt = this.#now();

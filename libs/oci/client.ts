@@ -4,6 +4,7 @@ import { Download, type DownloadOptions } from './download.ts';
 import { Http } from './http.ts';
 import type { Descriptor } from './manifest.ts';
 import { isMirrorFailure, mirrorSources } from './mirror.ts';
+import { Redaction } from './redaction.ts';
 import type { Reference } from './reference.ts';
 import { type CredentialSource, RegistryApi } from './registry-api.ts';
 import { RegistryOrigins } from './registry-origin.ts';
@@ -58,6 +59,11 @@ export interface RegistryClient {
   close(): Promise<void>;
 }
 
+interface GuardedCall {
+  readonly api: Pick<RegistryApi, 'get'>;
+  readonly onRetry: (notice: RetryNotice) => void;
+}
+
 const DEFAULT_RETRY: RetryOptions = { attempts: 6, baseDelayMs: 500, maxDelayMs: 30_000, maxRetryAfterMs: 120_000 };
 const METADATA_DEADLINE_MS = 60_000;
 
@@ -86,17 +92,36 @@ export function createRegistryClient(options: RegistryClientOptions = {}): Regis
   const origins = new RegistryOrigins({ connections, probeTimeoutMs: connectTimeoutMs, configuration, guard });
   const api = new RegistryApi(http, origins, options.credentialSource);
 
-  /** Mirrors get one attempt each: there is somebody else to ask. */
-  async function resolveWith<T>(reference: Reference, asked: ResolveOptions, run: (resolver: Resolver) => Promise<T>) {
-    for (const { reference: source, credentials } of mirrorSources(configuration, reference)) {
-      try {
-        return await run(new Resolver(api, reference, { ...asked, credentials }, source));
-      } catch (error) {
-        if (!isMirrorFailure(error)) throw error;
-        onRetry({ error, delayMs: 0, failures: 1 });
-      }
+  /** Runs with an API that learns what secrets are shown, so that no error and no notice of this call repeats one. */
+  async function redacting<T>(run: (guarded: GuardedCall) => Promise<T>): Promise<T> {
+    const redaction = new Redaction();
+    try {
+      return await run({
+        api: { get: (request) => api.get({ ...request, redaction }) },
+        onRetry: (notice) => onRetry({ ...notice, error: redaction.error(notice.error) }),
+      });
+    } catch (error) {
+      throw redaction.redacted(error);
     }
-    return withRetries(() => run(new Resolver(api, reference, asked)), retry, asked.signal, onRetry);
+  }
+
+  /** Mirrors get one attempt each: there is somebody else to ask. */
+  function resolveWith<T>(
+    reference: Reference,
+    asked: ResolveOptions,
+    run: (resolver: Resolver) => Promise<T>,
+  ): Promise<T> {
+    return redacting(async ({ api, onRetry }) => {
+      for (const { reference: source, credentials } of mirrorSources(configuration, reference)) {
+        try {
+          return await run(new Resolver(api, reference, { ...asked, credentials }, source));
+        } catch (error) {
+          if (!isMirrorFailure(error)) throw error;
+          onRetry({ error, delayMs: 0, failures: 1 });
+        }
+      }
+      return withRetries(() => run(new Resolver(api, reference, asked)), retry, asked.signal, onRetry);
+    });
   }
 
   return {
@@ -105,8 +130,8 @@ export function createRegistryClient(options: RegistryClientOptions = {}): Regis
     download(reference, descriptor, destinationPath, asked = {}) {
       const mirrors = asked.avoidMirrors ? [] : mirrorSources(configuration, reference);
       const sources = [...mirrors, { reference, credentials: asked.credentials }];
-      return new Download({ api, reference, sources, descriptor, options: asked, retry, onRetry }).into(
-        destinationPath,
+      return redacting((guarded) =>
+        new Download({ ...guarded, reference, sources, descriptor, options: asked, retry }).into(destinationPath),
       );
     },
     close: () => connections.close(),

@@ -21,7 +21,7 @@ export interface DownloadOptions {
 }
 
 export interface DownloadRequest {
-  readonly api: RegistryApi;
+  readonly api: Pick<RegistryApi, 'get'>;
   readonly reference: Reference;
   /** Asked in this order; each one is left for the next at its first failure, but the last, which is the registry. */
   readonly sources: readonly Source[];
@@ -42,7 +42,7 @@ const STALE_REDIRECT: ReadonlySet<number> = new Set([400, 401, 403, 404, 410]);
 
 /** One blob, appended to one file, over as many connections as it takes. */
 export class Download {
-  readonly #api: RegistryApi;
+  readonly #api: Pick<RegistryApi, 'get'>;
   readonly #sources: Source[];
   readonly #descriptor: Descriptor;
   readonly #options: DownloadOptions;

@@ -5,6 +5,7 @@ import type { Credentials } from './credentials.ts';
 import type { Receiver, ResponseHead } from './exchange.ts';
 import { registryHost } from './host.ts';
 import type { Authorization, Http, HttpAnswer } from './http.ts';
+import type { Redaction } from './redaction.ts';
 import type { Reference } from './reference.ts';
 import type { RegistryOrigins } from './registry-origin.ts';
 
@@ -20,6 +21,8 @@ export interface RegistryRequest {
   /** For this pull alone; the server's own are used when left out. */
   readonly credentials: Credentials | undefined;
   readonly signal: AbortSignal | undefined;
+  /** Learns what is shown to the registry. */
+  readonly redaction?: Redaction;
   readonly receive: (head: ResponseHead) => Receiver;
 }
 
@@ -38,12 +41,15 @@ export class RegistryApi {
   }
 
   /** The answer, whatever its status; its redirects followed and its challenges answered. */
-  async get({ reference, path, purpose, headers, credentials, signal, receive }: RegistryRequest): Promise<HttpAnswer> {
+  async get(request: RegistryRequest): Promise<HttpAnswer> {
+    const { reference, path, purpose, headers, signal, receive, redaction } = request;
     const registry = await this.#origins.of(registryHost(reference), signal);
-    const access = { registry, repository: reference.path, identity: this.#identity(reference, credentials), signal };
+    const access = { registry, repository: reference.path, identity: this.#identity(request), signal };
     const url = new URL(`/v2/${reference.path}/${path}`, registry);
-    const send = (authorization: Authorization | undefined): Promise<HttpAnswer> =>
-      this.#http.send({ url, purpose, headers, authorization, signal, receive });
+    const send = (authorization: Authorization | undefined): Promise<HttpAnswer> => {
+      redaction?.authorization(authorization);
+      return this.#http.send({ url, purpose, headers, authorization, signal, receive });
+    };
 
     const known = await this.#authenticator.known(access);
     const answer = await send(known);
@@ -53,10 +59,17 @@ export class RegistryApi {
     return authorization === undefined ? answer : send(authorization);
   }
 
-  #identity(reference: Reference, credentials: Credentials | undefined): Identity {
+  #identity({ reference, credentials, redaction }: RegistryRequest): Identity {
+    redaction?.credentials(credentials);
     if (credentials !== undefined) return { kind: 'bearer', credentials };
     const source = this.#credentialSource;
-    return source === undefined ? { kind: 'anonymous' } : { kind: 'server', credentials: () => source(reference) };
+    if (source === undefined) return { kind: 'anonymous' };
+    const look = async (): Promise<Credentials | undefined> => {
+      const found = await source(reference);
+      redaction?.credentials(found);
+      return found;
+    };
+    return { kind: 'server', credentials: look };
   }
 }
 

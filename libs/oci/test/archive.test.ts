@@ -139,11 +139,13 @@ describe('docker save', () => {
     const one = dockerSave(null, [random(10)]);
     const two = dockerSave(null, tars, 1);
     const files = { ...one, ...two, 'manifest.json': [one, two].flatMap((each) => each['manifest.json']) };
-    const { archive, directory } = await openBytes(await tarOf(files));
+    const { archive } = await openBytes(await tarOf(files));
     const { message } = await failure(archive.resolve());
     const digests = message.match(/sha256:[0-9a-f]{64}/g) ?? [];
     expect(message).toContain('holds several images; choose one: sha256:');
-    await expectLayers({ archive, directory }, tars, { name: digests[1] ?? '' });
+    const counts = [];
+    for (const name of digests) counts.push((await archive.resolve({ name })).layers.length);
+    expect(counts.sort()).toEqual([1, 3]);
   });
 
   test('a tag that several images have names none of them', async () => {

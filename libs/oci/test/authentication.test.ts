@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { inspect } from 'node:util';
 import { describe, expect, test } from '@jest/globals';
 import type { PushedImage, RegistryAuth, TestRegistry } from '../../../test/support/registry.ts';
 import { type Access, Authenticator } from '../authenticator.ts';
@@ -346,5 +347,84 @@ describe('parseAuthFlag', () => {
   test.each(['user', ':token', 'user:', '', 'user:to\nken'])('refuses %j without repeating it', (text) => {
     expect(() => parseAuthFlag(text)).toThrow(OciError);
     expect(() => parseAuthFlag(text)).toThrow(/^invalid credentials: /);
+  });
+});
+
+describe('a server that repeats a secret', () => {
+  const BASE64 = BASIC.slice('Basic '.length);
+  const SECRETS = [ALICE.password, BASE64, encodeURIComponent(ALICE.password)];
+  const say = (message: string) => ({ code: `CODE_${ALICE.password}`, message });
+
+  /** All that a log or a person could be shown of an error. */
+  const shown = (error: OciError): string => inspect(error, { depth: 10 });
+
+  function expectNoSecret(error: OciError): void {
+    for (const secret of SECRETS) expect(shown(error)).not.toContain(secret.slice(0, 8));
+    expect(shown(error)).toContain('[redacted]');
+  }
+
+  test.each<[string, RegistryAuth, Parameters<TestRegistry['plan']>[0]]>([
+    [
+      'the registry, in its message',
+      { kind: 'basic', ...ALICE },
+      { path: '/v2/team', after: 1, status: 403, error: say(`no ${ALICE.password} ${BASIC}`) },
+    ],
+    [
+      'the registry, in a message that is cut within it',
+      { kind: 'basic', ...ALICE },
+      { path: '/v2/team', after: 1, status: 403, error: say(`${'x'.repeat(273)}${ALICE.password}`) },
+    ],
+    [
+      'the registry, in a document that is no JSON',
+      { kind: 'basic', ...ALICE },
+      {
+        path: '/v2/team',
+        after: 1,
+        headers: { 'docker-content-digest': undefined },
+        body: `${ALICE.password} ${BASE64}`,
+      },
+    ],
+    [
+      'the token server',
+      { kind: 'bearer', ...ALICE },
+      { path: '/token', status: 401, error: say(`not ${ALICE.password}`) },
+    ],
+    [
+      'a redirect',
+      { kind: 'basic', ...ALICE },
+      { path: '/v2/team', after: 1, redirect: `http://127.0.0.1:1/${ALICE.password}/${BASE64}` },
+    ],
+  ])('%s', async (_, auth, fault) => {
+    const { client, reference, registry } = await scene(auth);
+    registry.plan(fault);
+    expectNoSecret(await failure(client.resolve(reference, { credentials: ALICE })));
+  });
+
+  test('in a notice of a retry, and in the path of a realm', async () => {
+    const notices: OciError[] = [];
+    const { client, image, reference, registry } = await scene(
+      { kind: 'basic', ...ALICE },
+      { onRetry: ({ error }) => notices.push(error) },
+    );
+    registry.plan({ path: '/blobs/', after: 1, status: 503, error: say(ALICE.password) });
+    const [layer] = image.layers;
+    if (layer === undefined) throw new Error('the image has no layers');
+    const path = join(await fixture.directory(), 'layer');
+    const error = await failure(client.download(reference, layer, path, { credentials: ALICE }));
+    expect(notices.length).toBeGreaterThan(0);
+    for (const each of [...notices, error]) expectNoSecret(each);
+
+    const realm = `${registry.url}/${ALICE.password}`;
+    registry.plan({ path: '/v2/', status: 401, headers: { 'www-authenticate': `Bearer realm="${realm}"` } });
+    expectNoSecret(await failure(client.resolve(reference, { credentials: ALICE })));
+  });
+
+  test('of the server’s own Docker login', async () => {
+    const { client, reference, registry } = await scene(
+      { kind: 'basic', ...ALICE },
+      { credentialSource: async () => ALICE },
+    );
+    registry.plan({ path: '/v2/team', after: 1, status: 403, error: say(ALICE.password) });
+    expectNoSecret(await failure(client.resolve(reference)));
   });
 });

@@ -1,7 +1,9 @@
+import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { mkdtemp, rm, truncate } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, truncate } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import {
@@ -9,12 +11,14 @@ import {
   type DockerRegistryOptions,
   startDockerRegistry,
 } from '../../../test/support/docker-registry.ts';
-import { OCI_CONFIG, OCI_INDEX, OCI_MANIFEST, zstdFrame } from '../../../test/support/registry.ts';
+import { OCI_CONFIG, OCI_INDEX, OCI_MANIFEST, sha256, zstdFrame } from '../../../test/support/registry.ts';
 import { parseAuthFlag, parsePlatform, parseReference } from '../index.ts';
+import { blobName, layout, layoutImage, named, tarOf, writeFiles } from './support/archive-file.ts';
 import { makeCertificates, type TestCertificates } from './support/certificate.ts';
 import { startCuttingRelay } from './support/cutting-relay.ts';
-import { expectContents, failure, random, useFixture } from './support/fixture.ts';
+import { expectContents, failure, missingTool, random, useFixture } from './support/fixture.ts';
 
+const run = promisify(execFile);
 const fixture = useFixture();
 /** Of the password below, as `htpasswd -B` writes it. */
 const HASH = '$2y$05$50q368VQPuqw0q6FJgNHVuOUCgoMwNMA.s9glbrs.tGgAue82si6C';
@@ -97,6 +101,47 @@ describe('the real registry', () => {
     }
     const byDigest = parseReference(`${open.host}/${REPOSITORY}@${image.arm64.digest}`);
     expect(await client.resolveDigest(byDigest)).toBe(image.arm64.digest);
+  });
+
+  const skopeoTest = missingTool('skopeo') ? test.skip : test;
+
+  skopeoTest('gives what skopeo pushes: an index of two platforms, with gzip and with zstd layers', async () => {
+    const directory = await fixture.directory();
+    const client = fixture.client();
+    for (const compression of ['gzip', 'zstd'] as const) {
+      // Others each time: skopeo takes a compressed layer that it has pushed before for the plain one.
+      const tars = [
+        await tarOf({ 'etc/motd': Buffer.concat([random(50), Buffer.alloc(300_000, 'x')]) }),
+        await tarOf({ 'etc/issue': random(50_000) }),
+      ];
+      // Skopeo compresses layers that are plain, and leaves others as they are.
+      const images = ['amd64', 'arm64'].map((architecture) => layoutImage(architecture, tars, 'none'));
+      const index = Buffer.from(
+        JSON.stringify({ schemaVersion: 2, mediaType: OCI_INDEX, manifests: images.map(({ entry }) => entry) }),
+      );
+      const entry = { mediaType: OCI_INDEX, digest: sha256(index), size: index.length };
+      const files = Object.assign({}, ...images.map((each) => each.files), { [blobName(index)]: index });
+      await writeFiles(join(directory, compression), layout([named(entry, '1')], files));
+      const target = `${open.host}/pushed/${compression}:1`;
+      const options = ['--insecure-policy', 'copy', '-q', '--all', '--dest-tls-verify=false'];
+      const format = ['--dest-compress-format', compression];
+      await run('skopeo', [...options, ...format, `oci:${join(directory, compression)}:1`, `docker://${target}`]);
+      const reference = parseReference(target);
+      for (const architecture of ['amd64', 'arm64']) {
+        const platform = parsePlatform(architecture);
+        const resolved = await client.resolve(reference, { platform });
+        expect(resolved.platform).toEqual(platform);
+        expect(resolved.targetDigest).not.toBe(resolved.manifestDigest);
+        expect(resolved.layers.map((layer) => [layer.compression, layer.diffId])).toEqual(
+          tars.map((tar) => [compression, sha256(tar)]),
+        );
+        for (const { descriptor } of resolved.layers) {
+          const path = join(directory, descriptor.digest);
+          await client.download(reference, descriptor, path);
+          expect(sha256(await readFile(path))).toBe(descriptor.digest);
+        }
+      }
+    }
   });
 
   test('goes on with a layer where a broken connection left off, and where another process did', async () => {

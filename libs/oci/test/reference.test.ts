@@ -55,7 +55,7 @@ describe('the published examples of the reference grammar', () => {
     'foo/foo_bar.com:8080',
     '[2001:db8::]:5000/repo',
     '[2001:db8:1:2:3:4:5:6]/repo:tag',
-    `${'a/'.repeat(126)}a:tag-puts-this-over-max`,
+    `${'a/'.repeat(127)}a:tag-puts-this-over-max`,
   ])('accepts %s', (text) => {
     expect(formatReference(parseReference(text))).toEqual(expect.any(String));
   });
@@ -132,6 +132,54 @@ describe('the published examples of the reference grammar', () => {
     expect(reference).toEqual({ domain, path, tag: 'latest' });
     expect(formatReference(reference)).toBe(`${domain}/${path}:latest`);
     expect(familiarReference(reference)).toBe(`${familiar}:latest`);
+  });
+});
+
+/** What the grammar's own examples are taken apart into; without a host it is Docker Hub, as Docker reads them. */
+describe('the parts of the published examples', () => {
+  const SHA512 = `sha512:${'f'.repeat(128)}`;
+  const hub = 'docker.io';
+  const examples: readonly [text: string, domain: string, path: string, tag?: string, digest?: string][] = [
+    ['test_com', hub, 'library/test_com', 'latest'],
+    ['test.com:tag', hub, 'library/test.com', 'tag'],
+    ['test.com:5000', hub, 'library/test.com', '5000'],
+    ['test.com/repo:tag', 'test.com', 'repo', 'tag'],
+    ['test:5000/repo', 'test:5000', 'repo', 'latest'],
+    ['test:5000/repo:tag', 'test:5000', 'repo', 'tag'],
+    [`test:5000/repo@${SHA256}`, 'test:5000', 'repo', undefined, SHA256],
+    [`test:5000/repo:tag@${SHA256}`, 'test:5000', 'repo', 'tag', SHA256],
+    ['lowercase:Uppercase', hub, 'library/lowercase', 'Uppercase'],
+    ['test.com:8000/foo:TAG5', 'test.com:8000', 'foo', 'TAG5'],
+    ['sub-dom1.foo.com/bar/baz/quux', 'sub-dom1.foo.com', 'bar/baz/quux', 'latest'],
+    ['b.gcr.io/test.example.com/my-app:test.example.com', 'b.gcr.io', 'test.example.com/my-app', 'test.example.com'],
+    ['xn--n3h.com:18080/foo', 'xn--n3h.com:18080', 'foo', 'latest'],
+    [`xn--7o8h.com/myimage:xn--7o8h.com@${SHA512}`, 'xn--7o8h.com', 'myimage', 'xn--7o8h.com', SHA512],
+    ['foo_bar.com:8080', hub, 'library/foo_bar.com', '8080'],
+    ['foo/foo_bar.com:8080', hub, 'foo/foo_bar.com', '8080'],
+    ['192.168.1.1', hub, 'library/192.168.1.1', 'latest'],
+    ['192.168.1.1:tag', hub, 'library/192.168.1.1', 'tag'],
+    ['192.168.1.1/repo', '192.168.1.1', 'repo', 'latest'],
+    ['192.168.1.1:5000/repo:5050', '192.168.1.1:5000', 'repo', '5050'],
+    ['[2001:db8::1]/repo', '[2001:db8::1]', 'repo', 'latest'],
+    ['[2001:db8::1]:5000/repo:tag', '[2001:db8::1]:5000', 'repo', 'tag'],
+    [`[2001:db8::1]:5000/repo:tag@${SHA256}`, '[2001:db8::1]:5000', 'repo', 'tag', SHA256],
+    ['[::1]:5000/repo', '[::1]:5000', 'repo', 'latest'],
+    ['nonlibrary/ubuntu', hub, 'nonlibrary/ubuntu', 'latest'],
+    ['other/library', hub, 'other/library', 'latest'],
+    ['index.docker.io/library/ubuntu-12.04-base', hub, 'library/ubuntu-12.04-base', 'latest'],
+    ['FOO/bar', 'FOO', 'bar', 'latest'],
+    ['docker/migrator', hub, 'docker/migrator', 'latest'],
+    // Image ids may be cut to fewer digits; these are names then.
+    [IMAGE_ID.slice(1), hub, `library/${IMAGE_ID.slice(1)}`, 'latest'],
+    [IMAGE_ID.slice(0, 5), hub, `library/${IMAGE_ID.slice(0, 5)}`, 'latest'],
+  ];
+  test.each(examples.map((example) => [example]))('%j', ([text, domain, path, tag, digest]) => {
+    expect(parseReference(text)).toEqual({
+      domain,
+      path,
+      ...(tag !== undefined && { tag }),
+      ...(digest !== undefined && { digest }),
+    });
   });
 });
 

@@ -60,15 +60,19 @@ export interface LayoutImage {
 
 export const blobName = (bytes: Buffer): string => `blobs/${sha256(bytes).replace(':', '/')}`;
 
-export function layoutImage(architecture: string, tars: readonly Buffer[], compress = gzipSync): LayoutImage {
-  const blobs = tars.map((tar) => compress(tar));
+export function layoutImage(
+  architecture: string,
+  tars: readonly Buffer[],
+  compression: 'gzip' | 'none' = 'gzip',
+): LayoutImage {
+  const blobs = tars.map((tar) => (compression === 'gzip' ? gzipSync(tar) : tar));
   const config = bytesOf(configOf(tars, architecture));
   const manifest = bytesOf({
     schemaVersion: 2,
     mediaType: OCI_MANIFEST,
     config: { mediaType: OCI_CONFIG, digest: sha256(config), size: config.length },
     layers: blobs.map((blob) => ({
-      mediaType: 'application/vnd.oci.image.layer.v1.tar+gzip',
+      mediaType: `application/vnd.oci.image.layer.v1.tar${compression === 'gzip' ? '+gzip' : ''}`,
       digest: sha256(blob),
       size: blob.length,
     })),
