@@ -34,6 +34,20 @@ export const Queued = z.object({ task_id: z.string(), status: z.literal('queued'
 
 export const AlreadyThere = z.object({ status: z.literal('exists'), image: z.string(), digest: z.string() });
 
+export const PruneBody = z
+  .strictObject({
+    dry_run: z.boolean({ error: 'must be true or false' }).describe('remove nothing: tell what would go').optional(),
+  })
+  .optional();
+
+export const Pruned = z.object({
+  freed_bytes: z.int().min(0).describe('bytes on disk'),
+  layers: z.int().min(0).describe('cached layers'),
+  rootfs: z.int().min(0).describe('root file systems without a name'),
+  downloads: z.int().min(0).describe('partial downloads that no task goes on with'),
+  dry_run: z.boolean().describe('nothing was removed'),
+});
+
 export const ImageView = z.object({
   name: z.string(),
   owner: z.string().describe('the user whose it is'),
@@ -123,6 +137,8 @@ export const namedSchemas: Readonly<Record<string, z.ZodType>> = {
   ImageList,
   ImageView,
   Problem,
+  PruneBody,
+  Pruned,
   PullBody,
   Queued,
   Readiness,

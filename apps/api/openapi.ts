@@ -44,7 +44,9 @@ function operation(route: Route): JsonObject {
     summary: route.summary,
     ...(route.open ? { security: [] } : {}),
     parameters: [...pathParameters(route.path), ...queryParameters(route.query)],
-    ...(route.body === noBody ? {} : { requestBody: { required: true, content: json(route.body) } }),
+    ...(route.body === noBody
+      ? {}
+      : { requestBody: { required: !route.body.safeParse(undefined).success, content: json(route.body) } }),
     responses: {
       ...Object.fromEntries(Object.entries(route.answers).map(([status, answer]) => [status, response(answer)])),
       default: { description: 'What went wrong.', content: json(Problem) },

@@ -48,8 +48,13 @@ export interface ApiClient {
   rootfs(name: string, resume?: { from: number; etag: string }): Promise<HttpAnswer>;
   adminStatus(): Promise<schema.AdminStatus>;
   images(): Promise<schema.Image[]>;
-  image(name: string): Promise<schema.Image>;
-  deleteImage(name: string): Promise<void>;
+  /** The own image of that name, else one that is shared; with `owner` that owner's. */
+  image(name: string, owner?: string): Promise<schema.Image>;
+  deleteImage(name: string, owner?: string): Promise<void>;
+  /** Lets everybody see and use the image, or takes that back. */
+  shareImage(name: string, shared: boolean, owner?: string): Promise<schema.Image>;
+  /** Removes what nothing needs from the server's disk; with `dryRun` tells what would go. */
+  prune(dryRun: boolean): Promise<schema.Pruned>;
   close(): void;
 }
 
@@ -141,10 +146,13 @@ export function createApiClient(endpoint: Endpoint, options: ApiClientOptions = 
         const page = await call(schema.imageList, { method: 'GET', path: first ? '/images' : `/images?${query({})}` });
         return { items: page.images, next: page.next };
       }),
-    image: (name) => call(schema.image, { method: 'GET', path: `/images/${encodeURIComponent(name)}` }),
-    deleteImage: async (name) => {
-      await call(z.unknown(), { method: 'DELETE', path: `/images/${encodeURIComponent(name)}` });
+    image: (name, owner) => call(schema.image, { method: 'GET', path: imagePath(name, '', owner) }),
+    deleteImage: async (name, owner) => {
+      await call(z.unknown(), { method: 'DELETE', path: imagePath(name, '', owner) });
     },
+    shareImage: (name, shared, owner) =>
+      call(schema.image, { method: shared ? 'PUT' : 'DELETE', path: imagePath(name, '/share', owner) }),
+    prune: (dryRun) => call(schema.pruned, { method: 'POST', path: '/images/prune', body: { dry_run: dryRun } }),
     close: () => connection.close(),
   };
 }
@@ -152,6 +160,11 @@ export function createApiClient(endpoint: Endpoint, options: ApiClientOptions = 
 /** The endpoint as an error message names it; never with a password that stands in the URL. */
 export function describeEndpoint(endpoint: Endpoint): string {
   return endpoint.kind === 'url' ? endpoint.url.origin + endpoint.url.pathname.replace(/\/+$/, '') : endpoint.path;
+}
+
+function imagePath(name: string, below: string, owner: string | undefined): string {
+  const query = owner === undefined ? '' : `?${new URLSearchParams({ owner })}`;
+  return `/images/${encodeURIComponent(name)}${below}${query}`;
 }
 
 function pollQuery(poll: { wait: number; seen: string } | undefined): string {

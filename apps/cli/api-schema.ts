@@ -63,6 +63,15 @@ export const image = z.looseObject({
 });
 export type Image = z.output<typeof image>;
 
+/** What a prune freed: bytes on the server's disk. */
+export const pruned = z.looseObject({
+  freed_bytes: z.number(),
+  layers: z.number(),
+  rootfs: z.number(),
+  downloads: z.number().default(0),
+});
+export type Pruned = z.output<typeof pruned>;
+
 /** The cursor of the page that follows; none where there is none, or the server knows no pages. */
 const next = z.string().nullish();
 

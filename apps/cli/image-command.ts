@@ -1,6 +1,6 @@
 import { formatBytes } from '@bhatti/tasks';
 import type { ApiClient } from './api-client.ts';
-import type { Image } from './api-schema.ts';
+import type { Image, Pruned } from './api-schema.ts';
 import { CliError } from './cli-error.ts';
 import { type Console, printJson } from './console.ts';
 import { formatAge, formatFields, formatTable, shortDigest } from './table.ts';
@@ -28,8 +28,13 @@ export function formatImages(images: readonly Image[], now: number): string {
 }
 
 /** `bhatti image inspect`: everything about one image. `--json` is what the API says of it, config and all. */
-export async function inspectImage(client: ApiClient, name: string, console: Console, json: boolean): Promise<number> {
-  const image = await client.image(name);
+export async function inspectImage(
+  client: ApiClient,
+  name: string,
+  console: Console,
+  { owner, json }: { owner: string | undefined; json: boolean },
+): Promise<number> {
+  const image = await client.image(name, owner);
   if (json) printJson(console, image);
   else console.out(formatImage(image));
   return 0;
@@ -59,16 +64,51 @@ export async function deleteImage(
   client: ApiClient,
   name: string,
   console: Console,
-  { yes, json }: { yes: boolean; json: boolean },
+  { yes, owner, json }: { yes: boolean; owner: string | undefined; json: boolean },
 ): Promise<number> {
   if (!yes && !(await confirm(`Delete image ${name}?`, console))) {
     console.err('not deleted\n');
     return 1;
   }
-  await client.deleteImage(name);
+  await client.deleteImage(name, owner);
   if (json) printJson(console, { name, deleted: true });
   else console.out(`deleted ${name}\n`);
   return 0;
+}
+
+/** `bhatti image share` and `unshare`. */
+export async function shareImage(
+  client: ApiClient,
+  name: string,
+  console: Console,
+  { shared, owner, json }: { shared: boolean; owner: string | undefined; json: boolean },
+): Promise<number> {
+  const image = await client.shareImage(name, shared, owner);
+  if (json) printJson(console, image);
+  else console.out(shared ? `shared ${name} with everybody\n` : `${name} is its owner's alone\n`);
+  return 0;
+}
+
+/** `bhatti image prune`: asks a person first, as `deleteImage` does, and tells what would go. */
+export async function pruneImages(
+  client: ApiClient,
+  console: Console,
+  { yes, dryRun, json }: { yes: boolean; dryRun: boolean; json: boolean },
+): Promise<number> {
+  const question = 'Remove cached layers and whatever else no image and no running task needs?';
+  if (!dryRun && !yes && !(await confirm(question, console))) {
+    console.err('nothing removed\n');
+    return 1;
+  }
+  const pruned = await client.prune(dryRun);
+  if (json) printJson(console, pruned);
+  else console.out(formatPruned(pruned, dryRun));
+  return 0;
+}
+
+function formatPruned({ freed_bytes, layers, rootfs, downloads }: Pruned, dryRun: boolean): string {
+  const what = [`layers: ${layers}`, `root filesystems: ${rootfs}`, `downloads: ${downloads}`].join(', ');
+  return `${dryRun ? 'would free' : 'freed'} ${formatBytes(freed_bytes)} (${what})\n`;
 }
 
 async function confirm(question: string, console: Console): Promise<boolean> {

@@ -1,10 +1,12 @@
 import { z } from 'zod';
+import { parseCacheSize } from './cache-size.ts';
 
 const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
 
 const schema = z.object({
   REDIS_URL: z.string().trim().min(1).optional(),
   BHATTI_CONCURRENCY: z.coerce.number().int().min(1).max(64).default(2),
+  BHATTI_CACHE_SIZE: z.string().transform(parseCacheSize).optional(),
   BHATTI_LOG_LEVEL: z.enum(logLevels).default('info'),
 });
 
@@ -13,6 +15,8 @@ export interface WorkerEnvironment {
   readonly redisUrl: string | undefined;
   /** Jobs at once in this process. */
   readonly concurrency: number;
+  /** Bytes on disk that cached layers may take; undefined for no limit. */
+  readonly cacheBytes: number | undefined;
   readonly logLevel: string;
 }
 
@@ -26,6 +30,7 @@ export function readEnvironment(env: NodeJS.ProcessEnv): WorkerEnvironment {
   return {
     redisUrl: parsed.data.REDIS_URL,
     concurrency: parsed.data.BHATTI_CONCURRENCY,
+    cacheBytes: parsed.data.BHATTI_CACHE_SIZE,
     logLevel: parsed.data.BHATTI_LOG_LEVEL,
   };
 }

@@ -1,7 +1,7 @@
 import type { Credentials, ResolvedImage } from '@bhatti/oci';
-import { type Lease, takeLease } from '@bhatti/tasks';
+import { LEASE_TTL, type Lease, layerLease, takeLease } from '@bhatti/tasks';
 import { fetchLayer, type ImageLayer } from './fetch-layer.ts';
-import { LEASE_TTL, layerLease, type PullServices } from './services.ts';
+import type { PullServices } from './services.ts';
 import { wait } from './wait.ts';
 
 /** Layers of one pull that are fetched at the same time. */

@@ -39,6 +39,7 @@ async function main(): Promise<void> {
     store,
     redisUrl: environment.redisUrl ?? store.paths.redisSocket,
     concurrency: environment.concurrency,
+    cacheBytes: environment.cacheBytes,
     secretKey: await loadSecretKey({ path: store.paths.secretKeyFile, env: process.env }),
     registry: await readOperatorSettings(process.env, store.directory),
     logger,

@@ -1,5 +1,5 @@
-import { takeLease } from '@bhatti/tasks';
-import { LEASE_TTL, layerLease, type PullServices } from './services.ts';
+import { LEASE_TTL, layerLease, takeLease } from '@bhatti/tasks';
+import type { PullServices } from './services.ts';
 
 /**
  * Removes the partial downloads of a task that has come to its end, except those that another task wants or is fetching
@@ -7,9 +7,9 @@ import { LEASE_TTL, layerLease, type PullServices } from './services.ts';
  * when an earlier attempt began, or a worker died between publishing a layer and this.
  */
 export async function freePartials(services: PullServices, taskId: string): Promise<void> {
-  const { claims } = services;
-  for (const digest of await claims.of(taskId)) await freePartial(services, taskId, digest);
-  await claims.release(taskId);
+  const { partial } = services.claims;
+  for (const digest of await partial.of(taskId)) await freePartial(services, taskId, digest);
+  await partial.release(taskId);
 }
 
 async function freePartial({ claims, redis, store }: PullServices, taskId: string, digest: string): Promise<void> {
@@ -18,7 +18,7 @@ async function freePartial({ claims, redis, store }: PullServices, taskId: strin
   const lease = await takeLease(redis, layerLease(digest), { ttl: LEASE_TTL, signal: new AbortController().signal });
   if (lease === null) return;
   try {
-    if (!(await claims.isWantedBesides(taskId, digest))) await store.partials.remove(digest);
+    if (!(await claims.partial.isWanted(digest, taskId))) await store.partials.remove(digest);
   } finally {
     await lease.release();
   }

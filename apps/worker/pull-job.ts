@@ -20,6 +20,7 @@ import { pull } from './pull.ts';
 import { removeCredentials } from './sealed-credentials.ts';
 import type { PullServices } from './services.ts';
 import { JobStop, stopReason } from './stop.ts';
+import { releaseLayers, removeFetchedLayers } from './task-layers.ts';
 import { withTaskLogger } from './task-log.ts';
 
 export interface PullProcessorOptions {
@@ -193,8 +194,10 @@ class PullAttempt {
     }
     const { services } = this.#options;
     // What came from a registry that was down for longer than the attempts lasted is kept: the user may pull again.
-    if (isRepeatable) await services.claims.release(this.#id);
+    if (isRepeatable) await services.claims.partial.release(this.#id);
     else await freePartials(services, this.#id);
+    if (outcome.kind === 'failed' && outcome.failure.code === 'no_space') await removeFetchedLayers(services, this.#id);
+    await releaseLayers(services, this.#id);
   }
 
   #log(failure: Failure, error: unknown, isLast: boolean): void {

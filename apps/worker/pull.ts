@@ -1,5 +1,5 @@
 import type { Credentials, ResolvedImage } from '@bhatti/oci';
-import { requireE2fsprogs } from '@bhatti/rootfs';
+import { FREE_SPACE_RESERVE, requireE2fsprogs } from '@bhatti/rootfs';
 import { formatBytes, type ProgressReporter, type PullJobData, type PullResult } from '@bhatti/tasks';
 import { nameImage } from './catalog.ts';
 import { estimateSpace, requireSpace } from './disk-space.ts';
@@ -60,15 +60,24 @@ async function make(
   const { metrics } = services;
   const { credentials, signal, requireOwned } = task;
   const layers = distinctLayers(image);
+  // Before the look at what is there: what is claimed is not evicted.
+  await services.claims.layer.claim(
+    task.id,
+    layers.map(({ diffId }) => diffId),
+  );
   const missing = await missingLayers(services, layers);
   await requireE2fsprogs();
-  await requireRoom(services, layers, missing);
+  await requireRoom(services, layers, missing, signal);
   await task.note(
     `${image.manifestDigest}: ${layers.length} layers, ${formatBytes(totalSize(layers))}; ${missing.size} to fetch, ${formatBytes(totalSize(missing))}`,
   );
-  await services.claims.claim(
+  await services.claims.partial.claim(
     task.id,
     [...missing].map((layer) => layer.descriptor.digest),
+  );
+  await services.claims.fetched.claim(
+    task.id,
+    [...missing].map((layer) => layer.diffId),
   );
   progress.downloading(layers.map((layer) => layer.descriptor));
   const onBytes = (digest: string, bytes: number) => progress.layerBytes(digest, bytes);
@@ -92,16 +101,20 @@ async function missingLayers(services: PullServices, layers: readonly ImageLayer
 }
 
 async function requireRoom(
-  { store }: PullServices,
+  { store, layerCache }: PullServices,
   layers: readonly ImageLayer[],
   missing: ReadonlySet<ImageLayer>,
+  signal: AbortSignal,
 ): Promise<void> {
   const space = layers.map((layer) => ({
     size: layer.descriptor.size,
     compression: layer.compression,
     missing: missing.has(layer),
   }));
-  await requireSpace(store, estimateSpace(space));
+  const bytes = estimateSpace(space) + FREE_SPACE_RESERVE;
+  // What is only cached gives way.
+  await layerCache.makeRoom(bytes, signal);
+  await requireSpace(store, bytes);
 }
 
 function totalSize(layers: Iterable<ImageLayer>): number {

@@ -1,10 +1,11 @@
 import { stat } from 'node:fs/promises';
 import { formatPlatform, hostPlatform, type ResolvedImage } from '@bhatti/oci';
 import { buildRootfs } from '@bhatti/rootfs';
-import { withLease } from '@bhatti/tasks';
+import { LEASE_TTL, withLease } from '@bhatti/tasks';
 import type { BuiltImage } from './built-image.ts';
 import { discard } from './discard.ts';
-import { LEASE_TTL, type PullServices, rootfsLease } from './services.ts';
+import { WorkerError } from './failure.ts';
+import { type PullServices, rootfsLease } from './services.ts';
 
 export interface ProvideRootfsOptions {
   /** `rootfsKey` of what to build. */
@@ -59,9 +60,28 @@ async function build(services: PullServices, options: ProvideRootfsOptions): Pro
     await publication.publish();
   } catch (error) {
     await discard(publication);
+    await requireLayers(services, image, signal, error);
     throw error;
   }
   sync.request();
+}
+
+/**
+ * Somebody removed a layer while it was read: a person, or an evictor when Redis had lost the claims. Another attempt
+ * fetches it again.
+ */
+async function requireLayers(
+  { store }: PullServices,
+  { layers }: ResolvedImage,
+  signal: AbortSignal,
+  cause: unknown,
+): Promise<void> {
+  if (signal.aborted) return;
+  for (const { diffId } of layers) {
+    if (await store.layers.has(diffId)) continue;
+    const message = `the layer ${diffId} was removed from the cache while the image was made`;
+    throw new WorkerError('internal', message, { retryable: true, cause });
+  }
 }
 
 function platformWarnings({ platform }: ResolvedImage): string[] {

@@ -1,10 +1,10 @@
 import type { RegistryClient } from '@bhatti/oci';
 import type { Store } from '@bhatti/store';
-import type { RedisClient, WorkerMetrics } from '@bhatti/tasks';
+import type { ClaimKind, RedisClient, TaskClaims, WorkerMetrics } from '@bhatti/tasks';
 import type { Tracing } from '@bhatti/tracing';
 import type { BackgroundSync } from './background-sync.ts';
 import type { DecodeSlots } from './decode-slots.ts';
-import type { PartialClaims } from './partial-claims.ts';
+import type { LayerCacheLimit } from './layer-cache-limit.ts';
 
 /** What the steps of a pull work with; one set a process, shared by its jobs. */
 export interface PullServices {
@@ -12,16 +12,14 @@ export interface PullServices {
   readonly registry: RegistryClient;
   /** Where leases are. */
   readonly redis: RedisClient;
-  readonly claims: PartialClaims;
+  /** Which tasks want which partial downloads, need which cached layers, and had to fetch which. */
+  readonly claims: Readonly<Record<ClaimKind, TaskClaims>>;
+  readonly layerCache: LayerCacheLimit;
   readonly decodeSlots: DecodeSlots;
   readonly sync: BackgroundSync;
   readonly metrics: WorkerMetrics;
   readonly tracing?: Tracing | undefined;
 }
 
-/** Milliseconds after which the lease of a dead worker is free: before its job is taken over, which takes 10 s or more. */
-export const LEASE_TTL = 6000;
-
-/** Names of leases. By the digest of the blob, because the partial file has that name. */
-export const layerLease = (digest: string): string => `layer:${digest}`;
+/** The lease of a root filesystem that is being built. */
 export const rootfsLease = (key: string): string => `rootfs:${key}`;

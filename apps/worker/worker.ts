@@ -8,14 +8,14 @@ import {
   connectRedis,
   createTaskQueue,
   createTaskRelay,
-  findTask,
-  isEnded,
+  liveTask,
   type PULL_JOB,
   type PullJob,
   type PullJobData,
   type PullResult,
   QUEUE_NAME,
   subscribeCancellations,
+  TaskClaims,
   type TaskQueue,
   WorkerMetrics,
   workerOptions,
@@ -25,14 +25,16 @@ import { Worker } from 'bullmq';
 import type { Logger } from 'pino';
 import { BackgroundSync } from './background-sync.ts';
 import { DecodeSlots } from './decode-slots.ts';
+import { Housekeeping } from './housekeeping.ts';
 import { JobLock } from './job-lock.ts';
+import { LayerCacheLimit } from './layer-cache-limit.ts';
 import { Outcomes } from './outcome.ts';
-import { PartialClaims } from './partial-claims.ts';
 import { freePartials } from './partials.ts';
 import { PullProcessor } from './pull-job.ts';
 import { removeCredentials } from './sealed-credentials.ts';
 import type { PullServices } from './services.ts';
 import type { StopReason } from './stop.ts';
+import { releaseLayers } from './task-layers.ts';
 import { taskLogger } from './task-log.ts';
 import { recordAttempt } from './task-metrics.ts';
 
@@ -45,6 +47,8 @@ export interface StartWorkerOptions {
   readonly redisUrl: string;
   /** Jobs at once. */
   readonly concurrency: number;
+  /** Bytes on disk that cached layers may take; no limit where it is left out. */
+  readonly cacheBytes?: number | undefined;
   /** Opens sealed credentials. */
   readonly secretKey: KeyObject;
   readonly registry?: RegistryClientOptions;
@@ -74,14 +78,20 @@ export async function startWorker(options: StartWorkerOptions): Promise<RunningW
     ...options.registry,
   });
   const metrics = new WorkerMetrics(redis);
+  const isLive = liveTask(queue);
+  const claims = {
+    partial: new TaskClaims(redis, 'partial', isLive),
+    layer: new TaskClaims(redis, 'layer', isLive),
+    fetched: new TaskClaims(redis, 'fetched', isLive),
+  };
+  const limit = options.cacheBytes ?? Number.POSITIVE_INFINITY;
+  const layerCache = new LayerCacheLimit({ store, redis, claims: claims.layer, limit, logger });
   const services: PullServices = {
     store,
     registry,
     redis,
-    claims: new PartialClaims(redis, async (id) => {
-      const task = await findTask(queue, id);
-      return task !== null && !isEnded(task.view.status);
-    }),
+    claims,
+    layerCache,
     decodeSlots: new DecodeSlots(Math.min(DECODE_THREADS, availableParallelism())),
     sync: new BackgroundSync(() => store.syncPending(), logger),
     metrics,
@@ -120,7 +130,8 @@ export async function startWorker(options: StartWorkerOptions): Promise<RunningW
   worker.on('completed', attemptEnded);
   worker.on('failed', attemptEnded);
 
-  await store.collectOrphans();
+  const housekeeping = new Housekeeping(store, layerCache, logger);
+  await housekeeping.start();
   services.sync.request();
   const cancellations = await subscribeCancellations(relay, worker);
   await worker.waitUntilReady();
@@ -133,6 +144,7 @@ export async function startWorker(options: StartWorkerOptions): Promise<RunningW
     await closed;
     await running;
     await aftercare.idle();
+    await housekeeping.stop();
     await metrics.idle();
     await cancellations.close();
     await relay.close();
@@ -201,7 +213,9 @@ class Aftercare {
     // This worker had lost it: it is another's.
     if (job !== undefined && job.finishedOn === undefined) return;
     await freePartials(this.#services, id);
+    await releaseLayers(this.#services, id);
     if (job !== undefined) await removeCredentials(job);
     await this.#outcomes.forget(id);
+    await this.#services.layerCache.enforce();
   }
 }

@@ -81,11 +81,31 @@ export class ContentFolder {
     });
   }
 
+  /** Gives an entry that was set aside its name again. False when another was made meanwhile: then ours is removed. */
+  async putBack(aside: string, digest: string): Promise<boolean> {
+    const path = this.path(digest);
+    return storing('put an entry back', async () => {
+      try {
+        await rename(aside, path);
+        return true;
+      } catch (error) {
+        const code = systemCode(error);
+        if (code !== 'ENOTEMPTY' && code !== 'EEXIST') throw error;
+        await this.removeAside(aside);
+        return false;
+      }
+    });
+  }
+
+  async removeAside(aside: string): Promise<void> {
+    await storing('remove an entry', () => rm(aside, { recursive: true, force: true }));
+  }
+
   async remove(digest: string): Promise<void> {
     const aside = await this.setAside(digest);
     if (aside === undefined) return;
     this.#unsynced.delete(this.path(digest));
-    await storing('remove an entry', () => rm(aside, { recursive: true, force: true }));
+    await this.removeAside(aside);
   }
 
   /** The digests (64 hex digits) of all published entries. */

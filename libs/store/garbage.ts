@@ -1,10 +1,9 @@
-import { rename, rm } from 'node:fs/promises';
-import { storing, systemCode } from './error.ts';
 import type { ImageCatalog } from './image-catalog.ts';
 import type { RootfsStore } from './rootfs-store.ts';
 
 /**
- * Removes root filesystems that no image points to and that nobody used for `graceMs`; returns their keys.
+ * Removes root filesystems that no image points to and that nobody used for `graceMs`; returns their keys. With `dryRun`
+ * it removes nothing.
  *
  * A pull may be about to give one of them a name. Three things keep the two apart. The grace: a pull touches what it
  * finds or publishes, and names it within milliseconds. The order: here the entry is taken away first and the catalog
@@ -15,7 +14,7 @@ import type { RootfsStore } from './rootfs-store.ts';
 export async function removeUnreferencedRootfs(
   rootfs: RootfsStore,
   images: Pick<ImageCatalog, 'referencedKeys'>,
-  graceMs: number,
+  { graceMs, dryRun = false }: { readonly graceMs: number; readonly dryRun?: boolean | undefined },
 ): Promise<string[]> {
   const removed: string[] = [];
   const referenced = await images.referencedKeys();
@@ -23,7 +22,7 @@ export async function removeUnreferencedRootfs(
     if (referenced.has(key)) continue;
     const lastUsed = await rootfs.content.lastUsed(key);
     if (lastUsed === undefined || Date.now() - lastUsed.getTime() < graceMs) continue;
-    if (await removeOne(rootfs, images, key)) removed.push(key);
+    if (dryRun || (await removeOne(rootfs, images, key))) removed.push(key);
   }
   return removed;
 }
@@ -36,21 +35,7 @@ async function removeOne(
   const aside = await rootfs.content.setAside(key);
   if (aside === undefined) return false;
   const named = (await images.referencedKeys()).has(key);
-  return storing('remove a root filesystem', async () => {
-    if (named && (await putBack(aside, rootfs.content.path(key)))) return false;
-    await rm(aside, { recursive: true, force: true });
-    return !named;
-  });
-}
-
-/** False when it was built anew meanwhile: then ours is not needed. */
-async function putBack(aside: string, path: string): Promise<boolean> {
-  try {
-    await rename(aside, path);
-    return true;
-  } catch (error) {
-    const code = systemCode(error);
-    if (code === 'ENOTEMPTY' || code === 'EEXIST') return false;
-    throw error;
-  }
+  if (named) await rootfs.content.putBack(aside, key);
+  else await rootfs.content.removeAside(aside);
+  return !named;
 }

@@ -26,6 +26,12 @@ export class PartialFiles {
     await storing('remove a partial download', () => rm(path, { force: true }));
   }
 
+  /** The digests (`sha256:<hex>`) of all that are there. */
+  async list(): Promise<string[]> {
+    const names = await storing('list partial downloads', () => readdir(this.#folder));
+    return names.filter((name) => /^[0-9a-f]{64}$/.test(name)).map((hex) => `sha256:${hex}`);
+  }
+
   /** Removes those that nobody has written to for longer than `ageMs`. */
   async removeOlderThan(ageMs: number): Promise<void> {
     await storing('remove old partial downloads', async () => {

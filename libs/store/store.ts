@@ -32,7 +32,7 @@ export interface Store {
   /** Removes what dead processes were making, and partial downloads that are a week old. */
   collectOrphans(): Promise<void>;
   /** Removes root filesystems that no image points to, and returns their keys. */
-  removeUnreferenced(options?: { readonly graceMs?: number }): Promise<string[]>;
+  removeUnreferenced(options?: { readonly graceMs?: number; readonly dryRun?: boolean }): Promise<string[]>;
   /** Bytes that this user can still write. */
   freeBytes(): Promise<number>;
 }
@@ -78,7 +78,8 @@ export async function openStore(dataDirectory: string): Promise<Store> {
       for (const folder of folders) await removeOrphans(folder);
       await partials.removeOlderThan(partialAge);
     },
-    removeUnreferenced: (options = {}) => removeUnreferencedRootfs(rootfs, images, options.graceMs ?? defaultGrace),
+    removeUnreferenced: ({ graceMs = defaultGrace, dryRun } = {}) =>
+      removeUnreferencedRootfs(rootfs, images, { graceMs, dryRun }),
     freeBytes: () =>
       storing('ask for free space', async () => {
         const { bavail, bsize } = await statfs(directory);

@@ -12,7 +12,7 @@ export { encodeFailure, jobError, parseFailure, TaskFailure } from './failure.ts
 export { formatBytes } from './format-bytes.ts';
 export { claimKey, findKeyedTask, type KeyedRequest, repointKey } from './idempotency.ts';
 export { deriveImageName, isValidImageName, type NamedReference } from './image-name.ts';
-export { type Lease, LeaseLost, type LeaseOptions, takeLease, withLease } from './lease.ts';
+export { LEASE_TTL, type Lease, LeaseLost, type LeaseOptions, layerLease, takeLease, withLease } from './lease.ts';
 export {
   type MetricDefinition,
   type MetricFamily,
@@ -54,6 +54,7 @@ export { checkRedisServer, type RedisServer } from './redis-server.ts';
 export { parseRedisUrl, type RedisAddress } from './redis-url.ts';
 export { Secret } from './secret.ts';
 export { loadSecretKey, type SecretKeyOptions } from './secret-key.ts';
+export { type ClaimKind, liveTask, TaskClaims } from './task-claims.ts';
 export { createTaskId, isTaskId } from './task-id.ts';
 export { admitTask, type TaskLimits } from './task-limits.ts';
 export { type ListTasksOptions, listTasks, type TaskPage, type TaskPosition } from './task-list.ts';

@@ -3,6 +3,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { KEY_PREFIX } from './queue.ts';
 import type { RedisClient } from './redis-connection.ts';
 
+/** Ms after which the lease of a dead worker is free: before its job is taken over, which takes 10 s or more. */
+export const LEASE_TTL = 6000;
+
+/** The lease of a layer that is being fetched: by the digest of the blob, because the partial file has that name. */
+export const layerLease = (digest: string): string => `layer:${digest}`;
+
 /** Ms between looks at a lease that another has. */
 const defaultPollInterval = 100;
 

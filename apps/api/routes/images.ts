@@ -1,12 +1,13 @@
 import type { KeyedRequest } from '@bhatti/tasks';
 import { z } from 'zod';
 import { alreadyPulled } from '../already-pulled.ts';
-import { AlreadyThere, ImageList, ImageView, PullBody, Queued } from '../api-schema.ts';
+import { AlreadyThere, ImageList, ImageView, PruneBody, Pruned, PullBody, Queued } from '../api-schema.ts';
 import type { Caller } from '../authentication.ts';
 import { etagOf, isUnchanged } from '../entity-tag.ts';
 import { ApiError } from '../errors.ts';
 import { imageView } from '../image-view.ts';
 import { decodeCursor, encodeCursor, longestPage, pageQuery } from '../pagination.ts';
+import { prune } from '../prune.ts';
 import { toPullRequest } from '../pull-request.ts';
 import { type Call, defineRoute, noBody, noQuery, type Route } from '../route.ts';
 import type { Services } from '../services.ts';
@@ -26,6 +27,7 @@ export function imageRoutes(services: Pick<Services, 'store' | 'tasks' | 'regist
     deleteImage(services),
     shareImage(services, 'PUT'),
     shareImage(services, 'DELETE'),
+    pruneImages(services),
   ];
 }
 
@@ -162,6 +164,25 @@ function shareImage({ store }: Pick<Services, 'store'>, method: 'PUT' | 'DELETE'
       await store.images.put(owner, changed);
       log.info({ image: entry.name, owner, shared }, 'sharing of an image changed');
       return { status: 200, body: imageView(store, { owner, entry: changed }) };
+    },
+  });
+}
+
+function pruneImages({ store, tasks }: Pick<Services, 'store' | 'tasks'>): Route {
+  return defineRoute({
+    method: 'POST',
+    path: '/images/prune',
+    summary:
+      'Remove from the disk what neither an image nor a task under way needs: cached layers, root file systems without a name, partial downloads. For admins.',
+    query: noQuery,
+    body: PruneBody,
+    answers: { 200: { description: 'What went, or would go.', schema: Pruned } },
+    handle: async ({ body, caller, log }) => {
+      if (!caller.admin) throw new ApiError(403, 'forbidden', 'only an admin can prune what all users share');
+      const dryRun = body?.dry_run ?? false;
+      const { freedBytes, layers, rootfs, downloads } = await prune(store, tasks, dryRun);
+      log.info({ freedBytes, layers, rootfs, downloads, dryRun, by: caller.owner }, 'pruned');
+      return { status: 200, body: { freed_bytes: freedBytes, layers, rootfs, downloads, dry_run: dryRun } };
     },
   });
 }

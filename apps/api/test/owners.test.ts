@@ -1,10 +1,10 @@
 import { stat } from 'node:fs/promises';
-import { connectRedis, createTaskQueue, enqueuePull } from '@bhatti/tasks';
+import { connectRedis, createTaskQueue, enqueuePull, TaskClaims } from '@bhatti/tasks';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { z } from 'zod';
 import { startRedis, type TestRedis } from '../../../test/support/redis.ts';
 import { errorBody, startTestApi, type TestApi } from './support/api.ts';
-import { putImage } from './support/image.ts';
+import { putImage, putLayer } from './support/image.ts';
 
 const listed = z.looseObject({ images: z.array(z.looseObject({ name: z.string(), owner: z.string() })) });
 
@@ -105,6 +105,29 @@ describe('images', () => {
     expect(await names(alice)).toContain('bob/mine');
     expect((await share('DELETE', admin)).body).toMatchObject({ shared: false });
     expect(await names(alice)).not.toContain('bob/mine');
+  });
+
+  test('that nobody names, and layers that no task needs, are pruned by an admin', async () => {
+    const needed = await putLayer(api.store, 'needed');
+    await putLayer(api.store, 'unneeded');
+    const connection = connectRedis(redis.url, { use: 'request' });
+    const claims = new TaskClaims(connection, 'layer', async () => true);
+    const queue = createTaskQueue(connection);
+    const data = { reference: 'docker.io/library/b:1', requested: 'b:1', name: 'b', owner: 'alice' };
+    await claims.claim((await enqueuePull(queue, data)).id, [needed]);
+    await queue.close();
+    connection.disconnect();
+    const prune = (headers: Record<string, string>, body?: object) =>
+      api.sendTcp('POST', '/images/prune', { headers, ...(body && { body }) });
+    expect((await prune(bob)).status).toBe(403);
+    const would = await prune(admin, { dry_run: true });
+    expect(would.body).toMatchObject({ layers: 1, rootfs: 0, downloads: 0, dry_run: true });
+    const pruned = await prune(admin);
+    expect(pruned.body).toEqual({ ...Object(would.body), dry_run: false });
+    expect(pruned.body).toMatchObject({ freed_bytes: expect.any(Number) });
+    expect((await api.store.layers.list()).map(({ hex }) => `sha256:${hex}`)).toEqual([needed]);
+    expect((await prune(admin)).body).toMatchObject({ freed_bytes: 0, layers: 0 });
+    expect((await prune(admin, { dry_run: 'yes' })).status).toBe(400);
   });
 
   test('are deleted by an admin who says whose', async () => {

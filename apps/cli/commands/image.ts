@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { z } from 'zod';
-import { deleteImage, inspectImage, listImages } from '../image-command.ts';
+import { deleteImage, inspectImage, listImages, pruneImages, shareImage } from '../image-command.ts';
 import { pullImage } from '../pull-command.ts';
 import { registryAuth } from '../registry-auth.ts';
 import type { CommandContext } from './context.ts';
@@ -16,7 +16,11 @@ const pullFlags = z.object({
   detach: z.boolean().default(false),
   quiet: z.boolean().default(false),
 });
-const deleteFlags = z.object({ yes: z.boolean().default(false) });
+const ownerFlags = z.object({ owner: z.string().optional() });
+const deleteFlags = ownerFlags.extend({ yes: z.boolean().default(false) });
+const pruneFlags = z.object({ yes: z.boolean().default(false), dryRun: z.boolean().default(false) });
+
+const ownerOption = ['--owner <name>', 'the user whose image is meant (admin token)'] as const;
 
 /** `bhatti image …` */
 export function addImageCommands(program: Command, context: CommandContext): void {
@@ -62,8 +66,11 @@ export function addImageCommands(program: Command, context: CommandContext): voi
     .command('inspect')
     .description('show everything about an image')
     .argument('<name>', 'name of the image')
-    .action((name: string, _options: unknown, command: Command) =>
-      withClient(command, (client, { json }) => inspectImage(client, name, console, json)),
+    .option(...ownerOption)
+    .action((name: string, options: unknown, command: Command) =>
+      withClient(command, (client, { json }) =>
+        inspectImage(client, name, console, { owner: ownerFlags.parse(options).owner, json }),
+      ),
     );
   image
     .command('delete')
@@ -71,10 +78,29 @@ export function addImageCommands(program: Command, context: CommandContext): voi
     .description('delete an image')
     .argument('<name>', 'name of the image')
     .option('-y, --yes', 'do not ask')
-    .action((name: string, options: unknown, command: Command) =>
-      withClient(command, (client, { json }) =>
-        deleteImage(client, name, console, { yes: deleteFlags.parse(options).yes, json }),
-      ),
+    .option(...ownerOption)
+    .action((name: string, options: unknown, command: Command) => {
+      const { yes, owner } = deleteFlags.parse(options);
+      return withClient(command, (client, { json }) => deleteImage(client, name, console, { yes, owner, json }));
+    });
+  for (const shared of [true, false]) {
+    image
+      .command(shared ? 'share' : 'unshare')
+      .description(shared ? 'let every user see and use an image (admin token)' : 'take that back (admin token)')
+      .argument('<name>', 'name of the image')
+      .option(...ownerOption)
+      .action((name: string, options: unknown, command: Command) => {
+        const { owner } = ownerFlags.parse(options);
+        return withClient(command, (client, { json }) => shareImage(client, name, console, { shared, owner, json }));
+      });
+  }
+  image
+    .command('prune')
+    .description('remove cached layers and whatever else no image and no running task needs (admin token)')
+    .option('-y, --yes', 'do not ask')
+    .option('--dry-run', 'remove nothing, tell what would go')
+    .action((options: unknown, command: Command) =>
+      withClient(command, (client, { json }) => pruneImages(client, console, { ...pruneFlags.parse(options), json })),
     );
   addImageTransferCommands(image, context);
 }

@@ -284,6 +284,35 @@ describe('other commands', () => {
     expect(server?.calls.at(-1)).toMatchObject({ method: 'DELETE', url: { pathname: '/images/py' } });
   });
 
+  test('image share, unshare and prune', async () => {
+    const image = {
+      name: 'py',
+      ref: 'python:3.12',
+      digest: 'sha256:1',
+      platform: 'linux/amd64',
+      size_bytes: 1,
+      disk_bytes: 1,
+      created_at: '2026-01-01T00:00:00.000Z',
+    };
+    const pruned = { freed_bytes: 2_500_000, layers: 3, rootfs: 1, downloads: 0 };
+    await startServer(({ method }) => ({ status: 200, body: method === 'POST' ? pruned : image }));
+    expect((await run(['image', 'share', 'py', '--owner', 'ann'])).stdout).toBe('shared py with everybody\n');
+    expect((await run(['image', 'unshare', 'py'])).stdout).toBe("py is its owner's alone\n");
+    const refused = await run(['image', 'prune']);
+    expect(refused).toMatchObject({ exitCode: 1, stderr: expect.stringContaining('Add -y') });
+    expect((await run(['image', 'prune', '--dry-run'])).stdout).toBe(
+      'would free 3 MB (layers: 3, root filesystems: 1, downloads: 0)\n',
+    );
+    expect((await run(['image', 'prune', '-y'])).stdout).toMatch(/^freed /);
+    const calls = server?.calls.filter(({ url }) => url.pathname !== '/health');
+    expect(calls?.map(({ method, url, body }) => [method, url.pathname + url.search, body])).toEqual([
+      ['PUT', '/images/py/share?owner=ann', ''],
+      ['DELETE', '/images/py/share', ''],
+      ['POST', '/images/prune', '{"dry_run":true}'],
+      ['POST', '/images/prune', '{"dry_run":false}'],
+    ]);
+  });
+
   test('task show and cancel', async () => {
     await startServer(({ method }) => ({ status: method === 'DELETE' ? 202 : 200, body: view('running', lines) }));
     expect((await run(['task', 'show', 'tsk_abc123'])).stdout).toBe(

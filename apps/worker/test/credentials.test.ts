@@ -1,10 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { KEY_PREFIX, QUEUE_NAME } from '@bhatti/tasks';
+import { KEY_PREFIX, QUEUE_NAME, TaskClaims } from '@bhatti/tasks';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { Outcomes } from '../outcome.ts';
-import { PartialClaims } from '../partial-claims.ts';
 import { startStack, type TestStack } from './support/stack.ts';
 import { layerTar } from './support/tar.ts';
 
@@ -32,7 +31,7 @@ describe('the credentials of a task', () => {
   test('that BullMQ ended, because its workers died again and again, are gone, and what it had fetched', async () => {
     const blob = `sha256:${'0'.repeat(64)}`;
     const id = await stack.enqueue({ reference, name: 'poisoned', auth: `robot:${password}` });
-    await new PartialClaims(stack.connection, async () => true).claim(id, [blob]);
+    await new TaskClaims(stack.connection, 'partial', async () => true).claim(id, [blob]);
     await writeFile(stack.store.partials.path(blob), 'fetched');
     // What BullMQ does to a job that stalled too often.
     const job = `${KEY_PREFIX}:${QUEUE_NAME}:${id}`;

@@ -137,7 +137,7 @@ describe('root filesystems', () => {
         return keys;
       },
     };
-    expect(await removeUnreferencedRootfs(store.rootfs, images, 0)).toEqual([]);
+    expect(await removeUnreferencedRootfs(store.rootfs, images, { graceMs: 0 })).toEqual([]);
     expect(looks).toBe(2);
     expect(await store.images.get('ann', 'late')).not.toBeNull();
     expect((await stat(store.rootfs.path(key))).isFile()).toBe(true);

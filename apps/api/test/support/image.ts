@@ -1,5 +1,6 @@
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { ImageEntry, Store } from '@bhatti/store';
 
 /** Puts an image into the catalog whose root file system is a few bytes, or those given. */
@@ -27,4 +28,13 @@ export async function putImage(
   await publication.publish();
   await store.images.put(owner, entry);
   return entry;
+}
+
+/** Puts a layer into the cache, and returns its diff_id. */
+export async function putLayer(store: Store, content: string): Promise<string> {
+  const diffId = `sha256:${createHash('sha256').update(content).digest('hex')}`;
+  const layer = await store.layers.begin(diffId);
+  for (const name of ['data', 'index']) await writeFile(join(layer.directory, name), content);
+  await layer.publish();
+  return diffId;
 }

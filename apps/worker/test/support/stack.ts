@@ -47,7 +47,7 @@ export interface TestStack {
   readonly queue: TaskQueue;
   readonly relay: Relay;
   /** A worker in this process. */
-  startWorker(options?: { readonly concurrency?: number }): Promise<RunningWorker>;
+  startWorker(options?: { readonly concurrency?: number; readonly cacheBytes?: number }): Promise<RunningWorker>;
   /** The built worker in a process of its own. */
   startWorkerProcess(): Promise<WorkerProcess>;
   /** Everything that workers in this process logged. */
@@ -65,10 +65,14 @@ export interface TestStack {
   close(): Promise<void>;
 }
 
-export async function startStack(options: Parameters<typeof startRegistry>[0] = {}): Promise<TestStack> {
+/** @param dataDirectory left out, one is made */
+export async function startStack(
+  options: Parameters<typeof startRegistry>[0] = {},
+  dataDirectory?: string,
+): Promise<TestStack> {
   const redis = await startRedis();
   const registry = await startRegistry(options);
-  const directory = await mkdtemp(join(tmpdir(), 'bhatti-worker-'));
+  const directory = dataDirectory ?? (await mkdtemp(join(tmpdir(), 'bhatti-worker-')));
   const store = await openStore(directory);
   const connection = connectRedis(redis.url, { use: 'worker' });
   const queue = createTaskQueue(connection);
@@ -119,12 +123,12 @@ export async function startStack(options: Parameters<typeof startRegistry>[0] = 
     store,
     queue,
     relay,
-    startWorker: async ({ concurrency = 2 } = {}) => {
+    startWorker: async ({ concurrency = 2, cacheBytes } = {}) => {
       const write = (line: string) => {
         log += line;
       };
       const logger = pino({ level: 'trace', serializers: { err: describeError } }, { write });
-      const worker = await startWorker({ store, redisUrl: redis.url, concurrency, secretKey, logger });
+      const worker = await startWorker({ store, redisUrl: redis.url, concurrency, cacheBytes, secretKey, logger });
       workers.push(worker);
       return worker;
     },
@@ -162,7 +166,7 @@ export async function startStack(options: Parameters<typeof startRegistry>[0] = 
       connection.disconnect();
       await registry.close();
       await redis.stop();
-      await rm(directory, { recursive: true, force: true });
+      if (dataDirectory === undefined) await rm(directory, { recursive: true, force: true });
     },
   };
 }

@@ -1,0 +1,58 @@
+import { evictLayers, type Store } from '@bhatti/store';
+import { LEASE_TTL, type RedisClient, type TaskClaims, takeLease, withLease } from '@bhatti/tasks';
+import type { Logger } from 'pino';
+
+/** One evictor at a time, on whatever host: two would remove twice as much as is needed. */
+const EVICTION_LEASE = 'layer-eviction';
+
+export interface LayerCacheLimitOptions {
+  readonly store: Store;
+  readonly redis: RedisClient;
+  readonly claims: TaskClaims;
+  /** Bytes on disk that cached layers may take, `Infinity` for no limit. */
+  readonly limit: number;
+  readonly logger: Logger;
+}
+
+/** Keeps the cache of layers small enough: least recently used ones go, never one that a task under way needs. */
+export class LayerCacheLimit {
+  readonly #options: LayerCacheLimitOptions;
+
+  constructor(options: LayerCacheLimitOptions) {
+    this.#options = options;
+  }
+
+  /** Brings the cache below its limit. When another process is at it already, that is enough. */
+  async enforce(): Promise<void> {
+    const { store, redis, limit } = this.#options;
+    if (limit === Number.POSITIVE_INFINITY) return;
+    const lease = await takeLease(redis, EVICTION_LEASE, { ttl: LEASE_TTL, signal: new AbortController().signal });
+    if (lease === null) return;
+    try {
+      const entries = await store.layers.list();
+      const total = entries.reduce((sum, { allocatedBytes }) => sum + allocatedBytes, 0);
+      if (total > limit) await this.#evict(total - limit, false);
+    } finally {
+      await lease.release();
+    }
+  }
+
+  /** Frees cached layers until `bytes` are free on the disk; none, when that would not be enough. */
+  async makeRoom(bytes: number, signal: AbortSignal): Promise<void> {
+    const { store, redis } = this.#options;
+    const hasRoom = async () => (await store.freeBytes()) >= bytes || undefined;
+    await withLease(redis, EVICTION_LEASE, { ttl: LEASE_TTL, signal, recheck: hasRoom }, async () => {
+      await this.#evict(bytes - (await store.freeBytes()), true);
+      return true;
+    });
+  }
+
+  async #evict(bytes: number, onlyIfEnough: boolean): Promise<void> {
+    const { store, claims, logger } = this.#options;
+    const isNeeded = (diffId: string) => claims.isWanted(diffId);
+    const removed = await evictLayers(store.layers, { bytes, onlyIfEnough, isNeeded });
+    for (const { hex, allocatedBytes, lastUsed } of removed) {
+      logger.info({ layer: `sha256:${hex}`, bytes: allocatedBytes, lastUsed }, 'layer evicted from the cache');
+    }
+  }
+}

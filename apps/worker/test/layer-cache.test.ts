@@ -1,0 +1,137 @@
+import { execFile } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { FREE_SPACE_RESERVE } from '@bhatti/rootfs';
+import { TaskClaims } from '@bhatti/tasks';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import { readEnvironment } from '../environment.ts';
+import { eventually } from './support/eventually.ts';
+import { startStack, type TestStack } from './support/stack.ts';
+import { layerTar } from './support/tar.ts';
+
+const run = promisify(execFile);
+const megabyte = 2 ** 20;
+
+/** Random, so that no compression makes it smaller. */
+const noise = (bytes: number) => randomBytes(bytes);
+/** Grows a hundred times when it is decompressed, which no estimate foresees. */
+const dense = (bytes: number) =>
+  randomBytes(512)
+    .toString('hex')
+    .repeat(bytes / 1024);
+
+async function push(stack: TestStack, repository: string, ...contents: (string | Buffer)[]): Promise<string> {
+  const layers = [];
+  for (const [index, content] of contents.entries()) {
+    layers.push({ tar: await layerTar([{ name: `${repository}-${index}`, content }]) });
+  }
+  return stack.registry.pushImage({ repository, layers }).reference;
+}
+
+describe('BHATTI_CACHE_SIZE', () => {
+  test.each([
+    ['20GB', 20e9],
+    ['1.5GiB', 1.5 * 2 ** 30],
+    ['1000', 1000],
+    ['0', 0],
+    ['none', undefined],
+    ['', undefined],
+  ])('%p is %p bytes', (text, bytes) => {
+    expect(readEnvironment({ BHATTI_CACHE_SIZE: text }).cacheBytes).toBe(bytes);
+  });
+
+  test.each(['much', '-1', '20 pounds', '1e9'])('%p is refused', (text) => {
+    expect(() => readEnvironment({ BHATTI_CACHE_SIZE: text })).toThrow('BHATTI_CACHE_SIZE');
+  });
+});
+
+describe('the limit of the layer cache', () => {
+  let stack: TestStack;
+
+  beforeAll(async () => {
+    stack = await startStack();
+  });
+  afterAll(() => stack.close());
+
+  test('is kept: the least recently used go, not what a task needs', async () => {
+    const worker = await stack.startWorker({ cacheBytes: 2.5 * megabyte });
+    const pulled = async (name: string) => {
+      const reference = await push(stack, name, noise(megabyte / 2));
+      const before = new Set((await stack.store.layers.list()).map(({ hex }) => hex));
+      expect(await stack.pull({ reference, name })).toMatchObject({ status: 'completed' });
+      const [added] = (await stack.store.layers.list()).filter(({ hex }) => !before.has(hex));
+      return `sha256:${added?.hex}`;
+    };
+    const isThere = (diffId: string) => stack.store.layers.has(diffId);
+    const first = await pulled('first');
+    const second = await pulled('second');
+    // A task that waits, as if its worker had died while it built.
+    await worker.close();
+    const waiting = await stack.enqueue({ reference: 'registry.invalid/a:1', name: 'waiting' });
+    await stack.queue.pause();
+    await new TaskClaims(stack.connection, 'layer', async () => true).claim(waiting, [first]);
+    const evictor = await stack.startWorker({ cacheBytes: megabyte / 2 });
+    await eventually(async () => !(await isThere(second)));
+    expect(await isThere(first)).toBe(true);
+    await evictor.close();
+    expect(await stack.store.images.list('local')).toHaveLength(2);
+    expect(await stack.leftovers()).toEqual([]);
+  });
+});
+
+/** A file system that has 16 MiB beside the reserve. Mounting one takes root. */
+const isRoot = process.getuid?.() === 0;
+(isRoot ? describe : describe.skip)('a small disk (this needs root, to mount a tmpfs)', () => {
+  let stack: TestStack;
+  let directory: string;
+  let mounted = false;
+
+  beforeAll(async () => {
+    directory = await mkdtemp(join(tmpdir(), 'bhatti-small-disk-'));
+    await run('mount', ['-t', 'tmpfs', '-o', 'size=80m', 'tmpfs', directory]);
+    mounted = true;
+    stack = await startStack({}, directory);
+    await stack.startWorker();
+  });
+  afterEach(() => run('mount', ['-o', 'remount,size=80m', directory]));
+  afterAll(async () => {
+    await stack?.close();
+    if (mounted) await run('umount', [directory]);
+    await rm(directory, { recursive: true, force: true });
+  });
+
+  test('that fills up fails the task, gets back what it took, and takes the next pull once there is room', async () => {
+    const small = await push(stack, 'small', noise(megabyte / 2));
+    expect(await stack.pull({ reference: small, name: 'small' })).toMatchObject({ status: 'completed' });
+    const cached = await stack.store.layers.list();
+    const free = await stack.store.freeBytes();
+    const large = await push(stack, 'large', dense(4 * megabyte), dense(24 * megabyte));
+    const failed = await stack.pull({ reference: large, name: 'large' });
+    expect(failed).toMatchObject({ status: 'failed', error: { code: 'no_space' } });
+    expect(await stack.leftovers()).toEqual([]);
+    expect((await stack.store.layers.list()).map(({ hex }) => hex)).toEqual(cached.map(({ hex }) => hex));
+    expect(await stack.store.freeBytes()).toBeGreaterThanOrEqual(free - 64 * 1024);
+    expect(await stack.connection.keys('*claims*')).toEqual([]);
+    await run('mount', ['-o', 'remount,size=256m', directory]);
+    expect(await stack.pull({ reference: large, name: 'large' })).toMatchObject({ status: 'completed' });
+    await stack.store.images.delete('local', 'large');
+    await stack.store.removeUnreferenced({ graceMs: 0 });
+    for (const { hex } of await stack.store.layers.list()) await stack.store.layers.remove(hex);
+  });
+
+  test('that old layers fill gives them up for a pull', async () => {
+    const old = await push(stack, 'old', noise(3 * megabyte));
+    expect(await stack.pull({ reference: old, name: 'old' })).toMatchObject({ status: 'completed' });
+    await stack.store.images.delete('local', 'old');
+    await stack.store.removeUnreferenced({ graceMs: 0 });
+    const [layer] = await stack.store.layers.list();
+    // Needs more than is free, and less than is free without the old layer (see `estimateSpace`).
+    const bytes = ((await stack.store.freeBytes()) - FREE_SPACE_RESERVE) / 4 + 0.35 * megabyte;
+    const fresh = await push(stack, 'fresh', noise(Math.floor(bytes)));
+    expect(await stack.pull({ reference: fresh, name: 'fresh' })).toMatchObject({ status: 'completed' });
+    expect(await stack.store.layers.has(layer?.hex ?? '')).toBe(false);
+  });
+});

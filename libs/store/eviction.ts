@@ -1,0 +1,69 @@
+import type { ContentEntry } from './content-folder.ts';
+import type { LayerCache } from './layer-cache.ts';
+
+export interface EvictOptions {
+  /** Bytes on disk to free at least; `Infinity` for everything that nobody needs. */
+  readonly bytes: number;
+  /** Whether a task needs the layer (`sha256:<hex>`). Asked before it is taken away, and again after. */
+  readonly isNeeded: (diffId: string) => Promise<boolean>;
+  /** Free nothing unless `bytes` can be freed. */
+  readonly onlyIfEnough?: boolean;
+  /** Remove nothing: tell what would go. */
+  readonly dryRun?: boolean;
+}
+
+/**
+ * Removes layers that nobody needs, least recently used first, until `bytes` are free. Returns what went.
+ *
+ * A task may be about to use one. It claims its layers before it looks for them; here a layer is taken away in one step,
+ * and the claims are read again after that. So whichever way the steps fall, the layer is put back, or the task finds it
+ * missing and fetches it. Evictors of several processes do no harm to each other: only one gets hold of a layer.
+ */
+export async function evictLayers(layers: LayerCache, options: EvictOptions): Promise<ContentEntry[]> {
+  const candidates = await chooseLayers(layers, options);
+  if (options.onlyIfEnough && sumOf(candidates) < options.bytes) return [];
+  if (options.dryRun) return candidates;
+  const removed: ContentEntry[] = [];
+  for (const entry of candidates) {
+    if (await evictLayer(layers, `sha256:${entry.hex}`, options.isNeeded)) removed.push(entry);
+  }
+  return removed;
+}
+
+/** Removes one layer unless a task needs it. False when one does, or it was not there. */
+export async function evictLayer(
+  { content }: LayerCache,
+  diffId: string,
+  isNeeded: EvictOptions['isNeeded'],
+): Promise<boolean> {
+  if (await isNeeded(diffId)) return false;
+  const aside = await content.setAside(diffId);
+  if (aside === undefined) return false;
+  let needed = true;
+  try {
+    needed = await isNeeded(diffId);
+  } finally {
+    // Also when nobody can tell.
+    if (needed) await content.putBack(aside, diffId);
+  }
+  if (needed) return false;
+  await content.removeAside(aside);
+  return true;
+}
+
+async function chooseLayers(layers: LayerCache, { bytes, isNeeded }: EvictOptions): Promise<ContentEntry[]> {
+  const entries = (await layers.list()).sort((a, b) => a.lastUsed.getTime() - b.lastUsed.getTime());
+  const chosen: ContentEntry[] = [];
+  let found = 0;
+  for (const entry of entries) {
+    if (found >= bytes) break;
+    if (await isNeeded(`sha256:${entry.hex}`)) continue;
+    chosen.push(entry);
+    found += entry.allocatedBytes;
+  }
+  return chosen;
+}
+
+function sumOf(entries: readonly ContentEntry[]): number {
+  return entries.reduce((sum, { allocatedBytes }) => sum + allocatedBytes, 0);
+}

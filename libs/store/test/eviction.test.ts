@@ -1,0 +1,89 @@
+import { readdir, utimes } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { evictLayer, evictLayers, openStore, type Store } from '../index.ts';
+import { digestOf, hexOf, publishLayer, temporaryDirectory } from './support/fixture.ts';
+
+const all = Number.POSITIVE_INFINITY;
+const nobody = async () => false;
+
+let directory: Awaited<ReturnType<typeof temporaryDirectory>>;
+let store: Store;
+
+beforeEach(async () => {
+  directory = await temporaryDirectory();
+  store = await openStore(directory.path);
+  // Used in this order, which is not that of their digests.
+  for (const [age, name] of ['oldest', 'middle', 'newest'].entries()) {
+    await publishLayer(store, digestOf(name), 'x'.repeat(100_000));
+    const used = new Date(Date.UTC(2026, 0, 1 + age));
+    await utimes(store.layers.directory(digestOf(name)), used, used);
+  }
+});
+afterEach(() => directory.remove());
+
+const left = async () => new Set((await store.layers.list()).map(({ hex }) => hex));
+const hexes = (...names: string[]) => new Set(names.map(hexOf));
+
+describe('evictLayers', () => {
+  test('removes the least recently used, as many as must go', async () => {
+    const removed = await evictLayers(store.layers, { bytes: 1, isNeeded: nobody });
+    expect(removed.map(({ hex }) => hex)).toEqual([hexOf('oldest')]);
+    expect(removed[0]?.allocatedBytes).toBeGreaterThanOrEqual(100_000);
+    await store.layers.touch(digestOf('middle'));
+    expect(await evictLayers(store.layers, { bytes: 50_000, isNeeded: nobody })).toHaveLength(1);
+    expect(await left()).toEqual(hexes('middle'));
+  });
+
+  test('leaves what a task needs', async () => {
+    const isNeeded = async (diffId: string) => diffId === digestOf('oldest');
+    expect(await evictLayers(store.layers, { bytes: all, isNeeded })).toHaveLength(2);
+    expect(await left()).toEqual(hexes('oldest'));
+  });
+
+  test('puts back what a task came to need while it was taken away', async () => {
+    let asked = 0;
+    const isNeeded = async () => {
+      asked += 1;
+      if (asked === 2) expect(await store.layers.has(digestOf('oldest'))).toBe(false);
+      return asked > 1;
+    };
+    expect(await evictLayer(store.layers, digestOf('oldest'), isNeeded)).toBe(false);
+    expect(asked).toBe(2);
+    expect(await left()).toEqual(hexes('oldest', 'middle', 'newest'));
+  });
+
+  test('puts back what nobody could tell about, and what was fetched anew meanwhile leaves nothing', async () => {
+    let asked = 0;
+    const away = async () => {
+      asked += 1;
+      if (asked === 2) throw new Error('Redis is away');
+      return false;
+    };
+    await expect(evictLayer(store.layers, digestOf('oldest'), away)).rejects.toThrow('Redis is away');
+    expect(await store.layers.has(digestOf('oldest'))).toBe(true);
+    asked = 0;
+    const fetched = async () => {
+      asked += 1;
+      if (asked === 2) await publishLayer(store, digestOf('oldest'));
+      return asked === 2;
+    };
+    expect(await evictLayer(store.layers, digestOf('oldest'), fetched)).toBe(false);
+    const folder = dirname(store.layers.directory(digestOf('oldest')));
+    expect(new Set(await readdir(folder))).toEqual(hexes('oldest', 'middle', 'newest'));
+  });
+
+  test('of many evictors at once removes each layer once', async () => {
+    const removed = await Promise.all(
+      Array.from({ length: 8 }, () => evictLayers(store.layers, { bytes: all, isNeeded: nobody })),
+    );
+    expect(removed.flat()).toHaveLength(3);
+    expect(await readdir(dirname(store.layers.directory(digestOf('oldest'))))).toEqual([]);
+  });
+
+  test('removes nothing in a dry run, nor where it would not be enough', async () => {
+    expect(await evictLayers(store.layers, { bytes: all, isNeeded: nobody, dryRun: true })).toHaveLength(3);
+    expect(await evictLayers(store.layers, { bytes: 1e9, isNeeded: nobody, onlyIfEnough: true })).toEqual([]);
+    expect((await left()).size).toBe(3);
+  });
+});
