@@ -298,7 +298,7 @@ describe('version and completion', () => {
     const settings = async () => resolveSettings({ dataDir: directory }, {}, {});
     const at = (...words: string[]) => complete(tree, words, settings);
     expect(await at('ima')).toEqual(['image']);
-    expect(await at('image', 'p')).toEqual(['pull']);
+    expect(await at('image', 'p')).toEqual(['pull', 'prune']);
     expect(await at('--json', 'image', 'pull', '--pl')).toEqual(['--platform']);
     expect(await at('task', 'list', '--status', 'f')).toEqual(['failed']);
     expect(await at('completion', '')).toEqual(['bash', 'zsh', 'fish']);
