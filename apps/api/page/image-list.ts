@@ -19,7 +19,7 @@ export type ListedImage = z.output<typeof ListedImage>;
 export function imageList(images: readonly ListedImage[]): Html {
   if (images.length === 0) return html`<p class="empty">No images yet. Pull one above.</p>`;
   return html`<div class="scroll"><table class="images">
-<thead><tr><th scope="col">Name</th><th scope="col">Reference</th><th scope="col" class="number">Size</th><th scope="col" class="number">On disk</th><th scope="col">Created</th><th scope="col">Digest</th></tr></thead>
+<thead><tr><th scope="col">Name</th><th scope="col">Reference</th><th scope="col" class="number">Size</th><th scope="col" class="number">On disk</th><th scope="col">Created</th><th scope="col">Digest</th><th scope="col"><span class="unseen">Actions</span></th></tr></thead>
 <tbody>${images.map(imageRow)}</tbody>
 </table></div>`;
 }
@@ -32,5 +32,6 @@ function imageRow(image: ListedImage): Html {
 <td data-label="On disk" class="number">${formatBytes(image.disk_bytes)}</td>
 <td data-label="Created">${timeTag(image.created_at)}</td>
 <td data-label="Digest"><code title="${image.digest}">${image.digest.slice('sha256:'.length, 'sha256:'.length + 12)}</code></td>
+<td><a href="/ui/images/${image.name}/delete" aria-label="Delete ${image.name}">Delete</a></td>
 </tr>`;
 }

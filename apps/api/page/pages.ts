@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { type OwnedTask, TaskView, taskView } from '@bhatti/tasks';
+import { TaskView } from '@bhatti/tasks';
 import express, { type ErrorRequestHandler, type Request, type Response, Router } from 'express';
 import { z } from 'zod';
 import type { Authenticate, Caller } from '../authentication.ts';
@@ -7,6 +7,7 @@ import { ApiError, toApiError } from '../errors.ts';
 import { contextOf } from '../request-context.ts';
 import type { Method, Route } from '../route.ts';
 import type { TaskService } from '../task-service.ts';
+import { deletionPage } from './deletion-page.ts';
 import { homePage } from './home-page.ts';
 import type { Html } from './html.ts';
 import { imageList, ListedImage } from './image-list.ts';
@@ -27,13 +28,13 @@ const contentSecurityPolicy = [
   "frame-ancestors 'none'",
 ].join('; ');
 
-/** Tasks on the first page; the newest of each state are looked at. */
+/** Tasks on the first page. */
 const shownTasks = 20;
 
 const mediaTypes = { 'icon.svg': 'image/svg+xml', 'page.js': 'text/javascript', 'style.css': 'text/css' } as const;
 
 const form = z.record(z.string(), z.string()).catch({});
-const listedImages = z.object({ images: z.array(ListedImage) });
+const listedImages = z.object({ images: z.array(ListedImage), next: z.string().nullable() });
 const queuedPull = z.object({ task_id: z.string() });
 
 export interface PagesOptions {
@@ -67,6 +68,8 @@ class Pages {
     router.get('/ui/tasks/:id', (request, response) => this.#task(request, response, taskPage));
     router.get('/ui/tasks/:id/state', (request, response) => this.#task(request, response, taskState));
     router.post('/ui/tasks/:id/cancel', readForm, (request, response) => this.#cancel(request, response));
+    router.get('/ui/images/:name/delete', (request, response) => this.#confirmDeletion(request, response));
+    router.post('/ui/images/:name/delete', readForm, (request, response) => this.#deleteImage(request, response));
     for (const [name, mediaType] of Object.entries(mediaTypes)) {
       const content = readFileSync(new URL(`./assets/${name}`, import.meta.url));
       router.get(`/ui/assets/${name}`, (_request, response) => {
@@ -163,33 +166,52 @@ class Pages {
     response.redirect(303, request.headers.referer?.endsWith(`/ui/tasks/${id}`) ? `/ui/tasks/${id}` : '/');
   }
 
+  async #confirmDeletion(request: Request, response: Response): Promise<void> {
+    const visitor = await this.#visitor(request);
+    const name = z.string().parse(request.params.name);
+    const { body } = await this.#run('GET', '/images/:name', request, visitor, { params: { name } });
+    send(response, 200, deletionPage(ListedImage.parse(body), visitor));
+  }
+
+  async #deleteImage(request: Request, response: Response): Promise<void> {
+    const visitor = await this.#visitor(request);
+    this.#options.sessions.requireOwnForm(request, form.parse(request.body).form_token);
+    const name = z.string().parse(request.params.name);
+    try {
+      await this.#run('DELETE', '/images/:name', request, visitor, { params: { name } });
+    } catch (error) {
+      // Somebody else was faster: it is gone, as was wanted.
+      if (toApiError(error).status !== 404) throw error;
+    }
+    response.redirect(303, '/');
+  }
+
   async #overview(request: Request, visitor: Visitor) {
     const [images, tasks] = await Promise.all([this.#listImages(request, visitor), this.#recentTasks(visitor)]);
     return { images, tasks };
   }
 
   async #listImages(request: Request, visitor: Visitor): Promise<ListedImage[]> {
-    return listedImages.parse((await this.#run('GET', '/images', request, visitor, {})).body).images;
+    const all: ListedImage[] = [];
+    let cursor: string | null | undefined;
+    do {
+      const query = cursor === undefined ? {} : { cursor };
+      const reply = await this.#run('GET', '/images', request, visitor, { query });
+      const { images, next } = listedImages.parse(reply.body);
+      all.push(...images);
+      cursor = next;
+    } while (cursor !== null);
+    return all;
   }
 
   /** null while Redis is away. */
   async #recentTasks(visitor: Visitor): Promise<TaskView[] | null> {
     try {
-      const owned = await this.#options.tasks.look(async ({ queue }) => {
-        const jobs = await queue.getJobs(
-          ['active', 'waiting', 'prioritized', 'delayed', 'completed', 'failed'],
-          0,
-          shownTasks - 1,
-        );
-        return Promise.all(
-          jobs.map(async (job): Promise<OwnedTask> => ({ owner: job.data.owner, view: await taskView(job) })),
-        );
+      const { tasks } = await this.#options.tasks.list({
+        limit: shownTasks,
+        wanted: ({ owner }) => visitor.admin || owner === visitor.owner,
       });
-      return owned
-        .filter(({ owner }) => visitor.admin || owner === visitor.owner)
-        .map(({ view }) => view)
-        .sort((one, other) => other.created_at.localeCompare(one.created_at))
-        .slice(0, shownTasks);
+      return tasks.map(({ view }) => view);
     } catch (error) {
       if (toApiError(error).status !== 503) throw error;
       return null;
@@ -202,7 +224,7 @@ class Pages {
     path: string,
     request: Request,
     caller: Caller,
-    { params = {}, body }: { params?: Record<string, string>; body?: unknown },
+    { params = {}, query = {}, body }: { params?: Record<string, string>; query?: object; body?: unknown },
   ) {
     const route = this.#options.routes.find((one) => one.method === method && one.path === path);
     if (route === undefined) throw new Error(`there is no route ${method} ${path}`);
@@ -210,7 +232,7 @@ class Pages {
     request.res?.once('close', () => gone.abort());
     const { log, requestId } = contextOf(request);
     const { headers } = request;
-    return route.handle({ params, query: {}, body, headers, method, caller, signal: gone.signal, log, requestId });
+    return route.handle({ params, query, body, headers, method, caller, signal: gone.signal, log, requestId });
   }
 
   async #visitor(request: Request): Promise<Visitor> {
