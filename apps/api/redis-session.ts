@@ -91,13 +91,17 @@ export class RedisSession {
   async use<Result>(commands: (access: QueueAccess) => Promise<Result>): Promise<Result> {
     const access = this.#access;
     if (access === undefined || this.#requests.status !== 'ready') throw redisUnavailable();
-    const finished = new AbortController();
+    let timer: NodeJS.Timeout | undefined;
+    // A bare timer: one of node:timers/promises has to be aborted, which makes an error with a stack each time.
+    const late = new Promise<never>((_resolve, reject) => {
+      timer = setTimeout(() => reject(redisUnavailable()), requestDeadlineMilliseconds);
+    });
     try {
-      return await Promise.race([commands(access), rejectLate(finished.signal)]);
+      return await Promise.race([commands(access), late]);
     } catch (error) {
       throw isRedisFailure(error) ? redisUnavailable(error) : error;
     } finally {
-      finished.abort();
+      clearTimeout(timer);
     }
   }
 
@@ -180,11 +184,6 @@ export class RedisSession {
     this.#lossLogged = true;
     this.#options.log.warn({ err: error }, 'Redis is away; tasks answer 503 until it is back');
   }
-}
-
-async function rejectLate(signal: AbortSignal): Promise<never> {
-  await sleep(requestDeadlineMilliseconds, undefined, { signal });
-  throw redisUnavailable();
 }
 
 async function closeAll(parts: readonly Closable[]): Promise<void> {

@@ -1,0 +1,75 @@
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import fc from 'fast-check';
+import { z } from 'zod';
+import { startRedis, type TestRedis } from '../../../test/support/redis.ts';
+import { noBody, type Route } from '../route.ts';
+import { errorBody, startTestApi, type TestApi } from './support/api.ts';
+
+let redis: TestRedis;
+let api: TestApi;
+beforeAll(async () => {
+  redis = await startRedis();
+  api = await startTestApi(redis.url);
+});
+afterAll(async () => {
+  await api.close();
+  await redis.stop();
+});
+
+/** Ms for an answer; none takes that long but one that hangs. */
+const patience = 10_000;
+
+/** An object whose keys are those of the schema and whose values are anything, a field too many, or no object at all. */
+function malformed(schema: z.ZodType): fc.Arbitrary<unknown> {
+  const keys = schema instanceof z.ZodObject ? Object.keys(schema.shape) : [];
+  const value = fc.oneof(fc.jsonValue(), fc.string({ unit: 'binary' }), fc.double());
+  const key = fc.oneof(fc.constantFrom(...(keys.length > 0 ? keys : ['x'])), fc.string());
+  return fc.oneof(fc.dictionary(key, value, { maxKeys: 8 }), fc.jsonValue());
+}
+
+/** Not `.` and `..`: the client resolves them, and asks another route. */
+const segment = fc
+  .oneof(fc.string({ minLength: 1 }), fc.constantFrom('tsk_aaaaaaaaaaaa', 'app', '../..', '%', '\0'))
+  .filter((text) => text !== '.' && text !== '..');
+
+/** A path, a query made of the schema's parameters, and a body: JSON by the schema, or bytes. */
+function requests({ path, query, body }: Route) {
+  return fc.record({
+    path: fc.array(segment, { minLength: 2, maxLength: 2 }).map((parts) => {
+      let next = 0;
+      return path.replace(/:\w+/g, () => encodeURIComponent(parts[next++] ?? 'x'));
+    }),
+    query: malformed(query).map((given) => queryOf(given)),
+    raw:
+      body === noBody
+        ? fc.constant(undefined)
+        : fc.oneof(
+            malformed(body).map((given) => JSON.stringify(given) ?? ''),
+            fc.uint8Array().map((bytes) => Buffer.from(bytes)),
+          ),
+  });
+}
+
+function queryOf(given: unknown): string {
+  const object = z.record(z.string(), z.unknown()).safeParse(given).data ?? {};
+  const texts = Object.fromEntries(Object.entries(object).map(([key, value]) => [key, String(value)]));
+  return `?${new URLSearchParams(texts)}`;
+}
+
+test('no route takes what is malformed for its own fault, or for ever', async () => {
+  expect(api.routes.length).toBeGreaterThan(10);
+  for (const route of api.routes) {
+    await fc.assert(
+      fc.asyncProperty(requests(route), async ({ path, query, raw }) => {
+        const signal = AbortSignal.timeout(patience);
+        const ask = { signal, ...(raw !== undefined && { raw }) };
+        const answer = await api.send(route.method, `${path}${query}`, ask);
+        // Without a worker the server is not ready, and says so.
+        if (route.path === '/ready' && answer.status === 503) return;
+        expect(answer.status).toBeLessThan(500);
+        if (answer.status >= 400) errorBody.parse(answer.body);
+      }),
+      { numRuns: 40 },
+    );
+  }
+});
