@@ -7,8 +7,9 @@ import type { PullRequest } from './pull-request.ts';
 const registryTimeoutMilliseconds = 5_000;
 
 export interface AlreadyPulledServices {
-  readonly store: Pick<Store, 'images'>;
+  readonly store: Pick<Store, 'images' | 'rootfs'>;
   readonly registry: Pick<RegistryClient, 'resolveDigest'>;
+  readonly overlay: boolean;
   readonly log: Logger;
 }
 
@@ -24,7 +25,10 @@ export async function alreadyPulled(
 ): Promise<ImageEntry | null> {
   const entry = await services.store.images.get(owner, pull.name);
   if (!entry || !satisfies(entry, pull)) return null;
+  // Whether its overlay is today's, or should have gone, a worker finds out.
+  if (services.overlay) return null;
   try {
+    if ((await services.store.rootfs.read(entry.rootfsKey)).overlay !== undefined) return null;
     const digest = await services.registry.resolveDigest(pull.reference, {
       platform: pull.platform === undefined ? undefined : parsePlatform(pull.platform),
       credentials: pull.credentials,
@@ -32,7 +36,10 @@ export async function alreadyPulled(
     });
     return digest === entry.manifestDigest ? entry : null;
   } catch (error) {
-    services.log.info({ err: error, image: entry.name }, 'the registry did not tell the digest; a task will ask again');
+    services.log.info(
+      { err: error, image: entry.name },
+      'cannot tell whether the image is the one asked for; a task will',
+    );
     return null;
   }
 }

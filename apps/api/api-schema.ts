@@ -57,6 +57,10 @@ export const ImageView = z.object({
   platform: z.string(),
   size_bytes: z.int().min(0).describe('size of the file system: what the sandbox sees as its disk'),
   disk_bytes: z.int().min(0).describe("what the sparse file takes on the server's disk"),
+  sha256: z
+    .string()
+    .optional()
+    .describe('SHA-256 of the ext4 file, in hex; of a single image, and once it is taken, soon after the build'),
   created_at: z.iso.datetime(),
   path: z.string().describe('the ext4 file, on the server'),
   warnings: z.array(z.string()),

@@ -16,6 +16,8 @@ export interface ApiConfig {
   readonly redisUrl: string | undefined;
   /** null: no TCP listener, the unix socket only. */
   readonly listen: ListenAddress | null;
+  /** Whether workers put an overlay on top of images: its digest is theirs to know. */
+  readonly overlay: boolean;
   readonly logLevel: LogLevel;
   readonly limits: TaskLimits;
 }
@@ -53,6 +55,7 @@ const environmentSchema = z.object({
   BHATTI_LISTEN: optionalText,
   BHATTI_MAX_TASKS_PER_OWNER: limit(500),
   BHATTI_MAX_TASKS: limit(10_000),
+  BHATTI_OVERLAY: optionalText,
   BHATTI_LOG_LEVEL: optionalText.pipe(
     z.enum(logLevels, { error: `must be one of ${logLevels.join(', ')}` }).default('info'),
   ),
@@ -68,6 +71,7 @@ export function readConfig(environment: NodeJS.ProcessEnv): ApiConfig {
     dataDirectory: parsed.data.BHATTI_DATA_DIR,
     redisUrl: parsed.data.REDIS_URL,
     listen: parseListen(parsed.data.BHATTI_LISTEN),
+    overlay: parsed.data.BHATTI_OVERLAY !== undefined,
     logLevel: parsed.data.BHATTI_LOG_LEVEL,
     limits: { ofOwner: parsed.data.BHATTI_MAX_TASKS_PER_OWNER, inAll: parsed.data.BHATTI_MAX_TASKS },
   };

@@ -70,7 +70,12 @@ export async function startApi(
     ...(await readOperatorSettings(env, store.directory)),
     retry: { attempts: 1 },
   });
-  const api = new Api({ store, tasks, registry, version }, new Sessions(secretKey), log, tracing);
+  const api = new Api(
+    { store, tasks, registry, overlay: config.overlay, version },
+    new Sessions(secretKey),
+    log,
+    tracing,
+  );
   try {
     await api.listen(config.listen);
     await tasks.opened(redisStartMilliseconds);

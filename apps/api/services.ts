@@ -7,5 +7,7 @@ export interface Services {
   readonly store: Store;
   readonly registry: RegistryClient;
   readonly tasks: TaskService;
+  /** See `ApiConfig`. */
+  readonly overlay: boolean;
   readonly version: string;
 }

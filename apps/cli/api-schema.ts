@@ -46,6 +46,8 @@ export const image = z.looseObject({
   platform: z.string(),
   size_bytes: z.number(),
   disk_bytes: z.number(),
+  /** Of the ext4 file, in hex. */
+  sha256: z.string().optional(),
   created_at: z.string(),
   /** The ext4 file, on the server. */
   path: z.string().optional(),

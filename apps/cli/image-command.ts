@@ -49,6 +49,7 @@ export function formatImage(image: Image): string {
     ['digest', image.digest],
     ['platform', image.platform],
     ['size', `${formatBytes(image.size_bytes)} (${formatBytes(image.disk_bytes)} on disk)`],
+    ['sha256', image.sha256],
     ['created', image.created_at],
     ['path', image.path],
     ['entrypoint', entrypoint.length > 0 && JSON.stringify(entrypoint)],

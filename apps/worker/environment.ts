@@ -7,6 +7,7 @@ const schema = z.object({
   REDIS_URL: z.string().trim().min(1).optional(),
   BHATTI_CONCURRENCY: z.coerce.number().int().min(1).max(64).default(2),
   BHATTI_CACHE_SIZE: z.string().transform(parseCacheSize).optional(),
+  BHATTI_OVERLAY: z.string().trim().min(1).optional(),
   BHATTI_LOG_LEVEL: z.enum(logLevels).default('info'),
 });
 
@@ -17,6 +18,8 @@ export interface WorkerEnvironment {
   readonly concurrency: number;
   /** Bytes on disk that cached layers may take; undefined for no limit. */
   readonly cacheBytes: number | undefined;
+  /** Path of a tar that goes on top of every image. */
+  readonly overlay: string | undefined;
   readonly logLevel: string;
 }
 
@@ -31,6 +34,7 @@ export function readEnvironment(env: NodeJS.ProcessEnv): WorkerEnvironment {
     redisUrl: parsed.data.REDIS_URL,
     concurrency: parsed.data.BHATTI_CONCURRENCY,
     cacheBytes: parsed.data.BHATTI_CACHE_SIZE,
+    overlay: parsed.data.BHATTI_OVERLAY,
     logLevel: parsed.data.BHATTI_LOG_LEVEL,
   };
 }

@@ -8,6 +8,7 @@ import type { Logger } from 'pino';
 import { readEnvironment } from './environment.ts';
 import { describeFailure } from './failure.ts';
 import { createLogger } from './logger.ts';
+import { openOverlay } from './overlay.ts';
 import { type RunningWorker, startWorker } from './worker.ts';
 
 /** Milliseconds for handing jobs back. Then the process ends as it stands, and its jobs are taken over. */
@@ -35,6 +36,7 @@ async function main(): Promise<void> {
   const store = await openStore(resolveDataDirectory({ env: process.env }));
   await warnWithoutTools(logger);
   startThreads();
+  const overlay = environment.overlay === undefined ? undefined : await openOverlay(environment.overlay, store);
   const starting = startWorker({
     store,
     redisUrl: environment.redisUrl ?? store.paths.redisSocket,
@@ -42,6 +44,7 @@ async function main(): Promise<void> {
     cacheBytes: environment.cacheBytes,
     secretKey: await loadSecretKey({ path: store.paths.secretKeyFile, env: process.env }),
     registry: await readOperatorSettings(process.env, store.directory),
+    overlay,
     logger,
     tracing,
   });
@@ -54,7 +57,7 @@ async function main(): Promise<void> {
   await stop(worker, tracing, logger);
 }
 
-/** Images that are built already can be named without the tools, so their absence is not fatal. */
+/** Pulls fail without the tools, and say so. They may be installed while the worker runs, so their absence is not fatal. */
 async function warnWithoutTools(logger: Logger): Promise<void> {
   try {
     await requireE2fsprogs();

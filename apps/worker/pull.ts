@@ -29,11 +29,11 @@ export interface PullTask {
  * broken off anywhere and begun again by any worker.
  */
 export async function pull(services: PullServices, task: PullTask): Promise<PullResult> {
-  const { store, registry, metrics } = services;
+  const { store, metrics } = services;
   const { data, reporter, signal } = task;
   const progress = new PullProgress(reporter);
   progress.resolving();
-  const { key, image } = await runPhase(services, 'resolving', () => resolveTarget(store, registry, task));
+  const { key, image } = await runPhase(services, 'resolving', () => resolveTarget(services, task));
   const reused = image === undefined ? 'rootfs' : await make(services, task, progress, key, image);
   signal.throwIfAborted();
   await task.requireOwned();

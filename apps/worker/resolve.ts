@@ -1,14 +1,7 @@
-import {
-  type Credentials,
-  parsePlatform,
-  parseReference,
-  type Reference,
-  type RegistryClient,
-  type ResolvedImage,
-} from '@bhatti/oci';
-import { rootfsKey } from '@bhatti/rootfs';
-import type { Store } from '@bhatti/store';
+import { type Credentials, parsePlatform, parseReference, type Reference, type ResolvedImage } from '@bhatti/oci';
+import { e2fsprogsVersion, rootfsKey } from '@bhatti/rootfs';
 import type { PullJobData } from '@bhatti/tasks';
+import type { PullServices } from './services.ts';
 
 export interface ResolveTask {
   readonly data: PullJobData;
@@ -27,7 +20,10 @@ export interface Target {
  * Asks the registry what the reference points to now. Where the name is in the catalog, the digest alone is asked for
  * first: most often it is the same, and then not even the config has to be fetched. A forced pull makes it anew in any case.
  */
-export async function resolveTarget(store: Store, registry: RegistryClient, task: ResolveTask): Promise<Target> {
+export async function resolveTarget(
+  { store, registry, overlay }: Pick<PullServices, 'store' | 'registry' | 'overlay'>,
+  task: ResolveTask,
+): Promise<Target> {
   const { data, credentials, signal } = task;
   const reference: Reference = parseReference(data.reference);
   const options = {
@@ -35,7 +31,9 @@ export async function resolveTarget(store: Store, registry: RegistryClient, task
     ...(credentials === undefined ? {} : { credentials }),
     ...(data.platform === undefined ? {} : { platform: parsePlatform(data.platform) }),
   };
-  const keyOf = (manifestDigest: string) => rootfsKey({ manifestDigest, sizeBytes: data.sizeBytes });
+  // Asked anew each time, which takes milliseconds: it may be upgraded while the worker runs.
+  const parts = { sizeBytes: data.sizeBytes, overlayDiffId: overlay?.diffId, e2fsprogs: await e2fsprogsVersion() };
+  const keyOf = (manifestDigest: string) => rootfsKey({ ...parts, manifestDigest });
   if (!data.force && (await store.images.get(data.owner, data.name)) !== null) {
     const key = keyOf(await registry.resolveDigest(reference, options));
     if (await store.rootfs.has(key)) return { key };

@@ -36,11 +36,13 @@ export async function provideRootfs(services: PullServices, options: ProvideRoot
 }
 
 async function build(services: PullServices, options: ProvideRootfsOptions): Promise<void> {
-  const { store, sync, metrics } = services;
+  const { store, sync, digests, overlay, metrics } = services;
   const { key, image, sizeBytes, force, signal } = options;
   const publication = await store.rootfs.begin(key);
   try {
-    const layers = image.layers.map((layer) => store.layers.directory(layer.diffId));
+    await overlay?.provide(signal);
+    const diffIds = [...image.layers.map(({ diffId }) => diffId), ...(overlay === undefined ? [] : [overlay.diffId])];
+    const layers = diffIds.map((diffId) => store.layers.directory(diffId));
     const report = await metrics.time('build', {}, () =>
       buildRootfs({ layers, output: publication.path, sizeBytes, signal }),
     );
@@ -53,6 +55,7 @@ async function build(services: PullServices, options: ProvideRootfsOptions): Pro
       manifestDigest: image.manifestDigest,
       platform: formatPlatform(image.platform),
       config: { ...image.config },
+      ...(overlay === undefined ? {} : { overlay: overlay.diffId }),
     };
     await publication.writeRecord(built);
     // The new one has the same bytes, unless the old one was damaged.
@@ -64,6 +67,7 @@ async function build(services: PullServices, options: ProvideRootfsOptions): Pro
     throw error;
   }
   sync.request();
+  digests.request();
 }
 
 /**

@@ -2,9 +2,10 @@ import type { RegistryClient } from '@bhatti/oci';
 import type { Store } from '@bhatti/store';
 import type { ClaimKind, RedisClient, TaskClaims, WorkerMetrics } from '@bhatti/tasks';
 import type { Tracing } from '@bhatti/tracing';
-import type { BackgroundSync } from './background-sync.ts';
+import type { BackgroundWork } from './background-work.ts';
 import type { DecodeSlots } from './decode-slots.ts';
 import type { LayerCacheLimit } from './layer-cache-limit.ts';
+import type { Overlay } from './overlay.ts';
 
 /** What the steps of a pull work with; one set a process, shared by its jobs. */
 export interface PullServices {
@@ -16,7 +17,11 @@ export interface PullServices {
   readonly claims: Readonly<Record<ClaimKind, TaskClaims>>;
   readonly layerCache: LayerCacheLimit;
   readonly decodeSlots: DecodeSlots;
-  readonly sync: BackgroundSync;
+  readonly sync: BackgroundWork;
+  /** Takes the SHA-256 of what was published. */
+  readonly digests: BackgroundWork;
+  /** Goes on top of every image. */
+  readonly overlay?: Overlay | undefined;
   readonly metrics: WorkerMetrics;
   readonly tracing?: Tracing | undefined;
 }

@@ -23,14 +23,16 @@ import {
 import type { Tracing } from '@bhatti/tracing';
 import { Worker } from 'bullmq';
 import type { Logger } from 'pino';
-import { BackgroundSync } from './background-sync.ts';
+import { BackgroundWork } from './background-work.ts';
 import { DecodeSlots } from './decode-slots.ts';
 import { Housekeeping } from './housekeeping.ts';
 import { JobLock } from './job-lock.ts';
 import { LayerCacheLimit } from './layer-cache-limit.ts';
 import { Outcomes } from './outcome.ts';
+import type { Overlay } from './overlay.ts';
 import { freePartials } from './partials.ts';
 import { PullProcessor } from './pull-job.ts';
+import { recordDigests } from './rootfs-digests.ts';
 import { removeCredentials } from './sealed-credentials.ts';
 import type { PullServices } from './services.ts';
 import type { StopReason } from './stop.ts';
@@ -52,6 +54,8 @@ export interface StartWorkerOptions {
   /** Opens sealed credentials. */
   readonly secretKey: KeyObject;
   readonly registry?: RegistryClientOptions;
+  /** Goes on top of every image. */
+  readonly overlay?: Overlay | undefined;
   readonly logger: Logger;
   readonly tracing?: Tracing | undefined;
 }
@@ -86,6 +90,7 @@ export async function startWorker(options: StartWorkerOptions): Promise<RunningW
   };
   const limit = options.cacheBytes ?? Number.POSITIVE_INFINITY;
   const layerCache = new LayerCacheLimit({ store, redis, claims: claims.layer, limit, logger });
+  const stopping = new AbortController();
   const services: PullServices = {
     store,
     registry,
@@ -93,7 +98,9 @@ export async function startWorker(options: StartWorkerOptions): Promise<RunningW
     claims,
     layerCache,
     decodeSlots: new DecodeSlots(Math.min(DECODE_THREADS, availableParallelism())),
-    sync: new BackgroundSync(() => store.syncPending(), logger),
+    sync: new BackgroundWork('sync', () => store.syncPending(), logger),
+    digests: new BackgroundWork('take the digests of', () => recordDigests(store, stopping.signal), logger),
+    overlay: options.overlay,
     metrics,
     tracing: options.tracing,
   };
@@ -133,12 +140,14 @@ export async function startWorker(options: StartWorkerOptions): Promise<RunningW
   const housekeeping = new Housekeeping(store, layerCache, logger);
   await housekeeping.start();
   services.sync.request();
+  services.digests.request();
   const cancellations = await subscribeCancellations(relay, worker);
   await worker.waitUntilReady();
   const running = worker.run().catch((error: unknown) => logger.error({ err: error }, 'the queue worker ended'));
 
   const close = async () => {
     processor.stop();
+    stopping.abort();
     const closed = worker.close();
     worker.cancelAllJobs('worker_stopping' satisfies StopReason);
     await closed;
@@ -152,6 +161,7 @@ export async function startWorker(options: StartWorkerOptions): Promise<RunningW
     await registry.close();
     redis.disconnect();
     await services.sync.idle();
+    await services.digests.idle();
   };
   let closing: Promise<void> | undefined;
   return {

@@ -32,6 +32,16 @@ export async function requireE2fsprogs(): Promise<void> {
   }
 }
 
+/** What mke2fs says it is: `1.47.0 (5-Feb-2023)`. @throws RootfsError `mke2fs_missing` */
+export async function e2fsprogsVersion(): Promise<string> {
+  try {
+    const { stderr } = await run('mke2fs', ['-V'], { env: toolEnvironment() });
+    return /^mke2fs (.+)$/m.exec(stderr)?.[1] ?? stderr.trim();
+  } catch (error) {
+    throw toolMissing('mke2fs', 'mke2fs_missing', error);
+  }
+}
+
 /**
  * Checks a file system without changing it; it must be clean (e2fsck(8), exit code 0).
  *

@@ -1,17 +1,21 @@
 import { createHash } from 'node:crypto';
 
 /** Raised when the same layers and options would give other bytes than before. */
-const FORMAT = 1;
+const FORMAT = 2;
 
 export interface RootfsKeyParts {
   /** `sha256:<hex>` of the platform's image manifest. */
   readonly manifestDigest: string;
   /** Exact size of the file system in bytes, where the user asked for one. */
   readonly sizeBytes?: number | undefined;
+  /** `sha256:<hex>` of the operator's layer on top, its tar not compressed. */
+  readonly overlayDiffId?: string | undefined;
+  /** See `e2fsprogsVersion`: mke2fs writes what the file system starts from. */
+  readonly e2fsprogs: string;
 }
 
 /** The content address of a root filesystem, 64 hex digits: it covers every option that changes a byte of the image. */
-export function rootfsKey(parts: RootfsKeyParts): string {
-  const described = JSON.stringify([FORMAT, parts.manifestDigest, parts.sizeBytes ?? null]);
+export function rootfsKey({ manifestDigest, sizeBytes, overlayDiffId, e2fsprogs }: RootfsKeyParts): string {
+  const described = JSON.stringify([FORMAT, manifestDigest, sizeBytes ?? null, overlayDiffId ?? null, e2fsprogs]);
   return createHash('sha256').update(described).digest('hex');
 }

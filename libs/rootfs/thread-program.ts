@@ -3,6 +3,7 @@ import { MessagePort } from 'node:worker_threads';
 import { z } from 'zod';
 import { buildImage } from './build-image.ts';
 import { type ThreadFailure, toThreadFailure } from './error.ts';
+import { digestOf } from './file-digest.ts';
 import { GrowingFile } from './layer/growing-file.ts';
 import { decodeBlob } from './layer/layer-decoder.ts';
 
@@ -26,6 +27,8 @@ const buildInput = z.object({
   input: z.object({ layers: z.array(z.string()), output: z.string(), sizeBytes: z.number().optional() }),
 });
 
+const digestInput = z.object({ input: z.string() });
+
 /** See `decodeLayer`. */
 export function decode(run: unknown): Promise<Answer> {
   return answer(async () => {
@@ -44,6 +47,11 @@ export function decode(run: unknown): Promise<Answer> {
 /** See `buildRootfs`. */
 export function build(run: unknown): Promise<Answer> {
   return answer(async () => buildImage(buildInput.parse(run).input));
+}
+
+/** See `fileDigest`. */
+export function digest(run: unknown): Promise<Answer> {
+  return answer(async () => digestOf(digestInput.parse(run).input));
 }
 
 /** Errors cross threads as plain values, which keep their code. */

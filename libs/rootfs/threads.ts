@@ -5,7 +5,7 @@ import { z } from 'zod';
 import { RootfsError, threadFailure } from './error.ts';
 
 /** Work that the thread's program does; `thread-program.ts` exports each by its name. */
-export type ThreadWork = 'decode' | 'build';
+export type ThreadWork = 'decode' | 'build' | 'digest';
 
 const answer = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('done'), result: z.unknown() }),

@@ -6,11 +6,13 @@ export const RootfsRecord = z.looseObject({
   sizeBytes: z.int().min(0),
   /** Bytes it takes on disk: the file is sparse. */
   allocatedBytes: z.int().min(0),
-  /** SHA-256 of the file in hex, where the build has taken it. */
+  /** SHA-256 of the file in hex, added soon after the file is published. */
   sha256: z
     .string()
     .regex(/^[0-9a-f]{64}$/)
     .optional(),
+  /** `sha256:<hex>` of the operator's layer that it has on top. */
+  overlay: z.string().optional(),
   createdAt: z.iso.datetime(),
   warnings: z.array(z.string()),
 });

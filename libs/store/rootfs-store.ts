@@ -45,7 +45,7 @@ export class RootfsStore {
       path: join(directory, imageFile),
       writeRecord: (record) =>
         storing('write the record of a root filesystem', () =>
-          writeDurably(join(directory, recordFile), `${JSON.stringify(RootfsRecord.parse(record), null, 2)}\n`),
+          writeDurably(join(directory, recordFile), formatRecord(record)),
         ),
     };
   }
@@ -79,9 +79,19 @@ export class RootfsStore {
     });
   }
 
+  /** Replaces the record of a root filesystem that is there, at once and whole. The file itself never changes. */
+  async rewriteRecord(key: string, record: RootfsRecord): Promise<void> {
+    const path = join(this.content.path(key), recordFile);
+    await storing('write the record of a root filesystem', () => writeDurably(path, formatRecord(record)));
+  }
+
   list(): Promise<ContentEntry[]> {
     return this.content.list();
   }
+}
+
+function formatRecord(record: RootfsRecord): string {
+  return `${JSON.stringify(RootfsRecord.parse(record), null, 2)}\n`;
 }
 
 async function checkRootfs(directory: string): Promise<void> {

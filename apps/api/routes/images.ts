@@ -19,7 +19,7 @@ export const ownerQuery = z.strictObject({
 });
 
 /** Pulling images, and what is in the catalog of the caller. */
-export function imageRoutes(services: Pick<Services, 'store' | 'tasks' | 'registry'>): Route[] {
+export function imageRoutes(services: Pick<Services, 'store' | 'tasks' | 'registry' | 'overlay'>): Route[] {
   return [
     pullImage(services),
     listImages(services),
@@ -31,7 +31,12 @@ export function imageRoutes(services: Pick<Services, 'store' | 'tasks' | 'regist
   ];
 }
 
-function pullImage({ store, tasks, registry }: Pick<Services, 'store' | 'tasks' | 'registry'>): Route {
+function pullImage({
+  store,
+  tasks,
+  registry,
+  overlay,
+}: Pick<Services, 'store' | 'tasks' | 'registry' | 'overlay'>): Route {
   return defineRoute({
     method: 'POST',
     path: '/images/pull',
@@ -47,7 +52,9 @@ function pullImage({ store, tasks, registry }: Pick<Services, 'store' | 'tasks' 
       const repeat = keyedRequest(caller.owner, headers['idempotency-key'], body);
       const repeated = repeat && (await tasks.findRepeated(repeat));
       if (repeated) return { status: 202, body: { task_id: repeated, status: 'queued', name: pull.name } };
-      const there = body.force ? null : await alreadyPulled({ store, registry, log }, caller.owner, pull, signal);
+      const there = body.force
+        ? null
+        : await alreadyPulled({ store, registry, overlay, log }, caller.owner, pull, signal);
       if (there !== null) {
         return { status: 200, body: { status: 'exists', image: there.name, digest: there.manifestDigest } };
       }
@@ -112,7 +119,8 @@ function showImage({ store }: Pick<Services, 'store'>): Route {
     },
     handle: async (call) => {
       const image = await findImage(store, call.caller, call.params.name ?? '', call.query.owner);
-      const body = imageView(store, image);
+      const { sha256 } = await store.rootfs.read(image.entry.rootfsKey);
+      const body = { ...imageView(store, image), sha256 };
       const headers = { ETag: etagOf(body), 'Cache-Control': 'private, no-cache' };
       return isUnchanged(call.headers['if-none-match'], headers.ETag)
         ? { status: 304, headers }

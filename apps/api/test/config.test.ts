@@ -25,6 +25,7 @@ describe('readConfig', () => {
       dataDirectory: undefined,
       redisUrl: undefined,
       listen: { host: '127.0.0.1', port: 8080, explicit: false },
+      overlay: false,
       logLevel: 'info',
       limits: { ofOwner: 500, inAll: 10_000 },
     });

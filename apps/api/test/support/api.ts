@@ -67,7 +67,7 @@ export async function startTestApi(
   });
   const log = pino({ level: 'trace', serializers: { err: describeError } }, sink);
   const listen = { host: '127.0.0.1', port: 0, explicit: true };
-  const config = { dataDirectory: directory, redisUrl, listen, limits, logLevel: 'trace' } as const;
+  const config = { dataDirectory: directory, redisUrl, listen, limits, overlay: false, logLevel: 'trace' } as const;
   const api = await startApi(config, {}, log);
   if (api.url === null) throw new Error('the API has no TCP listener');
   const unix = new Agent({ connect: { socketPath: api.socketPath } });

@@ -22,6 +22,7 @@ import { pino } from 'pino';
 import { startRedis, type TestRedis } from '../../../../test/support/redis.ts';
 import { startRegistry, type TestRegistry } from '../../../../test/support/registry.ts';
 import { describeError } from '../../logger.ts';
+import { openOverlay } from '../../overlay.ts';
 import { type RunningWorker, startWorker } from '../../worker.ts';
 import { eventually } from './eventually.ts';
 import { startWorkerProcess, type WorkerProcess } from './worker-process.ts';
@@ -38,6 +39,13 @@ export interface PullRequest {
 }
 
 /** Everything a worker needs, for one test file: RedisClient, a registry and a data directory, and the queue's other end. */
+export interface WorkerChoices {
+  readonly concurrency?: number;
+  readonly cacheBytes?: number;
+  /** Path of a tar. */
+  readonly overlay?: string;
+}
+
 export interface TestStack {
   readonly redis: TestRedis;
   readonly connection: RedisClient;
@@ -47,9 +55,9 @@ export interface TestStack {
   readonly queue: TaskQueue;
   readonly relay: Relay;
   /** A worker in this process. */
-  startWorker(options?: { readonly concurrency?: number; readonly cacheBytes?: number }): Promise<RunningWorker>;
+  startWorker(options?: WorkerChoices): Promise<RunningWorker>;
   /** The built worker in a process of its own. */
-  startWorkerProcess(): Promise<WorkerProcess>;
+  startWorkerProcess(env?: NodeJS.ProcessEnv): Promise<WorkerProcess>;
   /** Everything that workers in this process logged. */
   log(): string;
   enqueue(request: PullRequest): Promise<string>;
@@ -123,17 +131,26 @@ export async function startStack(
     store,
     queue,
     relay,
-    startWorker: async ({ concurrency = 2, cacheBytes } = {}) => {
+    startWorker: async ({ concurrency = 2, cacheBytes, overlay: overlayPath } = {}) => {
       const write = (line: string) => {
         log += line;
       };
       const logger = pino({ level: 'trace', serializers: { err: describeError } }, { write });
-      const worker = await startWorker({ store, redisUrl: redis.url, concurrency, cacheBytes, secretKey, logger });
+      const overlay = overlayPath === undefined ? undefined : await openOverlay(overlayPath, store);
+      const worker = await startWorker({
+        store,
+        redisUrl: redis.url,
+        concurrency,
+        cacheBytes,
+        secretKey,
+        overlay,
+        logger,
+      });
       workers.push(worker);
       return worker;
     },
-    startWorkerProcess: async () => {
-      const started = await startWorkerProcess({ BHATTI_DATA_DIR: directory, REDIS_URL: redis.url });
+    startWorkerProcess: async (env = {}) => {
+      const started = await startWorkerProcess({ BHATTI_DATA_DIR: directory, REDIS_URL: redis.url, ...env });
       processes.push(started);
       return started;
     },

@@ -1,17 +1,20 @@
 import type { Logger } from 'pino';
 
 /**
- * Brings published files to the disk in the background. A publish does not wait for it: syncing a gigabyte takes seconds,
- * and after a power loss the store drops what was not synced.
+ * Work on published files that a publish does not wait for: bringing them to the disk (syncing a gigabyte takes seconds, and after a
+ * power loss the store drops what was not synced), and taking their digests. One run at a time.
  */
-export class BackgroundSync {
-  readonly #sync: () => Promise<void>;
+export class BackgroundWork {
+  readonly #what: string;
+  readonly #work: () => Promise<void>;
   readonly #logger: Logger;
   #running: Promise<void> | undefined;
   #again = false;
 
-  constructor(sync: () => Promise<void>, logger: Logger) {
-    this.#sync = sync;
+  /** @param what for the log: `cannot <what> published files` */
+  constructor(what: string, work: () => Promise<void>, logger: Logger) {
+    this.#what = what;
+    this.#work = work;
     this.#logger = logger;
   }
 
@@ -33,9 +36,9 @@ export class BackgroundSync {
     do {
       this.#again = false;
       try {
-        await this.#sync();
+        await this.#work();
       } catch (error) {
-        this.#logger.error({ err: error }, 'cannot sync published files; tried again after the next publish');
+        this.#logger.error({ err: error }, `cannot ${this.#what} published files; tried again after the next publish`);
       }
     } while (this.#again);
     this.#running = undefined;

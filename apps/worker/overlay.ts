@@ -1,0 +1,60 @@
+import { stat } from 'node:fs/promises';
+import { isAbsolute } from 'node:path';
+import { decodeLayer, describeLayerFile, type LayerFile } from '@bhatti/rootfs';
+import type { Store } from '@bhatti/store';
+import { describeFailure, WorkerError } from './failure.ts';
+
+/** The operator's layer that goes on top of every image: a guest agent, an init. */
+export interface Overlay {
+  /** `sha256:<hex>` of its tar, not compressed. */
+  readonly diffId: string;
+  /** Sees to it that it is in the layer cache, from where garbage collection may have taken it. */
+  provide(signal?: AbortSignal): Promise<void>;
+}
+
+/**
+ * Reads the overlay, as BHATTI_OVERLAY names it, whole: what is wrong with it is told when the worker starts, not by the first pull.
+ *
+ * @throws WorkerError `invalid_overlay`, which names the file and says what is wrong with it
+ */
+export async function openOverlay(path: string, store: Store): Promise<Overlay> {
+  try {
+    if (!isAbsolute(path)) throw new Error('it has to be an absolute path');
+    if (!(await stat(path)).isFile())
+      throw new Error('it is no file; it has to be a tar, plain or compressed with gzip or zstd');
+    const layer = await describeLayerFile(path);
+    const overlay = {
+      diffId: layer.diffId,
+      provide: (signal?: AbortSignal) => provide(path, layer, store, signal),
+    };
+    await overlay.provide();
+    return overlay;
+  } catch (error) {
+    throw new WorkerError(
+      'invalid_overlay',
+      `BHATTI_OVERLAY: ${path} cannot be used: ${error instanceof Error ? error.message : String(error)}`,
+      {
+        cause: error,
+      },
+    );
+  }
+}
+
+async function provide(path: string, layer: LayerFile, store: Store, signal: AbortSignal | undefined): Promise<void> {
+  if (await store.layers.has(layer.diffId)) return await store.layers.touch(layer.diffId);
+  const cached = await store.layers.begin(layer.diffId);
+  try {
+    await decodeLayer({ ...layer, source: path, outDirectory: cached.directory, signal });
+    await cached.publish();
+  } catch (error) {
+    await cached.discard().catch(() => {});
+    if (describeFailure(error).code !== 'digest_mismatch') throw error;
+    throw new WorkerError(
+      'invalid_overlay',
+      `the overlay ${path} is not what it was when the worker started; start the worker again`,
+      {
+        cause: error,
+      },
+    );
+  }
+}
