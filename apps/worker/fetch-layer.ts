@@ -85,6 +85,7 @@ async function downloadAndDecode(services: PullServices, options: FetchLayerOpti
             compressedDigest: digest,
             diffId: layer.diffId,
             outDirectory: cached.directory,
+            limits: services.limits.layer,
             available: (listener) => file.follow(listener),
             signal,
           });

@@ -45,6 +45,7 @@ async function main(): Promise<void> {
     secretKey: await loadSecretKey({ path: store.paths.secretKeyFile, env: process.env }),
     registry: await readOperatorSettings(process.env, store.directory),
     overlay,
+    limits: environment.limits,
     logger,
     tracing,
   });

@@ -36,7 +36,7 @@ export async function provideRootfs(services: PullServices, options: ProvideRoot
 }
 
 async function build(services: PullServices, options: ProvideRootfsOptions): Promise<void> {
-  const { store, sync, digests, overlay, metrics } = services;
+  const { store, sync, digests, overlay, limits, metrics } = services;
   const { key, image, sizeBytes, force, signal } = options;
   const publication = await store.rootfs.begin(key);
   try {
@@ -44,7 +44,7 @@ async function build(services: PullServices, options: ProvideRootfsOptions): Pro
     const diffIds = [...image.layers.map(({ diffId }) => diffId), ...(overlay === undefined ? [] : [overlay.diffId])];
     const layers = diffIds.map((diffId) => store.layers.directory(diffId));
     const report = await metrics.time('build', {}, () =>
-      buildRootfs({ layers, output: publication.path, sizeBytes, signal }),
+      buildRootfs({ layers, output: publication.path, sizeBytes, limits: limits.image, signal }),
     );
     const { blocks } = await stat(publication.path);
     const built: BuiltImage = {

@@ -4,6 +4,7 @@ import type { ClaimKind, RedisClient, TaskClaims, WorkerMetrics } from '@bhatti/
 import type { Tracing } from '@bhatti/tracing';
 import type { BackgroundWork } from './background-work.ts';
 import type { DecodeSlots } from './decode-slots.ts';
+import type { UnpackLimits } from './environment.ts';
 import type { LayerCacheLimit } from './layer-cache-limit.ts';
 import type { Overlay } from './overlay.ts';
 
@@ -18,6 +19,7 @@ export interface PullServices {
   readonly layerCache: LayerCacheLimit;
   readonly decodeSlots: DecodeSlots;
   readonly sync: BackgroundWork;
+  readonly limits: UnpackLimits;
   /** Takes the SHA-256 of what was published. */
   readonly digests: BackgroundWork;
   /** Goes on top of every image. */

@@ -25,6 +25,7 @@ import { Worker } from 'bullmq';
 import type { Logger } from 'pino';
 import { BackgroundWork } from './background-work.ts';
 import { DecodeSlots } from './decode-slots.ts';
+import type { UnpackLimits } from './environment.ts';
 import { Housekeeping } from './housekeeping.ts';
 import { JobLock } from './job-lock.ts';
 import { LayerCacheLimit } from './layer-cache-limit.ts';
@@ -54,6 +55,7 @@ export interface StartWorkerOptions {
   /** Opens sealed credentials. */
   readonly secretKey: KeyObject;
   readonly registry?: RegistryClientOptions;
+  readonly limits?: UnpackLimits | undefined;
   /** Goes on top of every image. */
   readonly overlay?: Overlay | undefined;
   readonly logger: Logger;
@@ -101,6 +103,7 @@ export async function startWorker(options: StartWorkerOptions): Promise<RunningW
     sync: new BackgroundWork('sync', () => store.syncPending(), logger),
     digests: new BackgroundWork('take the digests of', () => recordDigests(store, stopping.signal), logger),
     overlay: options.overlay,
+    limits: options.limits ?? { layer: {}, image: {} },
     metrics,
     tracing: options.tracing,
   };

@@ -9,6 +9,7 @@ import { ensureLostAndFound, numberInodes } from './ext4/numbering.ts';
 import { populate } from './ext4/populate.ts';
 import { toAttribute } from './ext4/xattr.ts';
 import { readLayerIndex } from './layer/layer-index.ts';
+import { checkImage, type ImageLimits } from './layer/limits.ts';
 import { quote } from './layer/path.ts';
 import type { Directory } from './tree/inode.ts';
 import { mergeLayers } from './tree/merge.ts';
@@ -21,7 +22,9 @@ export interface BuiltImage {
 }
 
 /** The work of `buildRootfs` up to the copying of data, without a break: for a thread of its own. */
-export function buildImage(options: Omit<BuildOptions, 'signal'>): BuiltImage {
+export function buildImage(
+  options: Omit<BuildOptions, 'signal' | 'limits'> & { readonly limits: ImageLimits },
+): BuiltImage {
   const indexes = options.layers.map((directory) => readLayerIndex(directory));
   const root = mergeLayers(indexes.map(({ entries }) => entries));
   const warnings = [...bootWarnings(root), ...attributeWarnings(root)];
@@ -30,6 +33,7 @@ export function buildImage(options: Omit<BuildOptions, 'signal'>): BuiltImage {
     warnings.push("the image's /lost+found was left out: in an ext4 it is the directory that e2fsck needs");
   const numbering = numberInodes(root);
   const { blocks, dataBytes } = measureContent(numbering);
+  checkImage(options.limits, dataBytes, numbering.inodes.length);
   const geometry = fileSystemGeometry(blocks, numbering.highest, options.sizeBytes);
   const uuid = fileSystemUuid(
     indexes.map(({ diffId }) => diffId),

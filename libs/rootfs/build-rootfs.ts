@@ -4,6 +4,7 @@ import { RootfsError, toRootfsError } from './error.ts';
 import { copyData, copyRun } from './ext4/data-copy.ts';
 import { BLOCK_SIZE } from './ext4/format.ts';
 import { requireFreeSpace } from './free-space.ts';
+import { DEFAULT_IMAGE_LIMITS, type ImageLimits } from './layer/limits.ts';
 import { runOnThread } from './threads.ts';
 
 export interface BuildOptions {
@@ -13,6 +14,8 @@ export interface BuildOptions {
   readonly output: string;
   /** Exact size of the file system in bytes; left out, content and headroom decide. */
   readonly sizeBytes?: number | undefined;
+  /** Left out, `DEFAULT_IMAGE_LIMITS`; so is each of them. */
+  readonly limits?: Partial<ImageLimits> | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -40,7 +43,8 @@ const builtImage = z.object({ report: rootfsReport, copies: z.array(copyRun) });
  * `mke2fs_failed`, `e2fsck_failed`, `cancelled`
  */
 export async function buildRootfs(options: BuildOptions): Promise<RootfsReport> {
-  const { signal, ...input } = options;
+  const { signal, limits, ...described } = options;
+  const input = { ...described, limits: { ...DEFAULT_IMAGE_LIMITS, ...limits } };
   await requireE2fsprogs();
   const { report, copies } = await runOnThread({ work: 'build', input, result: builtImage, signal });
   requireFreeSpace(

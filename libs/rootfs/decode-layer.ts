@@ -1,10 +1,13 @@
 import { z } from 'zod';
 import type { DecodedLayer, LayerToDecode } from './layer/layer-decoder.ts';
+import { DEFAULT_LIMITS, type LayerLimits } from './layer/limits.ts';
 import { runOnThread } from './threads.ts';
 
 export type { DecodedLayer } from './layer/layer-decoder.ts';
 
-export interface DecodeOptions extends LayerToDecode {
+export interface DecodeOptions extends Omit<LayerToDecode, 'limits'> {
+  /** Left out, `DEFAULT_LIMITS`; so is each of them. */
+  readonly limits?: Partial<LayerLimits> | undefined;
   /** Path of the file with the blob's bytes, which may still be growing (and need not exist yet). */
   readonly source: string;
   /** Bytes of the whole blob. */
@@ -26,12 +29,16 @@ const decoded = z.object({ entries: z.number(), tarBytes: z.number() });
  * `path_escapes_root`, `layer_too_large`, `expansion_too_large` (see `limits`), `no_space`, `cancelled`
  */
 export async function decodeLayer(options: DecodeOptions): Promise<DecodedLayer> {
-  const { available, signal, ...input } = options;
+  const { available, signal, limits, ...input } = options;
   let stop = () => {};
   try {
     return await runOnThread({
       work: 'decode',
-      input: { ...input, available: available === undefined ? options.size : 0 },
+      input: {
+        ...input,
+        limits: { ...DEFAULT_LIMITS, ...limits },
+        available: available === undefined ? options.size : 0,
+      },
       result: decoded,
       signal,
       onStart: (send) => {

@@ -6,9 +6,10 @@ export { type BuildOptions, buildRootfs, type RootfsReport } from './build-rootf
 export { type DecodedLayer, type DecodeOptions, decodeLayer } from './decode-layer.ts';
 export { e2fsprogsVersion, requireE2fsprogs } from './e2fsprogs.ts';
 export { RootfsError, type RootfsErrorCode } from './error.ts';
-export { FREE_SPACE_RESERVE } from './free-space.ts';
 export { fileDigest } from './file-digest.ts';
+export { FREE_SPACE_RESERVE } from './free-space.ts';
 export type { LayerCompression } from './layer/compression.ts';
 export { describeLayerFile, type LayerFile } from './layer/layer-file.ts';
+export type { ImageLimits, LayerLimits } from './layer/limits.ts';
 export { type RootfsKeyParts, rootfsKey } from './rootfs-key.ts';
 export { startThreads } from './threads.ts';

@@ -6,6 +6,7 @@ import { type ThreadFailure, toThreadFailure } from './error.ts';
 import { digestOf } from './file-digest.ts';
 import { GrowingFile } from './layer/growing-file.ts';
 import { decodeBlob } from './layer/layer-decoder.ts';
+import { imageLimits, layerLimits } from './layer/limits.ts';
 
 type Answer = { kind: 'done'; result: unknown } | { kind: 'failed'; failure: ThreadFailure };
 
@@ -18,13 +19,19 @@ const decodeInput = z.object({
     compressedDigest: z.string(),
     diffId: z.string(),
     outDirectory: z.string(),
+    limits: layerLimits,
   }),
   /** On which the number of bytes in the file is announced. */
   port: z.instanceof(MessagePort),
 });
 
 const buildInput = z.object({
-  input: z.object({ layers: z.array(z.string()), output: z.string(), sizeBytes: z.number().optional() }),
+  input: z.object({
+    layers: z.array(z.string()),
+    output: z.string(),
+    sizeBytes: z.number().optional(),
+    limits: imageLimits,
+  }),
 });
 
 const digestInput = z.object({ input: z.string() });

@@ -4,10 +4,11 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { gzipSync } from 'node:zlib';
+import { gunzipSync, gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import { z } from 'zod';
 import { fileLayer } from '../../../test/support/layer.ts';
+import { zstdFrame } from '../../../test/support/registry.ts';
 
 const cli = fileURLToPath(new URL('../../../dist/cli.js', import.meta.url));
 const output = z.object({
@@ -66,6 +67,18 @@ test('builds tars, bottom first, with an overlay on top', async () => {
   expect((await run('e2fsck', '-fn', 'a.ext4')).code).toBe(0);
   await build('base.tar', 'app.tar.gz', '--overlay', 'agent.tar', '-o', 'b.ext4', '--size', '64MiB');
   expect((await readFile(join(directory, 'b.ext4'))).equals(bytes)).toBe(true);
+});
+
+test('takes a tar for what its first bytes say it is: zstd, gzip or plain give the same image', async () => {
+  const app = gunzipSync(await readFile(join(directory, 'app.tar.gz')));
+  await writeFile(join(directory, 'zstd'), zstdFrame(app));
+  await writeFile(join(directory, 'plain'), app);
+  const digests = new Set<string>();
+  for (const name of ['zstd', 'plain', 'app.tar.gz']) {
+    const built = await build('base.tar', name, '-o', `${name}.ext4`, '--size', '64MiB', '--json');
+    digests.add(output.parse(JSON.parse(built.stdout)).sha256);
+  }
+  expect(digests.size).toBe(1);
 });
 
 test.each([

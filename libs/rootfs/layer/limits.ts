@@ -1,21 +1,23 @@
+import { z } from 'zod';
 import { RootfsError } from '../error.ts';
 import { quote } from './path.ts';
 
 /** How large a layer may be made to be. What a layer says of itself is not trusted; these are checked as it comes. */
-export interface LayerLimits {
+export const layerLimits = z.object({
   /** Bytes of the layer's tar. */
-  readonly tarBytes: number;
+  tarBytes: z.number(),
   /** Entries of the layer. */
-  readonly entries: number;
+  entries: z.number(),
   /** Bytes of the layer's index, which is held in memory while an image is built: names, targets and attributes. */
-  readonly indexBytes: number;
+  indexBytes: z.number(),
   /** Bytes of an entry's path, and components of it. */
-  readonly pathBytes: number;
-  readonly pathDepth: number;
+  pathBytes: z.number(),
+  pathDepth: z.number(),
   /** Bytes of tar for each byte of the blob, asked for once there are `expansionGrace` bytes of tar. */
-  readonly expansionRatio: number;
-  readonly expansionGrace: number;
-}
+  expansionRatio: z.number(),
+  expansionGrace: z.number(),
+});
+export type LayerLimits = Readonly<z.infer<typeof layerLimits>>;
 
 const GIB = 2 ** 30;
 
@@ -35,6 +37,32 @@ export const DEFAULT_LIMITS: LayerLimits = {
   expansionGrace: GIB,
 };
 
+/** How large an image may be, all its layers merged. */
+export const imageLimits = z.object({
+  /** Bytes of file content, holes not counted. */
+  contentBytes: z.number(),
+  entries: z.number(),
+});
+export type ImageLimits = Readonly<z.infer<typeof imageLimits>>;
+
+export const DEFAULT_IMAGE_LIMITS: ImageLimits = { contentBytes: 256 * GIB, entries: 4_000_000 };
+
+/** @throws RootfsError `image_too_large` when the merged image has more of either */
+export function checkImage(limits: ImageLimits, contentBytes: number, entries: number): void {
+  if (contentBytes > limits.contentBytes) {
+    throw new RootfsError(
+      'image_too_large',
+      `the image has ${contentBytes} bytes of content; ${limits.contentBytes} is the limit, which the operator sets`,
+    );
+  }
+  if (entries > limits.entries) {
+    throw new RootfsError(
+      'image_too_large',
+      `the image has ${entries} entries; ${limits.entries} is the limit, which the operator sets`,
+    );
+  }
+}
+
 /** @throws RootfsError `layer_too_large` when the tar is, `expansion_too_large` when it is made to fill disks (a "zip bomb") */
 export function checkExpansion(limits: LayerLimits, tarBytes: number, compressedBytes: number): void {
   if (tarBytes > limits.tarBytes) {
@@ -46,7 +74,7 @@ export function checkExpansion(limits: LayerLimits, tarBytes: number, compressed
   if (tarBytes > limits.expansionGrace && tarBytes > compressedBytes * limits.expansionRatio) {
     throw new RootfsError(
       'expansion_too_large',
-      `a layer unpacks to ${tarBytes} bytes from ${compressedBytes}, more than ${limits.expansionRatio} times as many: it is taken for one made to fill disks`,
+      `a layer unpacks to ${tarBytes} bytes from ${compressedBytes}, more than ${limits.expansionRatio} times as many: it is taken for one made to fill disks, unless the operator allows more`,
     );
   }
 }

@@ -2,10 +2,12 @@ import { createHash } from 'node:crypto';
 import { mkdtemp, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
-import { RootfsError } from '@bhatti/rootfs';
+import { buildRootfs, decodeLayer, type ImageLimits, RootfsError } from '@bhatti/rootfs';
 import { expect, test } from '@jest/globals';
 import { type DecodedLayer, decodeBlob } from '../layer/layer-decoder.ts';
 import { DEFAULT_LIMITS, type LayerLimits } from '../layer/limits.ts';
+import { decodeTar } from './support/decode.ts';
+import { writeLayer } from './support/layers.ts';
 import type { TarEntry } from './support/tar-entry.ts';
 import { tarBuffer } from './support/tar-writer.ts';
 import { withTemporaryDirectory } from './support/temporary-directory.ts';
@@ -73,6 +75,33 @@ test('a path is refused beyond 4,096 names, and not for passing PATH_MAX', async
   const deep = (names: number) => tarBuffer([{ path: `${`${'n'.repeat(254)}/`.repeat(names - 1)}f`, type: 'fifo' }]);
   expect((await decode(deep(4096), {})).answer).toMatchObject({ entries: 1 });
   expect((await decode(deep(4097), {})).answer).toBe('layer_too_large');
+});
+
+test('an image may have as much as its limits of content and entries, and no more', async () => {
+  await withTemporaryDirectory(async (directory) => {
+    const { directory: layer } = await decodeTar(
+      directory,
+      tarBuffer([...files(100), { path: 'data', type: 'file', content: Buffer.alloc(8192, 1) }]),
+    );
+    const build = (name: string, limits: Partial<ImageLimits>) =>
+      buildRootfs({ layers: [layer], output: join(directory, name), limits });
+    const { entries, contentBytes } = await build('within', { contentBytes: 8192 });
+    expect(contentBytes).toBe(8192);
+    await build('just', { entries });
+    await expect(build('content', { contentBytes: 8191 })).rejects.toMatchObject({ code: 'image_too_large' });
+    await expect(build('entries', { entries: entries - 1 })).rejects.toMatchObject({ code: 'image_too_large' });
+  });
+});
+
+test('limits reach the thread that decodes', async () => {
+  await withTemporaryDirectory(async (directory) => {
+    const { path, digest, ...blob } = await writeLayer(join(directory, 'blob'), files(3));
+    const layer = { ...blob, source: path, compressedDigest: digest };
+    const decode = (outDirectory: string, entries: number) =>
+      decodeLayer({ ...layer, outDirectory, limits: { entries } });
+    expect(await decode(await mkdtemp(join(directory, 'a-')), 3)).toMatchObject({ entries: 3 });
+    await expect(decode(await mkdtemp(join(directory, 'b-')), 2)).rejects.toMatchObject({ code: 'layer_too_large' });
+  });
 });
 
 test('a size in a header is not trusted: nothing is taken for what does not come', async () => {

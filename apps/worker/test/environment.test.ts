@@ -1,0 +1,29 @@
+import { expect, test } from '@jest/globals';
+import { readEnvironment } from '../environment.ts';
+
+test('what is not set, or empty, is left to defaults', () => {
+  expect(readEnvironment({ BHATTI_MAX_ENTRIES: '', BHATTI_OVERLAY: '' })).toEqual({
+    redisUrl: undefined,
+    concurrency: 2,
+    overlay: undefined,
+    limits: { layer: {}, image: {} },
+    logLevel: 'info',
+  });
+});
+
+test('limits go to layers and images', () => {
+  const set = {
+    BHATTI_MAX_LAYER_BYTES: '1',
+    BHATTI_MAX_IMAGE_BYTES: '2',
+    BHATTI_MAX_ENTRIES: '3',
+    BHATTI_MAX_EXPANSION: '4',
+  };
+  expect(readEnvironment(set).limits).toEqual({
+    layer: { tarBytes: 1, entries: 3, expansionRatio: 4 },
+    image: { contentBytes: 2, entries: 3 },
+  });
+});
+
+test.each(['0', '-1', '1.5', '10GB', 'many'])('a limit of %j is refused, and its variable named', (value) => {
+  expect(() => readEnvironment({ BHATTI_MAX_ENTRIES: value })).toThrow(/BHATTI_MAX_ENTRIES: must be a whole number/);
+});

@@ -1,0 +1,73 @@
+import { execFile } from 'node:child_process';
+import { mkdir, open, readdir, statfs, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { buildRootfs, decodeLayer } from '@bhatti/rootfs';
+import { beforeAll, expect, test } from '@jest/globals';
+import { patternContent } from './support/content.ts';
+import { decodeBlobFile, writeLayer } from './support/layers.ts';
+import { requireMounts, withMounted } from './support/mounted.ts';
+import { withTemporaryDirectory } from './support/temporary-directory.ts';
+
+const run = promisify(execFile);
+const MIB = 2 ** 20;
+const CONTENT = 96 * MIB;
+
+beforeAll(requireMounts);
+
+/** A disk of 140 MiB, mounted: 64 MiB of it are to stay free. `elsewhere` has room. */
+async function withSmallDisk(use: (disk: string, elsewhere: string) => Promise<void>): Promise<void> {
+  await withTemporaryDirectory(async (elsewhere) => {
+    const image = join(elsewhere, 'disk');
+    const file = await open(image, 'w');
+    await file.truncate(140 * MIB);
+    await file.close();
+    await run('mke2fs', ['-q', '-t', 'ext4', '-m', '0', image]);
+    await withMounted(image, (disk) => use(disk, elsewhere), { writable: true });
+  });
+}
+
+const content = () => [{ path: 'f', type: 'file', content: patternContent(CONTENT, 1) } as const];
+const freeBytes = async (disk: string) => {
+  const { bavail, bsize } = await statfs(disk);
+  return bavail * bsize;
+};
+
+test('a layer that the disk does not hold ends with no_space, before the disk is full', async () => {
+  await withSmallDisk(async (disk, elsewhere) => {
+    const blob = await writeLayer(join(elsewhere, 'blob'), content());
+    const outDirectory = join(disk, 'layer');
+    await mkdir(outDirectory);
+    const { path, digest, ...layer } = blob;
+    const decoding = decodeLayer({ ...layer, source: path, compressedDigest: digest, outDirectory });
+    await expect(decoding).rejects.toMatchObject({ code: 'no_space', retryable: false });
+    expect(await freeBytes(disk)).toBeGreaterThan(32 * MIB);
+  });
+});
+
+test('an image that the disk does not hold ends with no_space before its data is copied', async () => {
+  await withSmallDisk(async (disk, elsewhere) => {
+    await decodeBlobFile(await writeLayer(join(elsewhere, 'blob'), content()), join(elsewhere, 'layer'));
+    const building = buildRootfs({ layers: [join(elsewhere, 'layer')], output: join(disk, 'rootfs.ext4') });
+    await expect(building).rejects.toMatchObject({ code: 'no_space' });
+    expect(await freeBytes(disk)).toBeGreaterThan(64 * MIB);
+  });
+});
+
+test('a disk that is full to the last byte ends both with no_space', async () => {
+  await withSmallDisk(async (disk, elsewhere) => {
+    const blob = await writeLayer(join(elsewhere, 'blob'), content());
+    await decodeBlobFile(blob, join(elsewhere, 'layer'));
+    const outDirectory = join(disk, 'layer');
+    await mkdir(outDirectory);
+    await writeFile(join(disk, 'filler'), Buffer.alloc(139 * MIB)).catch((error: unknown) =>
+      expect(error).toMatchObject({ code: 'ENOSPC' }),
+    );
+    const { path, digest, ...layer } = blob;
+    const decoding = decodeLayer({ ...layer, source: path, compressedDigest: digest, outDirectory });
+    await expect(decoding).rejects.toMatchObject({ code: 'no_space' });
+    const building = buildRootfs({ layers: [join(elsewhere, 'layer')], output: join(disk, 'rootfs.ext4') });
+    await expect(building).rejects.toMatchObject({ code: 'no_space' });
+    expect(await readdir(disk)).toContain('filler');
+  });
+});
