@@ -57,13 +57,14 @@ async function make(
   key: string,
   image: ResolvedImage,
 ): Promise<'layers' | undefined> {
-  const { metrics } = services;
+  const { metrics, overlay } = services;
   const { credentials, signal, requireOwned } = task;
   const layers = distinctLayers(image);
   // Before the look at what is there: what is claimed is not evicted.
+  const needed = overlay === undefined ? layers : [...layers, overlay];
   await services.claims.layer.claim(
     task.id,
-    layers.map(({ diffId }) => diffId),
+    needed.map(({ diffId }) => diffId),
   );
   const missing = await missingLayers(services, layers);
   await requireE2fsprogs();

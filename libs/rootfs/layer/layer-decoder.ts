@@ -73,6 +73,9 @@ export async function decodeBlob(layer: LayerToDecode, blob: AsyncIterable<Buffe
       compressedHash.update(next.value);
     checkDigest(layer.compressedDigest, compressedHash.digest('hex'), 'blob', failure);
     throw failure;
+  } finally {
+    // Closes what it is read from, also where reading ended before its end.
+    await chunks.return?.();
   }
 }
 
@@ -273,7 +276,7 @@ class TarDecoder {
       try {
         content.append(bytes);
       } catch (error) {
-        stream.destroy();
+        // It ends the stream, too. The stream first would end the extract without the error, and nobody would hear of it.
         this.#extract.destroy(asCorrupt(error));
       }
     });
