@@ -52,7 +52,9 @@ function requests({ path, query, body }: Route) {
 
 function queryOf(given: unknown): string {
   const object = z.record(z.string(), z.unknown()).safeParse(given).data ?? {};
-  const texts = Object.fromEntries(Object.entries(object).map(([key, value]) => [key, String(value)]));
+  // Not String: an object may have a key `toString`.
+  const text = (value: unknown) => (typeof value === 'string' ? value : JSON.stringify(value));
+  const texts = Object.fromEntries(Object.entries(object).map(([key, value]) => [key, text(value)]));
   return `?${new URLSearchParams(texts)}`;
 }
 
