@@ -30,6 +30,17 @@ export const PullBody = z.strictObject({
     .optional(),
 });
 
+export const ImportQuery = z.strictObject({
+  name: text(256, 'a name for the image; derived from ref, where that is given').optional(),
+  ref: text(1024, 'which image of the archive, as it is called there: "python:3.12"').optional(),
+  platform: text(64, 'a platform such as "linux/arm64"').optional(),
+  size: text(64, 'the size of the file system: "2GB", "4GiB" or a number of bytes').optional(),
+  force: z
+    .enum(['true', 'false'], { error: 'must be true or false' })
+    .describe('import again although that very image is there')
+    .optional(),
+});
+
 export const Queued = z.object({ task_id: z.string(), status: z.literal('queued'), name: z.string() });
 
 export const AlreadyThere = z.object({ status: z.literal('exists'), image: z.string(), digest: z.string() });

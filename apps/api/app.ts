@@ -1,6 +1,12 @@
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import express, { type ErrorRequestHandler, type Express, type RequestHandler, type Response } from 'express';
+import express, {
+  type ErrorRequestHandler,
+  type Express,
+  type Request,
+  type RequestHandler,
+  type Response,
+} from 'express';
 import type { Logger } from 'pino';
 import { z } from 'zod';
 import { logRequest } from './access-log.ts';
@@ -8,7 +14,7 @@ import type { Authenticate } from './authentication.ts';
 import { ApiError, stopping, toApiError } from './errors.ts';
 import { contextOf, setContext } from './request-context.ts';
 import { requestId } from './request-id.ts';
-import { noBody, type Reply, type Route, type Source } from './route.ts';
+import { noBody, type Reply, type Route, type Source, streamBody, UnreadBody } from './route.ts';
 
 export interface AppOptions {
   readonly routes: readonly Route[];
@@ -82,6 +88,7 @@ function identifyRequest(log: Logger): RequestHandler {
     response.setHeader('X-Frame-Options', 'DENY');
     response.setHeader('Cross-Origin-Resource-Policy', 'same-origin');
     logRequest(request, response);
+    cutUnread(request, response);
     next();
   };
 }
@@ -101,7 +108,7 @@ function checkCaller(authenticate: Authenticate): RequestHandler {
 /** Mounts the routes, and behind them 405 for every other method on their paths. */
 function mount(app: Express, routes: readonly Route[], stop: AbortSignal): void {
   for (const route of routes) {
-    const handlers = [...(route.body === noBody ? [] : [readJson]), runRoute(route, stop)];
+    const handlers = [...(route.body === noBody || route.body === streamBody ? [] : [readJson]), runRoute(route, stop)];
     if (route.method === 'GET') app.get(route.path, handlers);
     else if (route.method === 'POST') app.post(route.path, handlers);
     else if (route.method === 'PUT') app.put(route.path, handlers);
@@ -113,8 +120,36 @@ function mount(app: Express, routes: readonly Route[], stop: AbortSignal): void 
   }
 }
 
+/** A client that waits to be told so (`Expect: 100-continue`) sends its body now. */
+function askForBody(request: Request, response: Response): void {
+  if (request.headers.expect !== undefined) response.writeContinue();
+}
+
 /** Any Content-Type: `curl -d` sends its own. No form of another site gets here: a token is needed, or `guard` refuses it. */
-const readJson: RequestHandler = express.json({ limit: bodyLimitBytes, type: () => true });
+const parseJson: RequestHandler = express.json({ limit: bodyLimitBytes, type: () => true });
+
+/** Ms that such a body may take. The server itself sets no limit: that would be one for uploads, too. */
+const bodyMilliseconds = 60_000;
+
+const readJson: RequestHandler = (request, response, next) => {
+  askForBody(request, response);
+  const late = setTimeout(() => request.destroy(), bodyMilliseconds);
+  parseJson(request, response, (error?: unknown) => {
+    clearTimeout(late);
+    next(error);
+  });
+};
+
+/** Ms for a client to see the answer to a body that is not read to its end, before the connection is cut. */
+const lingerMilliseconds = 2_000;
+
+/** Node would read on for as long as the client sends. A connection that is cut at once takes the answer with it. */
+function cutUnread(request: Request, response: Response): void {
+  response.once('finish', () => {
+    if (request.complete) return;
+    setTimeout(() => request.complete || request.socket.destroy(), lingerMilliseconds).unref();
+  });
+}
 
 function runRoute(route: Route, stop: AbortSignal): RequestHandler {
   return async (request, response) => {
@@ -131,7 +166,7 @@ function runRoute(route: Route, stop: AbortSignal): RequestHandler {
     const reply = await route.handle({
       params: pathParameters.parse(request.params),
       query: request.query,
-      body: request.body,
+      body: route.body === streamBody ? new UnreadBody(request, () => askForBody(request, response)) : request.body,
       headers: request.headers,
       method: request.method,
       // An open route has no caller of its own; it must not show anything that belongs to one.

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { namedSchemas } from './api-schema.ts';
 import { type Html, html } from './page/html.ts';
-import { noBody, type Route } from './route.ts';
+import { noBody, type Route, streamBody } from './route.ts';
 
 /** The API as a page that reads without scripts: every route, what it takes and what it answers. */
 export function documentationPage(routes: readonly Route[], version: string): string {
@@ -35,12 +35,17 @@ function routeSection(route: Route): Html {
 <h2><code>${route.method} ${route.path}</code></h2>
 <p>${route.summary}</p>
 ${schemaBlock('Query', route.query)}
-${route.body !== noBody && schemaBlock('Body', route.body)}
+${bodyBlock(route.body)}
 <ul>${Object.entries(route.answers).map(
     ([status, { description, schema }]) =>
       html`<li><b>${status}</b> ${description} ${schema !== undefined && schemaBlock(nameOf(schema), schema)}</li>`,
   )}</ul>
 </section>`;
+}
+
+function bodyBlock(body: z.ZodType): Html | null {
+  if (body === noBody) return null;
+  return body === streamBody ? html`<p>Body: a stream of bytes.</p>` : schemaBlock('Body', body);
 }
 
 function nameOf(schema: z.ZodType): string {

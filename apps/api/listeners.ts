@@ -77,8 +77,18 @@ export async function closeServer(server: Server, graceMilliseconds: number): Pr
 }
 
 function httpServer(listener: RequestListener): Server {
-  // Longer than the CLI's poll of 2 s, so that it does not connect anew each time.
-  const server = createServer({ keepAliveTimeout: 15_000 }, listener);
+  const server = createServer(
+    {
+      // Longer than the CLI's poll of 2 s, so that it does not connect anew each time.
+      keepAliveTimeout: 15_000,
+      headersTimeout: 60_000,
+      // An upload takes as long as it takes.
+      requestTimeout: 0,
+    },
+    listener,
+  );
+  // A client that asks first is told to go on (100) by those who want its body.
+  server.on('checkContinue', listener);
   server.on('clientError', answerBadRequest);
   return server;
 }

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { namedSchemas, Problem } from './api-schema.ts';
-import { type Answer, noBody, type Route } from './route.ts';
+import { type Answer, noBody, type Route, streamBody } from './route.ts';
 
 type JsonObject = Readonly<Record<string, unknown>>;
 
@@ -44,14 +44,17 @@ function operation(route: Route): JsonObject {
     summary: route.summary,
     ...(route.open ? { security: [] } : {}),
     parameters: [...pathParameters(route.path), ...queryParameters(route.query)],
-    ...(route.body === noBody
-      ? {}
-      : { requestBody: { required: !route.body.safeParse(undefined).success, content: json(route.body) } }),
+    ...(route.body === noBody ? {} : { requestBody: requestBody(route.body) }),
     responses: {
       ...Object.fromEntries(Object.entries(route.answers).map(([status, answer]) => [status, response(answer)])),
       default: { description: 'What went wrong.', content: json(Problem) },
     },
   };
+}
+
+function requestBody(body: z.ZodType): JsonObject {
+  if (body === streamBody) return { required: true, content: { 'application/octet-stream': {} } };
+  return { required: !body.safeParse(undefined).success, content: json(body) };
 }
 
 function pathParameters(path: string): JsonObject[] {

@@ -32,7 +32,7 @@ export function toPullRequest(body: z.output<typeof PullBody>): PullRequest {
   return {
     requested: body.ref,
     reference,
-    name: imageName(body.name, reference),
+    name: checkImageName(body.name ?? deriveImageName(reference)),
     platform: body.platform === undefined ? undefined : formatPlatform(parsePlatform(body.platform)),
     sizeBytes: body.size === undefined ? undefined : parseSize(body.size),
     credentials: body.auth === undefined ? undefined : parseAuthFlag(body.auth),
@@ -40,8 +40,8 @@ export function toPullRequest(body: z.output<typeof PullBody>): PullRequest {
   };
 }
 
-function imageName(given: string | undefined, reference: Reference): string {
-  const name = given ?? deriveImageName(reference);
+/** Throws ApiError invalid_name. */
+export function checkImageName(name: string): string {
   if (isValidImageName(name)) return name;
   throw new ApiError(
     400,

@@ -80,6 +80,26 @@ export const noQuery = z.strictObject({});
 /** For a route that takes no body; one that is sent is not read. */
 export const noBody = z.undefined();
 
+/** A body of any length that nobody has asked for yet. */
+export class UnreadBody {
+  readonly #stream: Readable;
+  readonly #ask: () => void;
+
+  /** @param ask tells a client that waits for it (`Expect: 100-continue`) to send the body */
+  constructor(stream: Readable, ask: () => void) {
+    this.#stream = stream;
+    this.#ask = ask;
+  }
+
+  open(): Readable {
+    this.#ask();
+    return this.#stream;
+  }
+}
+
+/** For a route that takes its body as a stream. */
+export const streamBody = z.instanceof(UnreadBody);
+
 /** Makes a route whose handler gets a query and a body that its schemas have parsed. */
 export function defineRoute<Query extends z.ZodType, Body extends z.ZodType>(
   definition: RouteDefinition<Query, Body>,

@@ -70,6 +70,8 @@ export async function startApi(
     ...(await readOperatorSettings(env, store.directory)),
     retry: { attempts: 1 },
   });
+  // What an API that died was receiving.
+  await store.uploads.removeOrphans();
   const api = new Api(
     { store, tasks, registry, overlay: config.overlay, version },
     new Sessions(secretKey),

@@ -5,6 +5,7 @@ import {
   cancelTask,
   claimKey,
   createTaskId,
+  enqueueImport,
   enqueuePull,
   findKeyedTask,
   findPullUnderWay,
@@ -23,6 +24,7 @@ import {
 } from '@bhatti/tasks';
 import type { Telemetry } from 'bullmq';
 import type { Logger } from 'pino';
+import type { ImportRequest } from './import-request.ts';
 import { LongPoll, type WaitOptions } from './long-poll.ts';
 import type { PullRequest } from './pull-request.ts';
 import { type QueueAccess, RedisSession } from './redis-session.ts';
@@ -109,6 +111,36 @@ export class TaskService {
     return this.#session.use(async ({ queue, redis }) => {
       const id = await findKeyedTask(redis, request);
       return id !== null && (await findTask(queue, id)) !== null ? id : null;
+    });
+  }
+
+  /** The id for a task that imports, and for its upload. Asked for before the upload is read. Rejects as `enqueuePull` does. */
+  async admitImport(owner: string): Promise<string> {
+    const id = createTaskId();
+    await this.#session.use((access) => admitTask(access, { id, owner }, this.#limits));
+    return id;
+  }
+
+  /** Puts the import of an upload on the queue. */
+  async enqueueImport(
+    owner: string,
+    asked: ImportRequest,
+    { id, archiveBytes, requestId }: { readonly id: string; readonly archiveBytes: number; readonly requestId: string },
+  ): Promise<void> {
+    const data = {
+      type: 'import',
+      reference: asked.reference,
+      requested: asked.reference ?? asked.name,
+      name: asked.name,
+      platform: asked.platform,
+      sizeBytes: asked.sizeBytes,
+      owner,
+      force: asked.force || undefined,
+      requestId,
+      archiveBytes,
+    } as const;
+    await this.#session.use(async ({ queue, redis }) => {
+      await enqueueImport(queue, data, { id, priority: await takeTurn(redis, owner) });
     });
   }
 

@@ -1,17 +1,16 @@
-import type { Credentials, Reference, ResolvedImage } from '@bhatti/oci';
 import { decodeLayer } from '@bhatti/rootfs';
 import { discard } from './discard.ts';
-import { describeFailure } from './failure.ts';
+import { describeFailure, WorkerError } from './failure.ts';
 import { GrowingFile } from './growing-file.ts';
+import type { ImageSource, SourceImage } from './image-source.ts';
 import type { PullServices } from './services.ts';
 import { together } from './together.ts';
 
-export type ImageLayer = ResolvedImage['layers'][number];
+export type ImageLayer = SourceImage['layers'][number];
 
 export interface FetchLayerOptions {
-  readonly reference: Reference;
+  readonly source: ImageSource;
   readonly layer: ImageLayer;
-  readonly credentials?: Credentials | undefined;
   readonly signal: AbortSignal;
   /** Bytes of the blob that are on disk. */
   readonly onBytes: (bytes: number) => void;
@@ -41,10 +40,14 @@ export async function fetchLayer(services: PullServices, options: FetchLayerOpti
       await downloadAndDecode(services, options, again);
       break;
     } catch (error) {
-      const { code } = describeFailure(error);
+      const { code, message } = describeFailure(error);
       if (options.signal.aborted) throw error;
       if (WRONG_BYTES.has(code) || BAD_BLOB.has(code)) await services.store.partials.remove(digest);
       if (again || !WRONG_BYTES.has(code)) throw error;
+      // An archive gives the same bytes each time.
+      if (options.source.kind === 'archive') {
+        throw new WorkerError('layer_corrupt', `the uploaded archive is damaged: ${message}`, { cause: error });
+      }
     }
   }
   await services.store.partials.remove(digest);
@@ -52,10 +55,10 @@ export async function fetchLayer(services: PullServices, options: FetchLayerOpti
 }
 
 async function downloadAndDecode(services: PullServices, options: FetchLayerOptions, again: boolean): Promise<void> {
-  const { store, registry, decodeSlots } = services;
-  const { reference, layer, credentials } = options;
+  const { store, decodeSlots } = services;
+  const { source, layer } = options;
   const { digest, size } = layer.descriptor;
-  const source = store.partials.path(digest);
+  const path = store.partials.path(digest);
   const file = new GrowingFile(size);
   const bytesBefore = await store.partials.size(digest);
   let bytesThere = bytesBefore;
@@ -68,18 +71,13 @@ async function downloadAndDecode(services: PullServices, options: FetchLayerOpti
           file.grown(bytes);
           options.onBytes(bytes);
         };
-        await registry.download(reference, layer.descriptor, source, {
-          credentials,
-          signal,
-          onBytes,
-          avoidMirrors: again,
-        });
+        await source.download(layer.descriptor, path, { signal, onBytes, again });
         onBytes(size);
       },
       (signal) =>
         decodeSlots.run(file, signal, async () => {
           await decodeLayer({
-            source,
+            source: path,
             size,
             compression: layer.compression,
             compressedDigest: digest,
@@ -96,6 +94,6 @@ async function downloadAndDecode(services: PullServices, options: FetchLayerOpti
     await discard(cached);
     throw error;
   } finally {
-    services.metrics.count('downloaded', {}, bytesThere - bytesBefore);
+    if (source.kind === 'registry') services.metrics.count('downloaded', {}, bytesThere - bytesBefore);
   }
 }

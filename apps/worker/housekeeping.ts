@@ -1,25 +1,31 @@
 import type { Store } from '@bhatti/store';
 import type { Logger } from 'pino';
+import { collectUploads } from './collect-uploads.ts';
 import type { LayerCacheLimit } from './layer-cache-limit.ts';
 
 /** Ms between two rounds. */
 const DAY = 24 * 3600 * 1000;
 
+export interface HousekeepingOptions {
+  readonly store: Store;
+  readonly layerCache: LayerCacheLimit;
+  /** Whether a task still waits or runs. */
+  readonly isLive: (taskId: string) => Promise<boolean>;
+  readonly logger: Logger;
+}
+
 /**
  * Removes what nothing owns any more, at the start and daily: what dead processes were making, partial downloads a week
- * old, root filesystems without a name, layers beyond the limit of the cache. Every worker does it; any number may at once.
+ * old, uploads without a task, root filesystems without a name, layers beyond the limit of the cache. Every worker does
+ * it; any number may at once.
  */
 export class Housekeeping {
-  readonly #store: Store;
-  readonly #layerCache: LayerCacheLimit;
-  readonly #logger: Logger;
+  readonly #options: HousekeepingOptions;
   #timer: NodeJS.Timeout | undefined;
   #round: Promise<void> = Promise.resolve();
 
-  constructor(store: Store, layerCache: LayerCacheLimit, logger: Logger) {
-    this.#store = store;
-    this.#layerCache = layerCache;
-    this.#logger = logger;
+  constructor(options: HousekeepingOptions) {
+    this.#options = options;
   }
 
   /** Resolves after the first round. */
@@ -39,12 +45,14 @@ export class Housekeeping {
 
   /** A failure costs disk only, until the next round. */
   async #clean(): Promise<void> {
+    const { store, layerCache, isLive, logger } = this.#options;
     try {
-      await this.#store.collectOrphans();
-      await this.#store.removeUnreferenced();
-      await this.#layerCache.enforce();
+      await store.collectOrphans();
+      await collectUploads(store, isLive);
+      await store.removeUnreferenced();
+      await layerCache.enforce();
     } catch (error) {
-      this.#logger.warn({ err: error }, 'cannot remove what nothing owns; tried again in a day');
+      logger.warn({ err: error }, 'cannot remove what nothing owns; tried again in a day');
     }
   }
 }

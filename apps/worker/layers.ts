@@ -1,18 +1,18 @@
-import type { Credentials, ResolvedImage } from '@bhatti/oci';
 import { LEASE_TTL, type Lease, layerLease, takeLease } from '@bhatti/tasks';
 import { fetchLayer, type ImageLayer } from './fetch-layer.ts';
+import type { ImageSource, SourceImage } from './image-source.ts';
 import type { PullServices } from './services.ts';
 import { wait } from './wait.ts';
 
-/** Layers of one pull that are fetched at the same time. */
+/** Layers of one image that are fetched at the same time. */
 const LAYERS_AT_ONCE = 4;
 
 /** Milliseconds between looks at layers that other pulls are fetching. */
 const BUSY_INTERVAL = 100;
 
 export interface ProvideLayersOptions {
-  readonly image: ResolvedImage;
-  readonly credentials?: Credentials | undefined;
+  readonly image: SourceImage;
+  readonly source: ImageSource;
   readonly signal: AbortSignal;
   /** Rejects unless the task is this worker's still. */
   readonly requireOwned: () => Promise<void>;
@@ -21,7 +21,7 @@ export interface ProvideLayersOptions {
 }
 
 /** The image's layers, each once: an image may list the same layer again (empty ones, mostly). */
-export function distinctLayers(image: ResolvedImage): ImageLayer[] {
+export function distinctLayers(image: SourceImage): ImageLayer[] {
   return [...new Map(image.layers.map((layer) => [layer.diffId, layer])).values()];
 }
 
@@ -115,12 +115,11 @@ class LayerWork {
   }
 
   async #fetch(layer: ImageLayer, lease: Lease): Promise<void> {
-    const { image, credentials, onBytes } = this.#options;
+    const { source, onBytes } = this.#options;
     try {
       await fetchLayer(this.#services, {
-        reference: image.reference,
+        source,
         layer,
-        credentials,
         signal: AbortSignal.any([this.#signal, lease.lost]),
         onBytes: (bytes) => onBytes(layer.descriptor.digest, bytes),
       });

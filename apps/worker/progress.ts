@@ -1,4 +1,4 @@
-import { formatBytes, type ProgressReporter } from '@bhatti/tasks';
+import { formatBytes, type ProgressReporter, type ProgressUpdate } from '@bhatti/tasks';
 
 /** A layer whose bytes are counted. */
 export interface CountedLayer {
@@ -7,7 +7,7 @@ export interface CountedLayer {
   readonly size: number;
 }
 
-/** The lines of a pull, as the CLI prints them. */
+/** The lines of a task, as the CLI prints them. */
 export class PullProgress {
   readonly #reporter: ProgressReporter;
   #sizes: ReadonlyMap<string, number> = new Map();
@@ -17,8 +17,9 @@ export class PullProgress {
     this.#reporter = reporter;
   }
 
-  resolving(): void {
-    this.#reporter.report({ phase: 'resolving', line: 'resolving manifest...' });
+  /** The image is looked for. */
+  opening(update: ProgressUpdate): void {
+    this.#reporter.report(update);
   }
 
   downloading(layers: readonly CountedLayer[]): void {

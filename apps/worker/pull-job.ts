@@ -1,22 +1,26 @@
 import type { KeyObject } from 'node:crypto';
 import { hostname } from 'node:os';
-import { type Credentials, parseReference } from '@bhatti/oci';
+import { parseReference } from '@bhatti/oci';
 import {
   createProgressReporter,
   jobError,
   openCredentials,
-  type PullJob,
-  PullJobData,
   type PullResult,
+  sealedAuthOf,
+  type TaskJob,
+  TaskJobData,
   wakeWorkers,
 } from '@bhatti/tasks';
 import { WaitingError } from 'bullmq';
 import type { Logger } from 'pino';
+import { ArchiveSource } from './archive-source.ts';
 import { describeFailure, type Failure, WorkerError } from './failure.ts';
+import type { ImageSource } from './image-source.ts';
 import type { JobLock } from './job-lock.ts';
+import { makeImage } from './make-image.ts';
 import type { Outcome, Outcomes } from './outcome.ts';
 import { freePartials } from './partials.ts';
-import { pull } from './pull.ts';
+import { registrySource } from './registry-source.ts';
 import { removeCredentials } from './sealed-credentials.ts';
 import type { PullServices } from './services.ts';
 import { JobStop, stopReason } from './stop.ts';
@@ -32,7 +36,7 @@ export interface PullProcessorOptions {
   readonly logger: Logger;
 }
 
-/** The BullMQ processor of pulls: everything about a job that is not the pull itself. */
+/** The BullMQ processor of tasks: everything about a job that is not the making of the image. */
 export class PullProcessor {
   readonly #options: PullProcessorOptions;
   #stopping = false;
@@ -46,7 +50,7 @@ export class PullProcessor {
     this.#stopping = true;
   }
 
-  async process(job: PullJob, token: string, signal: AbortSignal): Promise<PullResult> {
+  async process(job: TaskJob, token: string, signal: AbortSignal): Promise<PullResult> {
     const stop = new JobStop();
     const onAbort = () => stop.stop(stopReason(signal.reason));
     if (signal.aborted) onAbort();
@@ -63,14 +67,14 @@ export class PullProcessor {
 /** One attempt at a task, by this worker. */
 class PullAttempt {
   readonly #options: PullProcessorOptions;
-  readonly #job: PullJob;
+  readonly #job: TaskJob;
   readonly #id: string;
   readonly #token: string;
   readonly #stop: JobStop;
   readonly #logger: Logger;
   readonly #started = performance.now();
 
-  constructor(options: PullProcessorOptions, job: PullJob, token: string, stop: JobStop) {
+  constructor(options: PullProcessorOptions, job: TaskJob, token: string, stop: JobStop) {
     this.#options = options;
     this.#job = job;
     this.#id = job.id ?? '';
@@ -113,11 +117,12 @@ class PullAttempt {
     const reporter = createProgressReporter(this.#job, {
       onError: (error) => this.#logger.warn({ err: error }, 'cannot report progress'),
     });
+    const source = this.#openSource(data);
     try {
-      const result = await pull(this.#options.services, {
+      const result = await makeImage(this.#options.services, {
         id: this.#id,
         data,
-        credentials: this.#credentials(data),
+        source,
         reporter,
         signal: this.#stop.signal,
         note: (line) => this.#note(line),
@@ -126,13 +131,14 @@ class PullAttempt {
       await this.#conclude({ kind: 'completed', result });
       return result;
     } finally {
+      await this.#close(source);
       // Before the end is recorded, so that nothing follows it; not at all once the job is another's.
       if (this.#stop.reason !== 'lock_lost') await reporter.flush();
     }
   }
 
-  #readData(): PullJobData {
-    const data = PullJobData.safeParse(this.#job.data);
+  #readData(): TaskJobData {
+    const data = TaskJobData.safeParse(this.#job.data);
     if (data.success) return data.data;
     throw new WorkerError(
       'invalid_request',
@@ -140,9 +146,24 @@ class PullAttempt {
     );
   }
 
-  #credentials(data: PullJobData): Credentials | undefined {
-    if (data.sealedAuth === undefined) return undefined;
-    return openCredentials(data.sealedAuth, this.#options.secretKey, parseReference(data.reference).domain);
+  #openSource(data: TaskJobData): ImageSource {
+    const { services, secretKey } = this.#options;
+    const { signal } = this.#stop;
+    if (data.type === 'import') return new ArchiveSource({ store: services.store, id: this.#id, data, signal });
+    const credentials =
+      data.sealedAuth === undefined
+        ? undefined
+        : openCredentials(data.sealedAuth, secretKey, parseReference(data.reference).domain);
+    return registrySource({ registry: services.registry, data, credentials, signal });
+  }
+
+  /** What cannot be removed is collected as an orphan once this process has ended. */
+  async #close(source: ImageSource): Promise<void> {
+    try {
+      await source.close();
+    } catch (error) {
+      this.#logger.warn({ err: error }, 'cannot close the source of the image');
+    }
   }
 
   async #requireOwned(): Promise<void> {
@@ -188,11 +209,13 @@ class PullAttempt {
 
   /** Removes what only a task under way needs. Its end is remembered first where the job could not be run again. */
   async #conclude(outcome: Outcome, isRepeatable = false): Promise<void> {
-    if (this.#job.data.sealedAuth !== undefined) {
-      await this.#options.outcomes.remember(this.#id, outcome);
+    const { services, outcomes } = this.#options;
+    const { data } = this.#job;
+    if (data.type === 'import' || sealedAuthOf(data) !== undefined) {
+      await outcomes.remember(this.#id, outcome);
       await removeCredentials(this.#job);
+      await services.store.uploads.remove(this.#id);
     }
-    const { services } = this.#options;
     // What came from a registry that was down for longer than the attempts lasted is kept: the user may pull again.
     if (isRepeatable) await services.claims.partial.release(this.#id);
     else await freePartials(services, this.#id);

@@ -1,17 +1,18 @@
 import { stat } from 'node:fs/promises';
-import { formatPlatform, hostPlatform, type ResolvedImage } from '@bhatti/oci';
+import { formatPlatform, hostPlatform } from '@bhatti/oci';
 import { buildRootfs } from '@bhatti/rootfs';
 import { LEASE_TTL, withLease } from '@bhatti/tasks';
 import type { BuiltImage } from './built-image.ts';
 import { discard } from './discard.ts';
 import { WorkerError } from './failure.ts';
+import type { SourceImage } from './image-source.ts';
 import { type PullServices, rootfsLease } from './services.ts';
 
 export interface ProvideRootfsOptions {
   /** `rootfsKey` of what to build. */
   readonly key: string;
   /** All its layers are in the layer cache. */
-  readonly image: ResolvedImage;
+  readonly image: SourceImage;
   /** Exact size of the file system in bytes; left out, the content decides. */
   readonly sizeBytes?: number | undefined;
   /** Build it anew although it is there, and replace it. */
@@ -76,7 +77,7 @@ async function build(services: PullServices, options: ProvideRootfsOptions): Pro
  */
 async function requireLayers(
   { store }: PullServices,
-  { layers }: ResolvedImage,
+  { layers }: SourceImage,
   signal: AbortSignal,
   cause: unknown,
 ): Promise<void> {
@@ -88,7 +89,7 @@ async function requireLayers(
   }
 }
 
-function platformWarnings({ platform }: ResolvedImage): string[] {
+function platformWarnings({ platform }: SourceImage): string[] {
   const host = hostPlatform();
   if (platform.architecture === host.architecture) return [];
   return [

@@ -1,7 +1,8 @@
-import type { PullJob } from '@bhatti/tasks';
+import type { TaskJob } from '@bhatti/tasks';
 
 /** Takes the sealed credentials out of a job whose task ends or has ended. */
-export async function removeCredentials(job: PullJob): Promise<void> {
-  const { sealedAuth, ...rest } = job.data;
-  if (sealedAuth !== undefined) await job.updateData(rest);
+export async function removeCredentials(job: TaskJob): Promise<void> {
+  if (job.data.type === 'import' || job.data.sealedAuth === undefined) return;
+  const { sealedAuth: _, ...rest } = job.data;
+  await job.updateData(rest);
 }

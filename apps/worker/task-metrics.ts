@@ -1,7 +1,7 @@
-import { type PullJob, parseFailure, type WorkerMetrics } from '@bhatti/tasks';
+import { parseFailure, type TaskJob, type WorkerMetrics } from '@bhatti/tasks';
 
 /** Counts an attempt that this worker has ended: the end of the task, or a failure that is tried again. */
-export function recordAttempt(metrics: WorkerMetrics, job: PullJob | undefined): void {
+export function recordAttempt(metrics: WorkerMetrics, job: TaskJob | undefined): void {
   if (job === undefined) return;
   const { code } = job.failedReason ? parseFailure(job.failedReason, job.stalledCounter) : { code: 'none' };
   if (job.finishedOn === undefined) {

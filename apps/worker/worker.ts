@@ -9,13 +9,13 @@ import {
   createTaskQueue,
   createTaskRelay,
   liveTask,
-  type PULL_JOB,
-  type PullJob,
-  type PullJobData,
   type PullResult,
   QUEUE_NAME,
   subscribeCancellations,
   TaskClaims,
+  type TaskJob,
+  type TaskJobData,
+  type TaskJobName,
   type TaskQueue,
   WorkerMetrics,
   workerOptions,
@@ -115,7 +115,7 @@ export async function startWorker(options: StartWorkerOptions): Promise<RunningW
     secretKey,
     logger,
   });
-  const worker = new Worker<PullJobData, PullResult, typeof PULL_JOB>(
+  const worker = new Worker<TaskJobData, PullResult, TaskJobName>(
     QUEUE_NAME,
     // Three parameters: BullMQ makes a signal only for those.
     (job, token, signal) => processor.process(job, token ?? '', signal ?? new AbortController().signal),
@@ -133,14 +133,14 @@ export async function startWorker(options: StartWorkerOptions): Promise<RunningW
     for (const id of ids) worker.cancelJob(id, 'lock_lost' satisfies StopReason);
   });
   const aftercare = new Aftercare(services, queue, outcomes, logger);
-  const attemptEnded = (job: PullJob | undefined) => {
+  const attemptEnded = (job: TaskJob | undefined) => {
     recordAttempt(metrics, job);
     aftercare.ended(job);
   };
   worker.on('completed', attemptEnded);
   worker.on('failed', attemptEnded);
 
-  const housekeeping = new Housekeeping(store, layerCache, logger);
+  const housekeeping = new Housekeeping({ store, layerCache, isLive, logger });
   await housekeeping.start();
   services.sync.request();
   services.digests.request();
@@ -207,7 +207,7 @@ class Aftercare {
     this.#logger = logger;
   }
 
-  ended(job: PullJob | undefined): void {
+  ended(job: TaskJob | undefined): void {
     // Without the time of its end it is to be tried again.
     if (job?.id === undefined || job.finishedOn === undefined) return;
     const { id } = job;
@@ -228,6 +228,7 @@ class Aftercare {
     await freePartials(this.#services, id);
     await releaseLayers(this.#services, id);
     if (job !== undefined) await removeCredentials(job);
+    await this.#services.store.uploads.remove(id);
     await this.#outcomes.forget(id);
     await this.#services.layerCache.enforce();
   }

@@ -12,8 +12,8 @@ export function digestHex(digest: string): string {
   return hex;
 }
 
-/** The owner or name of an image as a file name: it cannot leave its folder, nor hide in it. Throws `invalid_name`. */
-export function fileName(kind: 'owner' | 'image name', text: string): string {
+/** The owner or name of an image, or the id of an upload, as a file name: it cannot leave its folder, nor hide in it. Throws `invalid_name`. */
+export function fileName(kind: 'owner' | 'image name' | 'upload', text: string): string {
   if (!namePattern.test(text)) {
     throw new StoreError(
       'invalid_name',

@@ -35,5 +35,6 @@ export function contentPaths(dataDirectory: string) {
     partials: join(dataDirectory, 'partial', 'sha256'),
     rootfs: join(dataDirectory, 'rootfs', 'sha256'),
     images: join(dataDirectory, 'images'),
+    uploads: join(dataDirectory, 'uploads'),
   };
 }

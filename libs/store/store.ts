@@ -9,6 +9,7 @@ import { removeOrphans } from './orphans.ts';
 import { PartialFiles } from './partial-files.ts';
 import { contentPaths, type StorePaths, storePaths } from './paths.ts';
 import { RootfsStore } from './rootfs-store.ts';
+import { Uploads } from './uploads.ts';
 import { UserList } from './user-list.ts';
 
 /** Ms after its last use before a root filesystem without a name may be removed. */
@@ -27,6 +28,7 @@ export interface Store {
   readonly rootfs: RootfsStore;
   readonly images: ImageCatalog;
   readonly users: UserList;
+  readonly uploads: Uploads;
   /** Brings published files to the disk. Publishing does not wait for it: syncing a gigabyte takes seconds. */
   syncPending(): Promise<void>;
   /** Removes what dead processes were making, and partial downloads that are a week old. */
@@ -51,6 +53,12 @@ export async function openStore(dataDirectory: string): Promise<Store> {
   const rootfs = new RootfsStore(content.rootfs);
   const images = new ImageCatalog(content.images, rootfs);
   const partials = new PartialFiles(content.partials);
+  const freeBytes = () =>
+    storing('ask for free space', async () => {
+      const { bavail, bsize } = await statfs(directory);
+      return bavail * bsize;
+    });
+  const uploads = new Uploads(content.uploads, freeBytes);
   await layers.content.removeLost();
   await rootfs.content.removeLost();
 
@@ -62,6 +70,7 @@ export async function openStore(dataDirectory: string): Promise<Store> {
     rootfs,
     images,
     users: new UserList(paths),
+    uploads,
     syncPending: async () => {
       // Root filesystems first: a layer can be fetched again without anybody noticing.
       await rootfs.content.sync();
@@ -76,15 +85,12 @@ export async function openStore(dataDirectory: string): Promise<Store> {
         ...owners.map((owner) => join(content.images, owner)),
       ];
       for (const folder of folders) await removeOrphans(folder);
+      await uploads.removeOrphans();
       await partials.removeOlderThan(partialAge);
     },
     removeUnreferenced: ({ graceMs = defaultGrace, dryRun } = {}) =>
       removeUnreferencedRootfs(rootfs, images, { graceMs, dryRun }),
-    freeBytes: () =>
-      storing('ask for free space', async () => {
-        const { bavail, bsize } = await statfs(directory);
-        return bavail * bsize;
-      }),
+    freeBytes,
   };
 }
 

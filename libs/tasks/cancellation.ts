@@ -2,8 +2,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Job, type Relay, type Worker } from 'bullmq';
 import { z } from 'zod';
 import { TaskError } from './error.ts';
-import { PullJobData, type PullResult } from './pull-task.ts';
-import type { PULL_JOB, PullJob, TaskQueue } from './queue.ts';
+import { type PullResult, TaskJobData } from './pull-task.ts';
+import type { TaskJob, TaskJobName, TaskQueue } from './queue.ts';
 import { isTaskId } from './task-id.ts';
 import { isEnded, type TaskView, taskView } from './task-view.ts';
 
@@ -57,7 +57,7 @@ async function announce(relay: Relay, id: string): Promise<void> {
 }
 
 /** One that waits for its next attempt is taken up now, to be ended. */
-async function endSoon(job: PullJob): Promise<void> {
+async function endSoon(job: TaskJob): Promise<void> {
   if ((await job.getState()) !== 'delayed') return;
   try {
     await job.promote();
@@ -66,7 +66,7 @@ async function endSoon(job: PullJob): Promise<void> {
   }
 }
 
-export type PullWorker = Worker<PullJobData, PullResult, typeof PULL_JOB>;
+export type TaskWorker = Worker<TaskJobData, PullResult, TaskJobName>;
 
 export interface CancellationSubscription {
   /** Ends it; running jobs are not told of cancellations any more. */
@@ -77,7 +77,7 @@ export interface CancellationSubscription {
  * Tells the worker's running jobs when they are cancelled: their signal aborts with the reason `cancelled`. A job whose
  * data says `cancelRequested` when it is picked up is the processor's to end.
  */
-export async function subscribeCancellations(relay: Relay, worker: PullWorker): Promise<CancellationSubscription> {
+export async function subscribeCancellations(relay: Relay, worker: TaskWorker): Promise<CancellationSubscription> {
   const running = new RunningJobs(worker);
   const subscription = await relay.subscribe(`${topicPrefix}*`, ({ data }) => {
     const message = cancelMessage.safeParse(data);
@@ -98,10 +98,10 @@ export async function subscribeCancellations(relay: Relay, worker: PullWorker): 
 
 /** The jobs that a worker has fetched and not ended, looked at by their flags. */
 class RunningJobs {
-  readonly #worker: PullWorker;
+  readonly #worker: TaskWorker;
   readonly #ids = new Set<string>();
 
-  constructor(worker: PullWorker) {
+  constructor(worker: TaskWorker) {
     this.#worker = worker;
     worker.on('active', this.#began);
     worker.on('completed', this.#ended);
@@ -119,21 +119,21 @@ class RunningJobs {
     for (const id of this.#ids) void this.#recheck(id);
   }
 
-  readonly #began = (job: PullJob): void => {
+  readonly #began = (job: TaskJob): void => {
     if (job.id === undefined) return;
     this.#ids.add(job.id);
     // Cancelled between being read by the worker and being known here: the message has passed already.
     void this.#recheck(job.id);
   };
 
-  readonly #ended = (job: PullJob | undefined): void => {
+  readonly #ended = (job: TaskJob | undefined): void => {
     if (job?.id !== undefined) this.#ids.delete(job.id);
   };
 
   async #recheck(id: string): Promise<void> {
     try {
       const job = await Job.fromId<unknown>(this.#worker, id);
-      if (PullJobData.safeParse(job?.data).data?.cancelRequested !== true) return;
+      if (TaskJobData.safeParse(job?.data).data?.cancelRequested !== true) return;
     } catch {
       // Redis is away; the next look will tell.
       return;

@@ -3,8 +3,8 @@ export {
   CANCELLED,
   type CancellationSubscription,
   cancelTask,
-  type PullWorker,
   subscribeCancellations,
+  type TaskWorker,
 } from './cancellation.ts';
 export { openCredentials, RegistryCredentials, sealCredentials } from './credentials.ts';
 export { TaskError, type TaskErrorCode } from './error.ts';
@@ -31,19 +31,32 @@ export {
   type ProgressTarget,
   type ProgressUpdate,
 } from './progress-reporter.ts';
-export { LayerProgress, PullJobData, PullPhase, PullResult, TaskProgress, TaskStep } from './pull-task.ts';
+export {
+  ImportJobData,
+  LayerProgress,
+  PullJobData,
+  PullPhase,
+  PullResult,
+  sealedAuthOf,
+  TaskJobData,
+  TaskProgress,
+  TaskStep,
+} from './pull-task.ts';
 export {
   createTaskQueue,
   createTaskRelay,
   type EnqueuedPull,
   type EnqueueOptions,
+  enqueueImport,
   enqueuePull,
   findPullUnderWay,
+  IMPORT_JOB,
   jobOptions,
   KEY_PREFIX,
   PULL_JOB,
-  type PullJob,
   QUEUE_NAME,
+  type TaskJob,
+  type TaskJobName,
   type TaskQueue,
   type TaskWorkerOptions,
   wakeWorkers,

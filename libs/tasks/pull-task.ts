@@ -3,11 +3,9 @@ import { isValidImageName } from './image-name.ts';
 
 const byteCount = z.int().min(0);
 
-/** What a pull is asked to do: the data of its BullMQ job. */
-export const PullJobData = z.object({
-  /** Canonical: `docker.io/library/python:3.12`. */
-  reference: z.string().min(1),
-  /** As the user typed it. */
+/** What every task that makes an image is asked. */
+const imageJobFields = {
+  /** What the image is called where it comes from, as the user typed it. */
   requested: z.string(),
   /** Under which the image is registered. */
   name: z.string().refine(isValidImageName),
@@ -17,18 +15,48 @@ export const PullJobData = z.object({
   sizeBytes: byteCount.optional(),
   /** Whose images and tasks it belongs to. */
   owner: z.string().min(1),
-  /** Credentials for the registry, see `sealCredentials`. Gone when the task ends. */
-  sealedAuth: z.string().optional(),
-  /** Pull again although the digest is the one already there. */
+  /** Make it anew although the digest is the one already there. */
   force: z.boolean().optional(),
   /** Of the API request that asked for it, for logs. */
   requestId: z.string().optional(),
   /** Somebody cancelled the task: a worker that picks it up ends it. */
   cancelRequested: z.boolean().optional(),
+};
+
+/** What a pull is asked to do: the data of its BullMQ job. */
+export const PullJobData = z.object({
+  /** Not in the jobs of version 0.1. */
+  type: z.literal('pull').optional(),
+  /** Canonical: `docker.io/library/python:3.12`. */
+  reference: z.string().min(1),
+  ...imageJobFields,
+  /** Credentials for the registry, see `sealCredentials`. Gone when the task ends. */
+  sealedAuth: z.string().optional(),
 });
 export type PullJobData = z.output<typeof PullJobData>;
 
-export const PullPhase = z.enum(['resolving', 'downloading', 'flattening']);
+/** What an import is asked to do: the data of its BullMQ job. The archive is the upload that has the id of the task. */
+export const ImportJobData = z.object({
+  type: z.literal('import'),
+  /** Which image of the archive: a reference or a tag, as the archive has it. Left out, there must be one only. */
+  reference: z.string().min(1).optional(),
+  ...imageJobFields,
+  /** Bytes of the archive. */
+  archiveBytes: byteCount,
+});
+export type ImportJobData = z.output<typeof ImportJobData>;
+
+/** The data of any job in the queue. */
+export const TaskJobData = z.discriminatedUnion('type', [PullJobData, ImportJobData]);
+export type TaskJobData = z.output<typeof TaskJobData>;
+
+/** The sealed credentials of a task: of a pull, while it has not ended, where it was given some. */
+export function sealedAuthOf(data: TaskJobData): string | undefined {
+  return data.type === 'import' ? undefined : data.sealedAuth;
+}
+
+/** `reading` is an import's, in place of `resolving`. */
+export const PullPhase = z.enum(['resolving', 'reading', 'downloading', 'flattening']);
 export type PullPhase = z.output<typeof PullPhase>;
 
 /** A phase and the latest line about it, as the CLI prints it, without indent: `resolving manifest...`. */
@@ -55,7 +83,7 @@ export const TaskProgress = z.object({
 });
 export type TaskProgress = z.output<typeof TaskProgress>;
 
-/** What a completed pull has to say: the return value of its BullMQ job. */
+/** What a completed pull or import has to say: the return value of its BullMQ job. */
 export const PullResult = z.object({
   /** Name of the image. */
   image: z.string(),

@@ -9,7 +9,7 @@ import {
   type Telemetry,
   type WorkerOptions,
 } from 'bullmq';
-import type { PullJobData, PullResult } from './pull-task.ts';
+import type { ImportJobData, PullJobData, PullResult, TaskJobData } from './pull-task.ts';
 import type { RedisClient } from './redis-connection.ts';
 import { createTaskId } from './task-id.ts';
 
@@ -22,8 +22,13 @@ export const KEY_PREFIX = '{bhatti}';
 /** Name of the jobs that pull an image. */
 export const PULL_JOB = 'pull';
 
-export type PullJob = Job<PullJobData, PullResult, typeof PULL_JOB>;
-export type TaskQueue = Queue<PullJobData, PullResult, typeof PULL_JOB>;
+/** Name of the jobs that import an image from an archive. */
+export const IMPORT_JOB = 'import';
+
+export type TaskJobName = typeof PULL_JOB | typeof IMPORT_JOB;
+export type TaskJob = Job<TaskJobData, PullResult, TaskJobName>;
+/** Given the job, not its data: BullMQ would make one type of job of each kind of data. */
+export type TaskQueue = Queue<TaskJob, PullResult, TaskJobName>;
 
 /** Ended tasks can be asked for this long, and operators can look at them. */
 const keepEnded = { age: 7 * 24 * 3600, count: 10_000 } as const;
@@ -156,6 +161,18 @@ export async function enqueuePull(
   });
   const id = job.id ?? asked;
   return { id, created: id === asked };
+}
+
+/**
+ * Puts an import on the queue. Its upload is there already, under this id (`createTaskId`): whoever finds an upload that
+ * no task has can tell that it is nobody's.
+ */
+export async function enqueueImport(
+  queue: TaskQueue,
+  data: ImportJobData,
+  { id, priority }: EnqueueOptions & { readonly id: string },
+): Promise<void> {
+  await queue.add(IMPORT_JOB, data, { jobId: id, ...(priority === undefined ? {} : { priority }) });
 }
 
 /** Pulls of the same identity give the same image under the same name. */

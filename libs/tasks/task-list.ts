@@ -1,4 +1,4 @@
-import type { PullJob, TaskQueue } from './queue.ts';
+import type { TaskJob, TaskQueue } from './queue.ts';
 import { type OwnedTask, taskView } from './task-view.ts';
 
 /** A place in the list of tasks. Those under way come first, then the ended, each the latest first. */
@@ -40,7 +40,7 @@ export async function listTasks(queue: TaskQueue, { after, limit, wanted }: List
   return { tasks, next: null };
 }
 
-async function* jobsInOrder(queue: TaskQueue, after: TaskPosition | undefined): AsyncGenerator<PullJob> {
+async function* jobsInOrder(queue: TaskQueue, after: TaskPosition | undefined): AsyncGenerator<TaskJob> {
   if (after?.ended !== true) {
     const jobs = await queue.getJobs(['active', 'waiting', 'delayed', 'prioritized'], 0, -1);
     // One that moves while the lists are read is in two of them.
@@ -51,7 +51,7 @@ async function* jobsInOrder(queue: TaskQueue, after: TaskPosition | undefined): 
 }
 
 /** Merges completed and failed, which Redis keeps by the time of their end. */
-async function* endedInOrder(queue: TaskQueue, after: TaskPosition | undefined): AsyncGenerator<PullJob> {
+async function* endedInOrder(queue: TaskQueue, after: TaskPosition | undefined): AsyncGenerator<TaskJob> {
   const sources = (['completed', 'failed'] as const).map((state) => endedOf(queue, state, after));
   const heads = await Promise.all(sources.map((source) => source.next()));
   for (;;) {
@@ -69,7 +69,7 @@ async function* endedOf(
   queue: TaskQueue,
   state: 'completed' | 'failed',
   after: TaskPosition | undefined,
-): AsyncGenerator<PullJob> {
+): AsyncGenerator<TaskJob> {
   for (let start = 0; ; start += chunk) {
     const jobs = await queue.getJobs([state], start, start + chunk - 1);
     if (jobs.length === 0) return;
@@ -77,7 +77,7 @@ async function* endedOf(
   }
 }
 
-function positionOf(job: PullJob): TaskPosition {
+function positionOf(job: TaskJob): TaskPosition {
   return { ended: job.finishedOn !== undefined, time: job.finishedOn ?? job.timestamp, id: job.id ?? '' };
 }
 
@@ -86,11 +86,11 @@ function compare(one: Pick<TaskPosition, 'time' | 'id'>, other: Pick<TaskPositio
   return other.time - one.time || (one.id < other.id ? 1 : -1);
 }
 
-function latestFirst(one: PullJob, other: PullJob): number {
+function latestFirst(one: TaskJob, other: TaskJob): number {
   return compare(positionOf(one), positionOf(other));
 }
 
-function isBehind(job: PullJob, after: TaskPosition | undefined): boolean {
+function isBehind(job: TaskJob, after: TaskPosition | undefined): boolean {
   if (after === undefined) return true;
   return job.id !== after.id && compare(after, positionOf(job)) < 0;
 }

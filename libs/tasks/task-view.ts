@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { parseFailure, TaskFailure } from './failure.ts';
-import { PullJobData, PullResult, TaskProgress } from './pull-task.ts';
-import type { PullJob, TaskQueue } from './queue.ts';
+import { PullResult, TaskJobData, TaskProgress } from './pull-task.ts';
+import type { TaskJob, TaskQueue } from './queue.ts';
 import { isTaskId } from './task-id.ts';
 
 export const TaskStatus = z.enum(['queued', 'running', 'completed', 'failed', 'cancelled']);
@@ -12,11 +12,11 @@ const timestamp = z.iso.datetime();
 /** A task as the API shows it. Times are ISO 8601, null while not reached. */
 export const TaskView = z.object({
   id: z.string(),
-  type: z.literal('pull'),
+  type: z.enum(['pull', 'import']),
   status: TaskStatus,
   /** Of the image. */
   name: z.string(),
-  /** The reference as the user typed it. */
+  /** The reference as the user typed it; of an import without one, its name. */
   ref: z.string(),
   /** The latest line of progress. */
   progress: z.string().nullable(),
@@ -48,14 +48,14 @@ export async function findTask(queue: TaskQueue, id: string): Promise<OwnedTask 
 }
 
 /** The view of a job as it was when it was read from Redis. */
-export async function taskView(job: PullJob): Promise<TaskView> {
-  const data = PullJobData.parse(job.data);
+export async function taskView(job: TaskJob): Promise<TaskView> {
+  const data = TaskJobData.parse(job.data);
   const detail = TaskProgress.safeParse(job.progress).data ?? null;
   const outcome = await outcomeOf(job, data);
   const steps = outcome.result?.steps ?? detail?.steps;
   return {
     id: job.id ?? '',
-    type: 'pull',
+    type: data.type ?? 'pull',
     ...outcome,
     name: data.name,
     ref: data.requested,
@@ -70,7 +70,7 @@ export async function taskView(job: PullJob): Promise<TaskView> {
 
 type Outcome = Pick<TaskView, 'status' | 'result' | 'error'>;
 
-async function outcomeOf(job: PullJob, data: PullJobData): Promise<Outcome> {
+async function outcomeOf(job: TaskJob, data: TaskJobData): Promise<Outcome> {
   if (job.finishedOn !== undefined) {
     const result = PullResult.safeParse(job.returnvalue).data;
     // The reason of an earlier attempt stays in a job that then completes: only the result tells.

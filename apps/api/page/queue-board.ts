@@ -41,7 +41,7 @@ function makeBoard(queue: TaskQueue): RequestHandler {
   const server = new ExpressAdapter();
   server.setBasePath(boardPath);
   const adapter = new BullMQAdapter(queue, {
-    description: 'Tasks: pulls of images',
+    description: 'Tasks: pulls and imports of images',
   });
   // Sealed, but nobody's to see.
   adapter.setFormatter('data', (data) => {

@@ -1,5 +1,5 @@
 import { statfs } from 'node:fs/promises';
-import type { PullJob } from '@bhatti/tasks';
+import type { TaskJob } from '@bhatti/tasks';
 import { AdminStatus } from '../api-schema.ts';
 import { ApiError } from '../errors.ts';
 import { type QueueState, readQueueState } from '../queue-state.ts';
@@ -56,7 +56,7 @@ function queueOf({ tasks, isPaused, oldestWaitingSeconds }: QueueState): AdminSt
   };
 }
 
-function workersOf({ workers }: QueueState, active: readonly PullJob[]): AdminStatus['workers'] {
+function workersOf({ workers }: QueueState, active: readonly TaskJob[]): AdminStatus['workers'] {
   return workers.map(({ name, connectedAt }) => ({
     name,
     connected_at: connectedAt?.toISOString() ?? null,

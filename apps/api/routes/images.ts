@@ -1,16 +1,18 @@
 import type { KeyedRequest } from '@bhatti/tasks';
 import { z } from 'zod';
 import { alreadyPulled } from '../already-pulled.ts';
-import { AlreadyThere, ImageList, ImageView, PruneBody, Pruned, PullBody, Queued } from '../api-schema.ts';
+import { AlreadyThere, ImageList, ImageView, ImportQuery, PruneBody, Pruned, PullBody, Queued } from '../api-schema.ts';
 import type { Caller } from '../authentication.ts';
 import { etagOf, isUnchanged } from '../entity-tag.ts';
 import { ApiError } from '../errors.ts';
 import { imageView } from '../image-view.ts';
+import { toImportRequest } from '../import-request.ts';
 import { decodeCursor, encodeCursor, longestPage, pageQuery } from '../pagination.ts';
 import { prune } from '../prune.ts';
 import { toPullRequest } from '../pull-request.ts';
-import { type Call, defineRoute, noBody, noQuery, type Route } from '../route.ts';
+import { type Call, defineRoute, noBody, noQuery, type Route, streamBody } from '../route.ts';
 import type { Services } from '../services.ts';
+import { receiveUpload } from '../upload.ts';
 import { findImage, isAfter, visibleImages } from '../visible-image.ts';
 
 /** Whose image is meant, where several have one of that name. */
@@ -22,6 +24,7 @@ export const ownerQuery = z.strictObject({
 export function imageRoutes(services: Pick<Services, 'store' | 'tasks' | 'registry' | 'overlay'>): Route[] {
   return [
     pullImage(services),
+    importImage(services),
     listImages(services),
     showImage(services),
     deleteImage(services),
@@ -75,6 +78,36 @@ function keyedRequest(owner: string, key: string | string[] | undefined, body: o
     throw new ApiError(400, 'invalid_request', 'header Idempotency-Key must be 1 to 255 printable ASCII characters');
   }
   return { owner, key, content: { ...body, auth: undefined } };
+}
+
+function importImage({ store, tasks }: Pick<Services, 'store' | 'tasks'>): Route {
+  return defineRoute({
+    method: 'POST',
+    path: '/images/import',
+    summary:
+      'Import an image from an archive, which is the body: what docker save, podman save or skopeo write, or an OCI layout as a tar; plain, gzip or zstd.',
+    query: ImportQuery,
+    body: streamBody,
+    answers: { 202: { description: 'The archive is here, and a task imports it.', schema: Queued } },
+    handle: async ({ query, body, headers, caller, signal, log, requestId }) => {
+      const asked = toImportRequest(query);
+      // Before gigabytes are sent for nothing.
+      const id = await tasks.admitImport(caller.owner);
+      await store.uploads.requireRoom(Number(headers['content-length'] ?? 0));
+      const archiveBytes = await receiveUpload({ uploads: store.uploads, id, body: body.open(), signal });
+      try {
+        await tasks.enqueueImport(caller.owner, asked, { id, archiveBytes, requestId });
+      } catch (error) {
+        await store.uploads.remove(id);
+        throw error;
+      }
+      log.info(
+        { task_id: id, ref: asked.reference, image: asked.name, bytes: archiveBytes, owner: caller.owner },
+        'import queued',
+      );
+      return { status: 202, body: { task_id: id, status: 'queued', name: asked.name } };
+    },
+  });
 }
 
 function listImages({ store }: Pick<Services, 'store'>): Route {

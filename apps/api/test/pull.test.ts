@@ -1,6 +1,13 @@
 import { createServer } from 'node:net';
 import type { RedisClient } from '@bhatti/tasks';
-import { connectRedis, createTaskQueue, loadSecretKey, openCredentials, type TaskQueue } from '@bhatti/tasks';
+import {
+  connectRedis,
+  createTaskQueue,
+  loadSecretKey,
+  openCredentials,
+  sealedAuthOf,
+  type TaskQueue,
+} from '@bhatti/tasks';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { startRedis, type TestRedis } from '../../../test/support/redis.ts';
 import { startRegistry, type TestRegistry } from '../../../test/support/registry.ts';
@@ -95,7 +102,7 @@ describe('POST /images/pull', () => {
     const id = await queuePull(api.send, { ref: 'ghcr.io/org/private', auth: `robot:${secret}` });
     const job = await queue.getJob(id);
     const key = await loadSecretKey({ path: api.store.paths.secretKeyFile, env: {} });
-    expect(openCredentials(job?.data.sealedAuth ?? '', key, 'ghcr.io')).toEqual({
+    expect(openCredentials((job && sealedAuthOf(job.data)) ?? '', key, 'ghcr.io')).toEqual({
       username: 'robot',
       password: secret,
     });

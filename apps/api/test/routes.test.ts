@@ -6,6 +6,7 @@ import { errorBody, startTestApi, type TestApi } from './support/api.ts';
 
 const routes = [
   ['POST', '/images/pull'],
+  ['POST', '/images/import'],
   ['GET', '/images'],
   ['GET', '/images/:name'],
   ['DELETE', '/images/:name'],

@@ -1,5 +1,5 @@
 import type { RedisClient } from '@bhatti/tasks';
-import { connectRedis, createTaskRelay, jobError, type PullJob, subscribeCancellations, TaskView } from '@bhatti/tasks';
+import { connectRedis, createTaskRelay, jobError, subscribeCancellations, type TaskJob, TaskView } from '@bhatti/tasks';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { startRedis, type TestRedis } from '../../../test/support/redis.ts';
 import { TaskList } from '../api-schema.ts';
@@ -51,7 +51,7 @@ describe('tasks', () => {
     return task;
   }
 
-  function report(job: PullJob, line: string): Promise<void> {
+  function report(job: TaskJob, line: string): Promise<void> {
     return job.updateProgress({ phase: 'downloading', line, steps: [resolving, { phase: 'downloading', line }] });
   }
 

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { KEY_PREFIX, QUEUE_NAME, TaskClaims } from '@bhatti/tasks';
+import { KEY_PREFIX, QUEUE_NAME, sealedAuthOf, TaskClaims } from '@bhatti/tasks';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { Outcomes } from '../outcome.ts';
 import { startStack, type TestStack } from './support/stack.ts';
@@ -59,7 +59,7 @@ describe('the credentials of a task', () => {
 
   test('are used, and gone when it ends', async () => {
     const id = await stack.enqueue({ reference, name: 'private', auth: `robot:${password}` });
-    expect((await stack.job(id)).data.sealedAuth).toMatch(/^v1\./);
+    expect(sealedAuthOf((await stack.job(id)).data)).toMatch(/^v1\./);
     expect(await stack.ended(id)).toMatchObject({ status: 'completed' });
     expect((await stack.job(id)).data).not.toHaveProperty('sealedAuth');
   });

@@ -17,6 +17,8 @@ import { readOciLayout } from './oci-layout.ts';
 export interface OpenArchiveOptions {
   /** Folder for the unpacked copy of a compressed archive, which is removed by `close`. */
   readonly scratchDirectory: string;
+  /** What errors call the archive; its path, where left out. */
+  readonly label?: string;
   readonly signal?: AbortSignal;
 }
 
@@ -65,11 +67,11 @@ const PLACE = parseReference('archive.invalid/image');
  */
 export async function openArchive(
   path: string,
-  { scratchDirectory, signal }: OpenArchiveOptions,
+  { scratchDirectory, label = `the archive ${path}`, signal }: OpenArchiveOptions,
 ): Promise<ImageArchive> {
-  const container = await openContainer(path, scratchDirectory, signal);
+  const container = await openContainer({ path, label, scratchDirectory, signal });
   try {
-    return new Archive(path, container, await readContent(container, path, signal));
+    return new Archive(label, container, await readContent(container, label, signal));
   } catch (error) {
     await container.close();
     throw error;
@@ -79,24 +81,24 @@ export async function openArchive(
 /** Docker since 25 writes both layouts in one; the OCI one knows the digests. */
 async function readContent(
   container: Container,
-  path: string,
+  label: string,
   signal: AbortSignal | undefined,
 ): Promise<ArchiveContent> {
-  const content = (await readOciLayout(container, path)) ?? (await readDockerArchive(container, path, signal));
+  const content = (await readOciLayout(container, label)) ?? (await readDockerArchive(container, label, signal));
   if (content !== undefined) return content;
   throw new OciError(
     'invalid_request',
-    `${path} is no image archive: it has neither an index.json (OCI) nor a manifest.json (docker save)`,
+    `${label} is no image archive: it has neither an index.json (OCI) nor a manifest.json (docker save)`,
   );
 }
 
 class Archive implements ImageArchive {
-  readonly #path: string;
+  readonly #label: string;
   readonly #container: Container;
   readonly #content: ArchiveContent;
 
-  constructor(path: string, container: Container, content: ArchiveContent) {
-    this.#path = path;
+  constructor(label: string, container: Container, content: ArchiveContent) {
+    this.#label = label;
     this.#container = container;
     this.#content = content;
   }
@@ -108,11 +110,11 @@ class Archive implements ImageArchive {
   async resolve({ name, platform, signal }: ArchiveSelection = {}): Promise<ResolvedArchiveImage> {
     const chosen = this.#choose(name);
     const [first] = chosen;
-    if (first === undefined) throw new OciError('invalid_manifest', `the archive ${this.#path} holds no image`);
+    if (first === undefined) throw new OciError('invalid_manifest', `${this.#label} holds no image`);
     const target = chosen.length === 1 ? undefined : indexOf(chosen);
     const api: Pick<RegistryApi, 'get'> = { get: (request) => this.#get(request, target) };
     const digest = target === undefined ? first.entry.digest : undefined;
-    const label = first.names[0] ?? this.#path;
+    const label = first.names[0] ?? this.#label;
     const resolver = new Resolver(api, { ...PLACE, digest }, { platform, signal }, undefined, label);
     const { reference: _, ...image } = await resolver.image();
     for (const { descriptor } of image.layers) await this.#assertThere(descriptor);
@@ -133,10 +135,7 @@ class Archive implements ImageArchive {
     if (distinct.length <= 1 || (arePlatforms && (areSame || labels.length === 1))) return distinct;
     const choice = labels.length === distinct.length ? labels : distinct.map(({ entry }) => entry.digest);
     const several = name === undefined ? 'several images' : `several images called ${name}`;
-    throw new OciError(
-      'invalid_request',
-      `the archive ${this.#path} holds ${several}; choose one: ${choice.join(', ')}`,
-    );
+    throw new OciError('invalid_request', `${this.#label} holds ${several}; choose one: ${choice.join(', ')}`);
   }
 
   /** Those whose full name it is; else those whose digest, or tag alone. */
@@ -148,7 +147,7 @@ class Archive implements ImageArchive {
     }
     const known = [...new Set(images.flatMap(({ names }) => names.slice(0, 1)))].sort();
     const list = known.length === 0 ? 'its images have no names' : `it holds ${known.join(', ')}`;
-    throw new OciError('manifest_unknown', `the archive ${this.#path} holds no image called ${name}; ${list}`);
+    throw new OciError('manifest_unknown', `${this.#label} holds no image called ${name}; ${list}`);
   }
 
   async #get({ path, signal, receive }: RegistryRequest, target: Buffer | undefined): Promise<HttpAnswer> {
@@ -173,7 +172,7 @@ class Archive implements ImageArchive {
       const code = errorCode(cause);
       if (code === 'ENOSPC' || code === 'EDQUOT')
         throw new OciError('no_space', 'no space left in the data directory', { cause });
-      throw new OciError('internal', `cannot copy a layer out of ${this.#path} (${code || String(cause)})`, { cause });
+      throw new OciError('internal', `cannot copy a layer out of ${this.#label} (${code || String(cause)})`, { cause });
     }
   }
 
@@ -188,14 +187,14 @@ class Archive implements ImageArchive {
     if (found.size === size) return;
     throw new OciError(
       'size_mismatch',
-      `the layer ${digest} in ${this.#path} has ${found.size} bytes where ${size} are stated; the archive is damaged or cut short`,
+      `the layer ${digest} in ${this.#label} has ${found.size} bytes where ${size} are stated; the archive is damaged or cut short`,
     );
   }
 
   #missing(digest: string): OciError {
     return new OciError(
       'invalid_manifest',
-      `the archive ${this.#path} does not hold ${digest}, which it names; it may hold other platforms only, or be cut short`,
+      `${this.#label} does not hold ${digest}, which it names; it may hold other platforms only, or be cut short`,
     );
   }
 }

@@ -18,24 +18,29 @@ export interface Container {
   close(): Promise<void>;
 }
 
+/** An archive on disk. */
+export interface ArchiveSource {
+  readonly path: string;
+  /** What errors call it. */
+  readonly label: string;
+  readonly scratchDirectory: string;
+  readonly signal: AbortSignal | undefined;
+}
+
 /** @throws OciError `invalid_request`, `layer_corrupt`, `no_space`, `cancelled` */
-export async function openContainer(
-  path: string,
-  scratchDirectory: string,
-  signal: AbortSignal | undefined,
-): Promise<Container> {
+export async function openContainer(source: ArchiveSource): Promise<Container> {
+  const { path, label } = source;
   try {
     const status = await stat(path);
     if (status.isDirectory()) return directoryContainer(path);
     // A pipe would be waited for, and cannot be read twice.
-    if (!status.isFile())
-      throw new OciError('invalid_request', `cannot read the archive ${path}: it is no regular file`);
-    return await tarContainer(path, scratchDirectory, signal);
+    if (!status.isFile()) throw new OciError('invalid_request', `cannot read ${label}: it is no regular file`);
+    return await tarContainer(source);
   } catch (cause) {
     if (cause instanceof OciError) throw cause;
     const code = errorCode(cause);
     const reason = code === 'ENOENT' ? 'there is no such file' : code || String(cause);
-    throw new OciError('invalid_request', `cannot read the archive ${path}: ${reason}`, { cause });
+    throw new OciError('invalid_request', `cannot read ${label}: ${reason}`, { cause });
   }
 }
 
@@ -73,12 +78,8 @@ async function openMember(path: string): Promise<Member | undefined> {
   throw new OciError('invalid_request', `cannot read ${path}: it is no regular file`);
 }
 
-async function tarContainer(
-  path: string,
-  scratchDirectory: string,
-  signal: AbortSignal | undefined,
-): Promise<Container> {
-  const compression = await sniffFile(path);
+async function tarContainer({ path, label, scratchDirectory, signal }: ArchiveSource): Promise<Container> {
+  const compression = await sniffFile(path, label);
   const scratch = compression === 'none' ? undefined : join(scratchDirectory, `archive-${randomUUID()}.tar`);
   let file: FileHandle | undefined;
   const close = async (): Promise<void> => {
@@ -86,10 +87,11 @@ async function tarContainer(
     if (scratch !== undefined) await rm(scratch, { force: true });
   };
   try {
-    if (compression !== 'none' && scratch !== undefined) await decompressFile(path, compression, scratch, signal);
+    if (compression !== 'none' && scratch !== undefined)
+      await decompressFile({ path, label, compression, destination: scratch, signal });
     const opened = await open(scratch ?? path, 'r');
     file = opened;
-    const index = await TarIndex.read(opened, (await opened.stat()).size, path, signal);
+    const index = await TarIndex.read(opened, (await opened.stat()).size, label, signal);
     return {
       async find(name) {
         const extent = index.find(name);
@@ -103,7 +105,7 @@ async function tarContainer(
   }
 }
 
-async function sniffFile(path: string): Promise<'gzip' | 'zstd' | 'none'> {
+async function sniffFile(path: string, label: string): Promise<'gzip' | 'zstd' | 'none'> {
   const file = await open(path, 'r');
   try {
     const { buffer, bytesRead } = await file.read(Buffer.alloc(8), 0, 8, 0);
@@ -112,7 +114,7 @@ async function sniffFile(path: string): Promise<'gzip' | 'zstd' | 'none'> {
     if (other !== undefined) {
       throw new OciError(
         'invalid_request',
-        `${path} is ${other}; an archive is a tar, plain or compressed with gzip or zstd`,
+        `${label} is ${other}; an archive is a tar, plain or compressed with gzip or zstd`,
       );
     }
     return sniffCompression(head);

@@ -28,15 +28,19 @@ export function otherFormat(head: Uint8Array): string | undefined {
   return OTHER_FORMATS.find(([, magic]) => hex.startsWith(magic))?.[0];
 }
 
+export interface CompressedFile {
+  readonly path: string;
+  /** What errors call it. */
+  readonly label: string;
+  readonly compression: 'gzip' | 'zstd';
+  readonly destination: string;
+  readonly signal: AbortSignal | undefined;
+}
+
 /** Writes what is compressed in one file to another. @throws OciError `layer_corrupt`, `no_space`, `cancelled` */
-export async function decompressFile(
-  source: string,
-  compression: 'gzip' | 'zstd',
-  destination: string,
-  signal: AbortSignal | undefined,
-): Promise<void> {
+export async function decompressFile({ path, label, compression, destination, signal }: CompressedFile): Promise<void> {
   try {
-    const input = createReadStream(source, { highWaterMark: 64 * 1024 });
+    const input = createReadStream(path, { highWaterMark: 64 * 1024 });
     const output = createWriteStream(destination, { flags: 'wx', mode: 0o600 });
     if (compression === 'gzip') await pipeline(input, createGunzip(), output, { signal });
     else await pipeline(input, unzstd, output, { signal });
@@ -46,14 +50,10 @@ export async function decompressFile(
     if (code === 'ENOSPC' || code === 'EDQUOT') {
       throw new OciError('no_space', 'no space left in the data directory for the unpacked archive', { cause });
     }
-    if (/^E[A-Z]+$/.test(code)) throw new OciError('internal', `cannot unpack ${source} (${code})`, { cause });
-    throw new OciError(
-      'layer_corrupt',
-      `the archive ${source} is damaged or cut short: its ${compression} data ends badly`,
-      {
-        cause,
-      },
-    );
+    if (/^E[A-Z]+$/.test(code)) throw new OciError('internal', `cannot unpack ${label} (${code})`, { cause });
+    throw new OciError('layer_corrupt', `${label} is damaged or cut short: its ${compression} data ends badly`, {
+      cause,
+    });
   }
 }
 

@@ -126,7 +126,7 @@ class DockerArchive implements ArchiveContent {
     if (member !== undefined) return member;
     throw new OciError(
       'invalid_manifest',
-      `the archive ${this.#name} does not hold ${JSON.stringify(name)}, which its manifest.json names`,
+      `${this.#name} does not hold ${JSON.stringify(name)}, which its manifest.json names`,
     );
   }
 }

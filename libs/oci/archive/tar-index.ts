@@ -135,7 +135,7 @@ class Scan {
   }
 
   #corrupt(what: string): OciError {
-    return new OciError('layer_corrupt', `the archive ${this.#name} ${what}`);
+    return new OciError('layer_corrupt', `${this.#name} ${what}`);
   }
 }
 

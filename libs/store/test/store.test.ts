@@ -17,8 +17,8 @@ describe('openStore', () => {
   test('makes its folders, private, and may be called at the same time by many', async () => {
     const path = join(directory.path, 'deep', 'data');
     const [store] = await Promise.all(Array.from({ length: 5 }, () => openStore(path)));
-    expect((await readdir(path)).sort()).toEqual(['images', 'layers', 'partial', 'redis', 'rootfs', 'run']);
-    for (const name of ['', 'images', 'layers', 'layers/sha256', 'run', 'redis']) {
+    expect((await readdir(path)).sort()).toEqual(['images', 'layers', 'partial', 'redis', 'rootfs', 'run', 'uploads']);
+    for (const name of ['', 'images', 'layers', 'layers/sha256', 'run', 'redis', 'uploads']) {
       expect((await stat(join(path, name))).mode & 0o777).toBe(0o700);
     }
     expect(store?.paths).toEqual({
@@ -98,7 +98,15 @@ describe('openStore', () => {
         }
       }),
     );
-    expect((await readdir(directory.path)).sort()).toEqual(['images', 'layers', 'partial', 'redis', 'rootfs', 'run']);
+    expect((await readdir(directory.path)).sort()).toEqual([
+      'images',
+      'layers',
+      'partial',
+      'redis',
+      'rootfs',
+      'run',
+      'uploads',
+    ]);
     expect(await readdir(join(directory.path, 'images'))).toEqual([]);
   });
 });

@@ -6,9 +6,9 @@ import {
   findTask,
   isEnded,
   jobError,
-  type PullWorker,
   subscribeCancellations,
   type TaskQueue,
+  type TaskWorker,
 } from '../index.ts';
 import { data, type PullProcessor, QueueFixture, result } from './support/fixture.ts';
 import { until } from './support/until.ts';
@@ -39,7 +39,7 @@ describe('cancelling a task', () => {
   afterEach(() => fixture.reset());
   afterAll(() => fixture.stop());
 
-  async function workers(count: number, processor: PullProcessor): Promise<PullWorker[]> {
+  async function workers(count: number, processor: PullProcessor): Promise<TaskWorker[]> {
     const made = Array.from({ length: count }, () => fixture.worker(processor));
     for (const worker of made) {
       const subscription = await subscribeCancellations(fixture.relay('worker'), worker);

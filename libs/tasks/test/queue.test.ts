@@ -1,5 +1,5 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
-import { enqueuePull, findTask, isTaskId, jobError, KEY_PREFIX, type PullWorker } from '../index.ts';
+import { enqueuePull, findTask, isTaskId, jobError, KEY_PREFIX, type TaskWorker } from '../index.ts';
 import { data, QueueFixture, result } from './support/fixture.ts';
 import { until } from './support/until.ts';
 
@@ -125,7 +125,7 @@ describe('the queue while Redis is away', () => {
     const finished = new Promise<void>((resolve) => {
       finish = resolve;
     });
-    const worker: PullWorker = fixture.worker(async () => {
+    const worker: TaskWorker = fixture.worker(async () => {
       await finished;
       return result;
     });

@@ -12,8 +12,8 @@ import {
   createTaskQueue,
   enqueuePull,
   findTask,
-  type PullWorker,
   QUEUE_NAME,
+  type TaskWorker,
   workerOptions,
 } from '../index.ts';
 import { data, result } from './support/fixture.ts';
@@ -99,7 +99,7 @@ test('tasks go on after Sentinel has made the replica the master', async () => {
   const finished = new Promise<void>((resolve) => {
     finish = resolve;
   });
-  const worker: PullWorker = new Worker(
+  const worker: TaskWorker = new Worker(
     QUEUE_NAME,
     async (job) => {
       if (job.data.name === 'through') await finished;

@@ -1,25 +1,25 @@
 import {
   connectRedis,
-  type PULL_JOB,
-  type PullJob,
-  type PullJobData,
   type PullResult,
   QUEUE_NAME,
+  type TaskJob,
+  type TaskJobData,
+  type TaskJobName,
   workerOptions,
 } from '@bhatti/tasks';
 import { Worker } from 'bullmq';
 
-export type Process = (job: PullJob, signal: AbortSignal | undefined) => Promise<PullResult>;
+export type Process = (job: TaskJob, signal: AbortSignal | undefined) => Promise<PullResult>;
 
 export interface TestWorker {
-  readonly worker: Worker<PullJobData, PullResult, typeof PULL_JOB>;
+  readonly worker: Worker<TaskJobData, PullResult, TaskJobName>;
   readonly close: () => Promise<void>;
 }
 
 /** A real BullMQ worker whose jobs do what the test says. */
 export async function startWorker(redisUrl: string, process: Process): Promise<TestWorker> {
   const connection = connectRedis(redisUrl, { use: 'worker' });
-  const worker = new Worker<PullJobData, PullResult, typeof PULL_JOB>(
+  const worker = new Worker<TaskJobData, PullResult, TaskJobName>(
     QUEUE_NAME,
     (job, _token, signal) => process(job, signal),
     workerOptions({ connection, concurrency: 10 }),
@@ -35,7 +35,7 @@ export async function startWorker(redisUrl: string, process: Process): Promise<T
   };
 }
 
-export function resultOf(job: PullJob): PullResult {
+export function resultOf(job: TaskJob): PullResult {
   return { image: job.data.name, digest: `sha256:${'b'.repeat(64)}`, sizeBytes: 1, steps: [], warnings: [] };
 }
 

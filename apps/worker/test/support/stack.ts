@@ -1,19 +1,22 @@
 import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Readable } from 'node:stream';
 import { formatReference, parseAuthFlag, parseReference } from '@bhatti/oci';
 import { openStore, type Store } from '@bhatti/store';
 import type { RedisClient } from '@bhatti/tasks';
 import {
   connectRedis,
+  createTaskId,
   createTaskQueue,
   createTaskRelay,
+  enqueueImport,
   enqueuePull,
   findTask,
   isEnded,
   loadSecretKey,
-  type PullJob,
   sealCredentials,
+  type TaskJob,
   type TaskQueue,
   type TaskView,
 } from '@bhatti/tasks';
@@ -38,7 +41,6 @@ export interface PullRequest {
   readonly requestId?: string;
 }
 
-/** Everything a worker needs, for one test file: RedisClient, a registry and a data directory, and the queue's other end. */
 export interface WorkerChoices {
   readonly concurrency?: number;
   readonly cacheBytes?: number;
@@ -46,6 +48,15 @@ export interface WorkerChoices {
   readonly overlay?: string;
 }
 
+export interface ImportRequest {
+  readonly archive: Buffer;
+  readonly name: string;
+  /** Which image of the archive. */
+  readonly reference?: string;
+  readonly platform?: string;
+}
+
+/** Everything a worker needs, for one test file: Redis, a registry and a data directory, and the queue's other end. */
 export interface TestStack {
   readonly redis: TestRedis;
   readonly connection: RedisClient;
@@ -61,14 +72,15 @@ export interface TestStack {
   /** Everything that workers in this process logged. */
   log(): string;
   enqueue(request: PullRequest): Promise<string>;
+  enqueueImport(request: ImportRequest): Promise<string>;
   view(id: string): Promise<TaskView>;
-  job(id: string): Promise<PullJob>;
+  job(id: string): Promise<TaskJob>;
   /** The task's view once it has ended. */
   ended(id: string): Promise<TaskView>;
   pull(request: PullRequest): Promise<TaskView>;
   /** Digests of the blobs asked for since the last call. */
   blobsFetched(): string[];
-  /** Names below the data directory that are not published: temporary folders, partial downloads. */
+  /** Names below the data directory that are not published: temporary folders, partial downloads, uploads. */
   leftovers(): Promise<string[]>;
   close(): Promise<void>;
 }
@@ -117,6 +129,13 @@ export async function startStack(
     };
     return (await enqueuePull(queue, data)).id;
   };
+  const enqueueArchive = async ({ archive, name, reference, platform }: ImportRequest) => {
+    const id = createTaskId();
+    const archiveBytes = await store.uploads.receive(id, Readable.from([archive]));
+    const asked = { reference, platform, requested: reference ?? name, name, owner: 'local' };
+    await enqueueImport(queue, { type: 'import', ...asked, archiveBytes }, { id });
+    return id;
+  };
   const ended = (id: string) =>
     eventually(async () => {
       // What comes after the end belongs to it: the job is out of the hands of its worker.
@@ -156,6 +175,7 @@ export async function startStack(
     },
     log: () => log,
     enqueue,
+    enqueueImport: enqueueArchive,
     view,
     job,
     ended,
@@ -167,9 +187,9 @@ export async function startStack(
     },
     leftovers: async () => {
       const names: string[] = [];
-      for (const folder of ['layers/sha256', 'rootfs/sha256', 'partial/sha256', 'images/local']) {
+      for (const folder of ['layers/sha256', 'rootfs/sha256', 'partial/sha256', 'images/local', 'uploads']) {
         for (const name of await readdir(join(directory, folder)).catch(() => [])) {
-          const published = folder.startsWith('partial') ? false : /^([0-9a-f]{64}|.+\.json)$/.test(name);
+          const published = /^(partial|uploads)/.test(folder) ? false : /^([0-9a-f]{64}|.+\.json)$/.test(name);
           if (!published) names.push(`${folder}/${name}`);
         }
       }

@@ -5,16 +5,17 @@ import {
   connectRedis,
   createTaskQueue,
   createTaskRelay,
-  type PULL_JOB,
   type PullJobData,
   type PullResult,
-  type PullWorker,
   QUEUE_NAME,
+  type TaskJobData,
+  type TaskJobName,
   type TaskQueue,
+  type TaskWorker,
   workerOptions,
 } from '../../index.ts';
 
-export type PullProcessor = Processor<PullJobData, PullResult, typeof PULL_JOB>;
+export type PullProcessor = Processor<TaskJobData, PullResult, TaskJobName>;
 
 export const data: PullJobData = {
   reference: 'docker.io/library/python:3.12',
@@ -68,8 +69,8 @@ export class QueueFixture {
   worker(
     processor: PullProcessor,
     options: { lockDuration?: number; stalledInterval?: number; concurrency?: number } = {},
-  ): PullWorker {
-    const worker: PullWorker = new Worker(QUEUE_NAME, processor, {
+  ): TaskWorker {
+    const worker: TaskWorker = new Worker(QUEUE_NAME, processor, {
       ...workerOptions({ connection: this.connect('worker') }),
       ...options,
     });

@@ -1,9 +1,9 @@
-import type { Credentials, ResolvedImage } from '@bhatti/oci';
 import { FREE_SPACE_RESERVE, requireE2fsprogs } from '@bhatti/rootfs';
-import { formatBytes, type ProgressReporter, type PullJobData, type PullResult } from '@bhatti/tasks';
+import { formatBytes, type ProgressReporter, type PullResult, type TaskJobData } from '@bhatti/tasks';
 import { nameImage } from './catalog.ts';
 import { estimateSpace, requireSpace } from './disk-space.ts';
 import type { ImageLayer } from './fetch-layer.ts';
+import type { ImageSource, SourceImage } from './image-source.ts';
 import { distinctLayers, provideLayers } from './layers.ts';
 import { runPhase } from './phase.ts';
 import { PullProgress } from './progress.ts';
@@ -11,10 +11,10 @@ import { resolveTarget } from './resolve.ts';
 import { provideRootfs } from './rootfs.ts';
 import type { PullServices } from './services.ts';
 
-export interface PullTask {
+export interface ImageTask {
   readonly id: string;
-  readonly data: PullJobData;
-  readonly credentials?: Credentials | undefined;
+  readonly data: TaskJobData;
+  readonly source: ImageSource;
   readonly reporter: ProgressReporter;
   /** Aborts when the task is cancelled, the worker stops, or the task is another worker's now. */
   readonly signal: AbortSignal;
@@ -25,20 +25,20 @@ export interface PullTask {
 }
 
 /**
- * A pull from reference to catalog entry. Every step finds what is there already, by digest, and does the rest: it can be
- * broken off anywhere and begun again by any worker.
+ * From an image, wherever it comes from, to the catalog entry: pulls and imports alike. Every step finds what is there
+ * already, by digest, and does the rest: it can be broken off anywhere and begun again by any worker.
  */
-export async function pull(services: PullServices, task: PullTask): Promise<PullResult> {
+export async function makeImage(services: PullServices, task: ImageTask): Promise<PullResult> {
   const { store, metrics } = services;
-  const { data, reporter, signal } = task;
+  const { data, source, reporter, signal } = task;
   const progress = new PullProgress(reporter);
-  progress.resolving();
-  const { key, image } = await runPhase(services, 'resolving', () => resolveTarget(services, task));
+  progress.opening(source.opening);
+  const { key, image } = await runPhase(services, source.opening.phase, () => resolveTarget(services, source, data));
   const reused = image === undefined ? 'rootfs' : await make(services, task, progress, key, image);
   signal.throwIfAborted();
   await task.requireOwned();
   metrics.count('rootfs', { source: reused === 'rootfs' ? 'cache' : 'built' });
-  const built = await nameImage(store, { owner: data.owner, name: data.name, reference: data.reference, key });
+  const built = await nameImage(store, { owner: data.owner, name: data.name, reference: source.reference, key });
   return {
     image: data.name,
     digest: built.manifestDigest,
@@ -52,13 +52,13 @@ export async function pull(services: PullServices, task: PullTask): Promise<Pull
 /** Fetches what is missing and builds. Returns what was there already. */
 async function make(
   services: PullServices,
-  task: PullTask,
+  task: ImageTask,
   progress: PullProgress,
   key: string,
-  image: ResolvedImage,
+  image: SourceImage,
 ): Promise<'layers' | undefined> {
   const { metrics, overlay } = services;
-  const { credentials, signal, requireOwned } = task;
+  const { source, signal, requireOwned } = task;
   const layers = distinctLayers(image);
   // Before the look at what is there: what is claimed is not evicted.
   const needed = overlay === undefined ? layers : [...layers, overlay];
@@ -83,9 +83,9 @@ async function make(
   progress.downloading(layers.map((layer) => layer.descriptor));
   const onBytes = (digest: string, bytes: number) => progress.layerBytes(digest, bytes);
   await runPhase(services, 'downloading', () =>
-    provideLayers(services, { image, credentials, signal, requireOwned, onBytes }),
+    provideLayers(services, { image, source, signal, requireOwned, onBytes }),
   );
-  metrics.count('layers', { source: 'registry' }, missing.size);
+  metrics.count('layers', { source: source.kind }, missing.size);
   metrics.count('layers', { source: 'cache' }, layers.length - missing.size);
   progress.flattening();
   const { sizeBytes, force } = task.data;

@@ -1,0 +1,49 @@
+import type { Readable } from 'node:stream';
+import type { Store } from '@bhatti/store';
+import { ApiError } from './errors.ts';
+
+/** Ms without a byte after which an upload is given up. Long: `docker save` reads before it writes. */
+const stallMilliseconds = 5 * 60_000;
+
+export interface UploadOptions {
+  readonly uploads: Store['uploads'];
+  /** Of the task that it is for. */
+  readonly id: string;
+  readonly body: Readable;
+  /** Aborted when the client is gone or the server stops. */
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Writes a request's body to the data directory, and resolves to its bytes. Nothing stays of one that does not come to its end. Throws ApiError
+ * `invalid_request` (empty, or cut off), StoreError `no_space`.
+ */
+export async function receiveUpload({ uploads, id, body, signal }: UploadOptions): Promise<number> {
+  const cut = () => body.destroy(cutOff());
+  const stalled = setTimeout(cut, stallMilliseconds);
+  signal.addEventListener('abort', cut, { once: true });
+  try {
+    if (signal.aborted) throw cutOff();
+    const bytes = await uploads.receive(id, chunksOf(body, stalled));
+    if (bytes > 0) return bytes;
+  } catch (error) {
+    throw body.errored === null ? error : cutOff(error);
+  } finally {
+    clearTimeout(stalled);
+    signal.removeEventListener('abort', cut);
+  }
+  await uploads.remove(id);
+  throw new ApiError(400, 'invalid_request', 'the body is empty: send the archive, such as the output of docker save');
+}
+
+/** The stream is not destroyed when nobody wants more of it: that would take the connection, and so the answer, with it. */
+async function* chunksOf(body: Readable, stalled: NodeJS.Timeout): AsyncGenerator<Uint8Array> {
+  for await (const chunk of body.iterator({ destroyOnReturn: false })) {
+    stalled.refresh();
+    yield chunk;
+  }
+}
+
+function cutOff(cause?: unknown): ApiError {
+  return new ApiError(400, 'invalid_request', 'the upload broke off before its end; nothing of it is kept', { cause });
+}

@@ -1,0 +1,169 @@
+import { execFile } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { promisify } from 'node:util';
+import { gzipSync } from 'node:zlib';
+import { cancelTask } from '@bhatti/tasks';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { type ArchiveLayout, imageArchive } from '../../../test/support/archive.ts';
+import { hostArchitecture, zstdFrame } from '../../../test/support/registry.ts';
+import { collectUploads } from '../collect-uploads.ts';
+import { eventually } from './support/eventually.ts';
+import { startStack, type TestStack } from './support/stack.ts';
+import { layerTar } from './support/tar.ts';
+
+const run = promisify(execFile);
+const toolPath = { ...process.env, PATH: `${process.env.PATH}:/usr/sbin:/sbin` };
+
+let stack: TestStack;
+beforeAll(async () => {
+  stack = await startStack();
+});
+afterAll(() => stack.close());
+
+const layer = (text: string) =>
+  layerTar([
+    { name: 'etc/', type: 'directory' },
+    { name: `etc/${text}`, content: text },
+  ]);
+
+/** Of one layer that keeps a worker busy for a second or more, as random bytes do not compress. */
+const largeArchive = async () =>
+  gzipSync(
+    await imageArchive('docker', [
+      { tags: ['large:1'], tars: [await layerTar([{ name: 'f', content: randomBytes(48_000_000) }])] },
+    ]),
+    { level: 1 },
+  );
+
+async function importArchive(request: Parameters<TestStack['enqueueImport']>[0]) {
+  return stack.ended(await stack.enqueueImport(request));
+}
+
+describe('an import', () => {
+  beforeAll(async () => {
+    await stack.startWorker();
+  });
+
+  test.each<[ArchiveLayout, string, (tar: Buffer) => Buffer]>([
+    ['docker-old', 'plain', (tar) => tar],
+    ['docker', 'gzip', (tar) => gzipSync(tar)],
+    ['oci', 'zstd', zstdFrame],
+  ])('of a %s archive, %s, ends with a checked image, and leaves nothing else', async (layout, how, compress) => {
+    const tars = [await layer(`one-${layout}`), await layer('two')];
+    const tar = await imageArchive(layout, [{ tags: ['tool:1.0'], tars, config: { Env: ['A=b'], Cmd: ['sh'] } }]);
+    const view = await importArchive({ archive: compress(tar), name: `${layout}-${how}`, reference: 'tool:1.0' });
+    expect(view).toMatchObject({ type: 'import', status: 'completed', error: null, ref: 'tool:1.0' });
+    expect(view.result?.steps).toEqual([
+      { phase: 'reading', line: 'reading archive...' },
+      { phase: 'downloading', line: expect.stringMatching(/^downloading layers \((.+) \/ \1\)\.\.\.$/) },
+      { phase: 'flattening', line: 'flattening to ext4...' },
+    ]);
+    const entry = await stack.store.images.get('local', `${layout}-${how}`);
+    expect(entry).toMatchObject({
+      manifestDigest: view.result?.digest,
+      reference: 'docker.io/library/tool:1.0',
+      platform: `linux/${hostArchitecture()}`,
+      config: { env: ['A=b'], cmd: ['sh'] },
+    });
+    const path = stack.store.rootfs.path(entry?.rootfsKey ?? '');
+    await run('e2fsck', ['-fn', path], { env: toolPath });
+    const { stdout } = await run('debugfs', ['-R', 'cat /etc/two', path], { env: toolPath });
+    expect(stdout).toBe('two');
+    expect(await stack.leftovers()).toEqual([]);
+    expect(await stack.connection.keys('*partial*')).toEqual([]);
+  });
+
+  test('of the same image again builds nothing, and of the layers of a pull fetches nothing', async () => {
+    const tar = await layer('shared');
+    const pushed = stack.registry.pushImage({ repository: 'library/shared', layers: [{ tar }] });
+    await stack.pull({ reference: pushed.reference, name: 'pulled' });
+    const archive = await imageArchive('docker', [{ tags: ['shared:1'], tars: [tar] }]);
+    expect(await importArchive({ archive, name: 'first' })).toMatchObject({ result: { reused: 'layers' } });
+    expect(await importArchive({ archive, name: 'second' })).toMatchObject({ result: { reused: 'rootfs' } });
+    expect((await stack.store.images.get('local', 'second'))?.reference).toBe('docker.io/library/shared:1');
+  });
+
+  test('takes the image that is asked for, and says which there are when none is', async () => {
+    const archive = await imageArchive('docker-old', [
+      { tags: ['tool:1'], tars: [await layer('tool-one')] },
+      { tags: ['tool:2'], tars: [await layer('tool-two')] },
+    ]);
+    const view = await importArchive({ archive, name: 'tool', reference: 'tool:2' });
+    const entry = await stack.store.images.get('local', 'tool');
+    expect([view.status, entry?.reference]).toEqual(['completed', 'docker.io/library/tool:2']);
+    expect(await importArchive({ archive, name: 'none' })).toMatchObject({
+      status: 'failed',
+      error: {
+        code: 'invalid_request',
+        message: 'the uploaded archive holds several images; choose one: tool:1, tool:2',
+      },
+    });
+  });
+
+  test.each<[string, () => Promise<Buffer>, string, RegExp]>([
+    ['no archive', async () => Buffer.from('hello'), 'layer_corrupt', /^the uploaded archive is no tar$/],
+    ['a zip', async () => Buffer.from('504b030414000000', 'hex'), 'invalid_request', /^the uploaded archive is a zip/],
+    ['a tar of something else', () => layer('x'), 'invalid_request', /^the uploaded archive is no image archive/],
+    [
+      'one that is cut short',
+      async () => gzipSync(await imageArchive('oci', [{ tags: ['a:1'], tars: [await layer('cut')] }])).subarray(0, 300),
+      'layer_corrupt',
+      /^the uploaded archive is damaged or cut short/,
+    ],
+    [
+      'one whose layer is another',
+      async () => {
+        const tar = await layer('wrong-bytes');
+        const archive = await imageArchive('docker', [{ tags: ['a:1'], tars: [tar] }]);
+        archive.write('WRONG', archive.indexOf('wrong-bytes', archive.indexOf(tar) + 512 * 2));
+        return archive;
+      },
+      'layer_corrupt',
+      /^the uploaded archive is damaged: /,
+    ],
+  ])('of %s fails at the first attempt, and leaves nothing', async (what, archive, code, message) => {
+    const id = await stack.enqueueImport({ archive: await archive(), name: 'bad' });
+    expect([what, await stack.ended(id)]).toMatchObject([
+      what,
+      { status: 'failed', error: { code, message: expect.stringMatching(message) } },
+    ]);
+    expect(await stack.job(id)).toMatchObject({ attemptsMade: 1 });
+    expect(await stack.leftovers()).toEqual([]);
+  });
+
+  test('for a platform that the archive does not have fails', async () => {
+    const archive = await imageArchive('oci', [{ tags: ['a:1'], tars: [await layer('foreign')] }]);
+    expect(await importArchive({ archive, name: 'foreign', platform: 'linux/s390x' })).toMatchObject({
+      status: 'failed',
+      error: { code: 'platform_not_found' },
+    });
+  });
+
+  test('that is cancelled ends at once, and leaves nothing', async () => {
+    const id = await stack.enqueueImport({ archive: await largeArchive(), name: 'cancelled' });
+    await eventually(async () => (await stack.view(id)).detail !== null);
+    await cancelTask(stack.queue, stack.relay, id);
+    expect(await stack.ended(id)).toMatchObject({ status: 'cancelled', result: null });
+    expect(await stack.leftovers()).toEqual([]);
+    expect(await stack.connection.keys('*lease*')).toEqual([]);
+  });
+
+  test('whose task is lost has its upload collected once it is not new, and one that waits keeps it', async () => {
+    const { uploads } = stack.store;
+    await stack.queue.pause();
+    const archive = await imageArchive('docker', [{ tags: ['a:1'], tars: [await layer('kept')] }]);
+    const [lost, kept] = [
+      await stack.enqueueImport({ archive, name: 'lost' }),
+      await stack.enqueueImport({ archive, name: 'kept' }),
+    ];
+    await (await stack.job(lost)).remove();
+    const isLive = async (id: string) => (await stack.queue.getJob(id)) !== undefined;
+    await collectUploads(stack.store, isLive);
+    expect(await uploads.size(lost)).toBe(archive.length);
+    await collectUploads(stack.store, isLive, -1);
+    expect(await uploads.size(lost)).toBeUndefined();
+    await stack.queue.resume();
+    expect(await stack.ended(kept)).toMatchObject({ status: 'completed' });
+    expect(await stack.leftovers()).toEqual([]);
+  });
+});

@@ -1,0 +1,128 @@
+import { mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { syncToDisk } from './durable-file.ts';
+import { StoreError, storing, systemCode } from './error.ts';
+import { fileName } from './names.ts';
+import { removeOrphans } from './orphans.ts';
+import { ownIdentity } from './process-identity.ts';
+import { parseTemporaryName, temporaryName } from './temporary-name.ts';
+
+/** Bytes of the disk that an upload leaves free: what else lives there (Redis, the catalog, logs) must be able to go on. */
+const RESERVE = 64 * 1024 * 1024;
+
+/** Bytes between looks at the free space: others write to the disk, too. */
+const LOOK_INTERVAL = 32 * 1024 * 1024;
+
+/** Archives that were sent to be imported. Each is named for its task, which removes it at its end. */
+export class Uploads {
+  readonly #folder: string;
+  readonly #freeBytes: () => Promise<number>;
+
+  constructor(folder: string, freeBytes: () => Promise<number>) {
+    this.#folder = folder;
+    this.#freeBytes = freeBytes;
+  }
+
+  /** @throws StoreError `invalid_name` */
+  path(id: string): string {
+    return join(this.#folder, fileName('upload', id));
+  }
+
+  /**
+   * Writes a stream to the upload of this id (mode 0600), which is there, whole and on the disk, once this resolves to its
+   * size in bytes, and not before. Nothing stays of one that fails.
+   *
+   * @throws StoreError `no_space`, or what the stream throws
+   */
+  async receive(id: string, content: AsyncIterable<Uint8Array>): Promise<number> {
+    const path = this.path(id);
+    const temporary = join(this.#folder, temporaryName(await ownIdentity()));
+    try {
+      const bytes = await this.#write(temporary, content);
+      await storing('publish an upload', async () => {
+        await rename(temporary, path);
+        await syncToDisk(this.#folder);
+      });
+      return bytes;
+    } catch (error) {
+      await rm(temporary, { force: true });
+      throw error;
+    }
+  }
+
+  async #write(path: string, content: AsyncIterable<Uint8Array>): Promise<number> {
+    const file = await storing('receive an upload', () => open(path, 'wx', 0o600));
+    let bytes = 0;
+    let looked = -LOOK_INTERVAL;
+    try {
+      for await (const chunk of content) {
+        if (bytes + chunk.length - looked >= LOOK_INTERVAL) {
+          await this.requireRoom(chunk.length);
+          looked = bytes;
+        }
+        await storing('receive an upload', () => file.writeFile(chunk));
+        bytes += chunk.length;
+      }
+      // Nobody has it but us once the sender is told that it is here.
+      await storing('receive an upload', () => file.sync());
+    } finally {
+      await file.close();
+    }
+    return bytes;
+  }
+
+  /** @throws StoreError `no_space` unless an upload of so many bytes, or the rest of one, fits on the disk */
+  async requireRoom(bytes: number): Promise<void> {
+    const free = await this.#freeBytes();
+    if (free >= bytes + RESERVE) return;
+    throw new StoreError(
+      'no_space',
+      `no space for the upload on the disk of the data directory: ${bytes} bytes are needed beside a reserve of ${RESERVE}, ${free} are free; free some and try again`,
+    );
+  }
+
+  /** Bytes of an upload, undefined when there is none. */
+  async size(id: string): Promise<number | undefined> {
+    const path = this.path(id);
+    return storing('look at an upload', async () => (await statIfThere(path))?.size);
+  }
+
+  async remove(id: string): Promise<void> {
+    const path = this.path(id);
+    await storing('remove an upload', () => rm(path, { force: true }));
+  }
+
+  /** A new folder (mode 0700) for what is unpacked of an upload. It is the caller's to remove, and an orphan once the caller is dead. */
+  async makeScratch(): Promise<string> {
+    const path = join(this.#folder, temporaryName(await ownIdentity()));
+    await storing('make a scratch folder', () => mkdir(path, { mode: 0o700 }));
+    return path;
+  }
+
+  /** The ids of all uploads that came in more than so many ms ago. */
+  async olderThan(ageMs: number): Promise<string[]> {
+    return storing('list uploads', async () => {
+      const ids: string[] = [];
+      for (const name of await readdir(this.#folder)) {
+        if (parseTemporaryName(name) !== undefined) continue;
+        const file = await statIfThere(join(this.#folder, name));
+        if (file?.isFile() && Date.now() - file.mtimeMs > ageMs) ids.push(name);
+      }
+      return ids;
+    });
+  }
+
+  /** Removes what dead processes were receiving or unpacking. */
+  async removeOrphans(): Promise<void> {
+    await removeOrphans(this.#folder);
+  }
+}
+
+async function statIfThere(path: string) {
+  try {
+    return await stat(path);
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return undefined;
+    throw error;
+  }
+}
