@@ -1,12 +1,12 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chown, mkdtemp, rm } from 'node:fs/promises';
+import { chown, copyFile, mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 
-const program = fileURLToPath(new URL('../../dist/cli.js', import.meta.url));
+const project = fileURLToPath(new URL('../../', import.meta.url));
 
 export interface Outcome {
   readonly exitCode: number | null;
@@ -47,12 +47,29 @@ const stackStatus = z.object({
 });
 export type StackStatus = z.output<typeof stackStatus>;
 
+/** Where the user will see the program: a checkout may lie where only its owner can look. */
+async function placeFor(user: number, directory: string): Promise<string> {
+  const place = join(directory, 'program');
+  for (const folder of ['dist', 'node_modules']) await mkdir(join(place, folder), { recursive: true });
+  await copyFile(join(project, 'package.json'), join(place, 'package.json'));
+  await chown(place, user, user);
+  return place;
+}
+
+/** Runs a command as the user, in a mount namespace that has the program in its place. */
+function asUser(user: number, place: string): string[] {
+  const bind = (folder: string) => `mount --bind '${join(project, folder)}' '${join(place, folder)}'`;
+  const script = `${bind('dist')} && ${bind('node_modules')} && exec setpriv --reuid=${user} --regid=${user} --clear-groups "$@"`;
+  return ['unshare', '--mount', 'sh', '-c', script, 'sh'];
+}
+
 /** `user`: the numeric id to run as, which only root can ask for. */
 export async function createBhatti({ user }: { user?: number } = {}): Promise<Bhatti> {
   const directory = await mkdtemp(join(tmpdir(), 'bhatti-e2e-'));
   if (user !== undefined) await chown(directory, user, user);
   const dataDirectory = join(directory, 'data');
-  const command = user === undefined ? [] : ['setpriv', `--reuid=${user}`, `--regid=${user}`, '--clear-groups'];
+  const program = join(user === undefined ? project : await placeFor(user, directory), 'dist', 'cli.js');
+  const command = user === undefined ? [] : asUser(user, dirname(dirname(program)));
 
   function start(args: readonly string[], { env = {}, stdin }: RunOptions = {}): RunningCommand {
     const [file = '', ...rest] = [...command, process.execPath, program, ...args];
