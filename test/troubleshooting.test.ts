@@ -1,12 +1,14 @@
-import { execFileSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from '@jest/globals';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const sources = execFileSync('git', ['ls-files', 'apps/**/*.ts', 'libs/**/*.ts'], { cwd: root, encoding: 'utf8' })
-  .split('\n')
-  .filter((path) => path !== '' && !path.includes('/test/'));
+const sources = ['apps', 'libs']
+  .flatMap((folder) =>
+    readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' }).map((path) => join(folder, path)),
+  )
+  .filter((path) => path.endsWith('.ts') && !/\/(test|node_modules)\//.test(path));
 
 /** The members of the `…ErrorCode` types, and what the classes of errors are given as their code. */
 function codesIn(source: string): string[] {
