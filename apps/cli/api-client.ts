@@ -39,6 +39,11 @@ export interface ApiClient {
   pull(request: schema.PullRequest): Promise<schema.PullAnswer>;
   /** The task; with `wait` (seconds) answered when its progress line is no longer `seen` ('' for none), it ended, or the time is over. */
   task(id: string, poll?: { wait: number; seen: string }): Promise<schema.Task>;
+  /**
+   * Every state of the task as the server tells it, until the server ends the stream, which it does after the end of the task.
+   * `silence` in ms: a stream on which nothing comes for so long is broken.
+   */
+  taskEvents(id: string, options: { signal: AbortSignal; silence: number }): AsyncIterable<schema.Task>;
   cancelTask(id: string): Promise<schema.Task>;
   /** The newest first, `limit` at most. */
   tasks(filter: { status?: string; limit: number }): Promise<schema.Task[]>;
@@ -109,6 +114,29 @@ export function createApiClient(endpoint: Endpoint, options: ApiClientOptions = 
     pull: (body) => call(schema.pullAnswer, { method: 'POST', path: '/images/pull', body }),
     task: (id, poll) =>
       call(schema.task, { method: 'GET', path: `/tasks/${encodeURIComponent(id)}${pollQuery(poll)}` }),
+    async *taskEvents(id, { signal, silence }) {
+      const answer = await open({
+        method: 'GET',
+        path: `/tasks/${encodeURIComponent(id)}/events`,
+        headers: { accept: 'text/event-stream' },
+        signal,
+        silence,
+      });
+      try {
+        if (!answer.headers['content-type']?.startsWith('text/event-stream')) throw notBhatti(endpoint, undefined);
+        // Loaded here: most commands watch nothing.
+        const { serverSentEvents } = await import('./server-sent-events.ts');
+        for await (const data of serverSentEvents(answer.body, 'task')) {
+          const parsed = schema.task.safeParse(parseJson(data));
+          if (!parsed.success) throw notBhatti(endpoint, parsed.error);
+          yield parsed.data;
+        }
+      } catch (error) {
+        throw error instanceof CliError ? error : unreachable(endpoint, error);
+      } finally {
+        answer.body.destroy();
+      }
+    },
     cancelTask: (id) => call(schema.task, { method: 'DELETE', path: `/tasks/${encodeURIComponent(id)}` }),
     tasks: async ({ status, limit }) => {
       const filter: Record<string, string> = status === undefined ? {} : { status };

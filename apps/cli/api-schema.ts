@@ -7,6 +7,8 @@ import { z } from 'zod';
 
 const step = z.object({ phase: z.string(), line: z.string() });
 
+const layer = z.looseObject({ digest: z.string(), downloadedBytes: z.number(), totalBytes: z.number() });
+
 export const taskStatus = z.enum(['queued', 'running', 'completed', 'failed', 'cancelled']);
 
 export const task = z.looseObject({
@@ -17,7 +19,15 @@ export const task = z.looseObject({
   ref: z.string(),
   /** The line of the step under way. */
   progress: z.string().nullable(),
-  detail: z.looseObject({ steps: z.array(step) }).nullable(),
+  detail: z
+    .looseObject({
+      steps: z.array(step),
+      /** Compressed bytes, while layers are downloaded. */
+      downloadedBytes: z.number().optional(),
+      totalBytes: z.number().optional(),
+      layers: z.array(layer).optional(),
+    })
+    .nullable(),
   result: z
     .looseObject({
       image: z.string(),

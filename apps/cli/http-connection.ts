@@ -24,6 +24,9 @@ export interface HttpRequest {
   readonly headers?: Readonly<Record<string, string>>;
   /** For the whole request, ms. */
   readonly timeout?: number;
+  /** For the server to say nothing, also within its answer, ms. */
+  readonly silence?: number;
+  readonly signal?: AbortSignal;
 }
 
 /** Times of a request in ms. The first three are 0 when a connection was open already. */
@@ -73,7 +76,11 @@ export function openHttpConnection(endpoint: Endpoint): HttpConnection {
   const target = endpoint.kind === 'url' ? urlTarget(endpoint.url) : { socketPath: endpoint.path, prefix: '' };
   const token = endpoint.kind === 'url' ? endpoint.token : undefined;
 
-  async function open({ method, path, body, upload, headers, timeout }: HttpRequest): Promise<HttpAnswer> {
+  async function open(wanted: HttpRequest): Promise<HttpAnswer> {
+    const { method, path, body, upload, headers, timeout } = wanted;
+    const silence = wanted.silence ?? (upload === undefined ? SILENCE_TIMEOUT : UPLOAD_SILENCE_TIMEOUT);
+    const signals = [wanted.signal, timeout === undefined ? undefined : AbortSignal.timeout(timeout)];
+    const signal = AbortSignal.any(signals.filter((one) => one !== undefined));
     const sentAt = performance.now();
     let resolvedAt = sentAt;
     let connectedAt = sentAt;
@@ -94,10 +101,16 @@ export function openHttpConnection(endpoint: Endpoint): HttpConnection {
           }),
           ...headers,
         },
-        ...(timeout !== undefined && { signal: AbortSignal.timeout(timeout) }),
+        signal,
       });
-      const giveUp = () => request.destroy(Object.assign(new Error('timed out'), { code: 'ETIMEDOUT' }));
-      request.setTimeout(upload === undefined ? SILENCE_TIMEOUT : UPLOAD_SILENCE_TIMEOUT, giveUp);
+      let answered: IncomingMessage | undefined;
+      const giveUp = () => {
+        const error = Object.assign(new Error('timed out'), { code: 'ETIMEDOUT' });
+        // Whoever reads the answer would hear of a reset only.
+        answered?.destroy(error);
+        request.destroy(error);
+      };
+      request.setTimeout(silence, giveUp);
       request.once('socket', (socket) => {
         if (!socket.connecting) return;
         const timer = setTimeout(giveUp, CONNECT_TIMEOUT);
@@ -115,7 +128,10 @@ export function openHttpConnection(endpoint: Endpoint): HttpConnection {
           readyAt = performance.now();
         });
       });
-      request.once('response', resolve);
+      request.once('response', (response) => {
+        answered = response;
+        resolve(response);
+      });
       request.on('error', reject);
       if (upload === undefined) {
         request.end(payload);

@@ -1,10 +1,14 @@
+import { printableLine } from './printable.ts';
+import { padTo, widthOf } from './text-width.ts';
+
 /** Columns of text, as wide as their widest cell and two spaces apart; no trailing spaces. */
 export function formatTable(header: readonly string[], rows: readonly (readonly string[])[]): string {
-  const widths = header.map((title, column) => Math.max(title.length, ...rows.map((row) => row[column]?.length ?? 0)));
-  return [header, ...rows]
+  const lines = [header, ...rows.map((row) => row.map(printableLine))];
+  const widths = header.map((_title, column) => Math.max(...lines.map((row) => widthOf(row[column] ?? ''))));
+  return lines
     .map((row) =>
       row
-        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+        .map((cell, column) => padTo(cell, widths[column] ?? 0))
         .join('  ')
         .trimEnd(),
     )
@@ -16,7 +20,7 @@ export function formatTable(header: readonly string[], rows: readonly (readonly 
 export function formatFields(fields: readonly (readonly [string, string | false | null | undefined])[]): string {
   const known = fields.filter(([, value]) => Boolean(value));
   const width = Math.max(9, ...known.map(([name]) => name.length));
-  return known.map(([name, value]) => `${name.padEnd(width)}  ${value}\n`).join('');
+  return known.map(([name, value]) => `${name.padEnd(width)}  ${printableLine(String(value))}\n`).join('');
 }
 
 /** How long ago, in the largest whole unit: `just now`, `5 minutes ago`, `3 days ago`. Times in ms. */

@@ -9,7 +9,8 @@ import { archiveFile, savedImage } from './archive-source.ts';
 import { CliError, systemErrorCode } from './cli-error.ts';
 import { type Console, printJson } from './console.ts';
 import { checkTarget, partialPath, partialSize, publishExport, writeSparse } from './export-file.ts';
-import { followTask, type PullOutput } from './pull-command.ts';
+import { layoutStep } from './progress-layout.ts';
+import { type PullOutput, watchNewTask } from './pull-command.ts';
 
 /** How often an export goes on after the connection broke without a byte more, and the pause before it does (ms). */
 const EXPORT_ATTEMPTS = 5;
@@ -36,13 +37,14 @@ export async function importImage(
     answer = await client.importImage(archive, { ...request, ...(reference !== undefined && { ref: reference }) });
   } finally {
     archive.destroy();
+    console.live([]);
   }
   if (output.json) {
     printJson(console, answer);
     return 0;
   }
   const source = reference ?? (tar === '-' ? 'stdin' : (tar ?? ''));
-  return followTask(
+  return watchNewTask(
     client,
     { id: answer.task_id, name: answer.name, reference: source, verb: 'importing' },
     console,
@@ -50,18 +52,17 @@ export async function importImage(
   );
 }
 
-/** Draws how much has been sent, in place on stderr; a pipe is told nothing. */
+/** Draws how much has been sent, in place; a pipe is told nothing. */
 function showUpload(archive: Readable, console: Console): void {
-  if (!console.screen().terminal || !console.interactive) return;
+  if (!console.screen().terminal) return;
   let sent = 0;
   let drawnAt = 0;
   archive.on('data', (chunk: Buffer) => {
     sent += chunk.length;
     if (Date.now() - drawnAt < 200) return;
     drawnAt = Date.now();
-    console.err(`\r\x1b[2K  uploading (${formatBytes(sent)})...`);
+    console.live(layoutStep({ line: `uploading (${formatBytes(sent)})...`, layers: [] }, console.screen()));
   });
-  archive.once('close', () => console.err('\r\x1b[2K'));
   // Who listens starts the flow; the request has to be there first.
   archive.pause();
 }

@@ -3,8 +3,8 @@ import { once } from 'node:events';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
-import type { Answer, Call } from './http-server.ts';
-import { serveAnswers } from './http-server.ts';
+import type { Answer, Call, Handler } from './http-server.ts';
+import { events, serveAnswers } from './http-server.ts';
 import { cleanEnvironment, stageCli } from './staged-cli.ts';
 
 /** The CLI as a process of its own, against a server that answers by script. */
@@ -25,7 +25,7 @@ afterEach(async () => {
 });
 
 /** Starts a server on the socket of a fresh data directory. */
-async function startServer(handler: (call: Call) => Answer | Promise<Answer>) {
+async function startServer(handler: Handler) {
   count += 1;
   dataDirectory = staged.dataDirectory(`data${count}`);
   await mkdir(join(dataDirectory, 'run'), { recursive: true });
@@ -33,7 +33,7 @@ async function startServer(handler: (call: Call) => Answer | Promise<Answer>) {
   await listen(handler);
 }
 
-async function listen(handler: (call: Call) => Answer | Promise<Answer>) {
+async function listen(handler: Handler) {
   server = await serveAnswers(
     (call) => (call.url.pathname === '/health' ? health : handler(call)),
     join(dataDirectory, 'run/api.sock'),
@@ -98,13 +98,23 @@ const result = {
 };
 const completed = view('completed', lines, { result });
 
-/** A pull whose task is seen as `views`, one after the other, the last one for good. */
+const noRoute: Answer = { status: 404, body: { error: 'there is no such route', code: 'not_found', request_id: 'r' } };
+const isEvents = ({ url }: Call) => url.pathname.endsWith('/events');
+
+/** A pull whose task is seen as `views`, one after the other, the last one for good; on a server without events. */
 function pullWith(views: readonly unknown[]) {
   const left = [...views];
   return (call: Call): Answer => {
     if (call.method === 'POST') return queued;
+    if (isEvents(call)) return noRoute;
     return { status: 200, body: left.length > 1 ? left.shift() : left[0] };
   };
+}
+
+/** The states, and then nothing more for as long as anybody listens. */
+async function* lasting(...states: readonly unknown[]) {
+  yield* states;
+  await new Promise(() => {});
 }
 
 const TRANSCRIPT = `pulling python:3.12 as "python-3.12" (task: tsk_abc123)
@@ -120,6 +130,15 @@ describe('image pull', () => {
     expect(await run(['image', 'pull', 'python:3.12'])).toEqual({ exitCode: 0, stdout: TRANSCRIPT, stderr: '' });
     const polls = server?.calls.filter(({ url }) => url.pathname === '/tasks/tsk_abc123').map(({ url }) => url.search);
     expect(polls).toEqual(['', '?wait=2&seen=', '?wait=2&seen=resolving+manifest...']);
+  });
+
+  test('follows the events of the task, and polls nothing', async () => {
+    await startServer((call) =>
+      call.method === 'POST' ? queued : events([view('queued', []), view('running', lines.slice(0, 1)), completed]),
+    );
+    expect(await run(['image', 'pull', 'python:3.12'])).toEqual({ exitCode: 0, stdout: TRANSCRIPT, stderr: '' });
+    expect(server?.calls.slice(-1).map(({ url }) => url.pathname + url.search)).toEqual(['/tasks/tsk_abc123/events']);
+    expect(server?.calls.filter(({ url }) => url.pathname.startsWith('/tasks/'))).toHaveLength(1);
   });
 
   test('sends what was asked for', async () => {
@@ -222,8 +241,7 @@ Pull it with Docker locally, then import:
   test('Ctrl+C detaches', async () => {
     await startServer((call) => {
       if (call.method === 'POST') return queued;
-      if (call.url.search === '') return { status: 200, body: view('running', lines.slice(0, 1)) };
-      return new Promise(() => {});
+      return events(lasting(view('running', lines.slice(0, 1))));
     });
     const { child, output, ended } = start(['image', 'pull', 'python:3.12']);
     await printed(child, output, 'resolving');
@@ -243,11 +261,14 @@ Check status: bhatti image list
     let polls = 0;
     const handler = pullWith([view('running', lines.slice(0, 1)), completed]);
     await startServer(async (call) => {
+      if (isEvents(call)) return noRoute;
       if (call.method === 'GET' && ++polls === 2) {
         // The connection breaks in the middle of a request, and for a while nothing listens.
         await server?.close();
         setTimeout(() => {
-          listen((next) => (++polls === 3 ? { status: 503, body: { error: 'stopping' } } : handler(next)));
+          listen((next) =>
+            isEvents(next) ? noRoute : ++polls === 3 ? { status: 503, body: { error: 'stopping' } } : handler(next),
+          );
         }, 50);
       }
       return handler(call);

@@ -9,12 +9,28 @@ export interface Call {
 
 export interface Answer {
   readonly status: number;
+  /** Sent as JSON, text as it is. */
   readonly body: unknown;
+  readonly type?: string;
+}
+
+/** An answer that the handler writes itself, piece by piece. */
+export type WrittenAnswer = (response: ServerResponse) => void | Promise<void>;
+
+export type Handler = (call: Call) => Answer | WrittenAnswer | Promise<Answer | WrittenAnswer>;
+
+/** The states as server-sent events, each when the one before it is awaited; then the end of the stream. */
+export function events(states: Iterable<unknown> | AsyncIterable<unknown>): WrittenAnswer {
+  return async (response) => {
+    response.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8' });
+    for await (const state of states) response.write(`event: task\ndata: ${JSON.stringify(state)}\n\n`);
+    response.end();
+  };
 }
 
 /** A server on a unix socket (or, without one, on a free port) that answers as the handler says, and notes what came. */
 export async function serveAnswers(
-  handler: (call: Call) => Answer | Promise<Answer>,
+  handler: Handler,
   socketPath?: string,
 ): Promise<{ calls: Call[]; port: number; close(): Promise<void> }> {
   const calls: Call[] = [];
@@ -28,9 +44,14 @@ export async function serveAnswers(
       body: Buffer.concat(chunks).toString(),
     };
     calls.push(call);
-    const { status, body } = await handler(call);
-    response.writeHead(status, { 'content-type': 'application/json' });
-    response.end(status === 204 ? undefined : JSON.stringify(body));
+    const answered = await handler(call);
+    if (typeof answered === 'function') {
+      await answered(response);
+      return;
+    }
+    const { status, body, type = 'application/json' } = answered;
+    response.writeHead(status, { 'content-type': type });
+    response.end(status === 204 ? undefined : typeof body === 'string' ? body : JSON.stringify(body));
   };
   const server: Server = createServer((request, response) => {
     answer(request, response).catch(() => response.destroy());

@@ -11,6 +11,7 @@ import { createProgram } from '../program.ts';
 import { resolveSettings } from '../settings.ts';
 import { versionMismatch } from '../version-command.ts';
 import { type Answer, type Call, serveAnswers } from './http-server.ts';
+import { recordedConsole } from './recorded-console.ts';
 import { cleanEnvironment, stageCli } from './staged-cli.ts';
 
 /** The CLI as a process, against servers that answer by script: files, archives, set-up and completion. */
@@ -288,12 +289,7 @@ describe('version and completion', () => {
 
   test('commands, flags, choices, and names from a running server', async () => {
     await startServer(() => ({ status: 200, body: { images: [] } }));
-    const console = {
-      out: () => {},
-      err: () => {},
-      screen: () => ({ terminal: false, columns: 80 }),
-      interactive: false,
-    };
+    const { console } = recordedConsole();
     const tree = createProgram(createContext({ env: {}, console, version: '0' }, () => {}));
     const settings = async () => resolveSettings({ dataDir: directory }, {}, {});
     const at = (...words: string[]) => complete(tree, words, settings);

@@ -3,8 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { openStore } from '@bhatti/store';
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
-import type { Console } from '../console.ts';
 import { runCommandLine } from '../program.ts';
+import { recordedConsole } from './recorded-console.ts';
 
 let directory: string;
 beforeEach(async () => {
@@ -14,21 +14,10 @@ beforeEach(async () => {
 afterEach(() => rm(directory, { recursive: true }));
 
 async function user(...words: string[]) {
-  let out = '';
-  let err = '';
-  const console: Console = {
-    out: (text) => {
-      out += text;
-    },
-    err: (text) => {
-      err += text;
-    },
-    screen: () => ({ terminal: false, columns: 80 }),
-    interactive: false,
-  };
+  const { console, out, err } = recordedConsole();
   const env = { BHATTI_CONFIG: join(directory, 'none.yaml') };
   const code = await runCommandLine(['user', ...words, '--data-dir', directory], { env, console, version: '0' });
-  return { code, out, err };
+  return { code, out: out(), err: err() };
 }
 
 test('users are made, listed, given a new token and deleted in the data directory', async () => {

@@ -1,0 +1,105 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { type ApiClient, ApiError, UnreachableError } from './api-client.ts';
+import type { Task } from './api-schema.ts';
+import { CliError } from './cli-error.ts';
+
+/** The documented poll, as a long poll: an answer comes sooner when there is news. Seconds. */
+const POLL_WAIT = 2;
+/** How long the API may be away (a restart, an upgrade) before the CLI gives up watching. ms. */
+const AWAY_LIMIT = 60_000;
+const AWAY_PAUSE = 500;
+
+/** How patient the follower is with a stream of events, ms. */
+export interface EventPatience {
+  /** The server sends the first event at once; who keeps it back is a proxy that collects an answer before it passes it on. */
+  readonly firstEvent: number;
+  /** The server says something every 15 s. */
+  readonly silence: number;
+}
+
+const usualPatience: EventPatience = { firstEvent: 3000, silence: 20_000 };
+
+/**
+ * Shows every state of the task until it has ended. Follows its events; polls instead where those do not come through (an
+ * older server, a proxy). Goes on when the server is away for a while. Either way begins with the present state, so the end
+ * is never missed. Rejects with CliError `server_unreachable` when the server stays away, else as the client does.
+ */
+export async function followTask(
+  client: ApiClient,
+  id: string,
+  show: (task: Task, ended: boolean) => void,
+  patience = usualPatience,
+): Promise<Task> {
+  let byEvents = true;
+  let seen: string | undefined;
+  let awaySince: number | undefined;
+  /** Tells whether it has ended. */
+  const see = (task: Task): boolean => {
+    awaySince = undefined;
+    seen = task.progress ?? '';
+    const ended = task.status !== 'queued' && task.status !== 'running';
+    show(task, ended);
+    return ended;
+  };
+  for (;;) {
+    try {
+      if (byEvents) {
+        const outcome = await followEvents(client, id, see, patience);
+        if (typeof outcome === 'object') return outcome;
+        byEvents = outcome === 'cut off';
+        if (byEvents) await delay(AWAY_PAUSE);
+      } else {
+        const task = await client.task(id, seen === undefined ? undefined : { wait: POLL_WAIT, seen });
+        if (see(task)) return task;
+      }
+    } catch (error) {
+      if (!isTemporary(error)) throw error;
+      awaySince ??= Date.now();
+      if (Date.now() - awaySince > AWAY_LIMIT) throw lostContact(id, error);
+      await delay(AWAY_PAUSE);
+    }
+  }
+}
+
+/** Resolves with the ended task, or why the stream is over: only one that was `cut off` is worth another. */
+async function followEvents(
+  client: ApiClient,
+  id: string,
+  see: (task: Task) => boolean,
+  { firstEvent, silence }: EventPatience,
+): Promise<Task | 'cut off' | 'no use'> {
+  let some = false;
+  const late = new AbortController();
+  const timer = setTimeout(() => late.abort(), firstEvent);
+  try {
+    for await (const task of client.taskEvents(id, { signal: late.signal, silence })) {
+      clearTimeout(timer);
+      some = true;
+      if (see(task)) return task;
+    }
+    return some ? 'cut off' : 'no use';
+  } catch (error) {
+    if (late.signal.aborted) return 'no use';
+    // What nobody answers is the server's absence. Every other failure is shown by a poll, if it is one there too.
+    if (error instanceof UnreachableError && error.systemCode !== 'ETIMEDOUT') throw error;
+    return 'no use';
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function isTemporary(error: unknown): boolean {
+  if (error instanceof UnreachableError) return true;
+  return error instanceof ApiError && [502, 503, 504].includes(error.status);
+}
+
+function lostContact(id: string, cause: unknown): CliError {
+  return new CliError(
+    'server_unreachable',
+    'the server has not answered for a minute; the task goes on when it is back',
+    {
+      cause,
+      hint: `Check status: bhatti task show ${id}`,
+    },
+  );
+}
