@@ -18,8 +18,8 @@ export interface Outcome {
 export interface RunningCommand {
   readonly child: ChildProcess;
   readonly outcome: Promise<Outcome>;
-  /** Resolves as soon as stdout holds the text; rejects when the command ends without it. */
-  stdoutHas(text: string): Promise<void>;
+  /** Resolves to what is on stdout as soon as that holds the text; rejects when the command ends without it. */
+  stdoutHas(text: string): Promise<string>;
 }
 
 export interface RunOptions {
@@ -103,6 +103,7 @@ export async function createBhatti({ user }: { user?: number } = {}): Promise<Bh
           if (!stdout.includes(wanted)) throw new Error(`ended without ${JSON.stringify(wanted)}: ${stdout}${stderr}`);
         });
         while (!text.stdout.includes(wanted)) await Promise.race([once(child.stdout, 'data'), ended]);
+        return text.stdout;
       },
     };
   }
