@@ -5,7 +5,7 @@
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -13,6 +13,7 @@ import { KEY_PREFIX, QUEUE_NAME } from '@bhatti/tasks';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { Redis } from 'ioredis';
 import { z } from 'zod';
+import { imageArchive } from './support/archive.ts';
 import { type Bhatti, createBhatti, type RunningCommand } from './support/bhatti.ts';
 import { fileLayer } from './support/layer.ts';
 import { startRedis } from './support/redis.ts';
@@ -41,7 +42,9 @@ const held: HeldPull[] = [];
 
 beforeAll(async () => {
   registry = await startRegistry({ auth: { kind: 'bearer', username: USER, password: PASSWORD } });
-  bhatti = await createBhatti();
+  bhatti = await createBhatti({ umask: '000' });
+  await mkdir(bhatti.dataDirectory);
+  await chmod(bhatti.dataDirectory, 0o755);
   const user = await bhatti.run(['user', 'create', 'alice']);
   token = /bht_\w+/.exec(user.stdout)?.[0] ?? '';
   redis = new Redis(join(bhatti.dataDirectory, 'run', 'redis.sock'), { lazyConnect: true });
@@ -147,6 +150,17 @@ test.each(SOURCES)('by %s: tasks that end completed and failed, and two that are
   }
 });
 
+/** What below the data directory is not 0600, or 0700 for a folder. */
+async function openToOthers(): Promise<string[]> {
+  const open: string[] = [];
+  for (const entry of await readdir(bhatti.dataDirectory, { recursive: true, withFileTypes: true })) {
+    const path = join(entry.parentPath, entry.name);
+    const mode = (await stat(path)).mode & 0o777;
+    if (mode !== (entry.isDirectory() ? 0o700 : 0o600)) open.push(`${path}: ${mode.toString(8)}`);
+  }
+  return open;
+}
+
 test('while tasks are under way, credentials are nowhere but in the environment of who was given them there', async () => {
   for (const { id } of held) {
     const data = z.looseObject({ sealedAuth: z.string() }).parse(JSON.parse((await dataOf(id)) ?? ''));
@@ -157,6 +171,7 @@ test('while tasks are under way, credentials are nowhere but in the environment 
   const environments = held.filter(({ source }) => source !== 'flag').map(({ id }) => `environ of ${id}`);
   expect(placesWith(secrets(), places)).toEqual(environments);
   expect(placesWith(sealed, places).length).toBeGreaterThan(held.length);
+  expect(await openToOthers()).toEqual([]);
 });
 
 test('when all have ended, also with their worker, credentials and what was sealed of them are nowhere', async () => {
@@ -181,4 +196,16 @@ test('when all have ended, also with their worker, credentials and what was seal
   const places = await everyPlace();
   expect(placesWith(secrets(), places)).toEqual([]);
   expect(placesWith(sealed, places)).toEqual([]);
+});
+
+test('all that was written is its user’s alone, also with a umask of 0, but not the mode of a directory that was there', async () => {
+  const archive = `${bhatti.dataDirectory}.tar`;
+  const { tar } = await fileLayer({ 'bin/sh': '#!\n' });
+  await writeFile(archive, await imageArchive('docker', [{ tags: ['imported:1'], tars: [tar] }]));
+  const imported = await bhatti.run(['image', 'import', '--tar', archive, '--name', 'imported', '--size', '16MiB']);
+  expect(imported).toMatchObject({ exitCode: 0, stderr: '' });
+  expect(await openToOthers()).toEqual([]);
+  expect((await stat(bhatti.dataDirectory)).mode & 0o777).toBe(0o755);
+  const log = await readFile(join(bhatti.dataDirectory, 'run', 'serve.log'), 'utf8');
+  expect(log).toContain('has mode 0755: others can see what is in it; chmod 700 it');
 });

@@ -16,6 +16,7 @@ const stopMilliseconds = 4_500;
 const explained = z.object({ message: z.string() });
 
 async function main(): Promise<void> {
+  process.umask(0o077);
   const config = readConfig(process.env);
   const log = createLogger(config.logLevel);
   process.on('unhandledRejection', (error) => die(log, error));

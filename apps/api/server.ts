@@ -57,6 +57,7 @@ export async function startApi(
   tracing?: Tracing,
 ): Promise<RunningApi> {
   const store = await openStore(resolveDataDirectory({ flag: config.dataDirectory, env }));
+  for (const warning of store.warnings) log.warn(warning);
   await loadToken(store.paths.tokenFile);
   const secretKey = await loadSecretKey({ path: store.paths.secretKeyFile, env });
   const tasks = new TaskService({

@@ -15,6 +15,8 @@ import { type RunningWorker, startWorker } from './worker.ts';
 const STOP_DEADLINE = 8000;
 
 async function main(): Promise<void> {
+  // What libraries and tools write into the data directory is private, too.
+  process.umask(0o077);
   const environment = readEnvironment(process.env);
   const logger = createLogger(environment.logLevel);
   process.on('unhandledRejection', (error) => die(logger, error));
@@ -34,6 +36,7 @@ async function main(): Promise<void> {
     onProblem: (message) => logger.warn(`traces: ${message}`),
   });
   const store = await openStore(resolveDataDirectory({ env: process.env }));
+  for (const warning of store.warnings) logger.warn(warning);
   await warnWithoutTools(logger);
   startThreads();
   const overlay = environment.overlay === undefined ? undefined : await openOverlay(environment.overlay, store);

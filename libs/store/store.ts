@@ -1,13 +1,14 @@
 import { constants } from 'node:fs';
-import { access, chmod, mkdir, readdir, stat, statfs } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
+import { access, mkdir, readdir, statfs } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
 import { StoreError, storing } from './error.ts';
 import { removeUnreferencedRootfs } from './garbage.ts';
 import { ImageCatalog } from './image-catalog.ts';
 import { LayerCache } from './layer-cache.ts';
-import { removeOrphans } from './orphans.ts';
+import { removeOrphans, removeUnlinked } from './orphans.ts';
 import { PartialFiles } from './partial-files.ts';
 import { contentPaths, type StorePaths, storePaths } from './paths.ts';
+import { closeToOthers, openToOthers } from './private-mode.ts';
 import { RootfsStore } from './rootfs-store.ts';
 import { Uploads } from './uploads.ts';
 import { UserList } from './user-list.ts';
@@ -29,6 +30,8 @@ export interface Store {
   readonly images: ImageCatalog;
   readonly users: UserList;
   readonly uploads: Uploads;
+  /** What an operator should change about the directory, to be logged loudly; empty when all is well. */
+  readonly warnings: readonly string[];
   /** Brings published files to the disk. Publishing does not wait for it: syncing a gigabyte takes seconds. */
   syncPending(): Promise<void>;
   /** Removes what dead processes were making, and partial downloads that are a week old. */
@@ -40,14 +43,19 @@ export interface Store {
 }
 
 /**
- * Opens a data directory, making its folders (mode 0700) where they are missing. Removes entries that a power loss may
+ * Opens a data directory, making its folders (mode 0700) where they are missing. Those below it that are open to others are
+ * closed, and so are the files with secrets; the directory itself keeps its mode, because it may be anything (`/mnt`), and there
+ * is a warning. Removes entries that a power loss may
  * have damaged. Rejects with StoreError `not_writable` when it cannot be used by this user.
  */
 export async function openStore(dataDirectory: string): Promise<Store> {
   const directory = resolve(dataDirectory);
   const paths = storePaths(directory);
   const content = contentPaths(directory);
-  await prepare(directory, [paths.redisDirectory, paths.runDirectory, ...Object.values(content)]);
+  const parents = [content.layers, content.partials, content.rootfs].map(dirname);
+  await prepare(directory, [paths.redisDirectory, paths.runDirectory, ...parents, ...Object.values(content)]);
+  for (const path of [paths.tokenFile, paths.secretKeyFile, paths.usersFile]) await closeToOthers(path, 0o600);
+  const warning = await openToOthers(directory);
 
   const layers = new LayerCache(content.layers);
   const rootfs = new RootfsStore(content.rootfs);
@@ -71,6 +79,7 @@ export async function openStore(dataDirectory: string): Promise<Store> {
     images,
     users: new UserList(paths),
     uploads,
+    warnings: warning === undefined ? [] : [warning],
     syncPending: async () => {
       // Root filesystems first: a layer can be fetched again without anybody noticing.
       await rootfs.content.sync();
@@ -85,6 +94,7 @@ export async function openStore(dataDirectory: string): Promise<Store> {
         ...owners.map((owner) => join(content.images, owner)),
       ];
       for (const folder of folders) await removeOrphans(folder);
+      for (const folder of [directory, paths.runDirectory]) await removeUnlinked(folder);
       await uploads.removeOrphans();
       await partials.removeOlderThan(partialAge);
     },
@@ -99,7 +109,7 @@ async function prepare(directory: string, folders: readonly string[]): Promise<v
     await mkdir(directory, { recursive: true, mode: 0o700 });
     for (const folder of folders) {
       await mkdir(folder, { recursive: true, mode: 0o700 });
-      await makePrivate(folder);
+      await closeToOthers(folder, 0o700);
       await access(folder, constants.R_OK | constants.W_OK | constants.X_OK);
     }
     await readdir(directory);
@@ -111,10 +121,4 @@ async function prepare(directory: string, folders: readonly string[]): Promise<v
       { cause: error },
     );
   }
-}
-
-/** A folder that somebody made with an open mode is closed; one of another user fails at its access check. */
-async function makePrivate(folder: string): Promise<void> {
-  const { mode, uid } = await stat(folder);
-  if ((mode & 0o077) !== 0 && uid === process.getuid?.()) await chmod(folder, 0o700);
 }

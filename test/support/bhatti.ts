@@ -63,13 +63,22 @@ function asUser(user: number, place: string): string[] {
   return ['unshare', '--mount', 'sh', '-c', script, 'sh'];
 }
 
-/** `user`: the numeric id to run as, which only root can ask for. */
-export async function createBhatti({ user }: { user?: number } = {}): Promise<Bhatti> {
+export interface BhattiOptions {
+  /** The numeric id to run as, which only root can ask for. */
+  readonly user?: number;
+  /** Of the commands, octal. */
+  readonly umask?: string;
+}
+
+export async function createBhatti({ user, umask }: BhattiOptions = {}): Promise<Bhatti> {
   const directory = await mkdtemp(join(tmpdir(), 'bhatti-e2e-'));
   if (user !== undefined) await chown(directory, user, user);
   const dataDirectory = join(directory, 'data');
   const program = join(user === undefined ? project : await placeFor(user, directory), 'dist', 'cli.js');
-  const command = user === undefined ? [] : asUser(user, dirname(dirname(program)));
+  const command = [
+    ...(umask === undefined ? [] : ['sh', '-c', `umask ${umask}; exec "$@"`, 'sh']),
+    ...(user === undefined ? [] : asUser(user, dirname(dirname(program)))),
+  ];
 
   function start(args: readonly string[], { env = {}, stdin }: RunOptions = {}): RunningCommand {
     const [file = '', ...rest] = [...command, process.execPath, program, ...args];

@@ -1,5 +1,5 @@
 import { accessSync, constants } from 'node:fs';
-import { writeFile } from 'node:fs/promises';
+import { readdir, rm, writeFile } from 'node:fs/promises';
 import { createConnection } from 'node:net';
 import { delimiter, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -32,7 +32,7 @@ export function redisConfiguration(paths: LocalPaths): string {
   return [
     'port 0',
     `unixsocket ${quote(paths.redisSocket)}`,
-    'unixsocketperm 700',
+    'unixsocketperm 600',
     `dir ${quote(paths.redisDirectory)}`,
     'appendonly yes',
     'appendfsync everysec',
@@ -45,8 +45,13 @@ export function redisConfiguration(paths: LocalPaths): string {
   ].join('\n');
 }
 
-/** Writes the configuration file and returns its path. */
+/** Writes the configuration file and returns its path. Removes what a Redis that was killed was writing: it never does itself. */
 export async function writeRedisConfiguration(paths: LocalPaths): Promise<string> {
+  for (const folder of [paths.redisDirectory, join(paths.redisDirectory, 'appendonlydir')]) {
+    for (const name of await readdir(folder).catch(() => [])) {
+      if (/^temp-.*\.(?:rdb|aof|manifest)$/.test(name)) await rm(join(folder, name), { force: true });
+    }
+  }
   const file = join(paths.redisDirectory, 'redis.conf');
   await writeFile(file, redisConfiguration(paths), { mode: 0o600 });
   return file;

@@ -30,6 +30,8 @@ export async function serveCommand(
   const { dataDirectory } = settings;
   if (!flags.detach) {
     process.title = 'bhatti serve';
+    // Redis has no setting for the mode of its files.
+    process.umask(0o077);
     await runStack({
       ...flags,
       dataDirectory,

@@ -116,7 +116,7 @@ describe('bhatti serve', () => {
     for (const path of ['run/serve.log', 'run/serve.json', 'run/serve.pid', 'redis/redis.conf']) {
       expect((await stat(join(dataDirectory, path))).mode & 0o777).toBe(0o600);
     }
-    expect((await stat(join(dataDirectory, 'run/redis.sock'))).mode & 0o777).toBe(0o700);
+    expect((await stat(join(dataDirectory, 'run/redis.sock'))).mode & 0o777).toBe(0o600);
     expect(await run(['serve', 'stop'])).toEqual({ exitCode: 0, stdout: 'stopped\n', stderr: '' });
     expect([running.pid, ...running.children.map(({ pid }) => pid)].filter(lives)).toEqual([]);
     expect(await run(['serve', 'status'])).toMatchObject({ exitCode: 1, stdout: expect.stringContaining('stopped') });

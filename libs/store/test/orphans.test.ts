@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdir, readdir, readFile, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -47,6 +48,18 @@ describe('what dead processes were making', () => {
     await once(child, 'exit');
     await store.collectOrphans();
     expect(await readdir(layers)).toEqual([]);
+  });
+
+  test('small files that they had not linked or renamed yet are removed after a minute', async () => {
+    const left = [`token.${randomUUID()}`, `secret.key.${randomUUID()}`, 'run/api.json.17', 'run/serve.pid.17.tmp'];
+    const kept = ['token', 'secret.key', 'token.old', `token.${randomUUID()}`];
+    for (const name of [...left, ...kept]) await writeFile(join(directory.path, name), '');
+    const old = new Date(Date.now() - 120_000);
+    for (const name of [...left, ...kept.slice(0, 3)]) await utimes(join(directory.path, name), old, old);
+    await store.collectOrphans();
+    const names = [...(await readdir(directory.path)), ...(await readdir(join(directory.path, 'run')))];
+    expect(names).toEqual(expect.arrayContaining(kept));
+    expect(names).toHaveLength(7 + kept.length);
   });
 
   test('is told from what this process is making, which stays', async () => {

@@ -32,11 +32,22 @@ describe('openStore', () => {
     });
   });
 
-  test('closes a folder that was left open', async () => {
-    await mkdir(join(directory.path, 'run'));
-    await chmod(join(directory.path, 'run'), 0o755);
-    await openStore(directory.path);
-    expect((await stat(join(directory.path, 'run'))).mode & 0o777).toBe(0o700);
+  test('closes folders and secrets that were left open, and warns of an open data directory', async () => {
+    const modeOf = async (name: string) => (await stat(join(directory.path, name))).mode & 0o777;
+    await chmod(directory.path, 0o755);
+    for (const name of ['run', 'layers']) await mkdir(join(directory.path, name));
+    for (const name of ['token', 'secret.key', 'users.json', 'note']) await writeFile(join(directory.path, name), '');
+    for (const name of await readdir(directory.path)) await chmod(join(directory.path, name), 0o755);
+    const { warnings } = await openStore(directory.path);
+    for (const name of ['run', 'layers']) expect([name, await modeOf(name)]).toEqual([name, 0o700]);
+    for (const name of ['token', 'secret.key', 'users.json']) expect([name, await modeOf(name)]).toEqual([name, 0o600]);
+    // Not ours.
+    expect([await modeOf('note'), await modeOf('.')]).toEqual([0o755, 0o755]);
+    expect(warnings).toEqual([expect.stringMatching(/mode 0755: others can see.*; chmod 700 it$/)]);
+    await chmod(directory.path, 0o770);
+    expect((await openStore(directory.path)).warnings).toEqual([expect.stringContaining('others can replace')]);
+    await chmod(directory.path, 0o700);
+    expect((await openStore(directory.path)).warnings).toEqual([]);
   });
 
   test('says so when the data directory cannot be used', async () => {

@@ -1,0 +1,24 @@
+import { chmod, stat } from 'node:fs/promises';
+import { systemCode } from './error.ts';
+
+/**
+ * Takes the permissions of group and others from what this user owns, as a restored backup or another program may have left them.
+ * What is not there is left alone; what is another user's fails where it is used.
+ */
+export async function closeToOthers(path: string, mode: 0o600 | 0o700): Promise<void> {
+  try {
+    const found = await stat(path);
+    if ((found.mode & 0o077) !== 0 && found.uid === process.getuid?.()) await chmod(path, mode);
+  } catch (error) {
+    if (systemCode(error) !== 'ENOENT') throw error;
+  }
+}
+
+/** Says what others may do with a directory, undefined when that is nothing. */
+export async function openToOthers(directory: string): Promise<string | undefined> {
+  const mode = (await stat(directory)).mode & 0o777;
+  if ((mode & 0o077) === 0) return undefined;
+  const what =
+    (mode & 0o022) === 0 ? 'others can see what is in it' : 'others can replace what is in it, also its secrets';
+  return `the data directory ${directory} has mode ${mode.toString(8).padStart(4, '0')}: ${what}; chmod 700 it`;
+}
