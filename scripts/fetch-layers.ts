@@ -14,7 +14,7 @@ const AT_ONCE = 4;
 
 const reference = parseReference(process.argv[2] ?? '');
 const directory = await mkdtemp(join(tmpdir(), 'bhatti-fetch-'));
-const client = createRegistryClient(await readOperatorSettings(process.env, directory));
+const client = createRegistryClient(await readOperatorSettings(process.env, directory, { defaultListen: 'none' }));
 try {
   const started = performance.now();
   const { layers } = await client.resolve(reference);

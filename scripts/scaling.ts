@@ -51,7 +51,7 @@ async function pullsPerMinute(data: string, count: number, references: readonly 
   const redis = await startRedis();
   const connection = connectRedis(redis.url, { use: 'worker' });
   const queue = createTaskQueue(connection);
-  const env = { BHATTI_DATA_DIR: data, REDIS_URL: redis.url, BHATTI_LOG_LEVEL: 'warn' };
+  const env = { BHATTI_DATA_DIR: data, REDIS_URL: redis.url, BHATTI_LISTEN: 'none', BHATTI_LOG_LEVEL: 'warn' };
   const workers = Array.from({ length: count }, (_, i) => new Program('worker', env, `${data}-${i}.log`));
   try {
     for (const worker of workers) worker.start();

@@ -17,7 +17,7 @@ beforeAll(async () => {
   cluster = await startCluster();
   registry = await startRegistry();
   api = await startTestApi(cluster.url);
-  worker = await startWorkerProcess({ BHATTI_DATA_DIR: api.directory, REDIS_URL: cluster.url });
+  worker = await startWorkerProcess({ BHATTI_DATA_DIR: api.directory, REDIS_URL: cluster.url, BHATTI_LISTEN: 'none' });
 }, 60_000);
 afterAll(async () => {
   await worker.end('SIGTERM');

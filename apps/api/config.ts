@@ -32,6 +32,9 @@ export class ConfigError extends Error {
 
 const defaultListen: ListenAddress = { host: '127.0.0.1', port: 8080, explicit: false };
 
+/** `host:port` that the API listens on unless it is told otherwise. */
+export const DEFAULT_LISTEN = `${defaultListen.host}:${defaultListen.port}`;
+
 /** An unset variable and an empty one mean the same, as in every shell script that passes settings on. */
 const optionalText = z
   .string()

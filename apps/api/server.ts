@@ -9,7 +9,7 @@ import type { Logger } from 'pino';
 import { removeApiRecord, writeApiRecord } from './api-record.ts';
 import { createApp } from './app.ts';
 import { type Authenticate, requireBearer, trustSocket } from './authentication.ts';
-import type { ApiConfig, ListenAddress } from './config.ts';
+import { type ApiConfig, DEFAULT_LISTEN, type ListenAddress } from './config.ts';
 import { FailureLimit } from './failure-limit.ts';
 import { closeServer, listenOnSocket, listenOnTcp, urlOf } from './listeners.ts';
 import { Metrics } from './metrics/metrics.ts';
@@ -68,7 +68,7 @@ export async function startApi(
     telemetry: tracing?.queue,
   });
   const registry = createRegistryClient({
-    ...(await readOperatorSettings(env, store.directory)),
+    ...(await readOperatorSettings(env, store.directory, { defaultListen: DEFAULT_LISTEN })),
     retry: { attempts: 1 },
   });
   // What an API that died was receiving.

@@ -1,4 +1,4 @@
-import { lookup } from 'node:dns';
+import { type LookupAddress, type LookupAllOptions, lookup } from 'node:dns';
 import { BlockList, isIP, isIPv4, type LookupFunction } from 'node:net';
 import { OciError } from './error.ts';
 import { hostName, isLoopbackHost } from './host.ts';
@@ -97,12 +97,21 @@ function ipv6Groups(address: string): number[] {
   return [...head, ...zeros, ...tail].map((group) => Number.parseInt(group, 16));
 }
 
+/** As `dns.lookup`, for all addresses of a name. */
+export type NameResolver = (
+  hostname: string,
+  options: LookupAllOptions,
+  callback: (error: NodeJS.ErrnoException | null, addresses: LookupAddress[]) => void,
+) => void;
+
 /** Applies a policy to the connections of one client. */
 export class AddressGuard {
   readonly #denied: ReadonlySet<AddressScope>;
   readonly #allowedHosts: ReadonlySet<string>;
+  readonly #resolve: NameResolver;
 
-  constructor(policy: AddressPolicy | undefined) {
+  constructor(policy: AddressPolicy | undefined, resolve: NameResolver = lookup) {
+    this.#resolve = resolve;
     this.#denied = new Set(policy?.deny);
     this.#allowedHosts = new Set(policy?.allowHosts?.map((host) => host.toLowerCase()));
   }
@@ -116,7 +125,7 @@ export class AddressGuard {
    * Refuses what can be told without resolving: addresses, and names that always mean this machine. Sockets do not resolve
    * addresses, and behind a proxy nothing is resolved here.
    *
-   * @throws OciError `registry_unreachable`
+   * @throws OciError `address_denied`
    */
   assertHost(host: string): void {
     if (!this.watches(host)) return;
@@ -127,7 +136,7 @@ export class AddressGuard {
 
   /** Resolves names for sockets, to those of their addresses that may be connected to. What was checked is what is connected to. */
   readonly lookup: LookupFunction = (hostname, options, callback) => {
-    lookup(hostname, { ...options, all: true }, (error, addresses) => {
+    this.#resolve(hostname, { ...options, all: true }, (error, addresses) => {
       if (error !== null) return callback(error, '');
       const allowed = addresses.filter(({ address }) => !this.#denied.has(addressScope(address)));
       const [first] = allowed;
@@ -140,7 +149,7 @@ export class AddressGuard {
 
 function refusal(host: string, scope: AddressScope): OciError {
   return new OciError(
-    'registry_unreachable',
+    'address_denied',
     `${host} may not be asked: it is at a ${scope} address, which this server does not connect to; an operator can allow the host (BHATTI_ALLOW_HOSTS)`,
     { host },
   );

@@ -6,6 +6,7 @@ export type OciErrorCode =
   | 'unauthorized'
   | 'manifest_unknown'
   | 'registry_unreachable'
+  | 'address_denied'
   | 'registry_error'
   | 'rate_limited'
   | 'unsupported_media_type'

@@ -18,7 +18,7 @@ export { OciError, type OciErrorCode, type OciErrorDetails } from './error.ts';
 export type { ImageConfig } from './image-config.ts';
 export type { Descriptor } from './manifest.ts';
 export type { LayerCompression } from './media-type.ts';
-export { readOperatorSettings } from './operator-settings.ts';
+export { type ListenKnowledge, readOperatorSettings } from './operator-settings.ts';
 export { formatPlatform, hostPlatform, type Platform, parsePlatform } from './platform.ts';
 export { familiarReference, formatReference, parseReference, type Reference } from './reference.ts';
 export type { CredentialSource } from './registry-api.ts';

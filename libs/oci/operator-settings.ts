@@ -44,6 +44,11 @@ const environmentSchema = z.object({
 
 type FileSettings = z.infer<typeof fileSchema>;
 
+export interface ListenKnowledge {
+  /** Where the API listens when BHATTI_LISTEN is not set. Left out, that is not known, and it is taken to be open to other hosts. */
+  readonly defaultListen?: string;
+}
+
 /**
  * What an operator has set about registries, for every client of an installation to be made with: `registries.yaml` in the data
  * directory (or BHATTI_REGISTRIES_FILE), which all hosts share, and the environment, which goes before it. See docs/registries.md.
@@ -53,6 +58,7 @@ type FileSettings = z.infer<typeof fileSchema>;
 export async function readOperatorSettings(
   environment: NodeJS.ProcessEnv,
   dataDirectory: string,
+  { defaultListen }: ListenKnowledge = {},
 ): Promise<RegistryClientOptions> {
   const given = Object.fromEntries(Object.entries(environment).filter(([, value]) => value?.trim() !== ''));
   const parsed = environmentSchema.safeParse(given);
@@ -64,7 +70,7 @@ export async function readOperatorSettings(
     insecureRegistries: env.BHATTI_INSECURE_REGISTRIES,
     certificateAuthorities: await readCertificates(file.ca, path),
     registries: await readRegistries(file.registries, path),
-    addressPolicy: addressPolicy(env, file),
+    addressPolicy: addressPolicy(env, file, env.BHATTI_LISTEN ?? defaultListen),
     credentialSource: dockerConfigCredentials(join(env.DOCKER_CONFIG, 'config.json')),
     ...(file.connections_per_host !== undefined && { connectionsPerHost: file.connections_per_host }),
     ...(file.stall_timeout !== undefined && { stallTimeoutMs: file.stall_timeout * 1000 }),
@@ -79,8 +85,12 @@ export async function readOperatorSettings(
 }
 
 /** Whoever reaches an open API could have the server ask what only its own machine may ask, so that is denied unless allowed. */
-function addressPolicy(env: z.infer<typeof environmentSchema>, { addresses }: FileSettings): AddressPolicy {
-  const byDefault = isOpen(env.BHATTI_LISTEN) ? (['loopback', 'link-local'] as const) : [];
+function addressPolicy(
+  env: z.infer<typeof environmentSchema>,
+  { addresses }: FileSettings,
+  listen: string | undefined,
+): AddressPolicy {
+  const byDefault = listen === undefined || isOpen(listen) ? (['loopback', 'link-local'] as const) : [];
   return {
     deny: env.BHATTI_DENY_ADDRESSES ?? addresses?.deny ?? byDefault,
     allowHosts: env.BHATTI_ALLOW_HOSTS ?? addresses?.allow ?? [],
@@ -88,9 +98,9 @@ function addressPolicy(env: z.infer<typeof environmentSchema>, { addresses }: Fi
 }
 
 /** Whether other machines reach the API at this BHATTI_LISTEN; no host stands for loopback. */
-function isOpen(listen: string | undefined): boolean {
-  const host = listen?.trim().replace(/:[0-9]*$/, '');
-  if (host === undefined || host === '' || host === 'none') return false;
+function isOpen(listen: string): boolean {
+  const host = listen.trim().replace(/:[0-9]*$/, '');
+  if (host === '' || host === 'none') return false;
   return !isLoopbackHost(isIPv6(host) ? `[${host}]` : host);
 }
 

@@ -37,6 +37,8 @@ const WORKER_STOP_TIMEOUT = 6000;
 const API_STOP_TIMEOUT = 2000;
 const REDIS_STOP_TIMEOUT = 1500;
 const LEFTOVER_STOP_TIMEOUT = 3000;
+/** Where the API listens unless it is told otherwise. */
+const API_DEFAULT_LISTEN = '127.0.0.1:8080';
 const PROBE_TIMEOUT = 1000;
 const PROBE_PAUSE = 20;
 
@@ -218,9 +220,12 @@ function partsOf(options: StackOptions, paths: LocalPaths, redisUrl: string): Ch
     ...options.env,
     BHATTI_DATA_DIR: paths.dataDirectory,
     REDIS_URL: redisUrl,
-    // Workers are told too: what an open API may not be made to ask (docs/registries.md), they must not ask for it.
     ...(options.listen !== undefined && { BHATTI_LISTEN: options.listen }),
   };
+  // Workers are told where the API of the same stack listens: what an open one may not be made to ask, they must not ask for it. One
+  // that is not told takes it to be open (docs/registries.md).
+  const isStated = (env.BHATTI_LISTEN ?? '').trim() !== '';
+  const workerEnv = options.role === 'worker' || isStated ? env : { ...env, BHATTI_LISTEN: API_DEFAULT_LISTEN };
   const api: ChildSpecification = {
     name: 'api',
     command: process.execPath,
@@ -234,7 +239,7 @@ function partsOf(options: StackOptions, paths: LocalPaths, redisUrl: string): Ch
     name: `worker ${index + 1}`,
     command: process.execPath,
     args: [join(directory, 'worker.js')],
-    env,
+    env: workerEnv,
     ipc: true,
     readiness: 'message' as const,
     stopTimeout: WORKER_STOP_TIMEOUT,

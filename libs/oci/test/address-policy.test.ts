@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import type { PushedImage, TestRegistry } from '../../../test/support/registry.ts';
 import { AddressGuard, type AddressScope, addressScope } from '../address-policy.ts';
 import { Connections } from '../connections.ts';
-import { exchange } from '../exchange.ts';
+import { exchange, type ResponseHead } from '../exchange.ts';
 import { parseReference } from '../index.ts';
 import { RegistryConfiguration } from '../registry-settings.ts';
 import { failure, random, useFixture } from './support/fixture.ts';
@@ -62,6 +62,31 @@ describe('addressScope', () => {
   });
 });
 
+/** One request on a connection of its own, below the part that knows localhost by its name. */
+async function ask(guard: AddressGuard, address: string): Promise<ResponseHead> {
+  const connections = new Connections({
+    connectionsPerHost: 1,
+    connectTimeoutMs: 10_000,
+    configuration: new RegistryConfiguration({}),
+    guard,
+    proxies: {},
+  });
+  const url = new URL(address);
+  try {
+    return await exchange({
+      dispatcher: connections.for(url, 'metadata'),
+      url,
+      method: 'GET',
+      headers: {},
+      headersTimeoutMs: 10_000,
+      stallTimeoutMs: 10_000,
+      receive: () => () => undefined,
+    });
+  } finally {
+    await connections.close();
+  }
+}
+
 describe('the policy of a client', () => {
   const start = async (): Promise<{ registry: TestRegistry; image: PushedImage }> => {
     const registry = await fixture.registry();
@@ -82,43 +107,44 @@ describe('the policy of a client', () => {
     const { registry } = await start();
     const client = fixture.client({ addressPolicy: { deny: ['loopback'] } });
     const error = await failure(client.resolve(parseReference(`${host}:${registry.port}/team/app`)));
-    expect(error).toMatchObject({ code: 'registry_unreachable', retryable: false });
+    expect(error).toMatchObject({ code: 'address_denied', retryable: false });
     expect(error.message).toContain('may not be asked: it is at a loopback address');
     expect(registry.connections().peak).toBe(0);
   });
 
   test('is applied to what a name resolves to, when it is connected to', async () => {
     const { registry } = await start();
-    const connect = async (deny: readonly AddressScope[]) => {
-      // Below the part that knows localhost by its name.
-      const connections = new Connections({
-        connectionsPerHost: 1,
-        connectTimeoutMs: 10_000,
-        configuration: new RegistryConfiguration({}),
-        guard: new AddressGuard({ deny }),
-        proxies: {},
-      });
-      const url = new URL(`http://localhost:${registry.port}/v2/`);
-      const times = { headersTimeoutMs: 10_000, stallTimeoutMs: 10_000 };
-      const dispatcher = connections.for(url, 'metadata');
-      try {
-        return await exchange({
-          dispatcher,
-          url,
-          method: 'GET',
-          headers: {},
-          ...times,
-          receive: () => () => undefined,
-        });
-      } finally {
-        await connections.close();
-      }
-    };
+    const connect = (deny: readonly AddressScope[]) =>
+      ask(new AddressGuard({ deny }), `http://localhost:${registry.port}/v2/`);
     const error = await failure(connect(['loopback']));
-    expect(error).toMatchObject({ code: 'registry_unreachable', host: 'localhost' });
+    expect(error).toMatchObject({ code: 'address_denied', host: 'localhost' });
     expect(error.message).toContain('it is at a loopback address');
     expect(registry.connections().peak).toBe(0);
     expect(await connect(['private', 'public', 'link-local'])).toMatchObject({ status: 200 });
+  });
+
+  test('a name that resolves to another address each time is looked at each time, and connected to where it was looked at', async () => {
+    const { registry } = await start();
+    // Loopback stands for an address that may be asked, 10.0.0.1 for one that may not.
+    const answers = [['127.0.0.1'], ['10.0.0.1'], ['10.0.0.1', '127.0.0.1'], ['10.0.0.1', '169.254.169.254']];
+    let asked = 0;
+    const guard = new AddressGuard({ deny: ['private', 'link-local'] }, (_name, _options, callback) => {
+      const answer = answers[asked] ?? [];
+      asked += 1;
+      callback(
+        null,
+        answer.map((address) => ({ address, family: 4 })),
+      );
+    });
+    const connect = () => ask(guard, `http://rebinding.example:${registry.port}/v2/`);
+    expect(await connect()).toMatchObject({ status: 200 });
+    // One look for one connection: there is no second answer that the socket could go by.
+    expect(asked).toBe(1);
+    expect(await failure(connect())).toMatchObject({ code: 'address_denied', host: 'rebinding.example' });
+    expect(await connect()).toMatchObject({ status: 200 });
+    expect(await failure(connect())).toMatchObject({ code: 'address_denied', host: 'rebinding.example' });
+    expect(asked).toBe(answers.length);
+    expect(registry.requests).toHaveLength(2);
   });
 
   test('leaves the hosts alone that are allowed by name', async () => {
@@ -133,7 +159,7 @@ describe('the policy of a client', () => {
     registry.plan({ path: '/blobs/', redirect: `${inner.url}{path}` });
     const client = fixture.client({ addressPolicy: { deny: ['loopback'], allowHosts: [registry.host] } });
     const error = await failure(client.resolve(parseReference(image.reference)));
-    expect(error).toMatchObject({ code: 'registry_unreachable', host: inner.host });
+    expect(error).toMatchObject({ code: 'address_denied', host: inner.host });
     expect(inner.connections().peak).toBe(0);
   });
 
@@ -143,7 +169,7 @@ describe('the policy of a client', () => {
     const image = registry.pushImage({ repository: 'team/app', layers: [] });
     const client = fixture.client({ addressPolicy: { deny: ['loopback'], allowHosts: [registry.host] } });
     expect(await failure(client.resolve(parseReference(image.reference)))).toMatchObject({
-      code: 'registry_unreachable',
+      code: 'address_denied',
       host: inner.host,
     });
     expect(inner.requests).toEqual([]);

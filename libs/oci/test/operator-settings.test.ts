@@ -24,8 +24,9 @@ const read = async (yaml: string, environment: NodeJS.ProcessEnv = {}) => {
   return readOperatorSettings(environment, directory);
 };
 
-test('nothing set: loopback and all else may be asked', async () => {
-  expect(await readOperatorSettings({}, await fixture.directory())).toMatchObject({
+test('nothing set, for a local API: loopback and all else may be asked', async () => {
+  const local = { defaultListen: '127.0.0.1:8080' };
+  expect(await readOperatorSettings({}, await fixture.directory(), local)).toMatchObject({
     registries: {},
     addressPolicy: { deny: [], allowHosts: [] },
   });
@@ -75,12 +76,24 @@ test.each([
   ['localhost:8080', false],
   [':8080', false],
   ['none', false],
-  ['', false],
 ])('an API that listens on %j is open: %s', async (BHATTI_LISTEN, isOpen) => {
   const { addressPolicy } = await read('', { BHATTI_LISTEN });
   expect(addressPolicy?.deny).toEqual(isOpen ? ['loopback', 'link-local'] : []);
   expect((await read('', { BHATTI_LISTEN, BHATTI_DENY_ADDRESSES: 'none' })).addressPolicy?.deny).toEqual([]);
 });
+
+test.each(['', ' ', undefined])(
+  'BHATTI_LISTEN %j is not set: open, unless it is known what stands for it',
+  async (unset) => {
+    const environment = { BHATTI_LISTEN: unset };
+    const directory = await fixture.directory();
+    const policy = async (defaultListen?: string) =>
+      (await readOperatorSettings(environment, directory, { defaultListen })).addressPolicy;
+    expect(await policy()).toEqual({ deny: ['loopback', 'link-local'], allowHosts: [] });
+    expect(await policy('127.0.0.1:8080')).toEqual({ deny: [], allowHosts: [] });
+    expect(await policy('0.0.0.0:8080')).toEqual({ deny: ['loopback', 'link-local'], allowHosts: [] });
+  },
+);
 
 test('a client made of them keeps to them', async () => {
   const registry = await fixture.registry();
@@ -88,7 +101,7 @@ test('a client made of them keeps to them', async () => {
   const reference = parseReference(image.reference);
   const open = { BHATTI_LISTEN: '0.0.0.0:8080' };
   expect(await failure(fixture.client(await read('', open)).resolve(reference))).toMatchObject({
-    code: 'registry_unreachable',
+    code: 'address_denied',
     message: expect.stringContaining('BHATTI_ALLOW_HOSTS'),
   });
   expect(registry.requests).toEqual([]);

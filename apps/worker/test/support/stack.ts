@@ -169,7 +169,9 @@ export async function startStack(
       return worker;
     },
     startWorkerProcess: async (env = {}) => {
-      const started = await startWorkerProcess({ BHATTI_DATA_DIR: directory, REDIS_URL: redis.url, ...env });
+      // As `bhatti serve` starts it: the registry is on loopback.
+      const local = { BHATTI_DATA_DIR: directory, REDIS_URL: redis.url, BHATTI_LISTEN: 'none' };
+      const started = await startWorkerProcess({ ...local, ...env });
       processes.push(started);
       return started;
     },
