@@ -3,6 +3,7 @@
  *
  *   npm run bench -- [--ref HOST/REPO:TAG] [--runs 3] [--megabytes 1000] [--peers]
  *   npm run bench -- scaling
+ *   npm run bench -- link [--rate 50] [--delay 80] [--layers 60,40,30,20] [--ref HOST/REPO:TAG]
  *
  * Without --ref an image is made of this machine's /usr, in six layers, and served by a registry on loopback. --peers
  * also times `tar` with `mke2fs -d`, and umoci where it and skopeo are installed; that takes root.
@@ -18,12 +19,20 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { gzipSync } from 'node:zlib';
 import { z } from 'zod';
+import { measureLink } from './link/measure.ts';
 import { type LayerBlob, pushImage, sha256, startLoopbackRegistry } from './loopback-registry.ts';
 import { measureScaling } from './scaling.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const environment = { ...process.env, PATH: `${process.env.PATH ?? ''}:/usr/local/sbin:/usr/sbin:/sbin` };
 const LAYERS = 6;
+
+if (process.argv[2] === 'link') {
+  command('npx', ['tsx', 'scripts/build.ts']);
+  command('bash', ['scripts/setup.sh', 'mke2fs', 'e2fsck', 'redis-server', 'docker-registry', 'ip', 'curl', 'python3']);
+  await measureLink(process.argv.slice(3));
+  process.exit(0);
+}
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,

@@ -1,4 +1,4 @@
-/** A real registry (docker-registry, the reference implementation) on loopback, and images pushed to it. */
+/** A real registry (docker-registry, the reference implementation), on loopback unless told otherwise, and images pushed to it. */
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
@@ -14,6 +14,13 @@ export interface LoopbackRegistry {
   close(): Promise<void>;
 }
 
+export interface LoopbackRegistryOptions {
+  /** `host:port` to listen on. Default: a free port of 127.0.0.1. */
+  readonly host?: string;
+  /** Command, with its arguments, that runs the registry; in another network namespace, say. */
+  readonly within?: readonly string[];
+}
+
 export interface LayerBlob {
   /** The tar, compressed by gzip. */
   readonly blob: Buffer;
@@ -26,9 +33,12 @@ const START_TIMEOUT = 10_000;
 
 const address = z.object({ port: z.number() });
 
-/** Starts a registry that keeps its blobs in the directory. */
-export async function startLoopbackRegistry(directory: string): Promise<LoopbackRegistry> {
-  const host = `127.0.0.1:${await freePort()}`;
+/** Starts a registry that keeps its blobs in the directory, and serves those that are there already. */
+export async function startLoopbackRegistry(
+  directory: string,
+  { host: asked, within = [] }: LoopbackRegistryOptions = {},
+): Promise<LoopbackRegistry> {
+  const host = asked ?? `127.0.0.1:${await freePort()}`;
   await mkdir(directory, { recursive: true });
   const config = join(directory, 'config.yml');
   await writeFile(
@@ -41,7 +51,8 @@ export async function startLoopbackRegistry(directory: string): Promise<Loopback
       '',
     ].join('\n'),
   );
-  const registry = spawn('docker-registry', ['serve', config], { stdio: 'ignore' });
+  const [program = '', ...args] = [...within, 'docker-registry', 'serve', config];
+  const registry = spawn(program, args, { stdio: 'ignore' });
   const ended = once(registry, 'exit');
   const failed = ended.then(() => Promise.reject(new Error('docker-registry ended as soon as it was started')));
   await Promise.race([answers(`http://${host}/v2/`), failed]);

@@ -12,6 +12,7 @@ package_of() {
   case $1 in
     mke2fs | e2fsck | debugfs) echo e2fsprogs ;;
     busybox) echo busybox-static ;;
+    ip) echo iproute2 ;;
     *) echo "$1" ;;
   esac
 }

@@ -1,0 +1,169 @@
+/**
+ * `npm run bench -- link`: pulls over a slow link, beside what the link alone needs for the bytes of the layers and beside curl, which
+ * fetches the same blobs one after the other on one connection.
+ *
+ *   npm run bench -- link [--rate 50] [--delay 80] [--layers 60,40,30,20] [--ref HOST/REPO:TAG] [--runs 3]
+ *       [--mtu 1500] [--congestion cubic]
+ *
+ * Rate in Mbit/s, delay in ms there and back, layers in MB. With --ref the image is that one, at a registry on loopback. Takes root,
+ * and iproute2, python3, curl, docker-registry (skopeo for --ref).
+ */
+import { spawnSync } from 'node:child_process';
+import { createHash, randomFillSync } from 'node:crypto';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { gzipSync } from 'node:zlib';
+import { z } from 'zod';
+import { fileLayer } from '../../test/support/layer.ts';
+import { type LayerBlob, pushImage, startLoopbackRegistry } from '../loopback-registry.ts';
+import { startSlowLink } from './slow-link.ts';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const environment = { ...process.env, PATH: `${process.env.PATH ?? ''}:/usr/local/sbin:/usr/sbin:/sbin` };
+const REPOSITORY = 'bench/link';
+const PORT = 5000;
+/** Bytes of IPv4 and TCP, with timestamps, in a packet. */
+const PACKET_OVERHEAD = 52;
+
+const number = z.coerce.number().positive();
+const optionsSchema = z.object({
+  rate: number.default(50),
+  delay: number.default(80),
+  runs: number.default(3),
+  mtu: number.default(1500),
+  layers: z
+    .string()
+    .default('60,40,30,20')
+    .transform((text) => text.split(',').map(Number))
+    .pipe(z.array(z.number().positive()).min(1)),
+  congestion: z.string().default('cubic'),
+  ref: z.string().optional(),
+});
+const manifestSchema = z.object({ layers: z.array(z.object({ digest: z.string(), size: z.number() })) });
+
+/** Prints a table. */
+export async function measureLink(args: readonly string[]): Promise<void> {
+  const { values } = parseArgs({
+    args: [...args],
+    options: Object.fromEntries(Object.keys(optionsSchema.shape).map((name) => [name, { type: 'string' } as const])),
+  });
+  const options = optionsSchema.parse(values);
+  const directory = await mkdtemp(join(tmpdir(), 'bhatti-link-'));
+  try {
+    const blobs = join(directory, 'registry');
+    await fill(blobs, options);
+    const link = await startSlowLink({
+      bitsPerSecond: options.rate * 1e6,
+      roundTripMs: options.delay,
+      mtu: options.mtu,
+      congestionControl: options.congestion,
+    });
+    try {
+      const host = `${link.address}:${PORT}`;
+      const registry = await startLoopbackRegistry(blobs, { host, within: link.within });
+      try {
+        await measure(directory, host, options);
+      } finally {
+        await registry.close();
+      }
+    } finally {
+      await link.close();
+    }
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
+}
+
+type Options = z.infer<typeof optionsSchema>;
+
+/** Puts the image into a registry's directory, without the link. */
+async function fill(blobs: string, { ref, layers }: Options): Promise<void> {
+  const registry = await startLoopbackRegistry(blobs);
+  try {
+    if (ref === undefined) await pushImage(registry.host, REPOSITORY, '1', await Promise.all(layers.map(randomLayer)));
+    else {
+      const tls = ['--src-tls-verify=false', '--dest-tls-verify=false'];
+      command('skopeo', ['copy', '-q', ...tls, `docker://${ref}`, `docker://${registry.host}/${REPOSITORY}:1`]);
+    }
+  } finally {
+    await registry.close();
+  }
+}
+
+/** So many megabytes when compressed, and about twice as many when not. */
+async function randomLayer(megabytes: number): Promise<LayerBlob> {
+  const files: Record<string, Buffer> = {};
+  for (let i = 0; i < megabytes; i++) {
+    const content = Buffer.alloc(2_000_000, `${i} of a layer of ${megabytes} MB\n`);
+    files[`layer-${megabytes}/file-${i}`] = randomFillSync(content, 0, 1_000_000);
+  }
+  const { tar } = await fileLayer(files);
+  return { blob: gzipSync(tar, { level: 1 }), diffId: `sha256:${createHash('sha256').update(tar).digest('hex')}` };
+}
+
+async function measure(directory: string, host: string, options: Options): Promise<void> {
+  const accept = 'application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json';
+  const answer = await fetch(`http://${host}/v2/${REPOSITORY}/manifests/1`, { headers: { accept } });
+  const { layers } = manifestSchema.parse(await answer.json());
+  const bytes = layers.reduce((sum, { size }) => sum + size, 0);
+  const packets = Math.ceil(bytes / (options.mtu - PACKET_OVERHEAD));
+  const alone = ((bytes + packets * PACKET_OVERHEAD) * 8) / (options.rate * 1e6);
+  const urls = layers.map(({ digest }) => `http://${host}/v2/${REPOSITORY}/blobs/${digest}`);
+  const times = { curl: [] as number[], fetch: [] as number[], pull: [] as number[] };
+  for (let run = 0; run < options.runs; run++) {
+    times.curl.push(
+      timed(() => command('curl', ['--silent', '--fail', ...urls.flatMap((url) => ['-o', '/dev/null', url])])),
+    );
+    const fetched = command(
+      process.execPath,
+      ['--import', 'tsx', 'scripts/fetch-layers.ts', `${host}/${REPOSITORY}:1`],
+      host,
+    );
+    times.fetch.push(Number(fetched.split(' ')[0]));
+    const data = join(directory, `data-${run}`);
+    const bhatti = (...args: string[]) => command('./bhatti', [...args, '--data-dir', data], host);
+    bhatti('serve', '--detach');
+    try {
+      times.pull.push(timed(() => bhatti('image', 'pull', `${host}/${REPOSITORY}:1`, '--name', 'bench')));
+    } finally {
+      bhatti('serve', 'stop');
+      await rm(data, { recursive: true, force: true });
+    }
+  }
+  const { rate, delay, congestion, mtu, runs } = options;
+  const sizes = layers.map(({ size }) => (size / 1e6).toFixed(0)).join(' + ');
+  console.log(
+    `\n${sizes} MB over ${rate} Mbit/s, ${delay} ms there and back, packets of ${mtu}, ${congestion}; ${runs} runs, medians\n`,
+  );
+  console.log('| | seconds | x link alone |\n|---|---|---|');
+  const row = (name: string, seconds: number) =>
+    console.log(`| ${name} | ${seconds.toFixed(2)} | ${(seconds / alone).toFixed(3)} |`);
+  row('the link alone', alone);
+  row('curl, one connection', median(times.curl));
+  row('layers fetched and verified (libs/oci)', median(times.fetch));
+  row('pull, by the CLI', median(times.pull));
+}
+
+function median(times: readonly number[]): number {
+  return [...times].sort((a, b) => a - b)[Math.floor(times.length / 2)] ?? Number.NaN;
+}
+
+function timed(work: () => unknown): number {
+  const started = performance.now();
+  work();
+  return (performance.now() - started) / 1000;
+}
+
+/** Runs a command that must not fail; returns what it printed. */
+function command(file: string, args: readonly string[], insecure = ''): string {
+  const { status, stdout, stderr, error } = spawnSync(file, args, {
+    cwd: root,
+    env: { ...environment, BHATTI_LISTEN: '127.0.0.1:0', BHATTI_INSECURE_REGISTRIES: insecure },
+    encoding: 'utf8',
+  });
+  if (status !== 0) throw new Error(`${file} ${args.join(' ').slice(0, 200)} failed: ${stderr}`, { cause: error });
+  return stdout;
+}
