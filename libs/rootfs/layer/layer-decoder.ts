@@ -2,7 +2,6 @@ import { createHash } from 'node:crypto';
 import { closeSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
-import { type ExtractEvents, extract, type Header } from 'tar-stream';
 import { RootfsError, toRootfsError } from '../error.ts';
 import { requireFreeSpace } from '../free-space.ts';
 import { createDecompressor, type LayerCompression } from './compression.ts';
@@ -10,8 +9,8 @@ import { FileContent } from './file-content.ts';
 import { LayerData } from './layer-data.ts';
 import { DATA_FILE, LayerIndexWriter } from './layer-index.ts';
 import { checkExpansion, checkPath, DEFAULT_LIMITS, type LayerLimits } from './limits.ts';
-import { entryHeader } from './tar-entry.ts';
-import { TarExtensionFilter, type TarExtensions } from './tar-extensions.ts';
+import { type EntryHeader, entryHeader } from './tar-entry.ts';
+import { type TarEntry, TarReader, type TarSink } from './tar-reader.ts';
 
 export interface LayerToDecode {
   readonly compression: LayerCompression;
@@ -54,12 +53,12 @@ export async function decodeBlob(layer: LayerToDecode, blob: AsyncIterable<Buffe
         },
         (chunk) => {
           checkExpansion(limits, tar.bytes + chunk.length, compressedBytes);
-          return tar.push(chunk);
+          tar.push(chunk);
         },
       );
-      await tar.end();
+      tar.finish();
     } catch (error) {
-      await tar.abandon();
+      tar.abandon();
       throw error;
     }
     checkDigest(layer.compressedDigest, compressedHash.digest('hex'), 'blob');
@@ -95,7 +94,7 @@ async function decompress(
   compression: LayerCompression,
   chunks: AsyncIterator<Buffer>,
   onCompressed: (chunk: Buffer) => void,
-  onTar: (chunk: Buffer) => Promise<void> | undefined,
+  onTar: (chunk: Buffer) => void,
 ): Promise<void> {
   const stream = createDecompressor(compression);
   const consumed = consume(stream, onTar);
@@ -136,7 +135,7 @@ async function* copies(chunks: AsyncIterator<Buffer>): AsyncGenerator<Buffer, vo
   for (let next = await chunks.next(); next.done !== true; next = await chunks.next()) yield Buffer.from(next.value);
 }
 
-function consume(stream: Readable, onTar: (chunk: Buffer) => Promise<void> | undefined): Promise<void> {
+function consume(stream: Readable, onTar: (chunk: Buffer) => void): Promise<void> {
   return new Promise((resolve, reject) => {
     const fail = (error: unknown) => {
       reject(asCorrupt(error));
@@ -145,10 +144,7 @@ function consume(stream: Readable, onTar: (chunk: Buffer) => Promise<void> | und
       setImmediate(() => {
         if (stream.destroyed && !stream.readableEnded) return;
         try {
-          const slow = onTar(chunk);
-          if (slow === undefined) return;
-          stream.pause();
-          slow.then(() => stream.resume(), fail);
+          onTar(chunk);
         } catch (error) {
           fail(error);
         }
@@ -167,21 +163,17 @@ function asCorrupt(error: unknown): Error {
   return new RootfsError('layer_corrupt', `a layer cannot be read: ${message}`, { cause: error });
 }
 
-type EntryStream = ExtractEvents['entry'][1];
-
 /** From the bytes of a tar to a layer's data and index. */
-class TarDecoder {
+class TarDecoder implements TarSink {
   readonly #hash = createHash('sha256');
-  readonly #extract = extract();
-  readonly #filter: TarExtensionFilter;
-  readonly #extensions: TarExtensions[] = [];
+  readonly #reader = new TarReader(this);
   readonly #dataDescriptor: number;
   readonly #data: LayerData;
   readonly #index: LayerIndexWriter;
   readonly #limits: LayerLimits;
-  readonly #finished: Promise<void>;
-  #failure: unknown;
-  #full = false;
+  #header: EntryHeader | undefined;
+  /** Of the entry under way, where it is a file. */
+  #content: FileContent | undefined;
   bytes = 0;
   digest = '';
 
@@ -190,61 +182,28 @@ class TarDecoder {
     this.#index = new LayerIndexWriter(layer.outDirectory, layer.diffId, limits);
     this.#dataDescriptor = openSync(join(layer.outDirectory, DATA_FILE), 'w', 0o600);
     this.#data = new LayerData(this.#dataDescriptor, (bytes) => requireFreeSpace(layer.outDirectory, bytes));
-    this.#filter = new TarExtensionFilter(
-      (bytes) => {
-        this.#full = !this.#extract.write(bytes);
-      },
-      (extensions) => this.#extensions.push(extensions),
-    );
-    this.#finished = new Promise<void>((resolve, reject) => {
-      this.#extract.on('finish', () => resolve());
-      this.#extract.on('error', (error: unknown) => {
-        this.#failure = asCorrupt(error);
-        reject(this.#failure);
-      });
-    });
-    this.#finished.catch(() => {});
-    this.#extract.on('entry', (header, content, next) => {
-      // A failure comes as the extract's; this stream repeats it, and unheard it would end the process.
-      content.on('error', () => {});
-      try {
-        this.#entry(header, content, next);
-      } catch (error) {
-        next(asCorrupt(error));
-      }
-    });
   }
 
   get entries(): number {
     return this.#index.entries;
   }
 
-  /** Takes the next bytes; a promise when the ones before are not taken apart yet. */
-  push(chunk: Buffer): Promise<void> | undefined {
-    if (this.#failure !== undefined) throw this.#failure;
+  /** Takes the next bytes. */
+  push(chunk: Buffer): void {
     this.#hash.update(chunk);
     this.bytes += chunk.length;
-    this.#full = false;
-    this.#filter.push(chunk);
-    if (!this.#full) return undefined;
-    return Promise.race([new Promise<void>((resolve) => this.#extract.once('drain', () => resolve())), this.#finished]);
+    this.#reader.push(chunk);
   }
 
-  async end(): Promise<void> {
-    this.#filter.end();
-    this.#extract.end(null);
-    await this.#finished;
+  /** Says that no more come. */
+  finish(): void {
+    this.#reader.finish();
     this.#data.flush();
     this.#close();
     this.digest = this.#hash.digest('hex');
   }
 
-  async abandon(): Promise<void> {
-    if (!this.#extract.destroyed) {
-      const closed = new Promise<void>((resolve) => this.#extract.once('close', () => resolve()));
-      this.#extract.destroy(new RootfsError('cancelled', 'decoding was stopped'));
-      await closed;
-    }
+  abandon(): void {
     try {
       this.#close();
     } catch {
@@ -252,41 +211,25 @@ class TarDecoder {
     }
   }
 
+  entry(entry: TarEntry): void {
+    const header = entryHeader(entry);
+    checkPath(this.#limits, header.path);
+    this.#header = header;
+    this.#content = header.type === 'file' ? new FileContent(this.#data, header) : undefined;
+  }
+
+  content(bytes: Buffer): void {
+    this.#content?.append(bytes);
+  }
+
+  end(): void {
+    if (this.#header === undefined) throw new RootfsError('internal', 'the end of an entry that did not begin');
+    const { sparse, sparseMapInContent, ...header } = this.#header;
+    this.#index.add({ ...header, runs: this.#content?.end() ?? [] });
+  }
+
   #close(): void {
     this.#index.close();
     closeSync(this.#dataDescriptor);
-  }
-
-  #entry(tarHeader: Header, stream: EntryStream, next: (error?: Error | null) => void): void {
-    const extensions = this.#extensions.shift();
-    if (extensions === undefined) throw new RootfsError('internal', 'an entry without its header');
-    const { sparse, sparseMapInContent, ...header } = entryHeader(tarHeader, extensions);
-    checkPath(this.#limits, header.path);
-    if (header.type !== 'file' || tarHeader.size === 0) {
-      let runs: ReturnType<FileContent['end']> = [];
-      if (header.type === 'file') runs = new FileContent(this.#data, { ...header, sparse, sparseMapInContent }).end();
-      this.#index.add({ ...header, runs });
-      stream.resume();
-      next(null);
-      return;
-    }
-    const content = new FileContent(this.#data, { ...header, sparse, sparseMapInContent });
-    stream.on('data', (bytes) => {
-      if (!Buffer.isBuffer(bytes)) return;
-      try {
-        content.append(bytes);
-      } catch (error) {
-        // It ends the stream, too. The stream first would end the extract without the error, and nobody would hear of it.
-        this.#extract.destroy(asCorrupt(error));
-      }
-    });
-    stream.on('end', () => {
-      try {
-        this.#index.add({ ...header, runs: content.end() });
-        next(null);
-      } catch (error) {
-        next(asCorrupt(error));
-      }
-    });
   }
 }

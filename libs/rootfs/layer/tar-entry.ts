@@ -1,10 +1,9 @@
-import type { Header } from 'tar-stream';
 import { RootfsError } from '../error.ts';
 import type { EntryType, LayerEntry } from './entry.ts';
 import { normalizePath, quote } from './path.ts';
 import { parsePaxNumber, parsePaxTime } from './pax.ts';
 import { type SparseMap, sparseMap } from './sparse.ts';
-import type { TarExtensions } from './tar-extensions.ts';
+import type { TarEntry } from './tar-reader.ts';
 
 const XATTR_PREFIX = 'SCHILY.xattr.';
 
@@ -15,17 +14,30 @@ export type EntryHeader = Omit<LayerEntry, 'runs'> & {
   readonly sparseMapInContent: boolean;
 };
 
-/** Puts together what tar-stream read of an entry's header and what its extension headers said. @throws RootfsError */
-export function entryHeader(header: Header, extensions: TarExtensions): EntryHeader {
-  const pax = new Map(extensions.pax.filter(([, value]) => value !== ''));
-  const name = pax.get('GNU.sparse.name') ?? pax.get('path') ?? extensions.name;
+const TYPES: ReadonlyMap<string, EntryType> = new Map([
+  ['0', 'file'],
+  ['1', 'link'],
+  ['2', 'symlink'],
+  ['3', 'character-device'],
+  ['4', 'block-device'],
+  ['5', 'directory'],
+  ['6', 'fifo'],
+  // "Contiguous", a file to every system of today.
+  ['7', 'file'],
+]);
+
+/** What an entry is, of what its header and its extension headers say. @throws RootfsError */
+export function entryHeader(entry: TarEntry): EntryHeader {
+  const { header } = entry;
+  const pax = new Map(entry.pax.filter(([, value]) => value !== ''));
+  const name = pax.get('GNU.sparse.name') ?? pax.get('path') ?? entry.name;
   const path = normalizePath(name);
-  const type = entryType(header, name);
-  const mtime = entryTime(extensions.mtimeSeconds, pax.get('mtime'), name);
-  const sparse = extensions.sparse ?? paxSparseMap(extensions.pax, pax);
+  const type = TYPES.get(header.type);
+  if (type === undefined) throw corrupt(name, 'a type that no root filesystem has');
+  const mtime = entryTime(header.mtimeSeconds, pax.get('mtime'), name);
+  const sparse = entry.sparse ?? paxSparseMap(entry.pax, pax);
   const sparseMapInContent = pax.get('GNU.sparse.major') === '1';
-  const target = pax.get('linkpath') ?? extensions.target;
-  const isDevice = type === 'character-device' || type === 'block-device';
+  const target = pax.get('linkpath') ?? entry.target;
   return {
     type,
     path,
@@ -33,34 +45,14 @@ export function entryHeader(header: Header, extensions: TarExtensions): EntryHea
     uid: owner(header.uid, pax.get('uid'), name),
     gid: owner(header.gid, pax.get('gid'), name),
     ...mtime,
-    size: type === 'file' ? fileSize(header, pax, sparse, sparseMapInContent) : 0,
+    size: type === 'file' ? fileSize(entry, pax, sparse, sparseMapInContent) : 0,
     target: type === 'link' ? normalizePath(target) : type === 'symlink' ? target : '',
-    deviceMajor: isDevice ? deviceNumber(header.devmajor, 12, name) : 0,
-    deviceMinor: isDevice ? deviceNumber(header.devminor, 20, name) : 0,
+    deviceMajor: deviceNumber(header.deviceMajor, 12, name),
+    deviceMinor: deviceNumber(header.deviceMinor, 20, name),
     xattrs: xattrs(pax),
     sparse,
     sparseMapInContent,
   };
-}
-
-function entryType(header: Header, name: string): EntryType {
-  switch (header.type) {
-    case 'file':
-    case 'contiguous-file':
-      return 'file';
-    case 'link':
-    case 'symlink':
-    case 'character-device':
-    case 'block-device':
-    case 'directory':
-    case 'fifo':
-      return header.type;
-    default:
-      throw new RootfsError(
-        'layer_corrupt',
-        `the layer's entry ${quote(name)} is of a type that no root filesystem has`,
-      );
-  }
 }
 
 function entryTime(
@@ -92,18 +84,18 @@ function deviceNumber(number: number, bits: number, name: string): number {
 }
 
 function fileSize(
-  header: Header,
+  entry: TarEntry,
   pax: Map<string, string>,
   sparse: SparseMap | undefined,
   mapInContent: boolean,
 ): number {
   if (sparse !== undefined) return sparse.size;
-  if (mapInContent) return parsePaxNumber(pax.get('GNU.sparse.realsize') ?? '') ?? header.size;
-  return header.size;
+  if (mapInContent) return parsePaxNumber(pax.get('GNU.sparse.realsize') ?? '') ?? entry.contentBytes;
+  return entry.contentBytes;
 }
 
 /** The map of GNU's PAX sparse formats 0.0 (repeated keys) and 0.1 (one list). GNU tar manual, "Sparse Formats". */
-function paxSparseMap(records: TarExtensions['pax'], pax: Map<string, string>): SparseMap | undefined {
+function paxSparseMap(records: TarEntry['pax'], pax: Map<string, string>): SparseMap | undefined {
   const size = parsePaxNumber(pax.get('GNU.sparse.size') ?? '');
   if (size === undefined || pax.has('GNU.sparse.major')) return undefined;
   const list = pax.get('GNU.sparse.map');

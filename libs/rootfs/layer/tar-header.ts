@@ -4,14 +4,38 @@ import { RootfsError } from '../error.ts';
 export const TAR_BLOCK = 512;
 
 const NAME = { offset: 0, length: 100 } as const;
+const MODE = { offset: 100, length: 8 } as const;
+const UID = { offset: 108, length: 8 } as const;
+const GID = { offset: 116, length: 8 } as const;
 const SIZE = { offset: 124, length: 12 } as const;
 const TIME = { offset: 136, length: 12 } as const;
 const CHECKSUM = { offset: 148, length: 8 } as const;
 const TYPE_OFFSET = 156;
 const TARGET = { offset: 157, length: 100 } as const;
 const MAGIC = { offset: 257 } as const;
+const DEVICE_MAJOR = { offset: 329, length: 8 } as const;
+const DEVICE_MINOR = { offset: 337, length: 8 } as const;
 const PREFIX = { offset: 345, length: 155 } as const;
 const USTAR = 'ustar\0';
+const SPACE = 0x20;
+const DIGIT_0 = 0x30;
+
+const CHARACTER_DEVICE = '3';
+const BLOCK_DEVICE = '4';
+
+/** What a header says of its entry, but for its names and its size. */
+export interface TarHeader {
+  /** One character: `0` a file, `1` a hard link, `2` a symlink, `3` and `4` devices, `5` a directory, `6` a fifo. */
+  readonly type: string;
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+  /** Seconds since 1970. */
+  readonly mtimeSeconds: number;
+  /** 0 for what is no device. */
+  readonly deviceMajor: number;
+  readonly deviceMinor: number;
+}
 
 /** Types without content, whatever their size field says: links, devices, directories, fifos. */
 const CONTENTLESS = '123456';
@@ -36,24 +60,54 @@ export function tarString(header: Buffer, offset: number, length: number): strin
 }
 
 /**
- * A number of a header: octal digits, or base-256 when the first byte's top bit is set (GNU tar manual, "Extensions").
+ * A number of a header: octal digits between spaces and NULs, or base-256 when the first byte's top bit is set (GNU tar manual,
+ * "Extensions"). Read byte by byte: by way of a string and a regular expression it cost 0.1 s for the 27,000 entries of
+ * `python:3.12`.
  *
  * @throws RootfsError `layer_corrupt` when it is neither, or not exact in a JavaScript number
  */
 export function tarNumber(header: Buffer, offset: number, length: number): number {
   const first = header[offset] ?? 0;
-  let value: number;
-  if (first & 0x80) {
-    const negative = first === 0xff;
-    value = negative ? -1 : first & 0x7f;
-    for (let i = offset + 1; i < offset + length; i++) value = value * 256 + (header[i] ?? 0);
-  } else {
-    const digits = tarString(header, offset, length).trim();
-    value = digits === '' ? 0 : /^[0-7]+$/.test(digits) ? Number.parseInt(digits, 8) : Number.NaN;
-  }
+  const value = first & 0x80 ? base256(header, offset, length) : octal(header, offset, offset + length);
   if (!Number.isSafeInteger(value))
     throw new RootfsError('layer_corrupt', 'the layer has a tar header with a number that is none');
   return value;
+}
+
+function base256(header: Buffer, offset: number, length: number): number {
+  const first = header[offset] ?? 0;
+  let value = first === 0xff ? -1 : first & 0x7f;
+  for (let i = offset + 1; i < offset + length; i++) value = value * 256 + (header[i] ?? 0);
+  return value;
+}
+
+/** NaN when there is something else before the NUL that ends it; 0 when there is nothing. */
+function octal(header: Buffer, from: number, to: number): number {
+  let at = from;
+  while (at < to && header[at] === SPACE) at++;
+  let value = 0;
+  for (; at < to && isOctalDigit(header[at]); at++) value = value * 8 + (header[at] ?? 0) - DIGIT_0;
+  while (at < to && header[at] === SPACE) at++;
+  return at === to || header[at] === 0 ? value : Number.NaN;
+}
+
+function isOctalDigit(byte: number | undefined): boolean {
+  return byte !== undefined && byte >= DIGIT_0 && byte < DIGIT_0 + 8;
+}
+
+/** @throws RootfsError `layer_corrupt` when a number of it is none */
+export function tarHeader(header: Buffer, type: string): TarHeader {
+  const number = ({ offset, length }: { offset: number; length: number }) => tarNumber(header, offset, length);
+  const isDevice = type === CHARACTER_DEVICE || type === BLOCK_DEVICE;
+  return {
+    type,
+    mode: number(MODE),
+    uid: number(UID),
+    gid: number(GID),
+    mtimeSeconds: number(TIME),
+    deviceMajor: isDevice ? number(DEVICE_MAJOR) : 0,
+    deviceMinor: isDevice ? number(DEVICE_MINOR) : 0,
+  };
 }
 
 /** Bytes of content that follow the header. */
@@ -61,11 +115,6 @@ export function tarSize(header: Buffer): number {
   const size = tarNumber(header, SIZE.offset, SIZE.length);
   if (size < 0) throw new RootfsError('layer_corrupt', 'the layer has a tar entry of negative size');
   return size;
-}
-
-/** Seconds since 1970. */
-export function tarTime(header: Buffer): number {
-  return tarNumber(header, TIME.offset, TIME.length);
 }
 
 /** Whether the header's checksum holds; some old writers summed signed bytes. */
@@ -86,26 +135,6 @@ export function tarName(header: Buffer): string {
 /** The link target in a header itself, as bytes. */
 export function tarTarget(header: Buffer): string {
   return tarString(header, TARGET.offset, TARGET.length);
-}
-
-/**
- * A ustar header with the entry's mode, owner, time and device numbers, the given type and size, no name (which is
- * kept elsewhere, byte for byte), and a true checksum.
- */
-export function plainHeader(header: Buffer, type: string, size: number): Buffer {
-  const copy = Buffer.from(header);
-  copy.fill(0, NAME.offset, NAME.offset + NAME.length);
-  copy.write('entry', NAME.offset, 'latin1');
-  copy.fill(0, TARGET.offset, TARGET.offset + TARGET.length);
-  copy.fill(0, PREFIX.offset, TAR_BLOCK);
-  copy.write(`${USTAR}00`, MAGIC.offset, 'latin1');
-  copy.write(type, TYPE_OFFSET, 'latin1');
-  copy.fill(0, SIZE.offset, SIZE.offset + SIZE.length);
-  copy[SIZE.offset] = 0x80;
-  copy.writeUIntBE(size, SIZE.offset + SIZE.length - 6, 6);
-  const { unsigned } = checksums(copy);
-  copy.write(`${unsigned.toString(8).padStart(6, '0')}\0 `, CHECKSUM.offset, 'latin1');
-  return copy;
 }
 
 function checksums(header: Buffer): { unsigned: number; signed: number } {

@@ -5,27 +5,36 @@ import {
   checksumHolds,
   isContentless,
   isZeroBlock,
-  plainHeader,
   TAR_BLOCK,
+  type TarHeader,
+  tarHeader,
   tarName,
   tarNumber,
   tarSize,
   tarString,
   tarTarget,
-  tarTime,
   tarType,
 } from './tar-header.ts';
 
-/** What extension headers say of the entry that follows them, byte for byte. */
-export interface TarExtensions {
+/** What a tar says of an entry: its own header, and the extension headers before it, byte for byte. */
+export interface TarEntry {
+  readonly header: TarHeader;
+  /** Bytes of content that follow in the tar. */
+  readonly contentBytes: number;
   readonly pax: readonly PaxRecord[];
   /** Name and link target as the header, or GNU's long forms, give them. */
   readonly name: string;
   readonly target: string;
-  /** Seconds since 1970 as the header has them: tar-stream takes negative ones in base-256 for one more. */
-  readonly mtimeSeconds: number;
   /** Of an old GNU sparse file (type `S`). */
   readonly sparse: SparseMap | undefined;
+}
+
+/** Takes what a tar holds, in its order: an entry, its content in pieces of any length, its end. */
+export interface TarSink {
+  entry(entry: TarEntry): void;
+  /** The bytes are the reader's, and worth nothing after the call. */
+  content(bytes: Buffer): void;
+  end(): void;
 }
 
 /** Extended headers are held in memory; this is far above what any tool writes (Go's archive/tar refuses over 1 MiB). */
@@ -38,15 +47,11 @@ const SPARSE_NUMBER = 12;
 type State = 'header' | 'extension' | 'sparse' | 'content' | 'padding' | 'end';
 
 /**
- * Stands before tar-stream and takes the extension headers (PAX `x` and `g`, GNU `L`, `K` and `S`) out of the stream.
- * tar-stream reads PAX values as UTF-8, which destroys binary attributes and names in other encodings, and does not
- * know sparse files; here they are kept byte for byte. What remains is a plain tar, which tar-stream takes apart.
- *
- * `forward` gets that tar's bytes; `entry` gets each remaining entry's extensions, in order, before its bytes.
+ * Takes a tar apart (POSIX.1-2017 pax, "ustar Interchange Format"; GNU tar manual, "Basic Tar Format"), with PAX and GNU
+ * extension headers, and sparse files. Calls its sink at once: no entry is a stream (decision 013 has what that gave).
  */
-export class TarExtensionFilter {
-  readonly #forward: (bytes: Buffer) => void;
-  readonly #entry: (extensions: TarExtensions) => void;
+export class TarReader {
+  readonly #sink: TarSink;
   #state: State = 'header';
   /** A header or extension body that a chunk's end cut in two. */
   #gathered: Buffer[] = [];
@@ -54,7 +59,8 @@ export class TarExtensionFilter {
   /** Bytes still to come of the content or of the padding. */
   #remaining = 0;
   #padding = 0;
-  #forwardContent = false;
+  /** Whether content and padding are an entry's, and not an extension header's. */
+  #isEntry = false;
   #extensionType = '';
   #extensionSize = 0;
   #zeroBlocks = 0;
@@ -64,9 +70,8 @@ export class TarExtensionFilter {
   #sparseHeader: Buffer | undefined;
   #sparseNumbers: number[] = [];
 
-  constructor(forward: (bytes: Buffer) => void, entry: (extensions: TarExtensions) => void) {
-    this.#forward = forward;
-    this.#entry = entry;
+  constructor(sink: TarSink) {
+    this.#sink = sink;
   }
 
   /** Takes the next bytes of the tar, in pieces of any length. @throws RootfsError `layer_corrupt` */
@@ -86,7 +91,7 @@ export class TarExtensionFilter {
         case 'content':
         case 'padding': {
           const end = Math.min(chunk.length, at + this.#remaining);
-          if (this.#forwardContent) this.#forward(chunk.subarray(at, end));
+          if (this.#isEntry && this.#state === 'content') this.#sink.content(chunk.subarray(at, end));
           this.#remaining -= end - at;
           at = end;
           if (this.#remaining === 0) this.#afterContent();
@@ -99,12 +104,11 @@ export class TarExtensionFilter {
   }
 
   /** Says that no more bytes come. @throws RootfsError `layer_corrupt` when an entry is not whole */
-  end(): void {
-    const whole = this.#state === 'end' || (this.#state === 'header' && this.#gatheredBytes === 0);
-    // Padding that is missing after the last entry harms nobody, but tar-stream counts on it.
-    if (this.#state === 'padding') {
-      if (this.#forwardContent) this.#forward(Buffer.alloc(this.#remaining));
-    } else if (!whole)
+  finish(): void {
+    // Padding that is missing after the last entry harms nobody.
+    const isWhole =
+      this.#state === 'end' || this.#state === 'padding' || (this.#state === 'header' && this.#gatheredBytes === 0);
+    if (!isWhole)
       throw new RootfsError('layer_corrupt', 'the layer ends in the middle of an entry: its tar is cut short');
   }
 
@@ -212,22 +216,22 @@ export class TarExtensionFilter {
   }
 
   #emit(header: Buffer, type: string, size: number, sparse: SparseMap | undefined): void {
-    this.#entry({
+    this.#sink.entry({
+      header: tarHeader(header, type),
+      contentBytes: size,
       pax: this.#pax,
       name: this.#longName ?? tarName(header),
       target: this.#longTarget ?? tarTarget(header),
-      mtimeSeconds: tarTime(header),
       sparse,
     });
     this.#pax = [];
     this.#longName = undefined;
     this.#longTarget = undefined;
-    this.#forward(plainHeader(header, type, size));
     this.#beginContent(size, padding(size), true);
   }
 
-  #beginContent(size: number, padded: number, forward: boolean): void {
-    this.#forwardContent = forward;
+  #beginContent(size: number, padded: number, isEntry: boolean): void {
+    this.#isEntry = isEntry;
     this.#padding = padded;
     this.#remaining = size;
     this.#state = 'content';
@@ -235,10 +239,13 @@ export class TarExtensionFilter {
   }
 
   #afterContent(): void {
-    if (this.#state === 'content' && this.#padding > 0) {
-      this.#state = 'padding';
-      this.#remaining = this.#padding;
-      return;
+    if (this.#state === 'content') {
+      if (this.#isEntry) this.#sink.end();
+      if (this.#padding > 0) {
+        this.#state = 'padding';
+        this.#remaining = this.#padding;
+        return;
+      }
     }
     this.#state = 'header';
   }
