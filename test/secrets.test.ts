@@ -6,7 +6,7 @@ import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { KEY_PREFIX, QUEUE_NAME } from '@bhatti/tasks';
@@ -18,7 +18,7 @@ import { type Bhatti, createBhatti, type RunningCommand } from './support/bhatti
 import { fileLayer } from './support/layer.ts';
 import { startRedis } from './support/redis.ts';
 import { startRegistry, type TestRegistry } from './support/registry.ts';
-import { filePlaces, type Place, placesWith, processPlaces, redisPlaces } from './support/secret-search.ts';
+import { filePlaces, type Place, placesWith, processPlaces, redisPlaces, unlessGone } from './support/secret-search.ts';
 
 const USER = 'robot';
 const PASSWORD = `${randomBytes(9).toString('hex')}/+`;
@@ -155,8 +155,9 @@ async function openToOthers(): Promise<string[]> {
   const open: string[] = [];
   for (const entry of await readdir(bhatti.dataDirectory, { recursive: true, withFileTypes: true })) {
     const path = join(entry.parentPath, entry.name);
-    const mode = (await stat(path)).mode & 0o777;
-    if (mode !== (entry.isDirectory() ? 0o700 : 0o600)) open.push(`${path}: ${mode.toString(8)}`);
+    const mode = (await unlessGone(stat(path)))?.mode;
+    if (mode !== undefined && (mode & 0o777) !== (entry.isDirectory() ? 0o700 : 0o600))
+      open.push(`${path}: ${mode.toString(8)}`);
   }
   return open;
 }
@@ -181,12 +182,13 @@ test('when all have ended, also with their worker, credentials and what was seal
   for (const { end, command } of held) if (end === 'cancelled') expect((await command.outcome).exitCode).toBe(1);
   // One more death ends the first of them; the others are taken over. The locks are taken away, rather than waited for.
   await redis.hset(keyOf(crashed[0]?.id ?? ''), 'stc', 4);
-  process.kill(children.find(({ name }) => name === 'worker 1')?.pid ?? 0, 'SIGKILL');
+  const victim = children.find(({ name }) => name === 'worker 1')?.pid ?? 0;
+  process.kill(victim, 'SIGKILL');
   await redis.del(crashed.map(({ id }) => `${keyOf(id)}:lock`));
   registry.clearFaults();
   const ends = await Promise.all(crashed.map(({ command }) => command.outcome));
   expect(ends.map(({ exitCode }) => exitCode)).toEqual([1, 0, 0]);
-  expect(ends[0]?.stderr).toContain('worker_crashed');
+  expect(ends[0]?.stderr).toMatch(new RegExp(`\\(${hostname()}:${victim}, begun at .* \\(worker_crashed\\)`));
   // The snapshot and the rewritten append-only file, uncompressed, so that they can be searched.
   await redis.config('SET', 'rdbcompression', 'no');
   await redis.save();

@@ -4,6 +4,7 @@ import { parseReference } from '@bhatti/oci';
 import {
   createProgressReporter,
   jobError,
+  MAX_DEATHS,
   openCredentials,
   type PullResult,
   sealedAuthOf,
@@ -26,11 +27,13 @@ import type { PullServices } from './services.ts';
 import { JobStop, stopReason } from './stop.ts';
 import { releaseLayers, removeFetchedLayers } from './task-layers.ts';
 import { withTaskLogger } from './task-log.ts';
+import type { WorkerDeaths } from './worker-deaths.ts';
 
 export interface PullProcessorOptions {
   readonly services: PullServices;
   readonly lock: JobLock;
   readonly outcomes: Outcomes;
+  readonly deaths: WorkerDeaths;
   /** Opens sealed credentials. */
   readonly secretKey: KeyObject;
   readonly logger: Logger;
@@ -89,24 +92,40 @@ class PullAttempt {
   }
 
   async #run(): Promise<PullResult> {
+    let end = async () => {};
     try {
+      end = await this.#begin();
       const result = await this.#pull();
       await this.#note(`completed: ${result.digest}${result.reused === undefined ? '' : ` (${result.reused} reused)`}`);
       return result;
     } catch (error) {
-      if (this.#stop.reason === 'worker_stopping') return await this.#handBack();
+      // It is told of among the dead: to others it was.
       if (this.#stop.reason === 'lock_lost') return this.#letGo();
+      await end();
+      if (this.#stop.reason === 'worker_stopping') return await this.#handBack();
       throw await this.#fail(error);
     }
   }
 
-  async #pull(): Promise<PullResult> {
+  /** Returns what is to be called when the attempt has ended without its task. */
+  async #begin(): Promise<() => Promise<void>> {
+    const { deaths } = this.#options;
     const { attemptsMade, stalledCounter, opts } = this.#job;
     this.#stop.signal.throwIfAborted();
     const takenOver = stalledCounter > 0 ? `, its worker died or hung ${stalledCounter} times` : '';
     await this.#note(
       `attempt ${attemptsMade + 1} of ${opts.attempts ?? 1} on ${hostname()}, pid ${process.pid}${takenOver}`,
     );
+    const dead = await deaths.of(this.#id);
+    if (stalledCounter < MAX_DEATHS) return deaths.begin(this.#id, `${hostname()}:${process.pid}`);
+    const who = dead.length > 0 ? ` (${dead.join('; ')})` : '';
+    throw new WorkerError(
+      'worker_crashed',
+      `${stalledCounter} worker processes died or hung while they worked on this task${who}; their logs, or the kernel's, tell why`,
+    );
+  }
+
+  async #pull(): Promise<PullResult> {
     const ended = await this.#options.outcomes.recall(this.#id);
     if (ended?.kind === 'completed') return ended.result;
     if (ended?.kind === 'failed') throw new WorkerError(ended.failure.code, ended.failure.message);

@@ -40,6 +40,7 @@ import type { StopReason } from './stop.ts';
 import { releaseLayers } from './task-layers.ts';
 import { taskLogger } from './task-log.ts';
 import { recordAttempt } from './task-metrics.ts';
+import { WorkerDeaths } from './worker-deaths.ts';
 
 /** Decodes of a kind (see DecodeSlots) at once in a process, where the machine has as many processors. */
 const DECODE_THREADS = 2;
@@ -108,10 +109,12 @@ export async function startWorker(options: StartWorkerOptions): Promise<RunningW
     tracing: options.tracing,
   };
   const outcomes = new Outcomes(redis);
+  const deaths = new WorkerDeaths(redis);
   const processor = new PullProcessor({
     services,
     lock: new JobLock(redis),
     outcomes,
+    deaths,
     secretKey,
     logger,
   });
@@ -132,7 +135,7 @@ export async function startWorker(options: StartWorkerOptions): Promise<RunningW
   worker.on('lockRenewalFailed', (ids) => {
     for (const id of ids) worker.cancelJob(id, 'lock_lost' satisfies StopReason);
   });
-  const aftercare = new Aftercare(services, queue, outcomes, logger);
+  const aftercare = new Aftercare(services, queue, outcomes, deaths, logger);
   const attemptEnded = (job: TaskJob | undefined) => {
     recordAttempt(metrics, job);
     aftercare.ended(job);
@@ -197,13 +200,15 @@ class Aftercare {
   readonly #services: PullServices;
   readonly #queue: TaskQueue;
   readonly #outcomes: Outcomes;
+  readonly #deaths: WorkerDeaths;
   readonly #logger: Logger;
   readonly #underWay = new Set<Promise<void>>();
 
-  constructor(services: PullServices, queue: TaskQueue, outcomes: Outcomes, logger: Logger) {
+  constructor(services: PullServices, queue: TaskQueue, outcomes: Outcomes, deaths: WorkerDeaths, logger: Logger) {
     this.#services = services;
     this.#queue = queue;
     this.#outcomes = outcomes;
+    this.#deaths = deaths;
     this.#logger = logger;
   }
 
@@ -230,6 +235,7 @@ class Aftercare {
     if (job !== undefined) await removeCredentials(job);
     await this.#services.store.uploads.remove(id);
     await this.#outcomes.forget(id);
+    await this.#deaths.forget(id);
     await this.#services.layerCache.enforce();
   }
 }

@@ -53,6 +53,7 @@ export {
   IMPORT_JOB,
   jobOptions,
   KEY_PREFIX,
+  MAX_DEATHS,
   PULL_JOB,
   QUEUE_NAME,
   type TaskJob,

@@ -48,8 +48,11 @@ const lockDuration = 10_000;
 /** Ms between looks for abandoned jobs: one is taken over at most `lockDuration + stalledInterval` after its worker died. */
 const stalledInterval = 3_000;
 
-/** Deaths of its worker that a task survives; one more, and it fails as `worker_crashed`. */
-const maxStalledCount = 4;
+/** So many deaths of its workers, and a task fails as `worker_crashed`: the next worker ends it, and says who died when. */
+export const MAX_DEATHS = 5;
+
+/** Should that one die of it, too, BullMQ ends the task. */
+const maxStalledCount = MAX_DEATHS;
 
 /** Ms between attempts to fetch or finish a job while Redis is away; BullMQ's own 15 s would delay every task after it. */
 const redisRetryDelay = 2_000;

@@ -83,7 +83,7 @@ export async function checkFiles(store: Store): Promise<string[]> {
 export async function checkKeys(redis: RedisClient): Promise<string[]> {
   const queue = `${KEY_PREFIX}:${QUEUE_NAME}`;
   const underWay = new RegExp(
-    `^(?:${escaped(queue)}:(?:.*:lock|de:.*|wait|active|delayed|prioritized|paused|stalled)|${escaped(KEY_PREFIX)}:(?:lease|outcome|task-claims):.*)$`,
+    `^(?:${escaped(queue)}:(?:.*:lock|de:.*|wait|active|delayed|prioritized|paused|stalled)|${escaped(KEY_PREFIX)}:(?:begun|lease|outcome|task-claims):.*)$`,
   );
   return (await redis.keys(`${KEY_PREFIX}:*`))
     .filter((key) => underWay.test(key))

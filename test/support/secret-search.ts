@@ -1,6 +1,7 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Redis } from 'ioredis';
+import { z } from 'zod';
 
 /** Somewhere that a secret may have got to; `text` has one character a byte. */
 export interface Place {
@@ -55,8 +56,8 @@ export async function filePlaces(directory: string): Promise<Place[]> {
     entries.map(async (entry) => {
       const path = join(entry.parentPath, entry.name);
       const name = path.slice(directory.length + 1);
-      const content = entry.isFile() ? await readFile(path, 'latin1') : '';
-      return { name: `file ${name}`, text: `${name} ${content}` };
+      const content = entry.isFile() ? await unlessGone(readFile(path, 'latin1')) : '';
+      return { name: `file ${name}`, text: `${name} ${content ?? ''}` };
     }),
   );
 }
@@ -69,4 +70,14 @@ export async function processPlaces(name: string, pid: number): Promise<Place[]>
       text: await readFile(`/proc/${pid}/${file}`, 'latin1'),
     })),
   );
+}
+
+/** What is read of a file, undefined when it was removed since it was listed. */
+export async function unlessGone<T>(reading: Promise<T>): Promise<T | undefined> {
+  try {
+    return await reading;
+  } catch (error) {
+    if (z.object({ code: z.literal('ENOENT') }).safeParse(error).success) return undefined;
+    throw error;
+  }
 }

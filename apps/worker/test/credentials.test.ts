@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { KEY_PREFIX, QUEUE_NAME, sealedAuthOf, TaskClaims } from '@bhatti/tasks';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { Outcomes } from '../outcome.ts';
+import { WorkerDeaths } from '../worker-deaths.ts';
 import { startStack, type TestStack } from './support/stack.ts';
 import { layerTar } from './support/tar.ts';
 
@@ -28,22 +29,41 @@ async function redisHistory(): Promise<string> {
 }
 
 describe('the credentials of a task', () => {
-  test('that BullMQ ended, because its workers died again and again, are gone, and what it had fetched', async () => {
-    const blob = `sha256:${'0'.repeat(64)}`;
-    const id = await stack.enqueue({ reference, name: 'poisoned', auth: `robot:${password}` });
-    await new TaskClaims(stack.connection, 'partial', async () => true).claim(id, [blob]);
-    await writeFile(stack.store.partials.path(blob), 'fetched');
-    // What BullMQ does to a job that stalled too often.
-    const job = `${KEY_PREFIX}:${QUEUE_NAME}:${id}`;
-    await stack.connection.hset(job, { defa: 'job stalled more than allowable limit', stc: 5 });
-    const worker = await stack.startWorker();
-    const message = expect.stringContaining('died or hung 5 times');
-    expect(await stack.ended(id)).toMatchObject({ status: 'failed', error: { code: 'worker_crashed', message } });
-    await worker.close();
-    expect((await stack.job(id)).data).not.toHaveProperty('sealedAuth');
-    expect(await stack.leftovers()).toEqual([]);
-    expect(await stack.connection.keys('*partial*')).toEqual([]);
-  });
+  test.each([
+    {
+      who: 'BullMQ',
+      field: { defa: 'job stalled more than allowable limit', stc: 6 },
+      message: 'died or hung 6 times',
+    },
+    {
+      who: 'a worker',
+      field: { stc: 5 },
+      message: '5 worker processes died or hung while they worked on this task (one:1,',
+    },
+  ])(
+    'that $who ended, because workers died again and again, are gone, and what it had fetched',
+    async ({ field, message }) => {
+      const blob = `sha256:${'0'.repeat(64)}`;
+      const id = await stack.enqueue({ reference, name: 'poisoned', auth: `robot:${password}` });
+      await new TaskClaims(stack.connection, 'partial', async () => true).claim(id, [blob]);
+      await writeFile(stack.store.partials.path(blob), 'fetched');
+      const deaths = new WorkerDeaths(stack.connection);
+      for (const dead of ['one:1', 'two:2']) await deaths.begin(id, dead);
+      await (await deaths.begin(id, 'ended:3'))();
+      // What BullMQ does to a job that stalls.
+      await stack.connection.hset(`${KEY_PREFIX}:${QUEUE_NAME}:${id}`, field);
+      const worker = await stack.startWorker();
+      const { status, error } = await stack.ended(id);
+      expect([status, error?.code]).toEqual(['failed', 'worker_crashed']);
+      expect(error?.message).toContain(message);
+      expect(error?.message).not.toContain('ended:3');
+      await worker.close();
+      expect((await stack.job(id)).data).not.toHaveProperty('sealedAuth');
+      expect(await stack.leftovers()).toEqual([]);
+      expect(await stack.connection.keys('*partial*')).toEqual([]);
+      expect(await deaths.of(id)).toEqual([]);
+    },
+  );
 
   test('that has ended in the hands of a worker that died are not needed to end it again', async () => {
     const id = await stack.enqueue({ reference, name: 'ended', auth: `robot:${wrong}` });
