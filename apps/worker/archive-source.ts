@@ -1,5 +1,6 @@
 import { rm } from 'node:fs/promises';
 import {
+  type ArchiveLimits,
   type Descriptor,
   formatReference,
   type ImageArchive,
@@ -14,6 +15,7 @@ import type { DownloadLayerOptions, ImageSource, SourceImage } from './image-sou
 
 export interface ArchiveSourceOptions {
   readonly store: Pick<Store, 'uploads'>;
+  readonly limits: Partial<ArchiveLimits>;
   /** Of the task, and so of its upload. */
   readonly id: string;
   readonly data: ImportJobData;
@@ -59,7 +61,7 @@ export class ArchiveSource implements ImageSource {
 
   async #open(): Promise<ImageArchive> {
     if (this.#archive !== undefined) return this.#archive;
-    const { store, id, signal } = this.#options;
+    const { store, limits, id, signal } = this.#options;
     if ((await store.uploads.size(id)) === undefined) {
       throw new WorkerError(
         'upload_lost',
@@ -68,7 +70,8 @@ export class ArchiveSource implements ImageSource {
     }
     this.#scratch ??= await store.uploads.makeScratch();
     const label = 'the uploaded archive';
-    this.#archive = await openArchive(store.uploads.path(id), { scratchDirectory: this.#scratch, label, signal });
+    const options = { scratchDirectory: this.#scratch, label, limits, signal };
+    this.#archive = await openArchive(store.uploads.path(id), options);
     return this.#archive;
   }
 }

@@ -1,3 +1,4 @@
+import type { ArchiveLimits } from '@bhatti/oci';
 import type { ImageLimits, LayerLimits } from '@bhatti/rootfs';
 import { z } from 'zod';
 import { parseCacheSize } from './cache-size.ts';
@@ -18,16 +19,18 @@ const schema = z.object({
   BHATTI_CACHE_SIZE: z.string().transform(parseCacheSize).optional(),
   BHATTI_MAX_LAYER_BYTES: limit,
   BHATTI_MAX_IMAGE_BYTES: limit,
+  BHATTI_MAX_ARCHIVE_BYTES: limit,
   BHATTI_MAX_ENTRIES: limit,
   BHATTI_MAX_EXPANSION: limit,
   BHATTI_OVERLAY: z.string().trim().min(1).optional(),
   BHATTI_LOG_LEVEL: z.enum(logLevels).default('info'),
 });
 
-/** What layers and images may be; what is not set is the library's to say. */
+/** What layers, images and archives may be; what is not set is the library's to say. */
 export interface UnpackLimits {
   readonly layer: Partial<LayerLimits>;
   readonly image: Partial<ImageLimits>;
+  readonly archive: Partial<ArchiveLimits>;
 }
 
 export interface WorkerEnvironment {
@@ -63,12 +66,14 @@ export function readEnvironment(env: NodeJS.ProcessEnv): WorkerEnvironment {
 function unpackLimits(given: z.output<typeof schema>): UnpackLimits {
   const set = (name: string, value: number | undefined) => (value === undefined ? {} : { [name]: value });
   const entries = set('entries', given.BHATTI_MAX_ENTRIES);
+  const expansion = set('expansionRatio', given.BHATTI_MAX_EXPANSION);
   return {
     layer: {
       ...entries,
       ...set('tarBytes', given.BHATTI_MAX_LAYER_BYTES),
-      ...set('expansionRatio', given.BHATTI_MAX_EXPANSION),
+      ...expansion,
     },
     image: { ...entries, ...set('contentBytes', given.BHATTI_MAX_IMAGE_BYTES) },
+    archive: { ...expansion, ...set('unpackedBytes', given.BHATTI_MAX_ARCHIVE_BYTES) },
   };
 }

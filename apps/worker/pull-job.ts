@@ -168,7 +168,10 @@ class PullAttempt {
   #openSource(data: TaskJobData): ImageSource {
     const { services, secretKey } = this.#options;
     const { signal } = this.#stop;
-    if (data.type === 'import') return new ArchiveSource({ store: services.store, id: this.#id, data, signal });
+    if (data.type === 'import') {
+      const { store, limits } = services;
+      return new ArchiveSource({ store, limits: limits.archive, id: this.#id, data, signal });
+    }
     const credentials =
       data.sealedAuth === undefined
         ? undefined

@@ -104,7 +104,7 @@ export async function startWorker(options: StartWorkerOptions): Promise<RunningW
     sync: new BackgroundWork('sync', () => store.syncPending(), logger),
     digests: new BackgroundWork('take the digests of', () => recordDigests(store, stopping.signal), logger),
     overlay: options.overlay,
-    limits: options.limits ?? { layer: {}, image: {} },
+    limits: options.limits ?? { layer: {}, image: {}, archive: {} },
     metrics,
     tracing: options.tracing,
   };

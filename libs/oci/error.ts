@@ -16,6 +16,8 @@ export type OciErrorCode =
   | 'invalid_manifest'
   | 'download_stalled'
   | 'layer_corrupt'
+  | 'archive_too_large'
+  | 'expansion_too_large'
   | 'no_space'
   | 'cancelled'
   | 'internal';

@@ -6,21 +6,23 @@ test('what is not set, or empty, is left to defaults', () => {
     redisUrl: undefined,
     concurrency: 2,
     overlay: undefined,
-    limits: { layer: {}, image: {} },
+    limits: { layer: {}, image: {}, archive: {} },
     logLevel: 'info',
   });
 });
 
-test('limits go to layers and images', () => {
+test('limits go to layers, images and archives', () => {
   const set = {
     BHATTI_MAX_LAYER_BYTES: '1',
     BHATTI_MAX_IMAGE_BYTES: '2',
     BHATTI_MAX_ENTRIES: '3',
     BHATTI_MAX_EXPANSION: '4',
+    BHATTI_MAX_ARCHIVE_BYTES: '5',
   };
   expect(readEnvironment(set).limits).toEqual({
     layer: { tarBytes: 1, entries: 3, expansionRatio: 4 },
     image: { contentBytes: 2, entries: 3 },
+    archive: { unpackedBytes: 5, expansionRatio: 4 },
   });
 });
 

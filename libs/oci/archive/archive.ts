@@ -11,6 +11,7 @@ import type { RegistryApi, RegistryRequest } from '../registry-api.ts';
 import { type ResolvedImage, Resolver } from '../resolver.ts';
 import { type Container, type Member, openContainer } from './container.ts';
 import { type ArchiveContent, type ArchivedImage, readMember } from './content.ts';
+import { type ArchiveLimits, DEFAULT_ARCHIVE_LIMITS } from './decompress.ts';
 import { readDockerArchive } from './docker-archive.ts';
 import { readOciLayout } from './oci-layout.ts';
 
@@ -19,6 +20,8 @@ export interface OpenArchiveOptions {
   readonly scratchDirectory: string;
   /** What errors call the archive; its path, where left out. */
   readonly label?: string;
+  /** Of a compressed archive. What is left out is `DEFAULT_ARCHIVE_LIMITS`. */
+  readonly limits?: Partial<ArchiveLimits>;
   readonly signal?: AbortSignal;
 }
 
@@ -63,13 +66,15 @@ const PLACE = parseReference('archive.invalid/image');
  * Opens what `docker save` (old and new layout), `podman save`, `skopeo copy docker-archive:` and `oci-archive:` write, and OCI image
  * layouts as a folder or a tar; tars plain or compressed with gzip or zstd. Nothing is unpacked to paths that the archive names.
  *
- * @throws OciError `invalid_request` (not there, or something else), `layer_corrupt` (cut short), `invalid_manifest`, `no_space`, `cancelled`
+ * @throws OciError `invalid_request` (not there, or something else), `layer_corrupt` (cut short), `invalid_manifest`,
+ * `archive_too_large`, `expansion_too_large`, `no_space`, `cancelled`
  */
 export async function openArchive(
   path: string,
-  { scratchDirectory, label = `the archive ${path}`, signal }: OpenArchiveOptions,
+  { scratchDirectory, label = `the archive ${path}`, limits: asked, signal }: OpenArchiveOptions,
 ): Promise<ImageArchive> {
-  const container = await openContainer({ path, label, scratchDirectory, signal });
+  const limits = { ...DEFAULT_ARCHIVE_LIMITS, ...asked };
+  const container = await openContainer({ path, label, scratchDirectory, limits, signal });
   try {
     return new Archive(label, container, await readContent(container, label, signal));
   } catch (error) {

@@ -4,7 +4,7 @@ import { type FileHandle, open, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { OciError } from '../error.ts';
 import { errorCode } from '../network-error.ts';
-import { decompressFile, otherFormat, sniffCompression } from './decompress.ts';
+import { type ArchiveLimits, decompressFile, otherFormat, sniffCompression } from './decompress.ts';
 import { type Extent, TarIndex } from './tar-index.ts';
 
 /** One file of an archive: a piece of a file on disk. */
@@ -24,10 +24,11 @@ export interface ArchiveSource {
   /** What errors call it. */
   readonly label: string;
   readonly scratchDirectory: string;
+  readonly limits: ArchiveLimits;
   readonly signal: AbortSignal | undefined;
 }
 
-/** @throws OciError `invalid_request`, `layer_corrupt`, `no_space`, `cancelled` */
+/** @throws OciError `invalid_request`, `layer_corrupt`, `archive_too_large`, `expansion_too_large`, `no_space`, `cancelled` */
 export async function openContainer(source: ArchiveSource): Promise<Container> {
   const { path, label } = source;
   try {
@@ -78,7 +79,7 @@ async function openMember(path: string): Promise<Member | undefined> {
   throw new OciError('invalid_request', `cannot read ${path}: it is no regular file`);
 }
 
-async function tarContainer({ path, label, scratchDirectory, signal }: ArchiveSource): Promise<Container> {
+async function tarContainer({ path, label, scratchDirectory, limits, signal }: ArchiveSource): Promise<Container> {
   const compression = await sniffFile(path, label);
   const scratch = compression === 'none' ? undefined : join(scratchDirectory, `archive-${randomUUID()}.tar`);
   let file: FileHandle | undefined;
@@ -88,7 +89,7 @@ async function tarContainer({ path, label, scratchDirectory, signal }: ArchiveSo
   };
   try {
     if (compression !== 'none' && scratch !== undefined)
-      await decompressFile({ path, label, compression, destination: scratch, signal });
+      await decompressFile({ path, label, compression, destination: scratch, limits, signal });
     const opened = await open(scratch ?? path, 'r');
     file = opened;
     const index = await TarIndex.read(opened, (await opened.stat()).size, label, signal);

@@ -1,10 +1,35 @@
 import { createReadStream, createWriteStream } from 'node:fs';
+import { statfs } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
 import { Decompress } from 'fzstd';
 import { OciError } from '../error.ts';
 import type { LayerCompression } from '../media-type.ts';
 import { cancelledError, errorCode } from '../network-error.ts';
+import { ZSTD_WINDOW_LIMIT, ZstdWindows } from './zstd-window.ts';
+
+/** How much a compressed archive may unpack to. What it says of itself is not asked: it is counted as it comes. */
+export interface ArchiveLimits {
+  readonly unpackedBytes: number;
+  /** Bytes unpacked for each byte of the archive, asked for once there are `expansionGrace` bytes. */
+  readonly expansionRatio: number;
+  readonly expansionGrace: number;
+}
+
+const GIB = 2 ** 30;
+
+/** Far above real archives, which hold layers that are compressed already, or tars of files (20:1 at most); deflate can reach 1,032:1. */
+export const DEFAULT_ARCHIVE_LIMITS: ArchiveLimits = {
+  unpackedBytes: 256 * GIB,
+  expansionRatio: 200,
+  expansionGrace: GIB,
+};
+
+/** Bytes of the disk that are left free: what else lives there must be able to go on. */
+const RESERVE = 64 * 1024 * 1024;
+/** Bytes between looks at the free space: others write to the disk, too. */
+const LOOK_INTERVAL = 32 * 1024 * 1024;
 
 /** Formats that are met and not read, by their first bytes. */
 const OTHER_FORMATS: readonly (readonly [name: string, magic: string])[] = [
@@ -34,18 +59,26 @@ export interface CompressedFile {
   readonly label: string;
   readonly compression: 'gzip' | 'zstd';
   readonly destination: string;
+  readonly limits: ArchiveLimits;
   readonly signal: AbortSignal | undefined;
 }
 
-/** Writes what is compressed in one file to another. @throws OciError `layer_corrupt`, `no_space`, `cancelled` */
-export async function decompressFile({ path, label, compression, destination, signal }: CompressedFile): Promise<void> {
+/**
+ * Writes what is compressed in one file to another.
+ *
+ * @throws OciError `layer_corrupt`; `archive_too_large`, `expansion_too_large` as soon as a limit is passed; `no_space`; `cancelled`
+ */
+export async function decompressFile(file: CompressedFile): Promise<void> {
+  const { path, label, compression, destination, signal } = file;
   try {
     const input = createReadStream(path, { highWaterMark: 64 * 1024 });
     const output = createWriteStream(destination, { flags: 'wx', mode: 0o600 });
-    if (compression === 'gzip') await pipeline(input, createGunzip(), output, { signal });
-    else await pipeline(input, unzstd, output, { signal });
+    const limited = (source: AsyncIterable<Uint8Array>) => withinLimits(source, file, () => input.bytesRead);
+    if (compression === 'gzip') await pipeline(input, createGunzip(), limited, output, { signal });
+    else await pipeline(input, (source: AsyncIterable<Buffer>) => unzstd(source, label), limited, output, { signal });
   } catch (cause) {
     if (signal?.aborted) throw cancelledError(signal);
+    if (cause instanceof OciError) throw cause;
     const code = errorCode(cause);
     if (code === 'ENOSPC' || code === 'EDQUOT') {
       throw new OciError('no_space', 'no space left in the data directory for the unpacked archive', { cause });
@@ -57,18 +90,66 @@ export async function decompressFile({ path, label, compression, destination, si
   }
 }
 
+async function* withinLimits(
+  source: AsyncIterable<Uint8Array>,
+  { label, limits, destination }: CompressedFile,
+  bytesRead: () => number,
+): AsyncGenerator<Uint8Array> {
+  let bytes = 0;
+  let looked = -LOOK_INTERVAL;
+  for await (const chunk of source) {
+    bytes += chunk.length;
+    if (bytes > limits.unpackedBytes) {
+      throw new OciError(
+        'archive_too_large',
+        `${label} unpacks to more than ${limits.unpackedBytes} bytes, which is the limit that the operator sets`,
+      );
+    }
+    if (bytes > limits.expansionGrace && bytes > bytesRead() * limits.expansionRatio) {
+      throw new OciError(
+        'expansion_too_large',
+        `${label} unpacks to ${bytes} bytes from ${bytesRead()}, more than ${limits.expansionRatio} times as many: it is taken for one made to fill disks, unless the operator allows more`,
+      );
+    }
+    if (bytes - looked >= LOOK_INTERVAL) {
+      await requireRoom(destination);
+      looked = bytes;
+    }
+    yield chunk;
+  }
+}
+
+async function requireRoom(destination: string): Promise<void> {
+  const { bavail, bsize } = await statfs(dirname(destination));
+  if (bavail * bsize >= RESERVE + LOOK_INTERVAL) return;
+  throw new OciError('no_space', 'no space left in the data directory for the unpacked archive');
+}
+
+/** @throws OciError `archive_too_large` */
+function checkWindow(bytes: number, label: string): void {
+  if (bytes <= ZSTD_WINDOW_LIMIT) return;
+  const megabytes = (size: number) => `${Math.ceil(size / 2 ** 20)} MiB`;
+  throw new OciError(
+    'archive_too_large',
+    `${label} takes a window of ${megabytes(bytes)} of memory to unpack; ${megabytes(ZSTD_WINDOW_LIMIT)} is the limit, as zstd's own: compress it without --long`,
+  );
+}
+
 /** A block of 4 bytes can stand for 128 KiB: 64 KiB of such blocks were 2 GB in memory at once, these are 32 MiB. */
 const ZSTD_INPUT_BYTES = 1024;
 
 /** Node 20 has no zstd of its own. */
-async function* unzstd(source: AsyncIterable<Buffer>): AsyncGenerator<Uint8Array> {
+async function* unzstd(source: AsyncIterable<Buffer>, label: string): AsyncGenerator<Uint8Array> {
+  const windows = new ZstdWindows();
   const decoded: Uint8Array[] = [];
   const decoder = new Decompress((data) => {
     if (data.length > 0) decoded.push(data);
   });
   for await (const chunk of source) {
     for (let at = 0; at < chunk.length; at += ZSTD_INPUT_BYTES) {
-      decoder.push(chunk.subarray(at, at + ZSTD_INPUT_BYTES));
+      const slice = chunk.subarray(at, at + ZSTD_INPUT_BYTES);
+      checkWindow(windows.push(slice), label);
+      decoder.push(slice);
       yield* decoded.splice(0);
     }
   }

@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { hostArchitecture, OCI_INDEX, sha256, zstdFrame } from '../../../test/support/registry.ts';
-import { type ImageArchive, OciError, openArchive, parsePlatform } from '../index.ts';
+import { type ArchiveLimits, type ImageArchive, OciError, openArchive, parsePlatform } from '../index.ts';
 import {
   blobName,
   bytesOf,
@@ -385,6 +385,46 @@ describe('what is no archive', () => {
         else expect(['layer_corrupt', 'invalid_manifest', 'invalid_request']).toContain(result);
       }
     }
+  });
+
+  test('a compressed archive may unpack to so many bytes, and so many times its own', async () => {
+    const directory = await fixture.directory();
+    const bomb = gzipSync(Buffer.alloc(8 * 1024 * 1024));
+    const file = async (bytes: Buffer) => {
+      const path = join(directory, 'bomb.tar');
+      await writeFile(path, bytes);
+      return path;
+    };
+    const open = async (bytes: Buffer, limits: Partial<ArchiveLimits>) =>
+      openArchive(await file(bytes), { scratchDirectory: directory, label: 'the archive', limits });
+    for (const bytes of [bomb, zstdFrame(Buffer.alloc(8 * 1024 * 1024))]) {
+      expect(await failure(open(bytes, { unpackedBytes: 4_000_000 }))).toMatchObject({
+        code: 'archive_too_large',
+        retryable: false,
+        message: expect.stringContaining('the archive unpacks to more than 4000000 bytes'),
+      });
+      expect(await readdir(directory)).toEqual(['bomb.tar']);
+    }
+    // Zeros are 1,000 times as many, as deflate has them.
+    expect(await failure(open(bomb, { expansionGrace: 1_000_000 }))).toMatchObject({ code: 'expansion_too_large' });
+    expect(await failure(open(bomb, { expansionGrace: 1_000_000, expansionRatio: 2000 }))).toMatchObject({
+      code: 'layer_corrupt',
+    });
+    expect(await readdir(directory)).toEqual(['bomb.tar']);
+  });
+
+  test.each([
+    ['at once', '28b52ffd00a8'],
+    ['in a later frame', '28b52ffd0058010000502a4d180300000001020328b52ffd00a8'],
+  ])('a zstd archive that wants 2 GiB of memory is refused, %s', async (_when, hex) => {
+    const directory = await fixture.directory();
+    const path = join(directory, 'window.tar.zst');
+    await writeFile(path, Buffer.concat([Buffer.from(hex, 'hex'), Buffer.alloc(100)]));
+    expect(await failure(openArchive(path, { scratchDirectory: directory }))).toMatchObject({
+      code: 'archive_too_large',
+      message: expect.stringContaining('2048 MiB'),
+    });
+    expect(await readdir(directory)).toEqual(['window.tar.zst']);
   });
 
   test('a zstd bomb is unpacked piece by piece', async () => {

@@ -110,6 +110,13 @@ test('a blob that was published damaged is corrupt, and no other download can he
   });
 });
 
+test('a zstd blob that wants 2 GiB of memory is refused', async () => {
+  await withTemporaryDirectory(async (directory) => {
+    const blob = Buffer.concat([Buffer.from('28b52ffd00a8', 'hex'), zstd.subarray(6)]);
+    await expect(decode(directory, blob, 'zstd')).rejects.toMatchObject({ code: 'layer_too_large', retryable: false });
+  });
+});
+
 test('a data directory that cannot be written fails, and the threads go on', async () => {
   await withTemporaryDirectory(async (directory) => {
     const outDirectory = join(directory, 'missing');

@@ -1,0 +1,153 @@
+import { Readable } from 'node:stream';
+import { buffer } from 'node:stream/consumers';
+import { pipeline } from 'node:stream/promises';
+import { describe, expect, test } from '@jest/globals';
+import fc from 'fast-check';
+import { createZstdDecompress } from '../layer/zstd.ts';
+import { ZSTD_WINDOW_LIMIT as WINDOW_LIMIT, ZstdWindows } from '../layer/zstd-window.ts';
+
+const MIB = 1024 * 1024;
+const MAGIC = Buffer.from([0x28, 0xb5, 0x2f, 0xfd]);
+const RAW = 0;
+const RLE = 1;
+
+/** A block header (RFC 8878, 3.1.1.2), with what follows it. */
+function block(type: number, size: number, content: Buffer, isLast = false): Buffer {
+  const header = Buffer.alloc(3);
+  header.writeUIntLE((size << 3) | (type << 1) | (isLast ? 1 : 0), 0, 3);
+  return Buffer.concat([header, content]);
+}
+
+const END = block(RAW, 0, Buffer.alloc(0), true);
+
+/** A frame whose window has the size `2 ** log * (1 + eighths / 8)`. */
+const windowed = (log: number, eighths: number, blocks: readonly Buffer[] = [END]): Buffer =>
+  Buffer.concat([MAGIC, Buffer.from([0x00, ((log - 10) << 3) | eighths]), ...blocks]);
+
+/** A frame of one segment, whose window is its content's size, as eight bytes; with a checksum, and a dictionary id of two bytes. */
+function singleSegment(bytes: bigint): Buffer {
+  const size = Buffer.alloc(8);
+  size.writeBigUInt64LE(bytes);
+  const checksum = Buffer.alloc(4, 0x28);
+  return Buffer.concat([MAGIC, Buffer.from([0xe6, 0, 0]), size, END, checksum]);
+}
+
+const skippable = (length: number): Buffer => {
+  const header = Buffer.alloc(8);
+  header.writeUInt32LE(0x184d2a53, 0);
+  header.writeUInt32LE(length, 4);
+  // What is skipped looks like the beginning of a frame that would be refused.
+  return Buffer.concat([header, Buffer.alloc(length, windowed(31, 0))]);
+};
+
+const content = Buffer.from('content'.repeat(20_000));
+const good = windowed(20, 0, [
+  block(RAW, 100_000, content.subarray(0, 100_000)),
+  block(RLE, 128 * 1024, Buffer.from([0x28])),
+  block(RAW, 40_000, content.subarray(100_000), true),
+]);
+
+/** Whether the largest window is within the limit, of what comes in pieces of these lengths, over and over. */
+function takes(data: Buffer, lengths: readonly number[] = [data.length]): boolean {
+  const windows = new ZstdWindows();
+  let largest = 0;
+  for (let at = 0, i = 0; at < data.length; i += 1) {
+    const length = lengths[i % lengths.length] ?? 1;
+    const piece = Buffer.from(data.subarray(at, at + length));
+    largest = windows.push(piece);
+    // What was pushed is the pusher's.
+    piece.fill(0xff);
+    at += length;
+  }
+  return largest <= WINDOW_LIMIT;
+}
+
+describe('the window of a zstd frame', () => {
+  test.each([
+    ['128 MiB, as zstd --ultra -22 makes', windowed(27, 0), true],
+    ['a little more', windowed(27, 1), false],
+    ['2 GiB, as zstd --long=31 makes', windowed(31, 0), false],
+    ['the largest that can be written', windowed(41, 7), false],
+    ['one segment of 128 MiB', singleSegment(BigInt(WINDOW_LIMIT)), true],
+    ['one segment of a byte more', singleSegment(BigInt(WINDOW_LIMIT) + 1n), false],
+    ['one segment of 2^64 - 1 bytes', singleSegment(2n ** 64n - 1n), false],
+    ['an empty segment, with its size in one byte', Buffer.concat([MAGIC, Buffer.from([0x20, 0]), END]), true],
+  ])('%s', (_what, frame, isTaken) => {
+    expect(takes(frame)).toBe(isTaken);
+    for (const before of [good, skippable(1000), skippable(0), singleSegment(7n)])
+      expect(takes(Buffer.concat([before, frame]), [before.length - 3, 1, 7])).toBe(isTaken);
+  });
+
+  test('is looked at in whatever pieces the data comes', () => {
+    const frames = Buffer.concat([good, skippable(500), singleSegment(300n), good]);
+    fc.assert(
+      fc.property(fc.array(fc.integer({ min: 1, max: 20_000 }), { minLength: 1 }), (lengths) => {
+        expect(takes(frames, lengths)).toBe(true);
+        expect(takes(Buffer.concat([frames, windowed(30, 0)]), lengths)).toBe(false);
+      }),
+      { numRuns: 10 },
+    );
+  });
+
+  test('what is no zstd is left to the decompressor', () => {
+    fc.assert(fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => expect(takes(Buffer.from(bytes))).toBe(true)));
+  });
+});
+
+describe('the decompressor', () => {
+  const decompress = (data: Buffer) => buffer(Readable.from([data]).pipe(createZstdDecompress()));
+
+  test('gives the content of every frame', async () => {
+    const whole = Buffer.concat([
+      content.subarray(0, 100_000),
+      Buffer.alloc(128 * 1024, 0x28),
+      content.subarray(100_000),
+    ]);
+    expect((await decompress(good)).equals(whole)).toBe(true);
+    expect((await decompress(Buffer.concat([good, skippable(100), good]))).length).toBe(2 * whole.length);
+  });
+
+  test('refuses a window of 2 GiB before it makes room for it', async () => {
+    const before = process.memoryUsage().arrayBuffers;
+    const refused = pipeline(
+      Readable.from([windowed(31, 0, [block(RLE, 10, Buffer.from([1])), END])]),
+      createZstdDecompress(),
+      drain,
+    );
+    await expect(refused).rejects.toMatchObject({
+      code: 'layer_too_large',
+      message: expect.stringContaining('2048 MiB'),
+    });
+    expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(256 * MIB);
+  });
+
+  test.each([
+    [good.subarray(0, good.length - 10)],
+    [Buffer.from('no zstd at all')],
+    [Buffer.concat([good, Buffer.from('and more')])],
+  ])('fails for what is cut short or no zstd: %#', async (data) => {
+    await expect(pipeline(Readable.from([data]), createZstdDecompress(), drain)).rejects.toThrow();
+  });
+
+  test('goes on only when what it gave is wanted', async () => {
+    // 512 MB in 16 KB, in one piece.
+    const blocks = new Array<Buffer>(4_000).fill(block(RLE, 128 * 1024, Buffer.from([0])));
+    const bomb = windowed(17, 0, [...blocks, END]);
+    const stream = createZstdDecompress();
+    stream.end(bomb);
+    stream.read(0);
+    let bytes = 0;
+    let most = stream.readableLength;
+    for await (const chunk of stream) {
+      bytes += chunk.length;
+      most = Math.max(most, stream.readableLength);
+    }
+    expect(bytes).toBe(4_000 * 128 * 1024);
+    expect(most).toBeGreaterThan(0);
+    expect(most).toBeLessThan(40 * MIB);
+  });
+});
+
+async function drain(source: AsyncIterable<Buffer>): Promise<void> {
+  for await (const _ of source);
+}
