@@ -5,15 +5,15 @@ import type { CopyRun } from './ext4/data-copy.ts';
 import { BLOCK_SIZE } from './ext4/format.ts';
 import { fileSystemGeometry } from './ext4/geometry.ts';
 import { makeFileSystem } from './ext4/mke2fs.ts';
-import { ensureLostAndFound, numberInodes } from './ext4/numbering.ts';
+import { ensureLostAndFound, Numbering } from './ext4/numbering.ts';
 import { populate } from './ext4/populate.ts';
 import { toAttribute } from './ext4/xattr.ts';
 import { readLayerIndex } from './layer/layer-index.ts';
-import { checkImage, type ImageLimits } from './layer/limits.ts';
+import { checkContent, checkEntries, type ImageLimits } from './layer/limits.ts';
 import { quote } from './layer/path.ts';
-import type { Directory } from './tree/inode.ts';
 import { mergeLayers } from './tree/merge.ts';
 import { addMountPoints, bootWarnings } from './tree/sandbox.ts';
+import type { Tree } from './tree/tree.ts';
 
 /** A file system that lacks only its files' data, which `copies` names. */
 export interface BuiltImage {
@@ -26,14 +26,18 @@ export function buildImage(
   options: Omit<BuildOptions, 'signal' | 'limits'> & { readonly limits: ImageLimits },
 ): BuiltImage {
   const indexes = options.layers.map((directory) => readLayerIndex(directory));
-  const root = mergeLayers(indexes.map(({ entries }) => entries));
-  const warnings = [...bootWarnings(root), ...attributeWarnings(root)];
-  addMountPoints(root);
-  if (!ensureLostAndFound(root))
+  const tree = mergeLayers(
+    indexes.map(({ entries }) => entries),
+    options.limits.entries,
+  );
+  const warnings = [...bootWarnings(tree), ...attributeWarnings(tree)];
+  addMountPoints(tree);
+  if (!ensureLostAndFound(tree))
     warnings.push("the image's /lost+found was left out: in an ext4 it is the directory that e2fsck needs");
-  const numbering = numberInodes(root);
+  checkEntries(options.limits.entries, tree.inodes.count);
+  const numbering = new Numbering(tree);
   const { blocks, dataBytes } = measureContent(numbering);
-  checkImage(options.limits, dataBytes, numbering.inodes.length);
+  checkContent(options.limits, dataBytes);
   const geometry = fileSystemGeometry(blocks, numbering.highest, options.sizeBytes);
   const uuid = fileSystemUuid(
     indexes.map(({ diffId }) => diffId),
@@ -43,7 +47,7 @@ export function buildImage(
   const copies = populate(options.output, numbering);
   const report = {
     sizeBytes: geometry.blocks * BLOCK_SIZE,
-    entries: numbering.inodes.length,
+    entries: tree.inodes.count,
     contentBytes: dataBytes,
     warnings,
   };
@@ -62,14 +66,9 @@ function fileSystemUuid(diffIds: readonly string[], sizeBytes: number | undefine
 }
 
 /** Names the kinds of attributes that ext4 cannot keep; they are left out. */
-function attributeWarnings(root: Directory): string[] {
+function attributeWarnings({ inodes }: Tree): string[] {
   const lost = new Set<string>();
-  const pending = [root];
-  for (let directory = pending.pop(); directory !== undefined; directory = pending.pop()) {
-    for (const child of directory.children.values()) {
-      for (const [name, value] of child.xattrs) if (toAttribute(name, value) === undefined) lost.add(name);
-      if (child.children !== undefined) pending.push({ ...child, children: child.children });
-    }
-  }
+  for (const inode of inodes.withXattrs())
+    for (const [name, value] of inodes.xattrs(inode)) if (toAttribute(name, value) === undefined) lost.add(name);
   return [...lost].sort().map((name) => `extended attributes ${quote(name)} were left out: ext4 cannot hold them`);
 }

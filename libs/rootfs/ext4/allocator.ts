@@ -3,62 +3,76 @@ import { RootfsError } from '../error.ts';
 /** A run of blocks of the file system: its first block and their number. */
 export type BlockRun = readonly [start: number, blocks: number];
 
-/** Hands out the free blocks of a file system in ascending order, and remembers which it took. */
+/**
+ * Hands out the free blocks of a file system in ascending order. What it gives is the place of the first in that order: where an
+ * inode's blocks lie is one number to remember, and `runsAt` says the rest.
+ */
 export class BlockAllocator {
   readonly #free: readonly BlockRun[];
-  readonly #taken: [number, number][] = [];
-  #run = 0;
-  #offset = 0;
-  #takenBlocks = 0;
+  /** Places at which the runs of free blocks begin. */
+  readonly #places: readonly number[];
+  readonly #freeBlocks: number;
+  #taken = 0;
 
   /** @param free runs of free blocks, ascending */
   constructor(free: readonly BlockRun[]) {
+    const places: number[] = [];
+    let place = 0;
+    for (const [, blocks] of free) {
+      places.push(place);
+      place += blocks;
+    }
     this.#free = free;
+    this.#places = places;
+    this.#freeBlocks = place;
   }
 
   get takenBlocks(): number {
-    return this.#takenBlocks;
-  }
-
-  /** What was handed out, as runs. */
-  get taken(): readonly BlockRun[] {
     return this.#taken;
   }
 
   /**
-   * The next `blocks` free blocks, in as few runs as the gaps allow.
+   * Takes the next `blocks` free blocks. Returns the place of the first.
    *
    * @throws RootfsError `image_too_large` when there are not that many
    */
-  take(blocks: number): BlockRun[] {
-    const runs: BlockRun[] = [];
-    let left = blocks;
-    while (left > 0) {
-      const free = this.#free[this.#run];
-      if (free === undefined)
-        throw new RootfsError(
-          'image_too_large',
-          'the image does not fit into a file system of this size; ask for a larger --size',
-        );
-      const count = Math.min(left, free[1] - this.#offset);
-      if (count === 0) {
-        this.#run++;
-        this.#offset = 0;
-        continue;
-      }
-      const start = free[0] + this.#offset;
-      runs.push([start, count]);
-      this.#remember(start, count);
-      this.#offset += count;
-      left -= count;
-    }
-    this.#takenBlocks += blocks;
-    return runs;
+  take(blocks: number): number {
+    if (this.#taken + blocks > this.#freeBlocks)
+      throw new RootfsError(
+        'image_too_large',
+        'the image does not fit into a file system of this size; ask for a larger --size',
+      );
+    this.#taken += blocks;
+    return this.#taken - blocks;
   }
 
-  #remember(start: number, count: number): void {
-    const last = this.#taken.at(-1);
-    if (last !== undefined && last[0] + last[1] === start) last[1] += count;
-    else this.#taken.push([start, count]);
+  /** The blocks from a place on, in as few runs as the gaps allow. */
+  *runsAt(place: number, blocks: number): Iterable<BlockRun> {
+    let at = place;
+    for (let run = this.#runAt(place); at < place + blocks; run++) {
+      const [start, length] = this.#free[run] ?? [0, 0];
+      const offset = at - (this.#places[run] ?? 0);
+      const count = Math.min(length - offset, place + blocks - at);
+      if (count <= 0) throw new RootfsError('internal', 'a place past the last free block');
+      yield [start + offset, count];
+      at += count;
+    }
+  }
+
+  /** The block at a place. */
+  blockAt(place: number): number {
+    const run = this.#runAt(place);
+    return (this.#free[run]?.[0] ?? 0) + place - (this.#places[run] ?? 0);
+  }
+
+  /** The last run that begins at or before a place. */
+  #runAt(place: number): number {
+    let [low, high] = [0, this.#places.length - 1];
+    while (low < high) {
+      const middle = Math.ceil((low + high) / 2);
+      if ((this.#places[middle] ?? 0) <= place) low = middle;
+      else high = middle - 1;
+    }
+    return low;
   }
 }

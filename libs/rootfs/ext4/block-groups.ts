@@ -55,7 +55,7 @@ export class BlockGroups {
    * @param highestInode all inodes up to it are in use
    * @param directories numbers of those that are directories, ascending
    */
-  finish(taken: readonly BlockRun[], highestInode: number, directories: readonly number[]): void {
+  finish(taken: Iterable<BlockRun>, highestInode: number, directories: readonly number[]): void {
     const { blocksPerGroup } = this.superblock;
     for (const [start, blocks] of taken) {
       this.#bitmap.set(start, blocks);

@@ -2,11 +2,14 @@ import { crc32c } from './crc32c.ts';
 import { halfMd4 } from './directory-hash.ts';
 import { BLOCK_SIZE } from './format.ts';
 
-/** A name in a directory, the inode it leads to, and that inode's type code. */
-export interface DirectoryEntry {
-  readonly name: Buffer;
-  readonly inode: number;
-  readonly type: number;
+/** The names of one directory, without `.` and `..`: of each its bytes, the inode it leads to, and that inode's type code. */
+export interface DirectoryEntries {
+  /** Holds the bytes of the names, `lengths` from `starts` on. */
+  readonly bytes: Buffer;
+  readonly starts: Uint32Array;
+  readonly lengths: Uint8Array;
+  readonly inodes: Uint32Array;
+  readonly types: Uint8Array;
 }
 
 /** How a directory's entries lie in its blocks. */
@@ -14,10 +17,13 @@ export interface DirectoryPlan {
   /** All blocks, those of the index included. */
   readonly blocks: number;
   readonly indexed: boolean;
-  readonly leaves: readonly (readonly DirectoryEntry[])[];
+  readonly entries: DirectoryEntries;
+  /** The entries in the order in which they lie. */
+  readonly order: Uint32Array;
+  /** Of each leaf: where in that order its entries begin. */
+  readonly leafStarts: readonly number[];
   /** The hash from which on a leaf of an indexed directory has the names, its lowest bit set when the one before has some of that hash too. */
   readonly leafHashes: readonly number[];
-  readonly hashSeed: HashSeed;
 }
 
 export type HashSeed = readonly [number, number, number, number];
@@ -30,6 +36,8 @@ const LEAF_ROOM = BLOCK_SIZE - TAIL;
 const DOTS = recordLength(1) + recordLength(2);
 const TAIL_TYPE = 0xde;
 const DIRECTORY_TYPE = 2;
+const DOT = Buffer.from('.');
+const DOT_DOT = Buffer.from('..');
 
 const INDEX_ENTRY = 8;
 const ROOT_ENTRIES_AT = 32;
@@ -44,26 +52,27 @@ function recordLength(nameLength: number): number {
   return Math.ceil((8 + nameLength) / 4) * 4;
 }
 
-/** Decides how the entries (without `.` and `..`) lie: in their order, or by hash with an index when they are many. */
-export function planDirectory(entries: readonly DirectoryEntry[], hashSeed: HashSeed): DirectoryPlan {
-  const linear = packLeaves(entries, DOTS);
-  if (linear.length <= MAX_LINEAR_BLOCKS) {
-    return { blocks: linear.length, indexed: false, leaves: linear, leafHashes: [], hashSeed };
-  }
-  const hashed = entries.map((entry) => ({ entry, hash: halfMd4(entry.name, hashSeed) }));
-  hashed.sort((a, b) => a.hash - b.hash || a.entry.name.compare(b.entry.name));
-  const leaves = packLeaves(
-    hashed.map(({ entry }) => entry),
-    0,
-  );
-  const leafHashes: number[] = [];
-  let at = 0;
-  for (const leaf of leaves) {
-    const hash = hashed[at]?.hash ?? 0;
-    leafHashes.push(at > 0 && hashed[at - 1]?.hash === hash ? hash | 1 : hash);
-    at += leaf.length;
-  }
-  return { blocks: 1 + indexNodes(leaves.length) + leaves.length, indexed: true, leaves, leafHashes, hashSeed };
+/** Decides how the entries lie: in their order, or by hash with an index when they are many. */
+export function planDirectory(entries: DirectoryEntries, hashSeed: HashSeed): DirectoryPlan {
+  const order = Uint32Array.from(entries.starts.keys());
+  const linear = packLeaves(entries, order, DOTS);
+  if (linear.length <= MAX_LINEAR_BLOCKS)
+    return { blocks: linear.length, indexed: false, entries, order, leafStarts: linear, leafHashes: [] };
+  const hashes = Uint32Array.from(order, (entry) => halfMd4(nameOf(entries, entry), hashSeed));
+  const hashOf = (entry: number): number => hashes[entry] ?? 0;
+  order.sort((a, b) => hashOf(a) - hashOf(b) || nameOf(entries, a).compare(nameOf(entries, b)));
+  const leafStarts = packLeaves(entries, order, 0);
+  const leafHashes = leafStarts.map((at) => {
+    const hash = hashOf(order[at] ?? 0);
+    return at > 0 && hashOf(order[at - 1] ?? 0) === hash ? hash | 1 : hash;
+  });
+  const blocks = 1 + indexNodes(leafStarts.length) + leafStarts.length;
+  return { blocks, indexed: true, entries, order, leafStarts, leafHashes };
+}
+
+function nameOf({ bytes, starts, lengths }: DirectoryEntries, entry: number): Buffer {
+  const start = starts[entry] ?? 0;
+  return bytes.subarray(start, start + (lengths[entry] ?? 0));
 }
 
 /** Blocks of a directory with names of these lengths, in their order, without an index; undefined when it gets one. */
@@ -87,25 +96,23 @@ function indexNodes(leaves: number): number {
   return leaves <= ROOT_LIMIT ? 0 : Math.ceil(leaves / NODE_LIMIT);
 }
 
-function packLeaves(entries: readonly DirectoryEntry[], used: number): DirectoryEntry[][] {
-  let leaf: DirectoryEntry[] = [];
-  const leaves = [leaf];
+/** Where in the order of the entries each leaf begins; the first has so many bytes used already. */
+function packLeaves({ lengths }: DirectoryEntries, order: Uint32Array, used: number): number[] {
+  const starts = [0];
   let room = LEAF_ROOM - used;
-  for (const entry of entries) {
-    const length = recordLength(entry.name.length);
+  for (let at = 0; at < order.length; at++) {
+    const length = recordLength(lengths[order[at] ?? 0] ?? 0);
     if (length > room) {
-      leaf = [];
-      leaves.push(leaf);
+      starts.push(at);
       room = LEAF_ROOM;
     }
-    leaf.push(entry);
     room -= length;
   }
-  return leaves;
+  return starts;
 }
 
 /**
- * The directory's blocks, in order.
+ * The directory's blocks, in order. Each is valid until the next one is asked for.
  *
  * @param seed checksum seed of the directory's inode
  * @param blocks at least as many as the plan has; the rest are empty
@@ -117,55 +124,74 @@ export function* directoryBlocks(
   seed: number,
   blocks: number,
 ): Iterable<Buffer> {
-  const dots = [
-    { name: Buffer.from('.'), inode: self, type: DIRECTORY_TYPE },
-    { name: Buffer.from('..'), inode: parent, type: DIRECTORY_TYPE },
-  ];
-  if (plan.indexed) {
-    yield* indexBlocks(plan, dots, seed);
-    for (const leaf of plan.leaves) yield leafBlock(leaf, seed);
-  } else {
-    for (const [i, leaf] of plan.leaves.entries()) yield leafBlock(i === 0 ? [...dots, ...leaf] : leaf, seed);
+  if (plan.indexed) yield* indexBlocks(plan, self, parent, seed);
+  const leaf = Buffer.alloc(BLOCK_SIZE);
+  for (const [i, start] of plan.leafStarts.entries()) {
+    leaf.fill(0);
+    const dots = i === 0 && !plan.indexed ? writeDots(leaf, self, parent) : NO_RECORDS;
+    const end = plan.leafStarts[i + 1] ?? plan.order.length;
+    yield sealLeaf(leaf, writeLeaf(leaf, dots, plan, start, end), seed);
   }
-  for (let i = plan.blocks; i < blocks; i++) yield leafBlock([], seed);
+  for (let i = plan.blocks; i < blocks; i++) yield sealLeaf(leaf.fill(0), NO_RECORDS, seed);
 }
 
-function leafBlock(entries: readonly DirectoryEntry[], seed: number): Buffer {
-  const bytes = Buffer.alloc(BLOCK_SIZE);
-  let at = 0;
-  entries.forEach((entry, i) => {
-    const length = i === entries.length - 1 ? LEAF_ROOM - at : recordLength(entry.name.length);
-    writeEntry(bytes, at, entry, length);
-    at += length;
-  });
-  if (entries.length === 0) bytes.writeUInt16LE(LEAF_ROOM, 4);
+/** Where the last record in a leaf begins, and the first free byte. */
+interface Records {
+  readonly last: number;
+  readonly end: number;
+}
+
+const NO_RECORDS: Records = { last: 0, end: 0 };
+
+function writeDots(bytes: Buffer, self: number, parent: number): Records {
+  writeRecord(bytes, 0, self, recordLength(1), DIRECTORY_TYPE, DOT);
+  writeRecord(bytes, recordLength(1), parent, recordLength(2), DIRECTORY_TYPE, DOT_DOT);
+  return { last: recordLength(1), end: DOTS };
+}
+
+/** Writes the entries from one place in the plan's order up to another. */
+function writeLeaf(bytes: Buffer, before: Records, plan: DirectoryPlan, from: number, to: number): Records {
+  const { entries, order } = plan;
+  let { last, end } = before;
+  for (let at = from; at < to; at++) {
+    const entry = order[at] ?? 0;
+    const name = nameOf(entries, entry);
+    const length = recordLength(name.length);
+    writeRecord(bytes, end, entries.inodes[entry] ?? 0, length, entries.types[entry] ?? 0, name);
+    last = end;
+    end += length;
+  }
+  return { last, end };
+}
+
+/** Gives the last record the rest of the leaf, and the leaf its checksum. */
+function sealLeaf(bytes: Buffer, { last }: Records, seed: number): Buffer {
+  bytes.writeUInt16LE(LEAF_ROOM - last, last + 4);
   bytes.writeUInt16LE(TAIL, LEAF_ROOM + 4);
   bytes.writeUInt8(TAIL_TYPE, LEAF_ROOM + 7);
   bytes.writeUInt32LE(crc32c(seed, bytes, 0, LEAF_ROOM), LEAF_ROOM + 8);
   return bytes;
 }
 
-function writeEntry(bytes: Buffer, at: number, entry: DirectoryEntry, length: number): void {
-  bytes.writeUInt32LE(entry.inode, at);
+function writeRecord(bytes: Buffer, at: number, inode: number, length: number, type: number, name: Buffer): void {
+  bytes.writeUInt32LE(inode, at);
   bytes.writeUInt16LE(length, at + 4);
-  bytes.writeUInt8(entry.name.length, at + 6);
-  bytes.writeUInt8(entry.type, at + 7);
-  entry.name.copy(bytes, at + 8);
+  bytes.writeUInt8(name.length, at + 6);
+  bytes.writeUInt8(type, at + 7);
+  name.copy(bytes, at + 8);
 }
 
 /** The root of the index, which looks like a block with `.` and a `..` that takes the rest, and the nodes below it. */
-function* indexBlocks(plan: DirectoryPlan, dots: readonly DirectoryEntry[], seed: number): Iterable<Buffer> {
-  const nodes = indexNodes(plan.leaves.length);
+function* indexBlocks(plan: DirectoryPlan, self: number, parent: number, seed: number): Iterable<Buffer> {
+  const nodes = indexNodes(plan.leafStarts.length);
   const firstLeaf = 1 + nodes;
   const leaves = plan.leafHashes.map((hash, i) => ({ hash, block: firstLeaf + i }));
   const groups: (typeof leaves)[] = [];
   for (let at = 0; nodes > 0 && at < leaves.length; at += NODE_LIMIT) groups.push(leaves.slice(at, at + NODE_LIMIT));
 
   const root = Buffer.alloc(BLOCK_SIZE);
-  const [self, parent] = dots;
-  if (self === undefined || parent === undefined) throw new Error('a directory has two dots');
-  writeEntry(root, 0, self, recordLength(1));
-  writeEntry(root, recordLength(1), parent, BLOCK_SIZE - recordLength(1));
+  writeRecord(root, 0, self, recordLength(1), DIRECTORY_TYPE, DOT);
+  writeRecord(root, recordLength(1), parent, BLOCK_SIZE - recordLength(1), DIRECTORY_TYPE, DOT_DOT);
   root.writeUInt8(HALF_MD4, 28);
   root.writeUInt8(8, 29);
   root.writeUInt8(nodes > 0 ? 1 : 0, 30);

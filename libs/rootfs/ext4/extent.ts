@@ -11,6 +11,8 @@ export interface Extent {
 /** An initialised extent covers at most this many blocks (a larger length marks an unwritten one). */
 export const MAX_EXTENT = 32_768;
 
+/** Bytes of an inode's `i_block`. */
+const ROOT_SIZE = 60;
 const MAGIC = 0xf30a;
 const HEADER = 12;
 const ENTRY = 12;
@@ -68,7 +70,7 @@ export function extentTreeBlocks(extents: number): number {
  * @param seed the inode's checksum seed
  */
 export function buildExtentTree(extents: readonly Extent[], seed: number, allocate: () => number): ExtentTree {
-  const root = Buffer.alloc(60);
+  const root = Buffer.alloc(ROOT_SIZE);
   const blocks: { block: number; bytes: Buffer }[] = [];
   if (extents.length <= IN_INODE) {
     writeHeader(root, extents.length, IN_INODE, 0);

@@ -1,4 +1,4 @@
-import type { Inode } from '../tree/inode.ts';
+import type { Inode, InodeTable } from '../tree/inode-table.ts';
 import { crc32c, crc32cWord } from './crc32c.ts';
 import { EXTRA_ISIZE, FileType, INODE_SIZE } from './format.ts';
 
@@ -29,14 +29,22 @@ export function inodeSeed(fileSystemSeed: number, number: number): number {
 }
 
 /** Writes an inode's 256 bytes at `at` (kernel documentation, "Index Nodes"). */
-export function writeInode(bytes: Buffer, at: number, record: InodeRecord, fileSystemSeed: number): void {
+export function writeInode(
+  bytes: Buffer,
+  at: number,
+  inodes: InodeTable,
+  record: InodeRecord,
+  fileSystemSeed: number,
+): void {
   const { inode } = record;
   const sectors = record.blocks * 8;
+  const uid = inodes.uid(inode);
+  const gid = inodes.gid(inode);
   bytes.fill(0, at, at + INODE_SIZE);
-  bytes.writeUInt16LE(FileType[inode.type] | inode.mode, at);
-  bytes.writeUInt16LE(inode.uid & 0xffff, at + 2);
+  bytes.writeUInt16LE(FileType[inodes.type(inode)] | inodes.mode(inode), at);
+  bytes.writeUInt16LE(uid & 0xffff, at + 2);
   bytes.writeUInt32LE(record.size % 2 ** 32, at + 4);
-  bytes.writeUInt16LE(inode.gid & 0xffff, at + 24);
+  bytes.writeUInt16LE(gid & 0xffff, at + 24);
   bytes.writeUInt16LE(record.links, at + 26);
   bytes.writeUInt32LE(sectors % 2 ** 32, at + 28);
   bytes.writeUInt32LE(record.flags, at + 32);
@@ -45,10 +53,10 @@ export function writeInode(bytes: Buffer, at: number, record: InodeRecord, fileS
   bytes.writeUInt32LE(Math.floor(record.size / 2 ** 32), at + 108);
   bytes.writeUInt16LE(Math.floor(sectors / 2 ** 32), at + 116);
   bytes.writeUInt16LE(Math.floor(record.attributeBlock / 2 ** 32), at + 118);
-  bytes.writeUInt16LE(inode.uid >>> 16, at + 120);
-  bytes.writeUInt16LE(inode.gid >>> 16, at + 122);
+  bytes.writeUInt16LE(uid >>> 16, at + 120);
+  bytes.writeUInt16LE(gid >>> 16, at + 122);
   bytes.writeUInt16LE(EXTRA_ISIZE, at + 128);
-  writeTimes(bytes, at, inode);
+  writeTimes(bytes, at, inodes.mtimeSeconds(inode), inodes.mtimeNanoseconds(inode));
   record.inInodeAttributes.copy(bytes, at + 128 + EXTRA_ISIZE);
   const checksum = crc32c(inodeSeed(fileSystemSeed, record.number), bytes, at, at + INODE_SIZE);
   bytes.writeUInt16LE(checksum & 0xffff, at + 124);
@@ -56,12 +64,12 @@ export function writeInode(bytes: Buffer, at: number, record: InodeRecord, fileS
 }
 
 /** All four times are the layer's mtime: an image has no other, and must be the same whenever it is built. */
-function writeTimes(bytes: Buffer, at: number, inode: Inode): void {
-  const seconds = Math.min(Math.max(inode.mtimeSeconds, MIN_TIME), MAX_TIME);
+function writeTimes(bytes: Buffer, at: number, mtimeSeconds: number, mtimeNanoseconds: number): void {
+  const seconds = Math.min(Math.max(mtimeSeconds, MIN_TIME), MAX_TIME);
   const low = seconds | 0;
   const epoch = Math.floor((seconds - low) / 2 ** 32) & 3;
   // As the kernel does it, what is out of range is cut to a whole second.
-  const nanoseconds = seconds === inode.mtimeSeconds ? inode.mtimeNanoseconds : 0;
+  const nanoseconds = seconds === mtimeSeconds ? mtimeNanoseconds : 0;
   const extra = ((nanoseconds << 2) | epoch) >>> 0;
   for (const field of [8, 12, 16, 144]) bytes.writeInt32LE(low, at + field);
   for (const field of [132, 136, 140, 148]) bytes.writeUInt32LE(extra, at + field);

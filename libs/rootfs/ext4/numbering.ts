@@ -1,64 +1,80 @@
-import { RootfsError } from '../error.ts';
-import { type Directory, type Inode, isDirectory, newDirectory } from '../tree/inode.ts';
+import type { Inode } from '../tree/inode-table.ts';
+import type { Tree } from '../tree/tree.ts';
 import { FIRST_FREE_INODE, LOST_AND_FOUND_INODE, ROOT_INODE } from './format.ts';
 
-/** An inode of the tree with its number in the file system. */
-export interface NumberedInode {
-  readonly number: number;
-  readonly inode: Inode;
-  /** Number of the directory that it was first found in. */
-  readonly parent: number;
-}
-
-export interface Numbering {
-  /** By number; what several names lead to is here once. */
-  readonly inodes: readonly NumberedInode[];
-  readonly numberOf: (inode: Inode) => number;
-  readonly highest: number;
-}
+const LOST_AND_FOUND = 'lost+found';
 
 /**
  * Makes the directory that e2fsck puts what it finds into; an image that brings its own keeps it. Anything else of that
  * name gives way, since e2fsck takes no file system without it: then the answer is false.
  */
-export function ensureLostAndFound(root: Directory): boolean {
-  const present = root.children.get('lost+found');
-  if (isDirectory(present)) return true;
-  if (present !== undefined) present.names--;
-  root.children.set('lost+found', newDirectory(0o700));
-  return present === undefined;
+export function ensureLostAndFound(tree: Tree): boolean {
+  const name = tree.names.find(tree.root, LOST_AND_FOUND);
+  if (name > 0 && tree.inodes.isDirectory(tree.names.inode(name))) return true;
+  if (name > 0) tree.redirect(name, tree.newDirectory(0o700));
+  else tree.put(tree.root, LOST_AND_FOUND, tree.newDirectory(0o700), 0);
+  return name === 0;
 }
 
-/** Numbers a tree from the root on, directory by directory, so that what a directory names lies together in the inode table. */
-export function numberInodes(root: Directory): Numbering {
-  const numbers = new Map<Inode, number>([[root, ROOT_INODE]]);
-  const lostAndFound = root.children.get('lost+found');
-  const inodes: NumberedInode[] = [{ number: ROOT_INODE, inode: root, parent: ROOT_INODE }];
-  if (lostAndFound !== undefined) {
-    numbers.set(lostAndFound, LOST_AND_FOUND_INODE);
-    inodes.push({ number: LOST_AND_FOUND_INODE, inode: lostAndFound, parent: ROOT_INODE });
-  }
-  let next = FIRST_FREE_INODE;
-  const directories: Directory[] = [root];
-  for (let at = 0; at < directories.length; at++) {
-    const directory = directories[at];
-    if (directory === undefined) break;
-    const parent = numbers.get(directory) ?? ROOT_INODE;
-    for (const child of directory.children.values()) {
-      if (isDirectory(child)) directories.push(child);
-      if (numbers.has(child)) continue;
-      numbers.set(child, next);
-      inodes.push({ number: next, inode: child, parent });
-      next++;
+/** Which number each inode of a tree has in the file system, and the other way round. */
+export class Numbering {
+  readonly tree: Tree;
+  readonly #inodes: Uint32Array;
+  readonly #numbers: Uint32Array;
+  readonly #parents: Uint32Array;
+  #highest = FIRST_FREE_INODE - 1;
+
+  /**
+   * Numbers a tree from the root on, directory by directory, so that what a directory names lies together in the inode
+   * table.
+   */
+  constructor(tree: Tree) {
+    const { inodes, names, root } = tree;
+    this.tree = tree;
+    this.#inodes = new Uint32Array(FIRST_FREE_INODE + inodes.count);
+    this.#parents = new Uint32Array(FIRST_FREE_INODE + inodes.count);
+    this.#numbers = new Uint32Array(inodes.end);
+    this.#give(root, ROOT_INODE, ROOT_INODE);
+    const lostAndFound = tree.child(root, LOST_AND_FOUND);
+    if (lostAndFound !== undefined) this.#give(lostAndFound, LOST_AND_FOUND_INODE, ROOT_INODE);
+    const directories = [root];
+    for (let at = 0; at < directories.length; at++) {
+      const directory = directories[at] ?? root;
+      for (const name of tree.namesIn(directory)) {
+        const child = names.inode(name);
+        if (inodes.isDirectory(child)) directories.push(child);
+        if (this.numberOf(child) === 0) this.#give(child, ++this.#highest, this.numberOf(directory));
+      }
     }
   }
-  return {
-    inodes,
-    highest: next - 1,
-    numberOf: (inode) => {
-      const number = numbers.get(inode);
-      if (number === undefined) throw new RootfsError('internal', 'an inode without a number');
-      return number;
-    },
-  };
+
+  /** The highest number; all below it, but for those reserved, are inodes of the tree. */
+  get highest(): number {
+    return this.#highest;
+  }
+
+  /** The numbers of the tree's inodes, ascending. What several names lead to is here once. */
+  *numbers(): Iterable<number> {
+    for (let number = ROOT_INODE; number <= this.#highest; number++) if (this.inodeOf(number) > 0) yield number;
+  }
+
+  /** The inode of the tree with this number; 0 for the reserved. */
+  inodeOf(number: number): Inode {
+    return this.#inodes[number] ?? 0;
+  }
+
+  numberOf(inode: Inode): number {
+    return this.#numbers[inode] ?? 0;
+  }
+
+  /** The number of the directory in which the inode with this number was first found. */
+  parentOf(number: number): number {
+    return this.#parents[number] ?? 0;
+  }
+
+  #give(inode: Inode, number: number, parent: number): void {
+    this.#inodes[number] = inode;
+    this.#numbers[inode] = number;
+    this.#parents[number] = parent;
+  }
 }

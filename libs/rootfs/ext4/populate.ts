@@ -1,26 +1,20 @@
 import { RootfsError } from '../error.ts';
-import { type Inode, isDirectory } from '../tree/inode.ts';
+import type { Inode } from '../tree/inode-table.ts';
+import type { Tree } from '../tree/tree.ts';
 import { BlockAllocator } from './allocator.ts';
 import { BlockGroups } from './block-groups.ts';
 import { attributesOf, directoryBlockCount, isFastSymlink, planOf } from './content.ts';
 import { addCopyRun, type CopyRun } from './data-copy.ts';
 import { directoryBlocks } from './directory.ts';
 import { buildExtentTree, type Extent, ExtentList, extentTreeBlocks } from './extent.ts';
-import { BLOCK_SIZE, INODE_SIZE, InodeFlag, LOST_AND_FOUND_INODE, ROOT_INODE } from './format.ts';
+import { BLOCK_SIZE, FIRST_FREE_INODE, INODE_SIZE, InodeFlag, LOST_AND_FOUND_INODE, ROOT_INODE } from './format.ts';
 import { ImageFile } from './image-file.ts';
 import { deviceBlock, type InodeRecord, inodeSeed, writeInode } from './inode-record.ts';
-import type { NumberedInode, Numbering } from './numbering.ts';
+import type { Numbering } from './numbering.ts';
 import { attributeBlock, placeAttributes } from './xattr.ts';
 
 /** Links that an inode can count (the kernel's EXT4_LINK_MAX); a directory with more has 1 (dir_nlink). */
 const MAX_LINKS = 65_000;
-
-/** Where an inode's content lies. */
-interface Placement {
-  readonly extents: readonly Extent[];
-  readonly size: number;
-  readonly indexed: boolean;
-}
 
 /**
  * Writes a tree into the empty file system that mke2fs made: directories and other metadata first, then room for all
@@ -46,17 +40,22 @@ export function populate(path: string, numbering: Numbering): CopyRun[] {
 class Population {
   readonly #image: ImageFile;
   readonly #numbering: Numbering;
+  readonly #tree: Tree;
   readonly #groups: BlockGroups;
   readonly #allocator: BlockAllocator;
   readonly #seed: number;
-  readonly #placements = new Map<Inode, Placement>();
-  readonly #attributeBlocks = new Map<Inode, number>();
-  /** Roots of the extent trees that take blocks, and how many those are. */
-  readonly #extentTrees = new Map<Inode, { readonly root: Buffer; readonly blocks: number }>();
+  /** By number: the allocator's place of an inode's content, and the blocks of a directory or a symlink. */
+  readonly #places: Uint32Array;
+  readonly #blocks: Uint32Array;
+  readonly #indexed = new Set<number>();
+  /** By number, of few: the block of attributes, and the place of an extent tree's blocks outside the inode. */
+  readonly #attributeBlocks = new Map<number, number>();
+  readonly #extentTrees = new Map<number, number>();
 
   constructor(image: ImageFile, numbering: Numbering) {
     this.#image = image;
     this.#numbering = numbering;
+    this.#tree = numbering.tree;
     this.#groups = new BlockGroups(image);
     this.#seed = this.#groups.superblock.checksumSeed;
     if (numbering.highest > this.#groups.superblock.inodes) {
@@ -65,6 +64,8 @@ class Population {
         `the image has ${numbering.highest} inodes, more than a file system of this size has; ask for a larger --size`,
       );
     }
+    this.#places = new Uint32Array(numbering.highest + 1);
+    this.#blocks = new Uint32Array(numbering.highest + 1);
     this.#releaseOriginal(ROOT_INODE);
     this.#releaseOriginal(LOST_AND_FOUND_INODE);
     this.#allocator = new BlockAllocator(this.#groups.freeRuns());
@@ -72,76 +73,94 @@ class Population {
 
   /** Directories, long symlinks and blocks of attributes, in the order of the inodes: what a boot reads first lies together. */
   placeMetadata(): void {
-    for (const numbered of this.#numbering.inodes) {
-      const { inode } = numbered;
-      if (inode.xattrs.length > 0) this.#placeAttributes(numbered);
-      if (inode.children !== undefined) this.#placeDirectory(numbered);
-      else if (inode.type === 'symlink' && !isFastSymlink(inode)) this.#placeSymlink(inode);
+    const { inodes } = this.#tree;
+    for (const number of this.#numbering.numbers()) {
+      const inode = this.#numbering.inodeOf(number);
+      if (inodes.xattrs(inode).length > 0) this.#placeAttributes(inode, number);
+      if (inodes.isDirectory(inode)) this.#placeDirectory(inode, number);
+      else if (inodes.type(inode) === 'symlink' && !isFastSymlink(this.#tree, inode)) this.#placeSymlink(inode, number);
     }
   }
 
   /** File data, in the order of layers and of the data in them; what is to be copied comes back. */
   placeData(): CopyRun[] {
+    const { inodes } = this.#tree;
     const copies: CopyRun[] = [];
-    const files = this.#numbering.inodes.map(({ inode }) => inode).filter((inode) => inode.runs.length > 0);
-    files.sort((a, b) => a.layer - b.layer || (a.runs[0]?.[1] ?? 0) - (b.runs[0]?.[1] ?? 0));
-    for (const inode of files) {
-      const list = new ExtentList();
-      for (const [fileBlock, dataBlock, blocks] of inode.runs) {
-        let done = 0;
-        for (const [start, count] of this.#allocator.take(blocks)) {
-          list.add(fileBlock + done, start, count);
-          addCopyRun(copies, { layer: inode.layer, from: dataBlock + done, to: start, blocks: count });
-          done += count;
+    for (const number of this.#filesByData()) {
+      const inode = this.#numbering.inodeOf(number);
+      const layer = inodes.layer(inode);
+      this.#places[number] = this.#allocator.takenBlocks;
+      inodes.forEachRun(inode, (_fileBlock, dataBlock, blocks) => {
+        let from = dataBlock;
+        for (const [to, count] of this.#allocator.runsAt(this.#allocator.take(blocks), blocks)) {
+          addCopyRun(copies, { layer, from, to, blocks: count });
+          from += count;
         }
-      }
-      this.#placements.set(inode, { extents: list.extents, size: inode.size, indexed: false });
+      });
     }
     return copies;
   }
 
-  writeInodes(): void {
-    const bytes = Buffer.alloc(BLOCK_SIZE);
-    let blockOffset = -1;
-    const flush = () => {
-      if (blockOffset >= 0) this.#image.writeBlock(blockOffset / BLOCK_SIZE, bytes);
-    };
-    this.#writeExtentTrees();
-    for (const numbered of this.#numbering.inodes) {
-      // One at a time: 500,000 of them, each with a buffer, would take some 200 MB.
-      const record = this.#record(numbered);
-      const offset = this.#groups.inodeOffset(record.number);
-      const block = offset - (offset % BLOCK_SIZE);
-      if (block !== blockOffset) {
-        flush();
-        blockOffset = block;
-        this.#image.flush();
-        this.#image.read(block, BLOCK_SIZE).copy(bytes);
-      }
-      writeInode(bytes, offset % BLOCK_SIZE, record, this.#seed);
+  /** Numbers of the files that have data, by layer and by its place in the layer. */
+  #filesByData(): Uint32Array {
+    const { inodes } = this.#tree;
+    const data = new Float64Array(this.#numbering.highest + 1);
+    const files: number[] = [];
+    for (const number of this.#numbering.numbers()) {
+      const inode = this.#numbering.inodeOf(number);
+      const block = inodes.firstDataBlock(inode);
+      if (block === undefined) continue;
+      data[number] = inodes.layer(inode) * 2 ** 32 + block;
+      files.push(number);
     }
-    flush();
+    return Uint32Array.from(files).sort((a, b) => (data[a] ?? 0) - (data[b] ?? 0));
+  }
+
+  /** Writes the inode tables, a block after the other. */
+  writeInodes(): void {
+    this.#writeExtentTrees();
+    const bytes = Buffer.alloc(BLOCK_SIZE);
+    let block = -1;
+    for (const number of this.#numbering.numbers()) {
+      const offset = this.#groups.inodeOffset(number);
+      if (Math.floor(offset / BLOCK_SIZE) !== block) {
+        if (block >= 0) this.#image.writeBlock(block, bytes);
+        block = Math.floor(offset / BLOCK_SIZE);
+        // mke2fs wrote reserved inodes into the first; the others are holes.
+        if (number < FIRST_FREE_INODE) this.#image.read(block * BLOCK_SIZE, BLOCK_SIZE).copy(bytes);
+        else bytes.fill(0);
+      }
+      writeInode(bytes, offset % BLOCK_SIZE, this.#tree.inodes, this.#record(number), this.#seed);
+    }
+    this.#image.writeBlock(block, bytes);
     this.#image.flush();
   }
 
   /** Extent trees that take blocks are written before any inode: their writes would break up those of the inode table. */
   #writeExtentTrees(): void {
-    for (const { inode, number } of this.#numbering.inodes) {
-      const { extents } = this.#placements.get(inode) ?? NO_PLACEMENT;
-      if (extentTreeBlocks(extents.length) === 0) continue;
-      const tree = this.#extentTree(extents, number);
-      for (const { block, bytes } of tree.blocks) this.#image.writeBlock(block, bytes);
-      this.#extentTrees.set(inode, { root: tree.root, blocks: tree.blocks.length });
+    for (const number of this.#numbering.numbers()) {
+      const extents = this.#extentsOf(number);
+      const blocks = extentTreeBlocks(extents.length);
+      if (blocks === 0) continue;
+      const place = this.#allocator.take(blocks);
+      this.#extentTrees.set(number, place);
+      for (const { block, bytes } of this.#extentTree(extents, number, place).blocks)
+        this.#image.writeBlock(block, bytes);
     }
   }
 
-  #extentTree(extents: readonly Extent[], number: number): ReturnType<typeof buildExtentTree> {
-    return buildExtentTree(extents, inodeSeed(this.#seed, number), () => this.#takeBlock());
+  /** The tree over a file's extents, its blocks from a place on. */
+  #extentTree(extents: readonly Extent[], number: number, place: number): ReturnType<typeof buildExtentTree> {
+    let next = place;
+    return buildExtentTree(extents, inodeSeed(this.#seed, number), () => this.#allocator.blockAt(next++));
   }
 
   finish(): void {
-    const directories = this.#numbering.inodes.filter(({ inode }) => isDirectory(inode)).map(({ number }) => number);
-    this.#groups.finish(this.#allocator.taken, this.#numbering.highest, directories);
+    const directories: number[] = [];
+    for (const number of this.#numbering.numbers())
+      if (this.#tree.inodes.isDirectory(this.#numbering.inodeOf(number))) directories.push(number);
+    const taken = this.#allocator.runsAt(0, this.#allocator.takenBlocks);
+    this.#groups.finish(taken, this.#numbering.highest, directories);
     this.#image.flush();
   }
 
@@ -158,8 +177,8 @@ class Population {
     }
   }
 
-  #placeAttributes({ inode, number }: NumberedInode): void {
-    const placement = placeAttributes(attributesOf(inode));
+  #placeAttributes(inode: Inode, number: number): void {
+    const placement = placeAttributes(attributesOf(this.#tree, inode));
     if (placement === undefined) {
       throw new RootfsError(
         'layer_corrupt',
@@ -167,104 +186,122 @@ class Population {
       );
     }
     if (placement.inBlock.length === 0) return;
-    const block = this.#takeBlock();
-    this.#attributeBlocks.set(inode, block);
+    const block = this.#allocator.blockAt(this.#allocator.take(1));
+    this.#attributeBlocks.set(number, block);
     this.#image.writeBlock(block, attributeBlock(placement.inBlock, block, this.#seed));
   }
 
-  #placeDirectory({ inode, number, parent }: NumberedInode): void {
-    if (!isDirectory(inode)) return;
+  #placeDirectory(inode: Inode, number: number): void {
     const plan = planOf(inode, this.#numbering, this.#groups.superblock.hashSeed);
     const count = directoryBlockCount(plan, number);
-    const { extents, numbers } = this.#take(count);
-    let i = 0;
-    for (const bytes of directoryBlocks(plan, number, parent, inodeSeed(this.#seed, number), count)) {
-      this.#image.writeBlock(numbers[i++] ?? 0, bytes);
-    }
-    this.#placements.set(inode, { extents, size: count * BLOCK_SIZE, indexed: plan.indexed });
+    let place = this.#place(number, count);
+    if (plan.indexed) this.#indexed.add(number);
+    const parent = this.#numbering.parentOf(number);
+    for (const bytes of directoryBlocks(plan, number, parent, inodeSeed(this.#seed, number), count))
+      this.#image.writeBlock(this.#allocator.blockAt(place++), bytes);
   }
 
-  #placeSymlink(inode: Inode): void {
-    if (inode.target.length >= BLOCK_SIZE) {
+  #placeSymlink(inode: Inode, number: number): void {
+    const target = this.#tree.inodes.target(inode);
+    if (target.length >= BLOCK_SIZE) {
       throw new RootfsError(
         'layer_corrupt',
-        `the image has a symlink with a target of ${inode.target.length} bytes; ext4 holds up to ${BLOCK_SIZE - 1}`,
+        `the image has a symlink with a target of ${target.length} bytes; ext4 holds up to ${BLOCK_SIZE - 1}`,
       );
     }
-    const { extents, numbers } = this.#take(1);
     const bytes = Buffer.alloc(BLOCK_SIZE);
-    bytes.write(inode.target, 'latin1');
-    this.#image.writeBlock(numbers[0] ?? 0, bytes);
-    this.#placements.set(inode, { extents, size: inode.target.length, indexed: false });
+    bytes.write(target, 'latin1');
+    this.#image.writeBlock(this.#allocator.blockAt(this.#place(number, 1)), bytes);
   }
 
-  #take(blocks: number): { extents: readonly Extent[]; numbers: number[] } {
+  /** Takes blocks for a directory or a symlink. Returns the place of the first. */
+  #place(number: number, blocks: number): number {
+    const place = this.#allocator.take(blocks);
+    this.#places[number] = place;
+    this.#blocks[number] = blocks;
+    return place;
+  }
+
+  #extentsOf(number: number): readonly Extent[] {
     const list = new ExtentList();
-    const numbers: number[] = [];
-    for (const [start, count] of this.#allocator.take(blocks)) {
-      list.add(numbers.length, start, count);
-      for (let i = 0; i < count; i++) numbers.push(start + i);
-    }
-    return { extents: list.extents, numbers };
+    let place = this.#places[number] ?? 0;
+    const add = (fileBlock: number, blocks: number) => {
+      let at = fileBlock;
+      for (const [start, count] of this.#allocator.runsAt(place, blocks)) {
+        list.add(at, start, count);
+        at += count;
+      }
+      place += blocks;
+    };
+    const blocks = this.#blocks[number] ?? 0;
+    if (blocks > 0) add(0, blocks);
+    else this.#tree.inodes.forEachRun(this.#numbering.inodeOf(number), (fileBlock, _, count) => add(fileBlock, count));
+    return list.extents;
   }
 
-  #takeBlock(): number {
-    const [run] = this.#allocator.take(1);
-    if (run === undefined) throw new RootfsError('internal', 'no block where one was taken');
-    return run[0];
-  }
-
-  #record({ inode, number }: NumberedInode): InodeRecord {
-    const attributeBlockNumber = this.#attributeBlocks.get(inode) ?? 0;
+  #record(number: number): InodeRecord {
+    const inode = this.#numbering.inodeOf(number);
+    const attributeBlockNumber = this.#attributeBlocks.get(number) ?? 0;
     const { block, blocks, flags, size } = this.#mapping(inode, number);
     return {
       number,
       inode,
-      links: linkCount(inode, number),
+      links: linkCount(this.#tree, inode, number),
       size,
       flags,
       blocks: blocks + (attributeBlockNumber > 0 ? 1 : 0),
       block,
       attributeBlock: attributeBlockNumber,
       inInodeAttributes:
-        (inode.xattrs.length > 0 ? placeAttributes(attributesOf(inode))?.inInode : undefined) ?? NO_BYTES,
+        (this.#tree.inodes.xattrs(inode).length > 0
+          ? placeAttributes(attributesOf(this.#tree, inode))?.inInode
+          : undefined) ?? NO_BYTES,
     };
   }
 
   #mapping(inode: Inode, number: number): { block: Buffer; blocks: number; flags: number; size: number } {
-    if (inode.type === 'character-device' || inode.type === 'block-device') {
-      return { block: deviceBlock(inode.deviceMajor, inode.deviceMinor), blocks: 0, flags: 0, size: 0 };
+    const { inodes } = this.#tree;
+    const type = inodes.type(inode);
+    if (type === 'character-device' || type === 'block-device') {
+      const block = deviceBlock(inodes.deviceMajor(inode), inodes.deviceMinor(inode));
+      return { block, blocks: 0, flags: 0, size: 0 };
     }
-    if (inode.type === 'fifo') return { block: NO_BYTES, blocks: 0, flags: 0, size: 0 };
-    if (isFastSymlink(inode))
-      return { block: Buffer.from(inode.target, 'latin1'), blocks: 0, flags: 0, size: inode.target.length };
-    const placement = this.#placements.get(inode) ?? { extents: [], size: inode.size, indexed: false };
-    const written = this.#extentTrees.get(inode);
-    const root = written?.root ?? this.#extentTree(placement.extents, number).root;
-    const content = placement.extents.reduce((sum, extent) => sum + extent.blocks, 0);
+    if (type === 'fifo') return { block: NO_BYTES, blocks: 0, flags: 0, size: 0 };
+    if (isFastSymlink(this.#tree, inode)) {
+      const target = inodes.target(inode);
+      return { block: Buffer.from(target, 'latin1'), blocks: 0, flags: 0, size: target.length };
+    }
+    const extents = this.#extentsOf(number);
+    const content = extents.reduce((sum, extent) => sum + extent.blocks, 0);
     return {
-      block: root,
-      blocks: content + (written?.blocks ?? 0),
-      flags: InodeFlag.extents | (placement.indexed ? InodeFlag.index : 0),
-      size: placement.size,
+      block: this.#extentTree(extents, number, this.#extentTrees.get(number) ?? 0).root,
+      blocks: content + extentTreeBlocks(extents.length),
+      flags: InodeFlag.extents | (this.#indexed.has(number) ? InodeFlag.index : 0),
+      size: this.#sizeOf(inode, number),
     };
+  }
+
+  #sizeOf(inode: Inode, number: number): number {
+    const { inodes } = this.#tree;
+    if (inodes.isDirectory(inode)) return (this.#blocks[number] ?? 0) * BLOCK_SIZE;
+    return inodes.type(inode) === 'symlink' ? inodes.targetLength(inode) : inodes.size(inode);
   }
 }
 
 const NO_BYTES = Buffer.alloc(0);
-const NO_PLACEMENT: Pick<Placement, 'extents'> = { extents: [] };
 
-function linkCount(inode: Inode, number: number): number {
-  if (inode.children !== undefined) {
+function linkCount({ inodes, names }: Tree, inode: Inode, number: number): number {
+  if (inodes.isDirectory(inode)) {
     let links = 2;
-    for (const child of inode.children.values()) if (isDirectory(child)) links++;
+    for (let name = names.first(inode); name > 0; name = names.next(name))
+      if (inodes.isDirectory(names.inode(name))) links++;
     return links >= MAX_LINKS ? 1 : links;
   }
-  if (inode.names > MAX_LINKS) {
+  if (inodes.names(inode) > MAX_LINKS) {
     throw new RootfsError(
       'layer_corrupt',
-      `the image has a file with ${inode.names} hard links; ext4 counts up to ${MAX_LINKS} (inode ${number})`,
+      `the image has a file with ${inodes.names(inode)} hard links; ext4 counts up to ${MAX_LINKS} (inode ${number})`,
     );
   }
-  return inode.names;
+  return inodes.names(inode);
 }

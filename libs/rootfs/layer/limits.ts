@@ -47,20 +47,23 @@ export type ImageLimits = Readonly<z.infer<typeof imageLimits>>;
 
 export const DEFAULT_IMAGE_LIMITS: ImageLimits = { contentBytes: 256 * GIB, entries: 4_000_000 };
 
-/** @throws RootfsError `image_too_large` when the merged image has more of either */
-export function checkImage(limits: ImageLimits, contentBytes: number, entries: number): void {
+/** @throws RootfsError `image_too_large` when the merged image has more bytes of content */
+export function checkContent(limits: ImageLimits, contentBytes: number): void {
   if (contentBytes > limits.contentBytes) {
     throw new RootfsError(
       'image_too_large',
       `the image has ${contentBytes} bytes of content; ${limits.contentBytes} is the limit, which the operator sets`,
     );
   }
-  if (entries > limits.entries) {
-    throw new RootfsError(
-      'image_too_large',
-      `the image has ${entries} entries; ${limits.entries} is the limit, which the operator sets`,
-    );
-  }
+}
+
+/** @throws RootfsError `image_too_large` when the layers merged so far have more entries than an image may */
+export function checkEntries(limit: number, entries: number): void {
+  if (entries <= limit) return;
+  throw new RootfsError(
+    'image_too_large',
+    `the image has more than ${limit} entries, which is the limit that the operator sets`,
+  );
 }
 
 /** @throws RootfsError `layer_too_large` when the tar is, `expansion_too_large` when it is made to fill disks (a "zip bomb") */

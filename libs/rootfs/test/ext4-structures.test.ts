@@ -6,7 +6,7 @@ import { RootfsError } from '../error.ts';
 import { BlockAllocator, type BlockRun } from '../ext4/allocator.ts';
 import { BlockBitmap } from '../ext4/block-bitmap.ts';
 import { crc32c, crc32cWord } from '../ext4/crc32c.ts';
-import { linearBlocks, planDirectory } from '../ext4/directory.ts';
+import { type DirectoryEntries, linearBlocks, planDirectory } from '../ext4/directory.ts';
 import { halfMd4 } from '../ext4/directory-hash.ts';
 import { buildExtentTree, type Extent, ExtentList, extentTreeBlocks, MAX_EXTENT } from '../ext4/extent.ts';
 import { fileSystemGeometry } from '../ext4/geometry.ts';
@@ -46,6 +46,23 @@ describe('CRC-32C', () => {
   });
 });
 
+/** A directory of files with these names. */
+function directoryEntries(names: readonly string[]): DirectoryEntries {
+  const starts: number[] = [];
+  let end = 0;
+  for (const name of names) {
+    starts.push(end);
+    end += name.length;
+  }
+  return {
+    bytes: Buffer.from(names.join('')),
+    starts: Uint32Array.from(starts),
+    lengths: Uint8Array.from(names, (name) => name.length),
+    inodes: Uint32Array.from(names, (_, index) => index + 12),
+    types: new Uint8Array(names.length).fill(1),
+  };
+}
+
 describe('the hash of names', () => {
   const seedText = '00112233-4455-6677-8899-aabbccddeeff';
   const seedBytes = Buffer.from(seedText.replaceAll('-', ''), 'hex');
@@ -78,15 +95,15 @@ describe('the hash of names', () => {
   });
 
   test('orders an indexed directory: leaves ascend, and one that shares its first hash says so', () => {
-    const entries = Array.from({ length: 20_000 }, (_, index) => ({
-      name: Buffer.from(`name-${index}`),
-      inode: index + 12,
-      type: 1,
-    }));
-    const plan = planDirectory(entries, seedWords);
+    const names = Array.from({ length: 20_000 }, (_, index) => `name-${index}`);
+    const plan = planDirectory(directoryEntries(names), seedWords);
     expect(plan.indexed).toBe(true);
-    expect(plan.leaves.flat().length).toBe(entries.length);
-    const hashes = plan.leaves.map((leaf) => leaf.map(({ name }) => halfMd4(name, seedWords)));
+    expect([...plan.order].sort((a, b) => a - b)).toEqual(names.map((_, index) => index));
+    const hashes = plan.leafStarts.map((start, leaf) =>
+      [...plan.order.subarray(start, plan.leafStarts[leaf + 1])].map((entry) =>
+        halfMd4(Buffer.from(names[entry] ?? ''), seedWords),
+      ),
+    );
     const all = hashes.flat();
     expect(all).toEqual([...all].sort((a, b) => a - b));
     for (const [index, start] of plan.leafHashes.entries()) {
@@ -99,8 +116,8 @@ describe('the hash of names', () => {
   test('is measured by the lengths of names as it is planned', () => {
     fc.assert(
       fc.property(fc.array(fc.integer({ min: 1, max: 255 }), { maxLength: 90 }), (lengths) => {
-        const entries = lengths.map((length, inode) => ({ name: Buffer.alloc(length, 'n'), inode, type: 1 }));
-        const { blocks, indexed } = planDirectory(entries, seedWords);
+        const names = lengths.map((length) => 'n'.repeat(length));
+        const { blocks, indexed } = planDirectory(directoryEntries(names), seedWords);
         expect(linearBlocks(lengths)).toBe(indexed ? undefined : blocks);
       }),
     );
@@ -223,10 +240,13 @@ describe('blocks', () => {
             expect(() => allocator.take(request)).toThrow(RootfsError);
             return;
           }
-          expect(numbers(allocator.take(request))).toEqual(left.splice(0, request));
+          const place = allocator.take(request);
+          const runs = [...allocator.runsAt(place, request)];
+          expect(numbers(runs)).toEqual(left.splice(0, request));
+          if (request > 0) expect(allocator.blockAt(place)).toBe(runs[0]?.[0]);
         }
         const taken = numbers(free).slice(0, allocator.takenBlocks);
-        expect(numbers(allocator.taken)).toEqual(taken);
+        expect(numbers([...allocator.runsAt(0, allocator.takenBlocks)])).toEqual(taken);
       }),
     );
   });

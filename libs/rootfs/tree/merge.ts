@@ -1,8 +1,10 @@
 import { RootfsError } from '../error.ts';
 import type { LayerEntry } from '../layer/entry.ts';
+import { checkEntries } from '../layer/limits.ts';
 import { quote } from '../layer/path.ts';
-import { type Directory, type Inode, isDirectory, newDirectory } from './inode.ts';
-import { hideChildren, hideName, removeName, TouchedNames, whiteout } from './whiteout.ts';
+import type { Inode, InodeAttributes } from './inode-table.ts';
+import { Tree } from './tree.ts';
+import { hideChildren, hideName, whiteout } from './whiteout.ts';
 
 /** As many symlinks as umoci follows in one path (filepath-securejoin). */
 const MAX_SYMLINKS = 255;
@@ -31,16 +33,21 @@ const HOST_ATTRIBUTES = new Set([
  * Merges layers, bottom first, into one tree by the rules of the OCI image specification, "Image Layer Filesystem
  * Changeset", as umoci applies them. Pure: it reads the entries and makes the tree.
  *
+ * @param maxInodes with which it stops, so that memory has a bound whatever the layers are
  * @throws RootfsError `layer_corrupt` for a hard link to what is not there, a name below a file, a loop of symlinks, a
- * whiteout or a symlink of nothing
+ * whiteout or a symlink of nothing; `image_too_large`
  */
-export function mergeLayers(layers: readonly Iterable<LayerEntry>[]): Directory {
-  const root = newDirectory();
+export function mergeLayers(layers: readonly Iterable<LayerEntry>[], maxInodes = Number.POSITIVE_INFINITY): Tree {
+  const tree = new Tree();
   layers.forEach((entries, layer) => {
-    const merge = new LayerMerge(root, layer);
-    for (const entry of entries) merge.apply(entry);
+    const merge = new LayerMerge(tree, layer);
+    for (const entry of entries) {
+      merge.apply(entry);
+      checkEntries(maxInodes, tree.inodes.count);
+    }
+    tree.tidy();
   });
-  return root;
+  return tree;
 }
 
 /** A name on the way to something, and what it leads to; undefined when it is not there. */
@@ -50,23 +57,22 @@ interface Step {
 }
 
 class LayerMerge {
-  readonly #root: Directory;
+  readonly #tree: Tree;
   readonly #layer: number;
-  readonly #touched = new TouchedNames();
   /** Entries of a directory mostly come one after the other. */
   #lastParentPath: string | undefined;
-  #lastParent: Directory;
+  #lastParent: Inode;
 
-  constructor(root: Directory, layer: number) {
-    this.#root = root;
+  constructor(tree: Tree, layer: number) {
+    this.#tree = tree;
     this.#layer = layer;
-    this.#lastParent = root;
+    this.#lastParent = tree.root;
   }
 
   apply(entry: LayerEntry): void {
     if (entry.path === '') {
       if (entry.type !== 'directory') throw corrupt(entry, 'is the root, but not a directory');
-      setAttributes(this.#root, entry);
+      this.#tree.inodes.setAttributes(this.#tree.root, keptAttributes(entry));
       return;
     }
     const slash = entry.path.lastIndexOf('/');
@@ -86,70 +92,65 @@ class LayerMerge {
     this.#lastParentPath = undefined;
     const directory = this.#found(this.#resolve(path, entry));
     if (directory === undefined) return;
-    if (hidden.kind === 'opaque') hideChildren(directory, this.#touched);
-    else hideName(directory, hidden.hidden, this.#touched);
+    if (hidden.kind === 'opaque') hideChildren(this.#tree, directory, this.#layer);
+    else hideName(this.#tree, this.#tree.names.find(directory, hidden.hidden), this.#layer);
   }
 
-  #put(path: string, name: string, entry: LayerEntry): void {
+  #put(path: string, text: string, entry: LayerEntry): void {
+    const { inodes, names } = this.#tree;
     const parent = this.#parent(path, entry);
-    const existing = parent.children.get(name);
-    this.#touch(parent, name);
-    if (entry.type === 'directory' && isDirectory(existing)) setAttributes(existing, entry);
-    else this.#replace(parent, name, newInode(entry, this.#layer));
+    const name = names.find(parent, text);
+    if (entry.type === 'directory' && name > 0 && inodes.isDirectory(names.inode(name))) {
+      inodes.setAttributes(names.inode(name), keptAttributes(entry));
+      names.touch(name, this.#layer);
+    } else this.#replace(parent, text, this.#newInode(entry));
   }
 
   /** As umoci does it: what is in the link's place goes first, then the target is looked for, and not followed when it is a symlink. */
   #link(path: string, name: string, entry: LayerEntry): void {
+    const { inodes, names } = this.#tree;
     const steps = this.#resolve(path, entry);
-    for (const { inode } of steps) if (inode !== undefined && !isDirectory(inode)) throw belowFile(entry);
+    for (const { inode } of steps) if (inode !== undefined && !inodes.isDirectory(inode)) throw belowFile(entry);
     const present = this.#found(steps);
-    if (present !== undefined) removeName(present, name);
+    if (present !== undefined) this.#tree.remove(names.find(present, name));
 
     const slash = entry.target.lastIndexOf('/');
     const directory = this.#found(this.#resolve(slash < 0 ? '' : entry.target.slice(0, slash), entry));
-    const target = directory?.children.get(entry.target.slice(slash + 1));
+    const target = directory === undefined ? undefined : this.#tree.child(directory, entry.target.slice(slash + 1));
     if (target === undefined) throw corrupt(entry, `is a hard link to ${quote(entry.target)}, which is not there`);
-    if (isDirectory(target)) throw corrupt(entry, `is a hard link to the directory ${quote(entry.target)}`);
+    if (inodes.isDirectory(target)) throw corrupt(entry, `is a hard link to the directory ${quote(entry.target)}`);
     this.#lastParentPath = undefined;
-    const parent = this.#parent(path, entry);
-    this.#touch(parent, name);
-    target.names++;
-    this.#replace(parent, name, target);
+    this.#replace(this.#parent(path, entry), name, target);
   }
 
-  #replace(parent: Directory, name: string, inode: Inode): void {
-    const replaces = parent.children.has(name);
+  #replace(parent: Inode, name: string, inode: Inode): void {
     // Either may lie on the way to the last parent.
-    if (replaces || inode.type === 'symlink') this.#lastParentPath = undefined;
-    if (replaces) removeName(parent, name);
-    parent.children.set(name, inode);
+    if (this.#tree.names.find(parent, name) > 0 || this.#tree.inodes.type(inode) === 'symlink')
+      this.#lastParentPath = undefined;
+    this.#tree.put(parent, name, inode, this.#layer);
   }
 
-  /** The directory of an entry, made where it is missing; it and those above it are touched by this layer. */
-  #parent(path: string, entry: LayerEntry): Directory {
+  /** The directory of an entry, made where it is missing; this layer states it and those above it. */
+  #parent(path: string, entry: LayerEntry): Inode {
     if (path === this.#lastParentPath) return this.#lastParent;
-    let directory = this.#root;
-    for (const { name, inode = newDirectory() } of this.#resolve(path, entry)) {
-      if (!isDirectory(inode)) throw belowFile(entry);
-      directory.children.set(name, inode);
-      this.#touch(directory, name);
-      directory = inode;
+    let directory = this.#tree.root;
+    for (const { name, inode } of this.#resolve(path, entry)) {
+      if (inode !== undefined && !this.#tree.inodes.isDirectory(inode)) throw belowFile(entry);
+      const next = inode ?? this.#tree.newDirectory();
+      if (inode === undefined) this.#tree.put(directory, name, next, this.#layer);
+      else this.#tree.names.touch(this.#tree.names.find(directory, name), this.#layer);
+      directory = next;
     }
     this.#lastParentPath = path;
     this.#lastParent = directory;
     return directory;
   }
 
-  #touch(directory: Directory, name: string): void {
-    // What the bottom layer touches is never asked for.
-    if (this.#layer > 0) this.#touched.add(directory, name);
-  }
-
   /** The directory at the end of a way, if there is one. */
-  #found(steps: readonly Step[]): Directory | undefined {
+  #found(steps: readonly Step[]): Inode | undefined {
     const last = steps.at(-1);
-    if (last === undefined) return this.#root;
-    return isDirectory(last.inode) ? last.inode : undefined;
+    if (last === undefined) return this.#tree.root;
+    return last.inode !== undefined && this.#tree.inodes.isDirectory(last.inode) ? last.inode : undefined;
   }
 
   /**
@@ -168,40 +169,27 @@ class LayerMerge {
       }
       if (name.length > MAX_NAME) throw corrupt(entry, 'lies below a symlink with a name of more than 255 bytes');
       const last = steps.at(-1);
-      const inode = (last === undefined ? this.#root : last.inode)?.children?.get(name);
-      if (inode?.type !== 'symlink') {
+      const directory = last === undefined ? this.#tree.root : last.inode;
+      const inode = directory === undefined ? undefined : this.#tree.child(directory, name);
+      if (inode === undefined || this.#tree.inodes.type(inode) !== 'symlink') {
         steps.push({ name, inode });
         continue;
       }
       if (++symlinks > MAX_SYMLINKS) throw corrupt(entry, 'lies below a loop of symlinks');
-      if (inode.target.startsWith('/')) steps.length = 0;
-      for (const part of inode.target.split('/').reverse()) pending.push(part);
+      const target = this.#tree.inodes.target(inode);
+      if (target.startsWith('/')) steps.length = 0;
+      for (const part of target.split('/').reverse()) pending.push(part);
     }
     return steps;
   }
-}
 
-function newInode(entry: LayerEntry, layer: number): Inode {
-  if (entry.type === 'link') throw new RootfsError('internal', 'a hard link is no inode');
-  if (entry.type === 'symlink') checkTarget(entry);
-  if (entry.size > MAX_FILE) throw corrupt(entry, `is a file of ${entry.size} bytes; ext4 holds up to ${MAX_FILE}`);
-  return {
-    type: entry.type,
-    mode: entry.type === 'symlink' ? SYMLINK_MODE : entry.mode,
-    uid: entry.uid,
-    gid: entry.gid,
-    mtimeSeconds: entry.mtimeSeconds,
-    mtimeNanoseconds: entry.mtimeNanoseconds,
-    xattrs: keptAttributes(entry),
-    size: entry.size,
-    runs: entry.runs,
-    layer,
-    target: entry.target,
-    deviceMajor: entry.deviceMajor,
-    deviceMinor: entry.deviceMinor,
-    names: 1,
-    children: entry.type === 'directory' ? new Map() : undefined,
-  };
+  #newInode(entry: LayerEntry): Inode {
+    const { type } = entry;
+    if (type === 'link') throw new RootfsError('internal', 'a hard link is no inode');
+    if (type === 'symlink') checkTarget(entry);
+    if (entry.size > MAX_FILE) throw corrupt(entry, `is a file of ${entry.size} bytes; ext4 holds up to ${MAX_FILE}`);
+    return this.#tree.inodes.add(type, keptAttributes(entry), this.#layer, entry);
+  }
 }
 
 function checkTarget(entry: LayerEntry): void {
@@ -211,19 +199,12 @@ function checkTarget(entry: LayerEntry): void {
     throw corrupt(entry, `is a symlink with a target of ${entry.target.length} bytes; ${MAX_TARGET} is the limit`);
 }
 
-function setAttributes(directory: Directory, entry: LayerEntry): void {
-  directory.mode = entry.mode;
-  directory.uid = entry.uid;
-  directory.gid = entry.gid;
-  directory.mtimeSeconds = entry.mtimeSeconds;
-  directory.mtimeNanoseconds = entry.mtimeNanoseconds;
-  directory.xattrs = keptAttributes(entry);
-}
-
-function keptAttributes({ xattrs }: LayerEntry): Inode['xattrs'] {
-  return xattrs.some(([name]) => HOST_ATTRIBUTES.has(name))
-    ? xattrs.filter(([name]) => !HOST_ATTRIBUTES.has(name))
-    : xattrs;
+/** An entry's attributes as its inode gets them: nearly always as they are, and then without a copy. */
+function keptAttributes(entry: LayerEntry): InodeAttributes {
+  const mode = entry.type === 'symlink' ? SYMLINK_MODE : entry.mode;
+  const isKept = entry.xattrs.every(([name]) => !HOST_ATTRIBUTES.has(name));
+  if (isKept && mode === entry.mode) return entry;
+  return { ...entry, mode, xattrs: entry.xattrs.filter(([name]) => !HOST_ATTRIBUTES.has(name)) };
 }
 
 function belowFile(entry: LayerEntry): RootfsError {

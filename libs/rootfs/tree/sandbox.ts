@@ -1,4 +1,4 @@
-import { type Directory, isDirectory, newDirectory } from './inode.ts';
+import type { Tree } from './tree.ts';
 
 /** Where a sandbox's kernel and init mount things, with the modes that file-hierarchy(7) gives them. */
 const MOUNT_POINTS: readonly (readonly [name: string, mode: number])[] = [
@@ -10,40 +10,45 @@ const MOUNT_POINTS: readonly (readonly [name: string, mode: number])[] = [
 ];
 
 /** Adds the mount points that the image lacks. What is there, a symlink say, is left as it is. */
-export function addMountPoints(root: Directory): void {
+export function addMountPoints(tree: Tree): void {
   for (const [name, mode] of MOUNT_POINTS) {
-    if (!root.children.has(name)) root.children.set(name, newDirectory(mode));
+    if (tree.child(tree.root, name) === undefined) tree.put(tree.root, name, tree.newDirectory(mode), 0);
   }
 }
 
 /** What a user should know before booting this tree; none of it is an error. */
-export function bootWarnings(root: Directory): string[] {
+export function bootWarnings(tree: Tree): string[] {
   const warnings: string[] = [];
-  if (!leadsSomewhere(root, ['bin', 'sh']))
+  if (!leadsSomewhere(tree, ['bin', 'sh']))
     warnings.push('the image has no /bin/sh: commands that need a shell will fail');
   if (
-    leadsSomewhere(root, ['lib', 'systemd', 'systemd']) ||
-    leadsSomewhere(root, ['usr', 'lib', 'systemd', 'systemd'])
+    leadsSomewhere(tree, ['lib', 'systemd', 'systemd']) ||
+    leadsSomewhere(tree, ['usr', 'lib', 'systemd', 'systemd'])
   ) {
     warnings.push('the image has systemd, which expects to be the init of the sandbox');
   }
   return warnings;
 }
 
+/** As many symlinks as Linux follows in one path (path_resolution(7)). */
+const MAX_SYMLINKS = 40;
+
 /** Whether a path is there; a symlink on the way or at its end counts as there when its target's first step is. */
-function leadsSomewhere(root: Directory, path: readonly string[]): boolean {
-  let directory = root;
+function leadsSomewhere(tree: Tree, path: readonly string[], symlinks = 0): boolean {
+  if (symlinks > MAX_SYMLINKS) return false;
+  let directory = tree.root;
   for (const [depth, name] of path.entries()) {
-    const child = directory.children.get(name);
+    const child = tree.child(directory, name);
     if (child === undefined) return false;
     if (depth === path.length - 1) return true;
-    if (child.type === 'symlink') {
-      const target = child.target.split('/').filter((part) => part !== '' && part !== '.');
-      if (child.target.startsWith('/') || directory === root)
-        return leadsSomewhere(root, [...target, ...path.slice(depth + 1)]);
+    if (tree.inodes.type(child) === 'symlink') {
+      const target = tree.inodes.target(child);
+      const steps = target.split('/').filter((part) => part !== '' && part !== '.');
+      if (target.startsWith('/') || directory === tree.root)
+        return leadsSomewhere(tree, [...steps, ...path.slice(depth + 1)], symlinks + 1);
       return true;
     }
-    if (!isDirectory(child)) return false;
+    if (!tree.inodes.isDirectory(child)) return false;
     directory = child;
   }
   return true;

@@ -1,6 +1,7 @@
 import type { LayerEntry } from '../../layer/entry.ts';
 import { normalizePath } from '../../layer/path.ts';
-import type { Inode } from '../../tree/inode.ts';
+import type { Inode } from '../../tree/inode-table.ts';
+import type { Tree } from '../../tree/tree.ts';
 import type { ListedNode } from './listing.ts';
 import { bytesOf, contentSize, type TarEntry } from './tar-entry.ts';
 
@@ -32,41 +33,45 @@ export function layerEntry(entry: TarEntry): LayerEntry {
   };
 }
 
-/** A merged tree as a listing, to compare it with the model's; contents have no digests. */
-export function listingOf(root: Inode): ListedNode {
+/** The tree as a listing, without its files' content. */
+export function listingOf(tree: Tree): ListedNode {
   const nodes = new Map<Inode, ListedNode>();
   const list = (inode: Inode): ListedNode => {
     const known = nodes.get(inode);
     if (known !== undefined) return known;
+    const { inodes, names } = tree;
     const node: ListedNode = {
-      type: inode.type,
-      mode: inode.mode,
-      uid: inode.uid,
-      gid: inode.gid,
-      mtime: BigInt(inode.mtimeSeconds) * SECOND + BigInt(inode.mtimeNanoseconds),
-      size: inode.size,
+      type: inodes.type(inode),
+      mode: inodes.mode(inode),
+      uid: inodes.uid(inode),
+      gid: inodes.gid(inode),
+      mtime: BigInt(inodes.mtimeSeconds(inode)) * SECOND + BigInt(inodes.mtimeNanoseconds(inode)),
+      size: inodes.size(inode),
       digest: '',
-      target: inode.target,
-      deviceMajor: inode.deviceMajor,
-      deviceMinor: inode.deviceMinor,
-      xattrs: new Map(inode.xattrs.map(([name, value]) => [name, Buffer.from(value, 'latin1').toString('hex')])),
-      children: new Map([...(inode.children ?? [])].map(([name, child]) => [name, list(child)])),
+      target: inodes.target(inode),
+      deviceMajor: inodes.deviceMajor(inode),
+      deviceMinor: inodes.deviceMinor(inode),
+      xattrs: new Map(
+        inodes.xattrs(inode).map(([name, value]) => [name, Buffer.from(value, 'latin1').toString('hex')]),
+      ),
+      children: new Map([...tree.namesIn(inode)].map((name) => [names.text(name), list(names.inode(name))])),
     };
     nodes.set(inode, node);
     return node;
   };
-  return list(root);
+  return list(tree.root);
 }
 
 /** How many names lead to each inode of a tree. */
-export function namesInTree(root: Inode): Map<Inode, number> {
-  const names = new Map<Inode, number>([[root, 1]]);
-  const pending = [root];
+export function namesInTree(tree: Tree): Map<Inode, number> {
+  const counts = new Map<Inode, number>([[tree.root, 1]]);
+  const pending = [tree.root];
   for (let next = pending.pop(); next !== undefined; next = pending.pop()) {
-    for (const child of next.children?.values() ?? []) {
-      names.set(child, (names.get(child) ?? 0) + 1);
-      if (child.children !== undefined) pending.push(child);
+    for (const name of tree.namesIn(next)) {
+      const child = tree.names.inode(name);
+      counts.set(child, (counts.get(child) ?? 0) + 1);
+      if (tree.inodes.isDirectory(child)) pending.push(child);
     }
   }
-  return names;
+  return counts;
 }

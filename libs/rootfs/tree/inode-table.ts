@@ -1,0 +1,267 @@
+import type { DataRun, EntryType } from '../layer/entry.ts';
+import type { ByteStrings } from './byte-strings.ts';
+import { Float64Column, Uint32Column } from './column.ts';
+
+/** An inode's number in its tree. It is given again once the inode is gone, and is not the inode's number in a file system. */
+export type Inode = number;
+
+export type InodeType = Exclude<EntryType, 'link'>;
+
+const TYPES: readonly InodeType[] = ['file', 'symlink', 'character-device', 'block-device', 'directory', 'fifo'];
+const DIRECTORY = TYPES.indexOf('directory');
+/** Bits of a mode; the type stands above them. */
+const MODE_BITS = 12;
+const MODE_MASK = 0o7777;
+
+export type ExtendedAttributes = readonly (readonly [name: string, value: string])[];
+const NO_ATTRIBUTES: ExtendedAttributes = [];
+
+/** What may be set of an inode at any time. */
+export interface InodeAttributes {
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+  readonly mtimeSeconds: number;
+  readonly mtimeNanoseconds: number;
+  /** Sorted by name. */
+  readonly xattrs: ExtendedAttributes;
+}
+
+/** What a new inode is, its attributes aside. */
+export interface InodeContent {
+  /** Bytes of a regular file, and its runs in the data file of its layer. */
+  readonly size: number;
+  readonly runs: readonly DataRun[];
+  /** Of a symlink. */
+  readonly target: string;
+  readonly deviceMajor: number;
+  readonly deviceMinor: number;
+}
+
+/** The inodes of a tree, each attribute a column. The first number is 1; 0 is no inode. */
+export class InodeTable {
+  readonly #mode = new Uint32Column();
+  readonly #uid = new Uint32Column();
+  readonly #gid = new Uint32Column();
+  readonly #mtimeSeconds = new Float64Column();
+  readonly #mtimeNanoseconds = new Uint32Column();
+  readonly #size = new Float64Column();
+  readonly #layer = new Uint32Column();
+  readonly #names = new Uint32Column();
+  /** Of a file: its first run; of a symlink: its target. */
+  readonly #content = new Uint32Column();
+  readonly #runs = new RunTable();
+  /** What few inodes have. */
+  readonly #devices = new Map<Inode, readonly [major: number, minor: number]>();
+  readonly #xattrs = new Map<Inode, ExtendedAttributes>();
+  readonly #free: Inode[] = [];
+  #strings: ByteStrings;
+  #end = 1;
+
+  /** @param strings has the targets of symlinks */
+  constructor(strings: ByteStrings) {
+    this.#strings = strings;
+  }
+
+  /** How many there are. */
+  get count(): number {
+    return this.#end - 1 - this.#free.length;
+  }
+
+  /** All numbers are below it. */
+  get end(): number {
+    return this.#end;
+  }
+
+  /** Makes an inode, which has no name yet, of what the layer with this number says (0 is the bottom one). */
+  add(type: InodeType, attributes: InodeAttributes, layer: number, content: InodeContent): Inode {
+    const inode = this.#free.pop() ?? this.#end++;
+    this.#mode.set(inode, TYPES.indexOf(type) << MODE_BITS);
+    this.setAttributes(inode, attributes);
+    this.#size.set(inode, content.size);
+    this.#layer.set(inode, layer);
+    this.#names.set(inode, 0);
+    this.#content.set(inode, 0);
+    if (type === 'symlink') this.#content.set(inode, this.#strings.add(content.target));
+    else if (type === 'file') this.#content.set(inode, this.#runs.add(content.runs));
+    else if (type !== 'directory') this.#devices.set(inode, [content.deviceMajor, content.deviceMinor]);
+    return inode;
+  }
+
+  setAttributes(inode: Inode, attributes: InodeAttributes): void {
+    this.#mode.set(inode, (this.#mode.get(inode) & ~MODE_MASK) | attributes.mode);
+    this.#uid.set(inode, attributes.uid);
+    this.#gid.set(inode, attributes.gid);
+    this.#mtimeSeconds.set(inode, attributes.mtimeSeconds);
+    this.#mtimeNanoseconds.set(inode, attributes.mtimeNanoseconds);
+    if (attributes.xattrs.length > 0) this.#xattrs.set(inode, attributes.xattrs);
+    else this.#xattrs.delete(inode);
+  }
+
+  /** Counts a name more (1) or less (-1) that leads to the inode. Returns how many do. */
+  countName(inode: Inode, change: 1 | -1): number {
+    const names = this.#names.get(inode) + change;
+    this.#names.set(inode, names);
+    return names;
+  }
+
+  /** Takes an inode that has no name left out of the table. */
+  remove(inode: Inode): void {
+    const type = this.type(inode);
+    if (type === 'symlink') this.#strings.drop(this.#content.get(inode));
+    else if (type === 'file') this.#runs.remove(this.#content.get(inode));
+    this.#devices.delete(inode);
+    this.#xattrs.delete(inode);
+    this.#free.push(inode);
+  }
+
+  /** Moves the targets of all symlinks to another list of strings. */
+  moveStrings(strings: ByteStrings): void {
+    const old = this.#strings;
+    this.#strings = strings;
+    for (let inode = 1; inode < this.#end; inode++) {
+      if (this.names(inode) > 0 && this.type(inode) === 'symlink')
+        this.#content.set(inode, strings.addFrom(old, this.#content.get(inode)));
+    }
+  }
+
+  type(inode: Inode): InodeType {
+    return TYPES[this.#mode.get(inode) >> MODE_BITS] ?? 'file';
+  }
+
+  isDirectory(inode: Inode): boolean {
+    return this.#mode.get(inode) >> MODE_BITS === DIRECTORY;
+  }
+
+  /** Permission bits with setuid, setgid and sticky (07777). */
+  mode(inode: Inode): number {
+    return this.#mode.get(inode) & MODE_MASK;
+  }
+
+  uid(inode: Inode): number {
+    return this.#uid.get(inode);
+  }
+
+  gid(inode: Inode): number {
+    return this.#gid.get(inode);
+  }
+
+  mtimeSeconds(inode: Inode): number {
+    return this.#mtimeSeconds.get(inode);
+  }
+
+  mtimeNanoseconds(inode: Inode): number {
+    return this.#mtimeNanoseconds.get(inode);
+  }
+
+  size(inode: Inode): number {
+    return this.#size.get(inode);
+  }
+
+  layer(inode: Inode): number {
+    return this.#layer.get(inode);
+  }
+
+  /** Names that lead to the inode; of a directory 1. */
+  names(inode: Inode): number {
+    return this.#names.get(inode);
+  }
+
+  target(inode: Inode): string {
+    return this.type(inode) === 'symlink' ? this.#strings.textOf(this.#content.get(inode)) : '';
+  }
+
+  targetLength(inode: Inode): number {
+    return this.type(inode) === 'symlink' ? this.#strings.lengthOf(this.#content.get(inode)) : 0;
+  }
+
+  deviceMajor(inode: Inode): number {
+    return this.#devices.get(inode)?.[0] ?? 0;
+  }
+
+  deviceMinor(inode: Inode): number {
+    return this.#devices.get(inode)?.[1] ?? 0;
+  }
+
+  xattrs(inode: Inode): ExtendedAttributes {
+    return this.#xattrs.get(inode) ?? NO_ATTRIBUTES;
+  }
+
+  /** The inodes that have extended attributes. */
+  withXattrs(): Iterable<Inode> {
+    return this.#xattrs.keys();
+  }
+
+  /** The block of its layer's data file with which an inode's content begins; undefined when it has none. */
+  firstDataBlock(inode: Inode): number | undefined {
+    const run = this.#firstRun(inode);
+    return run === 0 ? undefined : this.#runs.dataBlock(run);
+  }
+
+  /** Calls with each run of a file's content, in order. */
+  forEachRun(inode: Inode, call: (...run: DataRun) => void): void {
+    for (let run = this.#firstRun(inode); run > 0; run = this.#runs.next(run))
+      call(this.#runs.fileBlock(run), this.#runs.dataBlock(run), this.#runs.blocks(run));
+  }
+
+  #firstRun(inode: Inode): number {
+    return this.type(inode) === 'file' ? this.#content.get(inode) : 0;
+  }
+}
+
+/** Runs of files' content, those of a file linked one to the next. The first number is 1; 0 is none. */
+class RunTable {
+  readonly #fileBlock = new Uint32Column();
+  readonly #dataBlock = new Uint32Column();
+  readonly #blocks = new Uint32Column();
+  readonly #next = new Uint32Column();
+  #free = 0;
+  #end = 1;
+
+  /** Returns the number of the first. */
+  add(runs: readonly DataRun[]): number {
+    let next = 0;
+    for (let i = runs.length - 1; i >= 0; i--) {
+      const [fileBlock, dataBlock, blocks] = runs[i] ?? [0, 0, 0];
+      const run = this.#take();
+      this.#fileBlock.set(run, fileBlock);
+      this.#dataBlock.set(run, dataBlock);
+      this.#blocks.set(run, blocks);
+      this.#next.set(run, next);
+      next = run;
+    }
+    return next;
+  }
+
+  remove(first: number): void {
+    for (let run = first; run > 0; ) {
+      const next = this.#next.get(run);
+      this.#next.set(run, this.#free);
+      this.#free = run;
+      run = next;
+    }
+  }
+
+  fileBlock(run: number): number {
+    return this.#fileBlock.get(run);
+  }
+
+  dataBlock(run: number): number {
+    return this.#dataBlock.get(run);
+  }
+
+  blocks(run: number): number {
+    return this.#blocks.get(run);
+  }
+
+  next(run: number): number {
+    return this.#next.get(run);
+  }
+
+  #take(): number {
+    const run = this.#free;
+    if (run === 0) return this.#end++;
+    this.#free = this.#next.get(run);
+    return run;
+  }
+}
