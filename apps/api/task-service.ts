@@ -114,11 +114,17 @@ export class TaskService {
     });
   }
 
-  /** The id for a task that imports, and for its upload. Asked for before the upload is read. Rejects as `enqueuePull` does. */
-  async admitImport(owner: string): Promise<string> {
-    const id = createTaskId();
-    await this.#session.use((access) => admitTask(access, { id, owner }, this.#limits));
-    return id;
+  /**
+   * The id for a task that imports, and for its upload; that of the request that came before with the key, and was cut off. Asked
+   * for before the upload is read. Rejects as `enqueuePull` does.
+   */
+  async admitImport(owner: string, repeat: KeyedRequest | undefined): Promise<string> {
+    return this.#session.use(async (access) => {
+      const asked = createTaskId();
+      const id = repeat === undefined ? asked : await claimKey(access.redis, repeat, asked);
+      await admitTask(access, { id, owner }, this.#limits);
+      return id;
+    });
   }
 
   /** Puts the import of an upload on the queue. */

@@ -1,4 +1,4 @@
-import type { KeyedRequest } from '@bhatti/tasks';
+import { isEnded, type KeyedRequest } from '@bhatti/tasks';
 import { z } from 'zod';
 import { alreadyPulled } from '../already-pulled.ts';
 import { AlreadyThere, ImageList, ImageView, ImportQuery, PruneBody, Pruned, PullBody, Queued } from '../api-schema.ts';
@@ -12,6 +12,7 @@ import { prune } from '../prune.ts';
 import { toPullRequest } from '../pull-request.ts';
 import { type Call, defineRoute, noBody, noQuery, type Route, streamBody } from '../route.ts';
 import type { Services } from '../services.ts';
+import { removeUnlessQueued } from '../unqueued-upload.ts';
 import { receiveUpload } from '../upload.ts';
 import { findImage, isAfter, visibleImages } from '../visible-image.ts';
 
@@ -91,14 +92,22 @@ function importImage({ store, tasks }: Pick<Services, 'store' | 'tasks'>): Route
     answers: { 202: { description: 'The archive is here, and a task imports it.', schema: Queued } },
     handle: async ({ query, body, headers, caller, signal, log, requestId }) => {
       const asked = toImportRequest(query);
+      const bytes = headers['content-length'];
+      const repeat = keyedRequest(caller.owner, headers['idempotency-key'], { type: 'import', ...query, bytes });
+      const repeated = repeat && (await tasks.findRepeated(repeat));
+      if (repeated) return { status: 202, body: { task_id: repeated, status: 'queued', name: asked.name } };
       // Before gigabytes are sent for nothing.
-      const id = await tasks.admitImport(caller.owner);
-      await store.uploads.requireRoom(Number(headers['content-length'] ?? 0));
+      const id = await tasks.admitImport(caller.owner, repeat);
+      await store.uploads.requireRoom(Number(bytes ?? 0));
       const archiveBytes = await receiveUpload({ uploads: store.uploads, id, body: body.open(), signal });
       try {
         await tasks.enqueueImport(caller.owner, asked, { id, archiveBytes, requestId });
+        // Sent twice at the same time, it may be done already: then nobody wants the second archive.
+        if (repeat !== undefined && isEnded((await tasks.find(id))?.view.status ?? 'queued')) {
+          await store.uploads.remove(id);
+        }
       } catch (error) {
-        await store.uploads.remove(id);
+        void removeUnlessQueued({ store, tasks }, id);
         throw error;
       }
       log.info(

@@ -1,5 +1,13 @@
-import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { createSecretKey, randomBytes } from 'node:crypto';
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Readable } from 'node:stream';
+import { createTaskId } from '@bhatti/tasks';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { pino } from 'pino';
 import { startRedis, type TestRedis } from '../../../test/support/redis.ts';
+import { TaskService } from '../task-service.ts';
+import { removeUnlessQueued } from '../unqueued-upload.ts';
 import { errorBody, startTestApi, type TestApi } from './support/api.ts';
 import { resultOf, startWorker } from './support/worker.ts';
 
@@ -48,4 +56,53 @@ test('a key that comes with another request is refused, and one that is no key',
   const other = await pull('reused', { ref: 'fedora' });
   expect([other.status, errorBody.parse(other.body).code]).toEqual([422, 'idempotency_key_reused']);
   expect((await pull('x'.repeat(256), { ref: 'ubuntu' })).status).toBe(400);
+});
+
+describe('an import', () => {
+  const send = (key: string, query = '?name=imported') =>
+    api.send('POST', `/images/import${query}`, { raw: 'an archive', headers: { 'Idempotency-Key': key } });
+  const uploads = () => readdir(join(api.directory, 'uploads'));
+
+  test('sent again with its key is the same task, also at the same time and after its end, when it leaves no upload', async () => {
+    const answers = await Promise.all([1, 2, 3].map(() => send('import')));
+    const [id = '', ...others] = new Set(answers.map(({ text }) => /tsk_[a-z2-7]{12}/.exec(text)?.[0] ?? ''));
+    expect([answers[0]?.status, others, await uploads()]).toEqual([202, [], [id]]);
+    expect((await send('import')).body).toEqual(answers[0]?.body);
+    expect((await send('another')).body).not.toEqual(answers[0]?.body);
+    const worker = await startWorker(redis.url, async (job) => resultOf(job));
+    while (!(await api.send('GET', `/tasks/${id}?wait=5`)).text.includes('"status":"completed"'));
+    await worker.close();
+    await api.store.uploads.remove(id);
+    expect((await send('import')).body).toEqual(answers[0]?.body);
+    expect(await uploads()).not.toContain(id);
+  });
+
+  test('with the key of another request is refused, and its body is not kept', async () => {
+    await pull('of-a-pull', { ref: 'ubuntu' });
+    await send('reused');
+    const before = await uploads();
+    for (const answer of [await send('reused', '?name=other'), await send('of-a-pull')]) {
+      expect([answer.status, errorBody.parse(answer.body).code]).toEqual([422, 'idempotency_key_reused']);
+    }
+    expect(await uploads()).toEqual(before);
+  });
+
+  test('that may have reached Redis before it died keeps its upload if it did, once Redis is back', async () => {
+    const log = pino({ level: 'silent' });
+    const secretKey = createSecretKey(randomBytes(32));
+    const tasks = new TaskService({ redisUrl: redis.url, secretKey, limits: { ofOwner: 9, inAll: 9 }, log });
+    await tasks.opened(5000);
+    const id = /tsk_[a-z2-7]{12}/.exec((await send('kept')).text)?.[0] ?? '';
+    const lost = createTaskId();
+    await api.store.uploads.receive(lost, Readable.from([Buffer.from('x')]));
+    await redis.kill();
+    const looking = [id, lost].map((upload) =>
+      removeUnlessQueued({ store: api.store, tasks }, upload, { first: 0, next: 50 }),
+    );
+    await redis.start();
+    await Promise.all(looking);
+    await tasks.close();
+    expect(await uploads()).toContain(id);
+    expect(await uploads()).not.toContain(lost);
+  });
 });

@@ -1,0 +1,28 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Services } from './services.ts';
+
+/** Ms before the first look (a command that a request gave up on may still reach Redis), and between looks. */
+const pauses = { first: 10_000, next: 30_000 };
+/** Then a worker does it, when it starts or daily. */
+const lastLook = 3600_000;
+
+/**
+ * Removes an upload whose task could not be put on the queue, for all that the API knows: Redis may have died between doing it and
+ * saying so. Resolves when it is told, by asking Redis until that is back. Never rejects.
+ */
+export async function removeUnlessQueued(
+  { store, tasks }: Pick<Services, 'store' | 'tasks'>,
+  id: string,
+  { first, next } = pauses,
+): Promise<void> {
+  const until = Date.now() + lastLook;
+  for (let pause = first; Date.now() < until; pause = next) {
+    await sleep(pause, undefined, { ref: false });
+    try {
+      if ((await tasks.find(id)) === null) await store.uploads.remove(id);
+      return;
+    } catch {
+      // Redis is still away.
+    }
+  }
+}
