@@ -4,8 +4,8 @@
  *   npm run bench:api -- [--seconds 15] [--watchers 500]
  *
  * 2,000 `GET /tasks/:id` a second, then as many as it can; 500 enqueues a second; and 500 clients that watch a task each
- * while it answers 2,000 more, then see it cancelled. Redis and the API are processes of their own, on a data directory that is removed
- * afterwards; no worker runs, so that nothing but the API is measured. Latencies are corrected for what a late answer held up.
+ * while it answers 2,000 more, then see it cancelled; and the list of a long queue. Redis and the API are processes of their own, on a data directory that is removed
+ * afterwards; no worker runs, so that nothing but the API is measured.
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -29,6 +29,7 @@ const seconds = z.coerce.number().int().min(1).parse(values.seconds);
 const watchers = z.coerce.number().int().min(1).parse(values.watchers);
 
 const apiRecord = z.object({ listen: z.string() });
+const adminStatus = z.object({ queue: z.object({ waiting: z.number() }) });
 const queued = z.object({ task_id: z.string() });
 interface Api {
   readonly url: string;
@@ -87,6 +88,8 @@ async function measure(api: Api): Promise<void> {
   const ended = ids.map((id) => watch(`${api.url}/tasks/${id}/events`, headers, agent));
   await Promise.all(ended.map(({ begun }) => begun));
   report(`GET /tasks/:id, 2000/s asked, ${watchers} watchers`, await load(api, { ...task, overallRate: 2000 }));
+  const list = { url: `${api.url}/tasks?limit=20`, duration: 5, connections: 5 };
+  report(`GET /tasks?limit=20, all it can, ${await queueLength(api, agent)} tasks queued`, await load(api, list));
   const cancelled = performance.now();
   await Promise.all(
     ids.map(async (id) => {
@@ -99,6 +102,12 @@ async function measure(api: Api): Promise<void> {
     `${watchers} watchers: all cancelled and told within ${Math.round(Math.max(...told) - cancelled)} ms, resident ${await residentMegabytes(api.pid)} MB`,
   );
   await agent.destroy();
+}
+
+async function queueLength(api: Api, dispatcher: Agent): Promise<number> {
+  const headers = { authorization: `Bearer ${api.token}` };
+  const { body } = await request(`${api.url}/admin/status`, { dispatcher, headers });
+  return adminStatus.parse(await body.json()).queue.waiting;
 }
 
 /** `begun` with the first event; `end` resolves with the moment the server ended the stream after "cancelled". */
@@ -120,8 +129,13 @@ function watch(url: string, headers: Record<string, string>, dispatcher: Agent) 
   return { begun: Promise.race([begun, end.then(() => {})]), end };
 }
 
+/**
+ * autocannon sends the requests of each second as fast as the connections take them, and then rests. Its correction for
+ * what a late answer held up supposes one request a ms on each connection, so it is switched off.
+ */
 async function load(api: Api, options: Partial<Options>): Promise<Result> {
   return autocannon({
+    ...(options.overallRate === undefined ? {} : { ignoreCoordinatedOmission: true }),
     url: api.url,
     connections: CONNECTIONS,
     duration: seconds,

@@ -9,16 +9,20 @@ export function logRequest(request: IncomingMessage, response: ServerResponse): 
   const started = performance.now();
   const path = (request.url ?? '').split('?', 1)[0];
   response.once('close', () => {
-    const { log, caller } = contextOf(request);
-    const line = {
-      method: request.method,
-      path,
-      // A client that leaves before its answer is no status of ours; 499 is what proxies write then.
-      status: response.writableFinished ? response.statusCode : 499,
-      duration_ms: Math.round(performance.now() - started),
-      owner: caller?.owner,
-    };
-    const quiet = request.method === 'GET' && line.status < 400;
-    log[quiet ? 'debug' : 'info'](line, 'request');
+    const context = contextOf(request);
+    // A client that leaves before its answer is no status of ours; 499 is what proxies write then.
+    const status = response.writableFinished ? response.statusCode : 499;
+    const level = request.method === 'GET' && status < 400 ? 'debug' : 'info';
+    if (!context.logs(level)) return;
+    context.log[level](
+      {
+        method: request.method,
+        path,
+        status,
+        duration_ms: Math.round(performance.now() - started),
+        owner: context.caller?.owner,
+      },
+      'request',
+    );
   });
 }

@@ -3,12 +3,28 @@ import type { Logger } from 'pino';
 import type { Caller } from './authentication.ts';
 
 /** What is known of a request while it is answered. */
-export interface RequestContext {
+export class RequestContext {
   readonly requestId: string;
-  /** Adds the request id to every line. */
-  readonly log: Logger;
   /** Set once the caller is known. */
   caller?: Caller;
+  readonly #serverLog: Logger;
+  #log: Logger | undefined;
+
+  constructor(requestId: string, serverLog: Logger) {
+    this.requestId = requestId;
+    this.#serverLog = serverLog;
+  }
+
+  /** Adds the request id to every line. Made when asked for: most requests log nothing. */
+  get log(): Logger {
+    this.#log ??= this.#serverLog.child({ request_id: this.requestId });
+    return this.#log;
+  }
+
+  /** Whether a line of this level is written at all. */
+  logs(level: 'debug' | 'info'): boolean {
+    return this.#serverLog.isLevelEnabled(level);
+  }
 }
 
 const contexts = new WeakMap<IncomingMessage, RequestContext>();

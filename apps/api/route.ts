@@ -110,7 +110,8 @@ export function defineRoute<Query extends z.ZodType, Body extends z.ZodType>(
     handle: async (call) => {
       const query = parseInput(definition.query, call.query, 'query');
       const body = parseInput(definition.body, call.body, 'body');
-      return definition.handle({ ...call, query, body });
+      // Into the call itself: a copy would ask for its signal and its log, which are made when asked for.
+      return definition.handle(Object.assign(call, { query, body }));
     },
   };
 }

@@ -94,7 +94,7 @@ export class TaskService {
     return this.#session.use(async ({ queue, redis }) => {
       const asked = createTaskId();
       if ((await findPullUnderWay(queue, data)) === null) {
-        await admitTask({ queue, redis }, { id: asked, owner }, this.#limits);
+        await admitTask(redis, { id: asked, owner }, this.#limits);
       }
       const priority = await takeTurn(redis, owner);
       if (repeat === undefined) return (await enqueuePull(queue, data, { id: asked, priority })).id;
@@ -119,10 +119,10 @@ export class TaskService {
    * for before the upload is read. Rejects as `enqueuePull` does.
    */
   async admitImport(owner: string, repeat: KeyedRequest | undefined): Promise<string> {
-    return this.#session.use(async (access) => {
+    return this.#session.use(async ({ redis }) => {
       const asked = createTaskId();
-      const id = repeat === undefined ? asked : await claimKey(access.redis, repeat, asked);
-      await admitTask(access, { id, owner }, this.#limits);
+      const id = repeat === undefined ? asked : await claimKey(redis, repeat, asked);
+      await admitTask(redis, { id, owner }, this.#limits);
       return id;
     });
   }

@@ -170,13 +170,36 @@ class CachedFile<T> {
   readonly #path: string;
   readonly #parse: (text: string | undefined) => T;
   #cached: { readonly version: string; readonly value: T } | undefined;
+  #look: Promise<T> | undefined;
+  #nextLook: Promise<T> | undefined;
 
   constructor(path: string, parse: (text: string | undefined) => T) {
     this.#path = path;
     this.#parse = parse;
   }
 
-  async read(): Promise<T> {
+  /**
+   * What the file says at some moment after the call. Those who ask while a look is under way share the next one: a `stat`
+   * is a journey to a thread, and under load each request would make one (6 % of a short request).
+   */
+  read(): Promise<T> {
+    if (this.#look === undefined) return this.#begin();
+    this.#nextLook ??= this.#look.then(this.#begin, this.#begin);
+    return this.#nextLook;
+  }
+
+  readonly #begin = (): Promise<T> => {
+    this.#nextLook = undefined;
+    const look = this.#readIfChanged();
+    this.#look = look;
+    const end = () => {
+      if (this.#look === look) this.#look = undefined;
+    };
+    look.then(end, end);
+    return look;
+  };
+
+  async #readIfChanged(): Promise<T> {
     // The version before the content: a change between the two is seen the next time.
     const version = await storing('look at the users', () => versionOf(this.#path));
     if (this.#cached?.version === version) return this.#cached.value;

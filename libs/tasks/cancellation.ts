@@ -4,8 +4,7 @@ import { z } from 'zod';
 import { TaskError } from './error.ts';
 import { type PullResult, TaskJobData } from './pull-task.ts';
 import type { TaskJob, TaskJobName, TaskQueue } from './queue.ts';
-import { isTaskId } from './task-id.ts';
-import { isEnded, type TaskView, taskView } from './task-view.ts';
+import { findTask, isEnded, type TaskView } from './task-view.ts';
 
 const topicPrefix = 'tasks.cancel.';
 
@@ -29,9 +28,9 @@ const cancelMessage = z.object({ id: z.string() });
  * Rejects with TaskError `not_found` or `task_ended`.
  */
 export async function cancelTask(queue: TaskQueue, relay: Relay, id: string): Promise<TaskView> {
-  const job = isTaskId(id) ? await queue.getJob(id) : undefined;
-  if (job === undefined) throw new TaskError('not_found', `there is no task ${id}`);
-  const before = await taskView(job);
+  const before = (await findTask(queue, id))?.view;
+  const job = before === undefined ? undefined : await queue.getJob(id);
+  if (before === undefined || job === undefined) throw new TaskError('not_found', `there is no task ${id}`);
   if (isEnded(before.status) && before.status !== 'cancelled') {
     throw new TaskError('task_ended', `the task ${id} has ended already: ${before.status}`);
   }
@@ -43,8 +42,7 @@ export async function cancelTask(queue: TaskQueue, relay: Relay, id: string): Pr
   await job.removeDeduplicationKey();
   await announce(relay, id);
   await endSoon(job);
-  const after = await queue.getJob(id);
-  return after === undefined ? before : taskView(after);
+  return (await findTask(queue, id))?.view ?? before;
 }
 
 /** Tries for a second. Workers look at the flag every few seconds, too. */

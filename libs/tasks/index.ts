@@ -72,5 +72,5 @@ export { type ClaimKind, liveTask, TaskClaims } from './task-claims.ts';
 export { createTaskId, isTaskId } from './task-id.ts';
 export { admitTask, type TaskLimits } from './task-limits.ts';
 export { type ListTasksOptions, listTasks, type TaskPage, type TaskPosition } from './task-list.ts';
-export { findTask, isEnded, type OwnedTask, TaskStatus, TaskView, taskView } from './task-view.ts';
+export { findTask, isEnded, type OwnedTask, TaskStatus, TaskView } from './task-view.ts';
 export { takeTurn } from './turn.ts';

@@ -57,6 +57,16 @@ const maxStalledCount = MAX_DEATHS;
 /** Ms between attempts to fetch or finish a job while Redis is away; BullMQ's own 15 s would delay every task after it. */
 const redisRetryDelay = 2_000;
 
+/** The connection that each queue was made with: BullMQ keeps it to itself. */
+const connections = new WeakMap<object, RedisClient>();
+
+/** The connection of a queue that `createTaskQueue` made, for what BullMQ has no call for. */
+export function connectionOf(queue: TaskQueue): RedisClient {
+  const connection = connections.get(queue);
+  if (connection === undefined) throw new TypeError('the queue was not made by createTaskQueue');
+  return connection;
+}
+
 /**
  * The queue of tasks. The connection stays the caller's: `close()` does not end it. Calls go to the connection at once,
  * also while it is being made, so that they fail as soon as its commands do. With telemetry a job carries its trace.
@@ -74,6 +84,7 @@ export function createTaskQueue(connection: RedisClient, telemetry?: Telemetry):
   const queue: TaskQueue = new Queue(QUEUE_NAME, options);
   // Every call reports its own failure; without a listener Node would end the process for a lost connection.
   queue.on('error', () => {});
+  connections.set(queue, connection);
   return queue;
 }
 

@@ -1,6 +1,8 @@
 import { TaskError } from './error.ts';
-import { KEY_PREFIX, type TaskQueue } from './queue.ts';
+import { KEY_PREFIX } from './queue.ts';
 import type { RedisClient } from './redis-connection.ts';
+import { RedisScript } from './redis-script.ts';
+import { keyOf } from './task-record.ts';
 
 /** How many tasks may be under way (waiting, running, or to be tried again). */
 export interface TaskLimits {
@@ -12,41 +14,53 @@ export interface TaskLimits {
 
 /** Ended tasks are kept a week; so long a set of task ids may matter. */
 const keepSeconds = 7 * 24 * 3600;
-const endedStates = new Set(['completed', 'failed', 'unknown']);
+
+/**
+ * Notes the task ARGV[1] in the set of its owner, KEYS[1], and returns -1. Where there are too many: how many are under way
+ * in all, or -2 when the owner's set is full. The limits are ARGV[2] (in all) and ARGV[3].
+ */
+const admitScript = new RedisScript(`
+local underWay = redis.call('ZCARD', KEYS[2]) + redis.call('ZCARD', KEYS[3]) + redis.call('LLEN', KEYS[4]) + redis.call('LLEN', KEYS[5])
+if underWay >= tonumber(ARGV[2]) then return underWay end
+if redis.call('SCARD', KEYS[1]) >= tonumber(ARGV[3]) then return -2 end
+redis.call('SADD', KEYS[1], ARGV[1])
+redis.call('EXPIRE', KEYS[1], ARGV[4])
+return -1`);
+
+/** Takes those that have ended, or are forgotten, out of the set KEYS[1]; ARGV[1] is what the keys of jobs begin with. */
+const forgetScript = new RedisScript(`
+for _, id in ipairs(redis.call('SMEMBERS', KEYS[1])) do
+  local fields = redis.call('HMGET', ARGV[1] .. id, 'timestamp', 'finishedOn')
+  if not fields[1] or fields[2] then redis.call('SREM', KEYS[1], id) end
+end`);
 
 /**
  * Notes a task that is about to be put on the queue. Rejects with TaskError `too_many_tasks` or `queue_full`, retryable.
- * Two at the same moment may both pass: a limit is no promise to the digit.
+ * Noted before it is on the queue: one that never gets there counts for nothing at the next look.
  */
 export async function admitTask(
-  { queue, redis }: { readonly queue: TaskQueue; readonly redis: RedisClient },
+  redis: RedisClient,
   task: { readonly id: string; readonly owner: string },
   limits: TaskLimits,
 ): Promise<void> {
-  const counts = await queue.getJobCounts('waiting', 'prioritized', 'delayed', 'active');
-  const underWay = Object.values(counts).reduce((sum, count) => sum + count, 0);
-  if (underWay >= limits.inAll) {
-    throw new TaskError('queue_full', `the queue is full: ${underWay} tasks are under way; try again later`, {
-      retryable: true,
-    });
+  const owned = `${KEY_PREFIX}:owner-tasks:${task.owner}`;
+  const keys = [owned, ...['prioritized', 'delayed', 'wait', 'active'].map(keyOf)];
+  const admit = async () =>
+    Number(await admitScript.run(redis, keys, [task.id, limits.inAll, limits.ofOwner, keepSeconds]));
+  let answer = await admit();
+  if (answer === -2) {
+    // Only looked at when the limit seems to be reached, so that neither the end of a task nor a crash has to keep count.
+    await forgetScript.run(redis, [owned], [keyOf('')]);
+    answer = await admit();
   }
-  const key = `${KEY_PREFIX}:owner-tasks:${task.owner}`;
-  if ((await redis.scard(key)) >= limits.ofOwner) await forgetEnded(queue, redis, key);
-  if ((await redis.scard(key)) >= limits.ofOwner) {
-    throw new TaskError(
-      'too_many_tasks',
-      `${limits.ofOwner} of your tasks are under way, and no more are allowed at a time; try again when some have ended`,
-      { retryable: true },
-    );
-  }
-  // Before it is on the queue: one that never gets there counts for nothing at the next look.
-  await redis.multi().sadd(key, task.id).expire(key, keepSeconds).exec();
-}
-
-/** Only looked at when the limit seems to be reached, so that neither the end of a task nor a crash has to keep count. */
-async function forgetEnded(queue: TaskQueue, redis: RedisClient, key: string): Promise<void> {
-  const ids = await redis.smembers(key);
-  const states = await Promise.all(ids.map((id) => queue.getJobState(id)));
-  const ended = ids.filter((_, i) => endedStates.has(states[i] ?? 'unknown'));
-  if (ended.length > 0) await redis.srem(key, ...ended);
+  if (answer === -1) return;
+  throw answer === -2
+    ? new TaskError(
+        'too_many_tasks',
+        `${limits.ofOwner} of your tasks are under way, and no more are allowed at a time; try again when some have ended`,
+        { retryable: true },
+      )
+    : new TaskError('queue_full', `the queue is full: ${answer} tasks are under way; try again later`, {
+        retryable: true,
+      });
 }

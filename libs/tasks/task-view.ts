@@ -1,8 +1,9 @@
 import { z } from 'zod';
 import { parseFailure, TaskFailure } from './failure.ts';
-import { PullResult, TaskJobData, TaskProgress } from './pull-task.ts';
-import type { TaskJob, TaskQueue } from './queue.ts';
+import { PullResult, TaskProgress } from './pull-task.ts';
+import type { TaskQueue } from './queue.ts';
 import { isTaskId } from './task-id.ts';
+import { readTask, type TaskRecord } from './task-record.ts';
 
 export const TaskStatus = z.enum(['queued', 'running', 'completed', 'failed', 'cancelled']);
 export type TaskStatus = z.output<typeof TaskStatus>;
@@ -43,47 +44,40 @@ export interface OwnedTask {
 /** The task with this id, or null when there is none (or none any more: ended tasks are kept a week). */
 export async function findTask(queue: TaskQueue, id: string): Promise<OwnedTask | null> {
   if (!isTaskId(id)) return null;
-  const job = await queue.getJob(id);
-  return job === undefined ? null : { owner: job.data.owner, view: await taskView(job) };
+  const record = await readTask(queue, id);
+  return record === null ? null : { owner: record.data.owner, view: taskView(record) };
 }
 
-/** The view of a job as it was when it was read from Redis. */
-export async function taskView(job: TaskJob): Promise<TaskView> {
-  const data = TaskJobData.parse(job.data);
-  const detail = TaskProgress.safeParse(job.progress).data ?? null;
-  const outcome = await outcomeOf(job, data);
-  const steps = outcome.result?.steps ?? detail?.steps;
+/** A task as the API shows it. */
+export function taskView(record: TaskRecord): TaskView {
+  const { id, data, progress, createdAt, startedAt, endedAt } = record;
+  const outcome = outcomeOf(record);
+  const steps = outcome.result?.steps ?? progress?.steps;
   return {
-    id: job.id ?? '',
+    id,
     type: data.type ?? 'pull',
     ...outcome,
     name: data.name,
     ref: data.requested,
     // The last update of a completed task may still be on its way; its result has every line.
-    progress: outcome.result === null ? (detail?.line ?? null) : (steps?.at(-1)?.line ?? null),
-    detail,
-    created_at: isoTime(job.timestamp),
-    started_at: job.processedOn === undefined ? null : isoTime(job.processedOn),
-    completed_at: job.finishedOn === undefined ? null : isoTime(job.finishedOn),
+    progress: outcome.result === null ? (progress?.line ?? null) : (steps?.at(-1)?.line ?? null),
+    detail: progress,
+    created_at: isoTime(createdAt),
+    started_at: startedAt === null ? null : isoTime(startedAt),
+    completed_at: endedAt === null ? null : isoTime(endedAt),
   };
 }
 
 type Outcome = Pick<TaskView, 'status' | 'result' | 'error'>;
 
-async function outcomeOf(job: TaskJob, data: TaskJobData): Promise<Outcome> {
-  if (job.finishedOn !== undefined) {
-    const result = PullResult.safeParse(job.returnvalue).data;
+function outcomeOf({ data, result, failedReason, deaths, endedAt, active }: TaskRecord): Outcome {
+  if (endedAt !== null) {
     // The reason of an earlier attempt stays in a job that then completes: only the result tells.
-    if (result !== undefined) return { status: 'completed', result, error: null };
-    const error = parseFailure(job.failedReason, job.stalledCounter);
+    if (result !== null) return { status: 'completed', result, error: null };
+    const error = parseFailure(failedReason, deaths);
     return { status: error.code === 'cancelled' ? 'cancelled' : 'failed', result: null, error };
   }
-  const state = await job.getState();
-  const waits = state === 'waiting' || state === 'delayed' || state === 'prioritized' || state === 'waiting-children';
-  if (!waits) {
-    // Also when it ended after it was read: a view shows one moment, never the end of a task without its outcome.
-    return { status: 'running', result: null, error: null };
-  }
+  if (active) return { status: 'running', result: null, error: null };
   if (data.cancelRequested === true) {
     return { status: 'cancelled', result: null, error: { code: 'cancelled', message: 'cancelled before it ran' } };
   }

@@ -1,14 +1,15 @@
 import { KEY_PREFIX, QUEUE_NAME } from './queue.ts';
 import type { RedisClient } from './redis-connection.ts';
+import { RedisScript } from './redis-script.ts';
 
 /** The largest priority that BullMQ takes; a queue that never runs empty stays there, first come first served. */
-const lastTurn = 2 ** 21;
+const lastTurn = 2 ** 21 - 1;
 
 /**
  * Start-time fair queueing. The turn of a task is one after the last of its owner, but not before the turn that the queue has
  * come to (that of its head: `score = priority * 2^32 + counter` in BullMQ). An empty queue begins again at 1.
  */
-const turnScript = `
+const turnScript = new RedisScript(`
 local head = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
 local reached = 0
 if head[2] then
@@ -19,7 +20,7 @@ end
 local last = tonumber(redis.call('HGET', KEYS[2], ARGV[1]) or '0')
 local turn = math.min(math.max(reached, last) + 1, tonumber(ARGV[2]))
 redis.call('HSET', KEYS[2], ARGV[1], turn)
-return turn`;
+return turn`);
 
 /**
  * The turn of the owner's next task, to be its BullMQ priority: owners take turns, and the tasks of one keep their order.
@@ -27,5 +28,5 @@ return turn`;
  */
 export async function takeTurn(redis: RedisClient, owner: string): Promise<number> {
   const keys = [`${KEY_PREFIX}:${QUEUE_NAME}:prioritized`, `${KEY_PREFIX}:turns`];
-  return Number(await redis.eval(turnScript, keys.length, ...keys, owner, lastTurn));
+  return Number(await turnScript.run(redis, keys, [owner, lastTurn]));
 }

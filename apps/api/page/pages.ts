@@ -45,6 +45,9 @@ export interface PagesOptions {
   readonly authenticate: Authenticate;
 }
 
+/** Every path that `pages` answers; most others are the API's. */
+export const pagePaths = /^\/(?:$|log(?:in|out)\/?$|ui\/|admin\/queues(?:\/|$))/;
+
 /** The pages for people, and Bull Board: HTML that reads and works without scripts. */
 export function pages(options: PagesOptions): Router {
   return new Pages(options).router;
@@ -209,7 +212,7 @@ class Pages {
     try {
       const { tasks } = await this.#options.tasks.list({
         limit: shownTasks,
-        wanted: ({ owner }) => visitor.admin || owner === visitor.owner,
+        owner: visitor.admin ? undefined : visitor.owner,
       });
       return tasks.map(({ view }) => view);
     } catch (error) {

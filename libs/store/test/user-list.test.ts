@@ -37,6 +37,20 @@ describe('users', () => {
     expect(await other.authenticate(rotated.token)).toBeNull();
   });
 
+  test('are refused from the moment of their deletion, however many requests share a look at the file', async () => {
+    const other = (await openStore(directory.path)).users;
+    const { token } = await store.users.create('alice', 'user');
+    const early = Array.from({ length: 50 }, () => other.authenticate(token));
+    await early[0];
+    const underWay = Array.from({ length: 50 }, () => other.authenticate(token));
+    await store.users.delete('alice');
+    expect(await Promise.all(Array.from({ length: 50 }, () => other.authenticate(token)))).toEqual(
+      Array.from({ length: 50 }, () => null),
+    );
+    expect((await Promise.all(early)).every((user) => user?.name === 'alice')).toBe(true);
+    await Promise.all(underWay);
+  });
+
   test('created at the same time are all there', async () => {
     const lists = await Promise.all(Array.from({ length: 4 }, () => openStore(directory.path)));
     const names = Array.from({ length: 12 }, (_, index) => `user-${index}`);

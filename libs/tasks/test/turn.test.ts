@@ -41,3 +41,13 @@ test('owners take turns, and the tasks of one keep their order', async () => {
   expect(order.indexOf('three-2')).toBeLessThanOrEqual(begun + 10);
   expect(order.indexOf('three-0')).toBeLessThan(order.indexOf('three-1'));
 });
+
+test('a queue that never ran empty has turns still: the last one is that of all who come', async () => {
+  const queue = fixture.queue();
+  const redis = fixture.connect('request');
+  await enqueuePull(queue, data, { priority: await takeTurn(redis, 'ann') });
+  await redis.hset('{bhatti}:turns', 'ann', 2 ** 30);
+  const priority = await takeTurn(redis, 'ann');
+  const { id } = await enqueuePull(queue, { ...data, name: 'late' }, { priority });
+  expect(await (await queue.getJob(id))?.getState()).toBe('prioritized');
+});

@@ -1,0 +1,69 @@
+import { z } from 'zod';
+import { PullResult, TaskJobData, TaskProgress } from './pull-task.ts';
+import { connectionOf, KEY_PREFIX, QUEUE_NAME, type TaskQueue } from './queue.ts';
+import { RedisScript } from './redis-script.ts';
+
+/** What Redis has of a task, all of it from one moment. Times are in ms. */
+export interface TaskRecord {
+  readonly id: string;
+  readonly data: TaskJobData;
+  readonly progress: TaskProgress | null;
+  readonly result: PullResult | null;
+  /** Of the last attempt that failed, `code: message`. */
+  readonly failedReason: string;
+  /** How often a worker died over it. */
+  readonly deaths: number;
+  readonly createdAt: number;
+  readonly startedAt: number | null;
+  readonly endedAt: number | null;
+  /** A worker has it. */
+  readonly active: boolean;
+}
+
+/**
+ * The fields of a job's hash, and whether a worker has it. BullMQ's own `getState` is a second journey, so that a job can
+ * end in between, and it looks through the list `wait`, where an operator's "retry all" puts thousands. `active` is
+ * as long as there are tasks running, and a task that neither runs nor has ended waits, wherever that is noted.
+ */
+const readScript = new RedisScript(`
+local found = redis.call('HMGET', KEYS[1], 'data', 'progress', 'returnvalue', 'failedReason', 'stc', 'timestamp', 'processedOn', 'finishedOn')
+if not found[1] then return false end
+found[9] = (not found[8] and redis.call('LPOS', KEYS[2], ARGV[1])) and 1 or 0
+return found`);
+
+const text = z.string().nullable();
+const count = z.coerce.number().int().min(0);
+const found = z.tuple([z.string(), text, text, text, text, count, text, text, z.number()]).nullable();
+
+/** null when there is no such task (any more). */
+export async function readTask(queue: TaskQueue, id: string): Promise<TaskRecord | null> {
+  const answer = found.parse(await readScript.run(connectionOf(queue), [keyOf(id), keyOf('active')], [id]));
+  if (answer === null) return null;
+  const [data, progress, result, failedReason, deaths, createdAt, startedAt, endedAt, active] = answer;
+  return {
+    id,
+    data: TaskJobData.parse(JSON.parse(data)),
+    progress: TaskProgress.safeParse(parseJson(progress)).data ?? null,
+    result: PullResult.safeParse(parseJson(result)).data ?? null,
+    failedReason: failedReason ?? '',
+    deaths: Number(deaths ?? 0),
+    createdAt,
+    startedAt: startedAt === null ? null : Number(startedAt),
+    endedAt: endedAt === null ? null : Number(endedAt),
+    active: active === 1,
+  };
+}
+
+/** The key that BullMQ gives to a job, or to a list of jobs. */
+export function keyOf(name: string): string {
+  return `${KEY_PREFIX}:${QUEUE_NAME}:${name}`;
+}
+
+/** Progress and result are whatever a worker of any version wrote. */
+function parseJson(json: string | null): unknown {
+  try {
+    return json === null ? null : JSON.parse(json);
+  } catch {
+    return null;
+  }
+}

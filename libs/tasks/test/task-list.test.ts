@@ -1,0 +1,154 @@
+import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import {
+  createTaskId,
+  enqueuePull,
+  jobError,
+  type ListTasksOptions,
+  listTasks,
+  type RedisClient,
+  type TaskPosition,
+  type TaskQueue,
+  type TaskStatus,
+  takeTurn,
+} from '../index.ts';
+import { data, QueueFixture, result } from './support/fixture.ts';
+import { until } from './support/until.ts';
+
+describe('the list of tasks', () => {
+  let fixture: QueueFixture;
+  let queue: TaskQueue;
+  let redis: RedisClient;
+
+  beforeAll(async () => {
+    fixture = await QueueFixture.start();
+  });
+  afterEach(() => fixture.reset());
+  afterAll(() => fixture.stop());
+
+  function open(): void {
+    queue = fixture.queue();
+    redis = fixture.connect('request');
+  }
+
+  async function enqueue(owner: string, name: string, turn = true): Promise<string> {
+    const priority = turn ? await takeTurn(redis, owner) : undefined;
+    const options = priority === undefined ? {} : { priority };
+    return (await enqueuePull(queue, { ...data, owner, name }, { id: createTaskId(), ...options })).id;
+  }
+
+  /** Through all pages. */
+  async function pages(options: ListTasksOptions): Promise<{ readonly id: string; readonly status: TaskStatus }[]> {
+    const seen: { id: string; status: TaskStatus }[] = [];
+    for (let after: TaskPosition | undefined | null = undefined; after !== null; ) {
+      const page = await listTasks(queue, { ...options, after });
+      expect(page.tasks.length).toBeLessThanOrEqual(options.limit);
+      seen.push(...page.tasks.map(({ view }) => ({ id: view.id, status: view.status })));
+      after = page.next;
+    }
+    return seen;
+  }
+
+  test('has tasks in every state that a queue can have them in, by status and owner, each once', async () => {
+    open();
+    let end = () => {};
+    const ended = new Promise<void>((resolve) => {
+      end = resolve;
+    });
+    const ids = {
+      completed: await enqueue('ann', 'completed'),
+      failed: await enqueue('ann', 'failed'),
+      retried: await enqueue('ann', 'retried'),
+      again: await enqueue('ann', 'again'),
+      running: await enqueue('ann', 'running'),
+    };
+    const worker = fixture.worker(
+      async (job) => {
+        if (job.data.name === 'failed') throw jobError({ code: 'no_space', message: 'full', retryable: false });
+        if (job.data.name === 'again') throw jobError({ code: 'no_space', message: 'full', retryable: false });
+        if (job.data.name === 'retried') throw jobError({ code: 'timeout', message: 'late', retryable: true });
+        if (job.data.name === 'running') await ended;
+        return result;
+      },
+      { concurrency: 1 },
+    );
+    const stateOf = async (id: string) => (await queue.getJob(id))?.getState();
+    await until(async () => (await stateOf(ids.running)) === 'active');
+    const queued = {
+      turn: await enqueue('ann', 'turn'),
+      plain: await enqueue('ann', 'plain', false),
+      stopped: await enqueue('ann', 'stopped'),
+      others: await enqueue('bob', 'others'),
+    };
+    // As an operator does: that puts it on the list of those without a turn, its progress and start still known.
+    await (await queue.getJob(ids.again))?.retry();
+    const stopped = await queue.getJob(queued.stopped);
+    await stopped?.updateData({ ...stopped.data, cancelRequested: true });
+    await queue.pause();
+
+    expect(await Promise.all([ids.retried, queued.turn, queued.plain].map(stateOf))).toEqual([
+      'delayed',
+      'prioritized',
+      'waiting',
+    ]);
+    const expected: Record<string, TaskStatus> = {
+      [ids.completed]: 'completed',
+      [ids.failed]: 'failed',
+      [ids.retried]: 'queued',
+      [ids.again]: 'queued',
+      [ids.running]: 'running',
+      [queued.turn]: 'queued',
+      [queued.plain]: 'queued',
+      [queued.stopped]: 'cancelled',
+    };
+    for (const limit of [1, 3, 100]) {
+      const seen = await pages({ limit, owner: 'ann' });
+      expect(Object.fromEntries(seen.map(({ id, status }) => [id, status]))).toEqual(expected);
+      expect(seen).toHaveLength(Object.keys(expected).length);
+      const everybodys = await pages({ limit });
+      expect(everybodys.map(({ id }) => id)).toEqual(expect.arrayContaining([...Object.keys(expected), queued.others]));
+      expect(everybodys).toHaveLength(seen.length + 1);
+      for (const status of ['queued', 'running', 'completed', 'failed', 'cancelled'] as const) {
+        const some = await pages({ limit, owner: 'ann', status });
+        const wanted = Object.keys(expected).filter((id) => expected[id] === status);
+        expect(new Set(some.map(({ id }) => id))).toEqual(new Set(wanted));
+      }
+    }
+    // The latest first, and the ended behind those under way.
+    const order = (await pages({ limit: 2, owner: 'ann' })).map(({ id }) => id);
+    expect(order[0]).toBe(queued.stopped);
+    expect(order.slice(-2)).toEqual([ids.failed, ids.completed]);
+
+    end();
+    await until(async () => (await stateOf(ids.running)) === 'completed');
+    await worker.close();
+    expect((await pages({ limit: 5, owner: 'ann', status: 'completed' })).map(({ id }) => id)).toEqual([
+      ids.running,
+      ids.completed,
+    ]);
+  });
+
+  test('of one owner costs little beside thousands of others, and looks through no list of them', async () => {
+    open();
+    const template = { ...data, owner: 'many' };
+    const bulk = Array.from({ length: 3000 }, (_, i) => ({
+      name: 'pull' as const,
+      data: { ...template, name: `n-${i}` },
+      // Half of them without a turn: those are on the list that would have to be looked through.
+      opts: { jobId: createTaskId(), ...(i % 2 === 0 ? { priority: 1 } : {}) },
+    }));
+    await queue.addBulk(bulk);
+    const own = await enqueue('ann', 'own');
+    await redis.call('CONFIG', 'RESETSTAT');
+    const page = await listTasks(queue, { limit: 10, owner: 'ann' });
+    expect(page).toMatchObject({ tasks: [{ owner: 'ann', view: { id: own, status: 'queued' } }], next: null });
+    const admins = await listTasks(queue, { limit: 10 });
+    expect(admins.tasks).toHaveLength(10);
+    const stats = await redis.info('commandstats');
+    const calls = (command: string) => Number(new RegExp(`cmdstat_${command}:calls=(\\d+)`).exec(stats)?.[1] ?? 0);
+    // Twice 3,001 tasks in pieces of 500, and what is shown.
+    expect(calls('evalsha')).toBeLessThan(40);
+    expect(calls('hgetall')).toBe(0);
+    // One for each task that is read, in the list of those that run; none in that of those that wait.
+    expect(calls('lpos')).toBe(1 + 11);
+  });
+});
