@@ -17,6 +17,7 @@ import { contextOf, RequestContext, setContext } from './request-context.ts';
 import { RequestEnd } from './request-end.ts';
 import { requestId } from './request-id.ts';
 import { noBody, type Reply, type Route, type Source, streamBody, UnreadBody } from './route.ts';
+import { version } from './version.ts';
 
 export interface AppOptions {
   readonly routes: readonly Route[];
@@ -82,6 +83,8 @@ function identifyRequest(log: Logger): RequestHandler {
     const id = requestId(request.headers['x-request-id']);
     setContext(request, new RequestContext(id, log));
     response.setHeader('X-Request-Id', id);
+    // So that a client of another release can say so.
+    response.setHeader('X-Bhatti-Version', version);
     response.setHeader('X-Content-Type-Options', 'nosniff');
     response.setHeader('Cache-Control', 'no-store');
     // For browsers that come upon an answer. There are no CORS headers: pages of other origins may not read any.

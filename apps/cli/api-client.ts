@@ -1,3 +1,4 @@
+import type { IncomingHttpHeaders } from 'node:http';
 import type { Readable } from 'node:stream';
 import { text as readText } from 'node:stream/consumers';
 import { z } from 'zod';
@@ -5,6 +6,7 @@ import * as schema from './api-schema.ts';
 import { CliError, systemErrorCode } from './cli-error.ts';
 import { type Endpoint, type HttpAnswer, type HttpRequest, openHttpConnection } from './http-connection.ts';
 import type { RequestTiming } from './timing.ts';
+import { type Explanation, explainUnreachable } from './unreachable.ts';
 
 /** The server answered with an error: `status` of HTTP, `code` stable, `message` the server's own words. */
 export class ApiError extends Error {
@@ -24,11 +26,13 @@ export class ApiError extends Error {
 /** Nothing answered at the endpoint, or it stopped answering. `systemCode` as Node or undici gives it. */
 export class UnreachableError extends Error {
   readonly systemCode: string;
+  readonly hint: string;
 
-  constructor(systemCode: string, message: string, options?: ErrorOptions) {
+  constructor(systemCode: string, { message, hint }: Explanation, options?: ErrorOptions) {
     super(message, options);
     this.name = 'UnreachableError';
     this.systemCode = systemCode;
+    this.hint = hint;
   }
 }
 
@@ -65,14 +69,22 @@ export interface ApiClient {
 
 export interface ApiClientOptions {
   readonly onTiming?: (timing: RequestTiming) => void;
+  /** Told the version of the server with every answer of one that says it. */
+  readonly onServerVersion?: (version: string) => void;
 }
 
 export function createApiClient(endpoint: Endpoint, options: ApiClientOptions = {}): ApiClient {
   const connection = openHttpConnection(endpoint);
 
+  function seeVersion(headers: IncomingHttpHeaders): void {
+    const version = headers['x-bhatti-version'];
+    if (typeof version === 'string') options.onServerVersion?.(version);
+  }
+
   async function send(request: HttpRequest) {
     try {
-      const { text, ...timing } = await connection.send(request);
+      const { text, headers, ...timing } = await connection.send(request);
+      seeVersion(headers);
       options.onTiming?.({ method: request.method, path: request.path.replace(/\?.*/, ''), ...timing });
       return { status: timing.status, text };
     } catch (error) {
@@ -89,6 +101,7 @@ export function createApiClient(endpoint: Endpoint, options: ApiClientOptions = 
     } catch (error) {
       throw failedRequest(endpoint, request, error);
     }
+    seeVersion(answer.headers);
     if (answer.status >= 400) throw refusal(endpoint, answer.status, parseJson(await readText(answer.body)));
     const { method, path } = request;
     answer.body.once('close', () => {
@@ -112,12 +125,11 @@ export function createApiClient(endpoint: Endpoint, options: ApiClientOptions = 
     endpoint,
     health: (timeout) => call(schema.health, { method: 'GET', path: '/health', timeout }),
     pull: (body) => call(schema.pullAnswer, { method: 'POST', path: '/images/pull', body }),
-    task: (id, poll) =>
-      call(schema.task, { method: 'GET', path: `/tasks/${encodeURIComponent(id)}${pollQuery(poll)}` }),
+    task: (id, poll) => call(schema.task, { method: 'GET', path: `${taskPath(id)}${pollQuery(poll)}` }),
     async *taskEvents(id, { signal, silence }) {
       const answer = await open({
         method: 'GET',
-        path: `/tasks/${encodeURIComponent(id)}/events`,
+        path: `${taskPath(id)}/events`,
         headers: { accept: 'text/event-stream' },
         signal,
         silence,
@@ -137,7 +149,7 @@ export function createApiClient(endpoint: Endpoint, options: ApiClientOptions = 
         answer.body.destroy();
       }
     },
-    cancelTask: (id) => call(schema.task, { method: 'DELETE', path: `/tasks/${encodeURIComponent(id)}` }),
+    cancelTask: (id) => call(schema.task, { method: 'DELETE', path: taskPath(id) }),
     tasks: async ({ status, limit }) => {
       const filter: Record<string, string> = status === undefined ? {} : { status };
       return pages(limit, async (query) => {
@@ -160,7 +172,7 @@ export function createApiClient(endpoint: Endpoint, options: ApiClientOptions = 
     rootfs: (name, resume) =>
       open({
         method: 'GET',
-        path: `/images/${encodeURIComponent(name)}/rootfs`,
+        path: imagePath(name, '/rootfs', undefined),
         headers: {
           accept: '*/*',
           'accept-encoding': 'identity',
@@ -191,8 +203,14 @@ export function describeEndpoint(endpoint: Endpoint): string {
 }
 
 function imagePath(name: string, below: string, owner: string | undefined): string {
+  if (name === '') throw new CliError('invalid_name', 'the name of the image is empty');
   const query = owner === undefined ? '' : `?${new URLSearchParams({ owner })}`;
   return `/images/${encodeURIComponent(name)}${below}${query}`;
+}
+
+function taskPath(id: string): string {
+  if (id === '') throw new CliError('not_found', 'the id of the task is empty');
+  return `/tasks/${encodeURIComponent(id)}`;
 }
 
 function pollQuery(poll: { wait: number; seen: string } | undefined): string {
@@ -262,10 +280,17 @@ function refusal(endpoint: Endpoint, status: number, json: unknown): Error {
     });
   }
   if (status === 401) {
-    return new CliError('unauthorized', `the server at ${describeEndpoint(endpoint)} does not accept the token`, {
-      hint: 'Give it with --token, in ~/.bhatti/config.yaml or as BHATTI_TOKEN; "bhatti serve status" on the server shows it.',
-    });
+    const given = endpoint.kind === 'url' && endpoint.token !== undefined;
+    const where = describeEndpoint(endpoint);
+    return new CliError(
+      'unauthorized',
+      given ? `the server at ${where} does not accept the token` : `the server at ${where} wants a token`,
+      {
+        hint: 'Write it down with "bhatti setup", or give it as BHATTI_TOKEN; "bhatti serve status" on the server shows it.',
+      },
+    );
   }
+  if (!body.success && status < 500) return notBhatti(endpoint, undefined);
   if (!body.success) {
     return new ApiError(
       status,
@@ -279,8 +304,7 @@ function refusal(endpoint: Endpoint, status: number, json: unknown): Error {
 
 function unreachable(endpoint: Endpoint, error: unknown): UnreachableError {
   const code = networkCode(error);
-  const where = describeEndpoint(endpoint);
-  return new UnreachableError(code, `no bhatti server answers at ${where} (${code})`, { cause: error });
+  return new UnreachableError(code, explainUnreachable(describeEndpoint(endpoint), code), { cause: error });
 }
 
 /** A host name with several addresses fails with one error for each, gathered in an AggregateError. */

@@ -78,7 +78,10 @@ async function run(program: string, args: readonly string[], reference: string):
 
 function saveError(program: string, reference: string, said: string): CliError {
   const last = said.trim().split('\n').at(-1);
+  const unreachable = /cannot connect|permission denied|connection refused/i.test(said);
   return new CliError('import_failed', `${program} save ${reference} failed: ${last || 'it does not say why'}`, {
-    hint: `Is the image there? ${program} pull ${reference}`,
+    hint: unreachable
+      ? `Does it run here, and may you use it? Try: ${program} info`
+      : `Is the image there? ${program} pull ${reference}`,
   });
 }

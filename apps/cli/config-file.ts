@@ -1,35 +1,41 @@
-import { readFile } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { CliError, systemErrorCode } from './cli-error.ts';
 import type { ConfigFile } from './settings.ts';
 
+const SYSTEM_FILE = '/etc/bhatti/config.yaml';
+
+const text = z.string({ error: 'must be text' }).optional();
 const schema = z
-  .object({ url: z.string().optional(), token: z.string().optional(), data_dir: z.string().optional() })
+  .object({ url: text, token: text, data_dir: text }, { error: 'must be lines such as "url: https://host"' })
   .nullish()
   .transform((value) => value ?? {});
 
 /** The config files that count, the more specific first. `BHATTI_CONFIG` replaces the two usual places. */
 export function configFilePaths(env: NodeJS.ProcessEnv): string[] {
   if (env.BHATTI_CONFIG) return [env.BHATTI_CONFIG];
-  return [join(homedir(), '.bhatti', 'config.yaml'), '/etc/bhatti/config.yaml'];
+  return [join(homedir(), '.bhatti', 'config.yaml'), SYSTEM_FILE];
 }
 
 /**
  * What the config files say; a value in the user's file wins over the system's. A missing file says nothing, unless
  * `BHATTI_CONFIG` named it. Throws CliError `invalid_config` for a file that cannot be read or is not understood.
  */
-export async function readConfigFiles(env: NodeJS.ProcessEnv): Promise<ConfigFile> {
+export async function readConfigFiles(
+  env: NodeJS.ProcessEnv,
+  warn: (text: string) => void = () => {},
+): Promise<ConfigFile> {
   const required = Boolean(env.BHATTI_CONFIG);
   const merged: ConfigFile = {};
   for (const path of configFilePaths(env).toReversed()) {
-    Object.assign(merged, await readConfigFile(path, required));
+    Object.assign(merged, await readConfigFile(path, required, warn));
   }
   return merged;
 }
 
-async function readConfigFile(path: string, required: boolean): Promise<ConfigFile> {
+async function readConfigFile(path: string, required: boolean, warn: (text: string) => void): Promise<ConfigFile> {
   let text: string;
   try {
     text = await readFile(path, 'utf8');
@@ -38,9 +44,17 @@ async function readConfigFile(path: string, required: boolean): Promise<ConfigFi
     if (!required && (code === 'ENOENT' || code === 'ENOTDIR')) return {};
     throw new CliError('invalid_config', `cannot read the config file ${path} (${code ?? 'unknown error'})`, {
       cause: error,
+      hint: required
+        ? 'BHATTI_CONFIG names it: correct that, or make the file with "bhatti setup".'
+        : 'It must be a file that you may read.',
     });
   }
-  return parseConfigFile(text, path);
+  const config = await parseConfigFile(text, path);
+  // The one of the system is for everybody on purpose.
+  if (config.token !== undefined && path !== SYSTEM_FILE && ((await stat(path)).mode & 0o077) !== 0) {
+    warn(`other users may read the token in ${path}; keep it to yourself with: chmod 600 ${path}`);
+  }
+  return config;
 }
 
 /** Parses the YAML of a config file; keys that are not ours are left alone. */
@@ -58,7 +72,8 @@ export async function parseConfigFile(text: string, path: string): Promise<Confi
 
 function reason(error: unknown): string {
   if (error instanceof z.ZodError) {
-    return error.issues.map((issue) => `${issue.path.join('.') || 'file'}: ${issue.message}`).join('; ');
+    return error.issues.map((issue) => `${issue.path.join('.') || 'it'} ${issue.message}`).join('; ');
   }
-  return error instanceof Error ? (error.message.split('\n')[0] ?? error.message) : String(error);
+  // What follows the first line shows the place, which the first one names.
+  return error instanceof Error ? (error.message.split('\n')[0] ?? '').replace(/:$/, '') : String(error);
 }

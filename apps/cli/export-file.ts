@@ -1,6 +1,6 @@
 import { createHash, type Hash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { access, type FileHandle, open, rename, rm, stat } from 'node:fs/promises';
+import { access, constants, type FileHandle, open, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { CliError, systemErrorCode } from './cli-error.ts';
@@ -17,13 +17,19 @@ export function partialPath(path: string, etag: string): string {
 export async function checkTarget(path: string, force: boolean): Promise<void> {
   const there = await stat(path).catch(() => undefined);
   if (there?.isDirectory()) throw new CliError('invalid_request', `${path} is a directory; -o takes a file`);
+  if (there !== undefined && !there.isFile()) {
+    // What is renamed over a device takes its place.
+    throw new CliError('invalid_request', `${path} is no plain file; -o takes one, or - for stdout`);
+  }
   if (there !== undefined && !force) {
     throw new CliError('exists', `${path} is there already`, {
       hint: 'Add --force to replace it, or name another with -o.',
     });
   }
-  await access(dirname(path)).catch((error) => {
-    throw new CliError('not_found', `there is no directory ${dirname(path)}`, { cause: error });
+  await access(dirname(path), constants.W_OK).catch((error) => {
+    throw systemErrorCode(error) === 'ENOENT'
+      ? new CliError('not_found', `there is no directory ${dirname(path)}`, { cause: error })
+      : writeError(dirname(path), error);
   });
 }
 
@@ -44,16 +50,30 @@ export async function writeSparse(path: string, body: Readable, from: number): P
     }
     return position;
   } catch (error) {
-    if (systemErrorCode(error) === 'ENOSPC') {
-      throw new CliError('disk_full', `the disk is full at ${path}`, {
-        cause: error,
-        hint: 'Make room and try again: it goes on where it stopped.',
-      });
-    }
-    throw error;
+    throw writeError(path, error);
   } finally {
     await file.close();
   }
+}
+
+/** What keeps the file from being written, explained; errors of the connection stay what they are. */
+function writeError(path: string, error: unknown): unknown {
+  const code = systemErrorCode(error);
+  if (code === 'ENOSPC' || code === 'EDQUOT') {
+    return new CliError('disk_full', `the disk is full at ${path} (${code})`, {
+      cause: error,
+      hint: 'Make room and run the same command again: it goes on where it stopped.',
+    });
+  }
+  if (
+    code === undefined ||
+    !['EACCES', 'ENOENT', 'EPERM', 'EROFS', 'EFBIG', 'EIO', 'ENOTDIR', 'ENAMETOOLONG'].includes(code)
+  )
+    return error;
+  return new CliError('not_writable', `cannot write ${path} (${code})`, {
+    cause: error,
+    hint: 'Name a file that you may write with -o.',
+  });
 }
 
 /** Checks what was written against `sha256` (hex), where it is known, and puts it in its place. */
@@ -110,8 +130,10 @@ async function openPartial(path: string): Promise<FileHandle> {
   try {
     return await open(path, 'r+');
   } catch (error) {
-    if (systemErrorCode(error) !== 'ENOENT') throw error;
-    return open(path, 'wx+');
+    if (systemErrorCode(error) !== 'ENOENT') throw writeError(path, error);
+    return open(path, 'wx+').catch((refused) => {
+      throw writeError(path, refused);
+    });
   }
 }
 

@@ -50,6 +50,7 @@ export interface HttpAnswer extends HttpTimes {
 
 export interface HttpResponse extends HttpTimes {
   readonly status: number;
+  readonly headers: IncomingHttpHeaders;
   readonly text: string;
   /** For the body, ms. */
   readonly transfer: number;
@@ -156,7 +157,7 @@ export function openHttpConnection(endpoint: Endpoint): HttpConnection {
   return {
     open,
     async send(request) {
-      const { body, headers: _headers, ...answer } = await open(request);
+      const { body, ...answer } = await open(request);
       const answeredAt = performance.now();
       const content = await text(body);
       return { ...answer, text: content, transfer: performance.now() - answeredAt };

@@ -3,6 +3,7 @@ import type { ApiClient } from './api-client.ts';
 import type { Image, Pruned } from './api-schema.ts';
 import { CliError } from './cli-error.ts';
 import { type Console, printJson } from './console.ts';
+import { suggestingImage } from './suggestion.ts';
 import { formatAge, formatFields, formatTable, shortDigest } from './table.ts';
 
 /** `bhatti image list`. */
@@ -34,7 +35,7 @@ export async function inspectImage(
   console: Console,
   { owner, json }: { owner: string | undefined; json: boolean },
 ): Promise<number> {
-  const image = await client.image(name, owner);
+  const image = await suggestingImage(client, name, () => client.image(name, owner));
   if (json) printJson(console, image);
   else console.out(formatImage(image));
   return 0;
@@ -71,7 +72,7 @@ export async function deleteImage(
     console.err('not deleted\n');
     return 1;
   }
-  await client.deleteImage(name, owner);
+  await suggestingImage(client, name, () => client.deleteImage(name, owner));
   if (json) printJson(console, { name, deleted: true });
   else console.out(`deleted ${name}\n`);
   return 0;
@@ -84,7 +85,7 @@ export async function shareImage(
   console: Console,
   { shared, owner, json }: { shared: boolean; owner: string | undefined; json: boolean },
 ): Promise<number> {
-  const image = await client.shareImage(name, shared, owner);
+  const image = await suggestingImage(client, name, () => client.shareImage(name, shared, owner));
   if (json) printJson(console, image);
   else console.out(shared ? `shared ${name} with everybody\n` : `${name} is its owner's alone\n`);
   return 0;

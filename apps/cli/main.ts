@@ -2,6 +2,7 @@
 import { ApiError, UnreachableError } from './api-client.ts';
 import { CliError, systemErrorCode } from './cli-error.ts';
 import { processConsole } from './console.ts';
+import { printableLine } from './printable.ts';
 import { runCommandLine } from './program.ts';
 
 // Replaces the command line in the process list, which may hold a token.
@@ -10,10 +11,15 @@ process.title = 'bhatti';
 // Someone who reads only the first lines (`| head`) is no failure; a pull goes on at the server.
 process.stdout.on('error', (error) => {
   if (systemErrorCode(error) === 'EPIPE') process.exit(0);
-  throw error;
+  processConsole.err(`error: the output cannot be written (${systemErrorCode(error) ?? String(error)})\n`);
+  process.exit(1);
 });
+// Nobody can be told.
+process.stderr.on('error', () => {});
 
-process.exit(await main());
+const exitCode = await main();
+// What could not be written is known a moment later.
+setImmediate(() => process.exit(exitCode));
 
 async function main(): Promise<number> {
   try {
@@ -30,14 +36,12 @@ async function main(): Promise<number> {
 function explain(error: unknown): number {
   const { err } = processConsole;
   if (error instanceof CliError) {
-    err(`error: ${error.message} (${error.code})\n${error.hint === undefined ? '' : `${error.hint}\n`}`);
+    err(`error: ${printableLine(error.message)} (${error.code})\n${error.hint === undefined ? '' : `${error.hint}\n`}`);
   } else if (error instanceof ApiError) {
     const request = error.status >= 500 && error.requestId !== undefined ? `, request ${error.requestId}` : '';
-    err(`error: ${error.message} (${error.code}${request})\n`);
+    err(`error: ${printableLine(error.message)} (${printableLine(error.code)}${request})\n`);
   } else if (error instanceof UnreachableError) {
-    err(
-      `error: ${error.message}\nCheck the URL and the network; "bhatti serve status" on the server tells whether it runs.\n`,
-    );
+    err(`error: ${error.message}\n${error.hint}\n`);
   } else if (error instanceof Error && error.name === 'AbortError') {
     return 130;
   } else {

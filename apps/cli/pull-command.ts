@@ -1,6 +1,7 @@
 import type { ApiClient } from './api-client.ts';
 import type { PullAnswer, PullRequest, Task } from './api-schema.ts';
 import { type Console, printJson } from './console.ts';
+import { printableLine } from './printable.ts';
 import { ProgressDisplay } from './progress-display.ts';
 import { followTask } from './task-follower.ts';
 import { authenticationHint, interruptedLines, startLine, type TaskVerb } from './transcript.ts';
@@ -114,7 +115,7 @@ function finish(task: Task, pull: WatchedPull, console: Console, quiet: boolean)
     return 1;
   }
   const { code, message } = task.error ?? { code: 'internal', message: `the ${what} failed for an unknown reason` };
-  console.err(`error: ${message} (${code})\n`);
+  console.err(`error: ${printableLine(message)} (${printableLine(code)})\n`);
   if (code === 'unauthorized') console.err(authenticationHint(pull.reference));
   return 1;
 }

@@ -1,4 +1,6 @@
 import type { Command, Option } from 'commander';
+import { isGroup, notesOf, usualExitCodes } from './commands/notes.ts';
+import { capital, pathOf, usageOf } from './help-format.ts';
 
 /** The command reference as Markdown, made from the tree of commands: what `--help` says, for reading in one go. */
 export function commandReference(program: Command): string {
@@ -30,25 +32,20 @@ function commandsOf(command: Command): Command[] {
     .flatMap((child) => [...(isGroup(child) ? [] : [child]), ...commandsOf(child)]);
 }
 
-/** A command that only has others below it. */
-function isGroup(command: Command): boolean {
-  return command.commands.length > 0 && command.options.length === 0;
-}
-
 function section(command: Command): string {
-  const names = [];
-  for (let each: Command | null = command; each !== null; each = each.parent) names.unshift(each.name());
-  const usage = [names.join(' '), command.usage()].join(' ').replace(' [command]', '');
+  const { examples, more, exitCodes } = notesOf(command);
   const alias = command.alias();
   const parts = [
-    `## ${names.join(' ')}`,
-    `\`\`\`\n${usage}\n\`\`\``,
+    `## ${pathOf(command)}`,
+    `\`\`\`\n${usageOf(command)}\n\`\`\``,
     `${capital(command.description())}.${alias === undefined ? '' : ` Alias: \`${alias}\`.`}`,
+    ...more,
     command.registeredArguments
       .map((argument) => `- \`${argument.name()}\`: ${argument.description}${choices(argument.argChoices)}`)
       .join('\n'),
     options(command),
-    afterHelp(command),
+    `\`\`\`\n${examples.map((line) => `$ ${line}`).join('\n')}\n\`\`\``,
+    exitCodes === usualExitCodes ? '' : `Exit codes: ${exitCodes}.`,
   ];
   return parts.filter((part) => part !== '').join('\n\n');
 }
@@ -62,21 +59,4 @@ function options(command: Command): string {
 
 function choices(values: readonly string[] | undefined): string {
   return values === undefined ? '' : ` (${values.join(', ')})`;
-}
-
-/** What stands below the options in `--help`: notes and examples. */
-function afterHelp(command: Command): string {
-  let text = '';
-  command.configureOutput({
-    writeOut: (written) => {
-      text += written;
-    },
-  });
-  command.outputHelp();
-  const after = text.slice(text.indexOf(command.helpInformation()) + command.helpInformation().length).trim();
-  return after === '' ? '' : `\`\`\`\n${after}\n\`\`\``;
-}
-
-function capital(text: string): string {
-  return text.charAt(0).toUpperCase() + text.slice(1);
 }

@@ -50,7 +50,10 @@ export function serverUrl(text: string | undefined): URL | undefined {
   if (!text) return undefined;
   const url = URL.canParse(text) ? new URL(text) : undefined;
   if (url?.protocol !== 'http:' && url?.protocol !== 'https:') {
-    throw new CliError('invalid_request', `the server URL "${text}" is not an http:// or https:// URL`);
+    const guess = `http://${text}`;
+    throw new CliError('invalid_request', `the server URL "${text}" is not an http:// or https:// URL`, {
+      ...(!text.includes('://') && URL.canParse(guess) && { hint: `Did you mean ${guess}?` }),
+    });
   }
   return url;
 }

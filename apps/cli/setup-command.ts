@@ -90,12 +90,13 @@ async function ask(
   }
   const { createInterface } = await import('node:readline/promises');
   const shown = fallback === undefined ? '' : ` [${secret ? 'keep' : fallback}]`;
-  console.err(`${question}${shown}: `);
-  // The terminal is read key by key, and a secret's keys are echoed into nothing.
+  const text = `${question}${shown}: `;
+  // The terminal is read key by key, and a secret's keys are echoed into nothing; before it is asked for, as some are quick.
   const output = secret ? new Writable({ write: (_chunk, _encoding, done) => done() }) : process.stderr;
   const prompt = createInterface({ input: process.stdin, output, terminal: true });
+  if (secret) console.err(text);
   try {
-    return (await prompt.question('')).trim() || fallback;
+    return (await prompt.question(secret ? '' : text)).trim() || fallback;
   } finally {
     prompt.close();
     if (secret) console.err('\n');

@@ -1,3 +1,5 @@
+import { printableLine } from './printable.ts';
+
 /**
  * The transcript of a pull, as a pure function of what the API says: views in, lines out. On a terminal a step's line is
  * printed once it is over, as the one under way is drawn in place; elsewhere each distinct line is printed once.
@@ -25,7 +27,7 @@ export type TaskVerb = 'pulling' | 'importing';
 
 /** The first line: what is pulled, under which name, as which task. */
 export function startLine(requested: string, name: string, taskId: string, verb: TaskVerb = 'pulling'): string {
-  return `${verb} ${requested} as "${name}" (task: ${taskId})\n`;
+  return `${verb} ${printableLine(requested)} as "${name}" (task: ${taskId})\n`;
 }
 
 /**
@@ -44,7 +46,7 @@ export function advance(
     const due = ended || !last || now - next.printedAt >= PIPED_INTERVAL;
     const wanted = terminal ? isOver(next, step, last && !ended) : isNews(next, step, last, due);
     if (!wanted) continue;
-    output += `  ${step.line}\n`;
+    output += `  ${printableLine(step.line)}\n`;
     next = { printed: [...next.printed, step], printedAt: now };
   }
   return { transcript: next, output };

@@ -11,6 +11,7 @@ import { type Console, printJson } from './console.ts';
 import { checkTarget, partialPath, partialSize, publishExport, writeSparse } from './export-file.ts';
 import { layoutStep } from './progress-layout.ts';
 import { type PullOutput, watchNewTask } from './pull-command.ts';
+import { suggestingImage } from './suggestion.ts';
 
 /** How often an export goes on after the connection broke without a byte more, and the pause before it does (ms). */
 const EXPORT_ATTEMPTS = 5;
@@ -86,10 +87,10 @@ export async function exportImage(
 async function exportToStdout(client: ApiClient, name: string, console: Console): Promise<number> {
   if (console.screen().terminal) {
     throw new CliError('invalid_request', 'an ext4 file does not go to a terminal', {
-      hint: 'Send it to a file with -o FILE, or to a program: bhatti image export NAME -o - | zstd > NAME.ext4.zst',
+      hint: 'Send it to a file with -o FILE, or to a program: bhatti image export NAME -o - | gzip > NAME.ext4.gz',
     });
   }
-  const { body } = await client.rootfs(name);
+  const { body } = await suggestingImage(client, name, () => client.rootfs(name));
   await pipeline(body, process.stdout, { end: false });
   return 0;
 }
@@ -98,7 +99,7 @@ async function exportToStdout(client: ApiClient, name: string, console: Console)
 async function download(client: ApiClient, name: string, path: string): Promise<number> {
   let failures = 0;
   for (;;) {
-    const { body, headers } = await client.rootfs(name);
+    const { body, headers } = await suggestingImage(client, name, () => client.rootfs(name));
     const etag = headers.etag ?? '';
     const size = Number(headers['content-length']);
     const partial = partialPath(path, etag);

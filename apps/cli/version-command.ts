@@ -2,6 +2,7 @@ import { describeEndpoint } from './api-client.ts';
 import { connectRunning } from './connection.ts';
 import { type Console, printJson } from './console.ts';
 import type { Settings } from './settings.ts';
+import { versionMismatch } from './version-match.ts';
 
 const HEALTH_TIMEOUT = 3000;
 
@@ -17,21 +18,6 @@ export async function showVersion(version: string, settings: Settings, console: 
   const warning = server === null ? undefined : versionMismatch(version, server.version);
   if (warning !== undefined) console.err(`warning: ${warning}\n`);
   return 0;
-}
-
-/** What to say when the two may not understand each other: they are of different releases. Patches fit. */
-export function versionMismatch(client: string, server: string): string | undefined {
-  const [ours, theirs] = [release(client), release(server)];
-  if (ours === undefined || theirs === undefined || ours.join('.') === theirs.join('.')) return undefined;
-  const [ourMajor, ourMinor] = ours;
-  const [theirMajor, theirMinor] = theirs;
-  const older = theirMajor === ourMajor ? theirMinor < ourMinor : theirMajor < ourMajor;
-  return `client ${client} and server ${server} are of different releases; update ${older ? 'the server' : 'this program'}`;
-}
-
-function release(version: string): readonly [number, number] | undefined {
-  const match = /^(\d+)\.(\d+)\./.exec(version);
-  return match === null ? undefined : [Number(match[1]), Number(match[2])];
 }
 
 async function serverVersion(settings: Settings): Promise<{ version: string; url: string } | null> {

@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import type { CommandContext } from './context.ts';
+import { addNotes } from './notes.ts';
 
 /** `bhatti admin …` */
 export function addAdminCommands(program: Command, { console, withClient }: CommandContext): void {
@@ -11,4 +12,7 @@ export function addAdminCommands(program: Command, { console, withClient }: Comm
       const { showStatus } = await import('../admin-command.ts');
       await withClient(command, (client, { json }) => showStatus(client, console, json));
     });
+  addNotes(admin, {
+    status: { examples: ['bhatti admin status', 'bhatti admin status --json'] },
+  });
 }

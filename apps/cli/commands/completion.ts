@@ -1,6 +1,7 @@
 import { Argument, type Command } from 'commander';
 import { z } from 'zod';
 import type { CommandContext } from './context.ts';
+import { addNotes } from './notes.ts';
 
 const shells = ['bash', 'zsh', 'fish'] as const;
 
@@ -10,12 +11,6 @@ export function addCompletionCommand(program: Command, { console, settingsOf }: 
     .command('completion')
     .description('print the completion script of a shell; images and tasks are completed too')
     .addArgument(new Argument('<shell>', 'which shell').choices(shells))
-    .addHelpText(
-      'after',
-      '\nSwitch it on:\n  bash  source <(bhatti completion bash)         in ~/.bashrc\n' +
-        '  zsh   source <(bhatti completion zsh)          in ~/.zshrc, after compinit\n' +
-        '  fish  bhatti completion fish | source          in ~/.config/fish/config.fish',
-    )
     .action(async (shell: unknown) => {
       const { completionScript } = await import('../completion.ts');
       console.out(completionScript(z.enum(shells).parse(shell)));
@@ -29,4 +24,16 @@ export function addCompletionCommand(program: Command, { console, settingsOf }: 
       const candidates = await complete(program, words, () => settingsOf(command));
       console.out(candidates.map((candidate) => `${candidate}\n`).join(''));
     });
+  addNotes(program, {
+    completion: {
+      more: [
+        'Switch it on with one of these lines: bash in ~/.bashrc, zsh in ~/.zshrc after compinit, fish in ~/.config/fish/config.fish.',
+      ],
+      examples: [
+        'source <(bhatti completion bash)',
+        'source <(bhatti completion zsh)',
+        'bhatti completion fish | source',
+      ],
+    },
+  });
 }

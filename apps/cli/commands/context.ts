@@ -6,6 +6,7 @@ import { connect } from '../connection.ts';
 import type { Console } from '../console.ts';
 import { resolveSettings, type Settings } from '../settings.ts';
 import { formatRequestTiming, formatTotalTiming, type RequestTiming } from '../timing.ts';
+import { versionMismatch } from '../version-match.ts';
 
 const globalFlags = z.object({
   url: z.string().optional(),
@@ -30,6 +31,17 @@ export interface CommandContext {
   exit(code: number): void;
 }
 
+/** Warns of a server of another release, once. */
+function warnOnce(version: string, console: Console): (server: string) => void {
+  let warned = false;
+  return (server) => {
+    const mismatch = warned ? undefined : versionMismatch(version, server);
+    if (mismatch === undefined) return;
+    warned = true;
+    console.err(`warning: ${mismatch}\n`);
+  };
+}
+
 export interface CommandWorld {
   readonly env: NodeJS.ProcessEnv;
   readonly console: Console;
@@ -38,8 +50,15 @@ export interface CommandWorld {
 
 /** `exit` is told the exit code of the command that ran. */
 export function createContext({ env, console, version }: CommandWorld, exit: (code: number) => void): CommandContext {
-  const settingsOf = async (command: Command) =>
-    resolveSettings(globalFlags.parse(command.optsWithGlobals()), await readConfigFiles(env), env);
+  const settingsOf = async (command: Command) => {
+    const flags = globalFlags.parse(command.optsWithGlobals());
+    if (flags.token !== undefined && console.interactive) {
+      console.err(
+        'warning: a token on the command line stays in the history of the shell; "bhatti setup" keeps it in a file\n',
+      );
+    }
+    return resolveSettings(flags, await readConfigFiles(env, (text) => console.err(`warning: ${text}\n`)), env);
+  };
   return {
     env,
     console,
@@ -50,7 +69,10 @@ export function createContext({ env, console, version }: CommandWorld, exit: (co
       const settings = await settingsOf(command);
       const startedAt = performance.now();
       const onTiming = (timing: RequestTiming) => console.err(formatRequestTiming(timing));
-      const client = await connect(settings, settings.timing ? { onTiming } : {});
+      const client = await connect(settings, {
+        onServerVersion: warnOnce(version, console),
+        ...(settings.timing && { onTiming }),
+      });
       try {
         exit(await action(client, settings));
       } finally {

@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { z } from 'zod';
 import { CliError } from '../cli-error.ts';
 import type { CommandContext } from './context.ts';
-import { examples } from './examples.ts';
+import { addNotes, watchingExitCodes } from './notes.ts';
 
 const importFlags = z.object({
   tar: z.string().optional(),
@@ -26,14 +26,6 @@ export function addImageTransferCommands(image: Command, { console, withClient }
     .option('--size <size>', 'size of the filesystem, as 2GB or 4GiB (default: content plus room to grow)')
     .option('-d, --detach', 'do not watch: print the task and end')
     .option('-q, --quiet', 'print the name of the image only')
-    .addHelpText(
-      'after',
-      examples(
-        'bhatti image import ghcr.io/org/private:latest',
-        'bhatti image import --tar image.tar --name app',
-        'docker save app:1 | bhatti image import --tar - --name app-1',
-      ),
-    )
     .action(async (reference: string | undefined, options: unknown, command: Command) => {
       const { tar, detach, quiet, ...request } = importFlags.parse(options);
       if ((reference === undefined) === (tar === undefined)) {
@@ -55,14 +47,27 @@ export function addImageTransferCommands(image: Command, { console, withClient }
     .argument('<name>', 'name of the image')
     .option('-o, --output <file>', 'where to (default: NAME.ext4; - for stdout)')
     .option('--force', 'replace a file that is there')
-    .addHelpText(
-      'after',
-      examples('bhatti image export python-3.12', 'bhatti image export python-3.12 -o - | zstd > py.zst'),
-    )
     .action(async (name: string, options: unknown, command: Command) => {
       const { exportImage } = await import('../transfer-command.ts');
       await withClient(command, (client, { json }) =>
         exportImage(client, name, console, { ...exportFlags.parse(options), json }),
       );
     });
+  addNotes(image, {
+    import: {
+      examples: [
+        'bhatti image import ghcr.io/org/private:latest',
+        'bhatti image import --tar image.tar --name app',
+        'docker save app:1 | bhatti image import --tar - --name app-1',
+      ],
+      exitCodes: watchingExitCodes,
+    },
+    export: {
+      examples: [
+        'bhatti image export python-3.12',
+        'bhatti image export python-3.12 -o disk.ext4 --force',
+        'bhatti image export python-3.12 -o - | gzip > python.ext4.gz',
+      ],
+    },
+  });
 }

@@ -4,8 +4,8 @@ import { deleteImage, inspectImage, listImages, pruneImages, shareImage } from '
 import { pullImage } from '../pull-command.ts';
 import { registryAuth } from '../registry-auth.ts';
 import type { CommandContext } from './context.ts';
-import { examples } from './examples.ts';
 import { addImageTransferCommands } from './image-transfer.ts';
+import { addNotes, watchingExitCodes } from './notes.ts';
 
 const pullFlags = z.object({
   name: z.string().optional(),
@@ -40,14 +40,6 @@ export function addImageCommands(program: Command, context: CommandContext): voi
     .option('--force', 'pull again although the very digest is there')
     .option('-d, --detach', 'do not watch: print the task and end')
     .option('-q, --quiet', 'print the name of the image only')
-    .addHelpText(
-      'after',
-      examples(
-        'bhatti image pull python:3.12',
-        'bhatti image pull node:22-slim --name node-22',
-        'bhatti image pull ghcr.io/org/app:1 --auth - < credentials',
-      ),
-    )
     .action(async (ref: string, options: unknown, command: Command) => {
       const { auth: authFlag, detach, quiet, ...flags } = pullFlags.parse(options);
       const auth = await registryAuth(authFlag, env, process.stdin);
@@ -102,5 +94,22 @@ export function addImageCommands(program: Command, context: CommandContext): voi
     .action((options: unknown, command: Command) =>
       withClient(command, (client, { json }) => pruneImages(client, console, { ...pruneFlags.parse(options), json })),
     );
+  addNotes(image, {
+    pull: {
+      examples: [
+        'bhatti image pull python:3.12',
+        'bhatti image pull node:22-slim --name node-22',
+        'bhatti image pull ubuntu:24.04 --size 8GB --detach',
+        'bhatti image pull ghcr.io/org/app:1 --auth - < credentials',
+      ],
+      exitCodes: watchingExitCodes,
+    },
+    list: { examples: ['bhatti image list', "bhatti image ls --json | jq -r '.images[].name'"] },
+    inspect: { examples: ['bhatti image inspect python-3.12', 'bhatti image inspect python-3.12 --json'] },
+    delete: { examples: ['bhatti image delete node-22', 'bhatti image rm -y node-22'] },
+    share: { examples: ['bhatti image share python-3.12', 'bhatti image share app-1 --owner ann'] },
+    unshare: { examples: ['bhatti image unshare python-3.12'] },
+    prune: { examples: ['bhatti image prune --dry-run', 'bhatti image prune -y'] },
+  });
   addImageTransferCommands(image, context);
 }

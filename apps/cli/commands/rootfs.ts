@@ -6,7 +6,7 @@ import { type Command, InvalidArgumentError } from 'commander';
 import { z } from 'zod';
 import type { BuildRequest } from '../rootfs/request.ts';
 import type { CommandContext } from './context.ts';
-import { examples } from './examples.ts';
+import { addNotes } from './notes.ts';
 
 const buildFlags = z.object({
   output: z.string(),
@@ -28,10 +28,6 @@ export function addRootfsCommands(program: Command, { env, settingsOf, exit }: C
     .option('--overlay <tar>', 'one more layer, applied last')
     .option('--image <name>', 'the image, of an archive or a layout that holds several')
     .option('--platform <platform>', 'platform of a multi-platform image')
-    .addHelpText(
-      'after',
-      examples('bhatti rootfs build base.tar app.tar.gz -o app.ext4', 'bhatti rootfs build ./layout -o image.ext4'),
-    )
     .action(async (sources: string[], options: unknown, command: Command) => {
       const { output, size, overlay, image, platform } = buildFlags.parse(options);
       const request: BuildRequest = {
@@ -45,6 +41,14 @@ export function addRootfsCommands(program: Command, { env, settingsOf, exit }: C
       };
       exit(await runProgram(request, env));
     });
+  addNotes(rootfs, {
+    build: {
+      examples: [
+        'bhatti rootfs build base.tar app.tar.gz -o app.ext4',
+        'bhatti rootfs build ./layout -o image.ext4 --size 4GB',
+      ],
+    },
+  });
 }
 
 /** Runs the program in a process of its own; what stops this process stops that one, which tidies up. */

@@ -1,6 +1,7 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { z } from 'zod';
 import type { CommandContext } from './context.ts';
+import { addNotes } from './notes.ts';
 
 const serveFlags = z.object({
   detach: z.boolean().default(false),
@@ -41,6 +42,20 @@ export function addServeCommands(program: Command, { env, console, settingsOf, e
       const { serveStop } = await import('../serve/serve-command.ts');
       exit(await serveStop(await settingsOf(command), console));
     });
+  addNotes(program, {
+    serve: {
+      more: ['In the foreground it runs until Ctrl+C, which lets the tasks under way go back to the queue.'],
+      examples: [
+        'bhatti serve --workers 2',
+        'bhatti serve --detach',
+        'REDIS_URL=redis://10.0.0.5 bhatti serve --role worker --workers 4',
+      ],
+    },
+  });
+  addNotes(serve, {
+    status: { examples: ['bhatti serve status', 'bhatti serve status --json'] },
+    stop: { examples: ['bhatti serve stop'] },
+  });
 }
 
 function parseCount(text: string): number {

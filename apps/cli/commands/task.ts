@@ -4,7 +4,7 @@ import { taskStatus } from '../api-schema.ts';
 import { watchTask } from '../pull-command.ts';
 import { cancelTask, listTasks, showTask } from '../task-command.ts';
 import type { CommandContext } from './context.ts';
-import { examples } from './examples.ts';
+import { addNotes, watchingExitCodes } from './notes.ts';
 
 const listFlags = z.object({ status: taskStatus.optional(), limit: z.number() });
 
@@ -17,7 +17,6 @@ export function addTaskCommands(program: Command, { console, withClient }: Comma
     .description('list the tasks, the newest first')
     .addOption(new Option('--status <status>', 'only those').choices(taskStatus.options))
     .option('--limit <count>', 'at most so many', parseLimit, 30)
-    .addHelpText('after', examples('bhatti task list', 'bhatti task list --status failed --json'))
     .action((options: unknown, command: Command) =>
       withClient(command, (client, { json }) => listTasks(client, listFlags.parse(options), console, json)),
     );
@@ -42,6 +41,16 @@ export function addTaskCommands(program: Command, { console, withClient }: Comma
     .action((id: string, _options: unknown, command: Command) =>
       withClient(command, (client, { json }) => cancelTask(client, id, console, json)),
     );
+  addNotes(task, {
+    list: { examples: ['bhatti task list', 'bhatti task list --status failed --json'] },
+    show: { examples: ['bhatti task show tsk_abc123'] },
+    watch: {
+      examples: ['bhatti task watch tsk_abc123', 'bhatti task watch tsk_abc123 --json'],
+      more: ['With --json it prints an object a line, one for each change.'],
+      exitCodes: watchingExitCodes,
+    },
+    cancel: { examples: ['bhatti task cancel tsk_abc123'] },
+  });
 }
 
 function parseLimit(text: string): number {

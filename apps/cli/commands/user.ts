@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { z } from 'zod';
 import type { CommandContext } from './context.ts';
+import { addNotes } from './notes.ts';
 
 const createFlags = z.object({ admin: z.boolean().default(false) });
 
@@ -46,4 +47,10 @@ export function addUserCommands(program: Command, { console, settingsOf, exit }:
     .action((name: string, _options: unknown, command: Command) =>
       run(command, (commands, directory, json) => commands.deleteUser(directory, name, console, json)),
     );
+  addNotes(user, {
+    create: { examples: ['bhatti user create ann', 'bhatti user create ops --admin --data-dir /var/lib/bhatti'] },
+    list: { examples: ['bhatti user list'] },
+    'rotate-key': { examples: ['bhatti user rotate-key ann'] },
+    delete: { examples: ['bhatti user delete ann'] },
+  });
 }

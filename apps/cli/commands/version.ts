@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import type { CommandContext } from './context.ts';
+import { addNotes } from './notes.ts';
 
 /** `bhatti version` */
 export function addVersionCommand(program: Command, { console, version, settingsOf, exit }: CommandContext): void {
@@ -10,4 +11,7 @@ export function addVersionCommand(program: Command, { console, version, settings
       const { showVersion } = await import('../version-command.ts');
       exit(await showVersion(version, await settingsOf(command), console));
     });
+  addNotes(program, {
+    version: { examples: ['bhatti version', 'bhatti version --json'] },
+  });
 }

@@ -6,6 +6,7 @@ import { dirname, join } from 'node:path';
 import { OciError, openArchive, parsePlatform } from '@bhatti/oci';
 import { buildRootfs, decodeLayer, describeLayerFile, type LayerFile, RootfsError } from '@bhatti/rootfs';
 import { formatBytes } from '@bhatti/tasks';
+import { z } from 'zod';
 import { BuildRequest } from './request.ts';
 
 class UsageError extends Error {}
@@ -162,7 +163,10 @@ function report(result: Result): void {
 function explain(error: unknown): string {
   if (error instanceof RootfsError || error instanceof OciError) return `${error.message} (${error.code})`;
   if (error instanceof UsageError) return `${error.message} (invalid_request)`;
-  if (error instanceof Error && 'syscall' in error) return `${error.message} (not_readable)`;
+  if (error instanceof Error && 'syscall' in error) {
+    const { code, path } = z.object({ code: z.string().catch(''), path: z.string().optional() }).parse(error);
+    return path === undefined ? `${error.message} (not_readable)` : `cannot use ${path} (${code}) (not_readable)`;
+  }
   return error instanceof Error ? (error.stack ?? error.message) : String(error);
 }
 

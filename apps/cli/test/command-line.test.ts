@@ -453,10 +453,11 @@ describe('the server in use', () => {
   test('a token that is refused', async () => {
     await startServer(() => queued);
     const remote = await serveAnswers(() => ({ status: 401, body: { error: 'no', code: 'unauthorized' } }));
-    const { exitCode, stderr } = await run(['image', 'list', '--url', `http://127.0.0.1:${remote.port}`]);
+    const at = ['--url', `http://127.0.0.1:${remote.port}`, '--token', 'wrong'];
+    const { exitCode, stderr } = await run(['image', 'list', ...at]);
     expect(exitCode).toBe(1);
     expect(stderr).toBe(`error: the server at http://127.0.0.1:${remote.port} does not accept the token (unauthorized)
-Give it with --token, in ~/.bhatti/config.yaml or as BHATTI_TOKEN; "bhatti serve status" on the server shows it.
+Write it down with "bhatti setup", or give it as BHATTI_TOKEN; "bhatti serve status" on the server shows it.
 `);
     await remote.close();
   });

@@ -33,8 +33,8 @@ describe('config files', () => {
 
   test.each([
     ['YAML that does not parse', 'url: [', /config file f is not understood/],
-    ['a value of the wrong type', 'url: 8080', /config file f is not understood: url: /],
-    ['no mapping', '- url', /config file f is not understood: file: /],
+    ['a value of the wrong type', 'url: 8080', /config file f is not understood: url must be text/],
+    ['no mapping', '- url', /config file f is not understood: it must be lines/],
   ])('%s is an error that names the file', async (_name, text, message) => {
     await expect(parseConfigFile(text, 'f')).rejects.toMatchObject({
       code: 'invalid_config',

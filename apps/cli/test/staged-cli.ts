@@ -7,7 +7,7 @@ import { build } from 'esbuild';
 const here = dirname(fileURLToPath(import.meta.url));
 
 /** Bundles a source of the CLI with all it needs, to run it as a process of its own. */
-export async function bundle(source: string, output: string): Promise<void> {
+export async function bundle(source: string, output: string, version?: string): Promise<void> {
   await build({
     entryPoints: [join(here, '..', source)],
     outfile: output,
@@ -18,17 +18,18 @@ export async function bundle(source: string, output: string): Promise<void> {
     banner: {
       js: "import { createRequire as createRequireHere } from 'node:module'; const require = createRequireHere(import.meta.url);",
     },
+    ...(version !== undefined && { define: { 'process.env.BHATTI_VERSION': JSON.stringify(version) } }),
     logLevel: 'error',
   });
 }
 
 /** A folder with the built CLI, and beside it whatever programs a test wants `serve` to find there. */
-export async function stageCli(programs: Readonly<Record<string, string>> = {}) {
+export async function stageCli(programs: Readonly<Record<string, string>> = {}, version?: string) {
   const directory = await mkdtemp(join(tmpdir(), 'bhatti-cli-'));
   const programDirectory = join(directory, 'dist');
   await mkdir(programDirectory);
   await writeFile(join(programDirectory, 'package.json'), '{"type":"module"}');
-  await bundle('main.ts', join(programDirectory, 'cli.js'));
+  await bundle('main.ts', join(programDirectory, 'cli.js'), version);
   for (const [name, text] of Object.entries(programs)) await writeFile(join(programDirectory, name), text);
   return {
     cli: join(programDirectory, 'cli.js'),

@@ -9,6 +9,7 @@ import { cleanEnvironment, stageCli } from './staged-cli.ts';
 let staged: Awaited<ReturnType<typeof stageCli>>;
 let close = async () => {};
 let count = 0;
+let url = '';
 beforeAll(async () => {
   staged = await stageCli();
 });
@@ -17,13 +18,14 @@ afterEach(() => close());
 
 async function run(args: readonly string[], handler: Handler, size: TerminalSize, env: NodeJS.ProcessEnv = {}) {
   const server = await serveAnswers(handler);
+  url = `http://127.0.0.1:${server.port}`;
   count += 1;
   const directory = staged.dataDirectory(`terminal${count}`);
   await mkdir(directory, { recursive: true });
   const terminal = await startInTerminal([process.execPath, staged.cli, ...args], {
     directory,
     env: {
-      ...cleanEnvironment(directory, { BHATTI_URL: `http://127.0.0.1:${server.port}`, BHATTI_TOKEN: 't' }),
+      ...cleanEnvironment(directory, { BHATTI_URL: url, BHATTI_TOKEN: 't' }),
       ...env,
     },
     ...size,
@@ -230,6 +232,69 @@ Check status: bhatti image list`);
     expect(await terminal.ended).toBe(1);
     expectPlain(terminal);
     expect(await terminal.text()).toContain('error: bad \\u001b]0;title\\u0007\\u001b[1;1H\\u009b2J (x)');
+  });
+});
+
+describe('questions', () => {
+  const noImages = { status: 200, body: { images: [] } };
+
+  test('image delete asks, and takes no for an answer', async () => {
+    let deleted = 0;
+    const handler: Handler = ({ method }) => {
+      if (method === 'DELETE') deleted += 1;
+      return { status: 204, body: null };
+    };
+    for (const [answer, code, said] of [
+      ['n\r', 1, 'not deleted'],
+      ['\r', 1, 'not deleted'],
+      ['yes\r', 0, 'deleted py'],
+    ] as const) {
+      const terminal = await run(['image', 'delete', 'py'], handler, usual);
+      await terminal.shows(/^Delete image py\? \[y\/N\]$/);
+      terminal.type(answer);
+      expect(await terminal.ended).toBe(code);
+      expect((await terminal.text()).split('\n').at(-1)).toBe(said);
+      await close();
+    }
+    expect(deleted).toBe(1);
+    const interrupted = await run(['image', 'delete', 'py'], handler, usual);
+    await interrupted.shows(/y\/N/);
+    interrupted.type('\x03');
+    expect(await interrupted.ended).toBe(130);
+    expect(deleted).toBe(1);
+  });
+
+  test('setup asks for the URL and, without showing it, for the token', async () => {
+    const terminal = await run(['setup'], () => noImages, usual, { BHATTI_TOKEN: '' });
+    expect(await terminal.shows(/token.*:$/)).toBe('API token (not shown):');
+    terminal.type('bht_secret\r');
+    expect(await terminal.ended).toBe(0);
+    expect(await terminal.text()).toMatch(
+      /^API token \(not shown\): \nhttp:.* accepts the token; written to .*\/\.bhatti\/config\.yaml$/,
+    );
+    expect(terminal.raw()).not.toContain('secret');
+    await close();
+
+    const asked = await run(['setup'], () => noImages, usual, { BHATTI_URL: '', BHATTI_TOKEN: 't' });
+    await asked.shows(/^Server URL \[http:\/\/localhost:8080\]:$/);
+    asked.type(`${url}\r`);
+    expect(await asked.ended).toBe(0);
+    expect(await asked.text()).toContain(`${url} accepts the token`);
+  });
+
+  test('an ext4 file does not go to a terminal', async () => {
+    const terminal = await run(['image', 'export', 'py', '-o', '-'], () => noImages, usual);
+    expect(await terminal.ended).toBe(1);
+    expect(await terminal.text()).toBe(
+      `error: an ext4 file does not go to a terminal (invalid_request)
+Send it to a file with -o FILE, or to a program: bhatti image export NAME -o - | gzip > NAME.ext4.gz`,
+    );
+  });
+
+  test('a token on the command line is warned of', async () => {
+    const terminal = await run(['image', 'list', '--token', 'bht_secret'], () => noImages, usual);
+    expect(await terminal.ended).toBe(0);
+    expect(await terminal.text()).toMatch(/^warning: a token on the command line stays in the history.*\nNAME/s);
   });
 });
 

@@ -9,7 +9,7 @@ import { createContext } from '../commands/context.ts';
 import { complete } from '../completion.ts';
 import { createProgram } from '../program.ts';
 import { resolveSettings } from '../settings.ts';
-import { versionMismatch } from '../version-command.ts';
+import { versionMismatch } from '../version-match.ts';
 import { type Answer, type Call, serveAnswers } from './http-server.ts';
 import { recordedConsole } from './recorded-console.ts';
 import { cleanEnvironment, stageCli } from './staged-cli.ts';

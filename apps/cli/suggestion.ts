@@ -1,0 +1,37 @@
+import leven from 'leven';
+import { type ApiClient, ApiError } from './api-client.ts';
+import { CliError } from './cli-error.ts';
+
+/** Where an action fails as there is no image of that name, the error names the one that was probably meant. */
+export async function suggestingImage<Answer>(
+  client: ApiClient,
+  name: string,
+  action: () => Promise<Answer>,
+): Promise<Answer> {
+  try {
+    return await action();
+  } catch (error) {
+    if (!(error instanceof ApiError) || error.status !== 404 || error.code !== 'not_found') throw error;
+    const images = await client.images().catch(() => []);
+    const near = closest(
+      name,
+      images.map((image) => image.name),
+    );
+    if (near === undefined) throw error;
+    throw new CliError(error.code, error.message, { cause: error, hint: `Did you mean "${near}"?` });
+  }
+}
+
+/** The candidate that is most like `typed`: a few letters away, or with more at its end. */
+export function closest(typed: string, candidates: readonly string[]): string | undefined {
+  if (typed === '' || typed.length > 100) return undefined;
+  const limit = Math.max(1, Math.floor(typed.length * 0.3));
+  const distance = (candidate: string) => {
+    const longer = candidate.toLowerCase().startsWith(typed.toLowerCase());
+    return longer ? 0.5 : leven(typed.toLowerCase(), candidate.toLowerCase());
+  };
+  return candidates
+    .map((candidate) => ({ candidate, away: distance(candidate) }))
+    .filter(({ away }) => away <= limit)
+    .sort((a, b) => a.away - b.away)[0]?.candidate;
+}

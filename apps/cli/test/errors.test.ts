@@ -1,0 +1,374 @@
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createWriteStream } from 'node:fs';
+import { chmod, lstat, mkdir, readFile, writeFile } from 'node:fs/promises';
+import { createServer as createTlsServer, type Server } from 'node:https';
+import { createServer as createTcpServer } from 'node:net';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import { makeCertificates } from '../../../libs/oci/test/support/certificate.ts';
+import { createContext } from '../commands/context.ts';
+import { isGroup, notesOf } from '../commands/notes.ts';
+import { createProgram } from '../program.ts';
+import { closest } from '../suggestion.ts';
+import { type Answer, type Handler, serveAnswers } from './http-server.ts';
+import { recordedConsole } from './recorded-console.ts';
+import { cleanEnvironment, stageCli } from './staged-cli.ts';
+
+/** What goes wrong, and what the CLI says of it: each error with what to do next. */
+let staged: Awaited<ReturnType<typeof stageCli>>;
+let directory: string;
+let url = '';
+let count = 0;
+let close = async () => {};
+beforeAll(async () => {
+  staged = await stageCli();
+});
+afterAll(() => staged.remove());
+afterEach(async () => {
+  await close();
+  close = async () => {};
+});
+
+async function makeDirectory() {
+  count += 1;
+  directory = staged.dataDirectory(`errors${count}`);
+  await mkdir(directory);
+}
+
+async function startServer(handler: Handler) {
+  await makeDirectory();
+  const server = await serveAnswers(handler);
+  close = server.close;
+  url = `http://127.0.0.1:${server.port}`;
+  return server;
+}
+
+async function run(args: readonly string[], env: NodeJS.ProcessEnv = {}) {
+  const child = spawn(process.execPath, [staged.cli, ...args], {
+    cwd: directory,
+    env: cleanEnvironment(directory, { BHATTI_URL: url, BHATTI_TOKEN: 'bht_x', ...env }),
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  const output = { stdout: '', stderr: '' };
+  child.stdout.on('data', (data) => {
+    output.stdout += data;
+  });
+  child.stderr.on('data', (data) => {
+    output.stderr += data;
+  });
+  const [exitCode] = await once(child, 'close');
+  return { exitCode: Number(exitCode), ...output };
+}
+
+/** Runs a command that must fail with 1 and nothing on stdout. Resolves with stderr. */
+async function failing(args: readonly string[], env?: NodeJS.ProcessEnv): Promise<string> {
+  const { exitCode, stdout, stderr } = await run(args, env);
+  expect({ exitCode, stdout }).toEqual({ exitCode: 1, stdout: '' });
+  return stderr;
+}
+
+const noImages: Answer = { status: 200, body: { images: [] } };
+const list = ['image', 'list'];
+
+describe('a server that is not there, or another one', () => {
+  test.each([
+    ['127.0.0.1:8080', 'is not an http:// or https:// URL (invalid_request)\nDid you mean http://127.0.0.1:8080?\n'],
+    ['ftp://host', 'is not an http:// or https:// URL (invalid_request)\n'],
+    ['http://no-host.invalid', 'error: the name of http://no-host.invalid is not known (E'],
+  ])('%s', async (wrong, message) => {
+    await makeDirectory();
+    expect(await failing([...list, '--url', wrong])).toContain(message);
+  });
+
+  test.each<[string, Answer]>([
+    ['a page', { status: 200, body: '<html>hello</html>', type: 'text/html' }],
+    ['no such page', { status: 404, body: '<html>not found</html>', type: 'text/html' }],
+    ['something else', { status: 200, body: { hello: 'world' } }],
+  ])('%s at a wrong port', async (_what, answer) => {
+    await startServer(() => answer);
+    expect(await failing(list)).toBe(
+      `error: ${url} answers, but not as a bhatti server does (not_bhatti)
+Check the URL, and that client and server are of about the same version (bhatti version).
+`,
+    );
+  });
+
+  test('a port that speaks no HTTP, and one that hangs up', async () => {
+    await makeDirectory();
+    const greeting = createTcpServer((socket) => socket.end('220 mail.example ESMTP\r\n').on('error', () => {}));
+    greeting.listen(0, '127.0.0.1');
+    await once(greeting, 'listening');
+    const address = greeting.address();
+    const at = `http://127.0.0.1:${typeof address === 'object' ? address?.port : ''}`;
+    expect(await failing([...list, '--url', at])).toMatch(/does not speak HTTP \(HPE_.*\)\nCheck the port of the URL/);
+    expect(await failing([...list, '--url', at.replace('http', 'https')])).toMatch(
+      /does not speak TLS \(.*\)\nIs its URL http:\/\/ instead\?\n/,
+    );
+    greeting.close();
+  });
+
+  test('TLS: an authority of its own is told from a wrong scheme, and can be trusted', async () => {
+    await makeDirectory();
+    const { key, cert, authority } = await makeCertificates(directory);
+    const server: Server = createTlsServer({ key, cert }, (_request, response) => {
+      response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(noImages.body));
+    });
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    close = async () => {
+      server.closeAllConnections();
+      server.close();
+    };
+    const address = server.address();
+    const port = typeof address === 'object' ? address?.port : '';
+    expect(await failing([...list, '--url', `https://127.0.0.1:${port}`])).toMatch(
+      /is not from a known authority \([A-Z_]+\)\nIf .* NODE_EXTRA_CA_CERTS=\/path\/ca\.pem\n/,
+    );
+    expect(await failing([...list, '--url', `http://127.0.0.1:${port}`])).toContain(
+      'whether it is https:// instead.\n',
+    );
+    await writeFile(join(directory, 'ca.crt'), authority);
+    const trusted = { NODE_EXTRA_CA_CERTS: join(directory, 'ca.crt') };
+    const { exitCode, stderr } = await run([...list, '--url', `https://127.0.0.1:${port}`, '--timing'], trusted);
+    expect(exitCode).toBe(0);
+    expect(stderr).toMatch(/GET \/images 200 .* tls [1-9]/);
+  });
+
+  test('no token, a wrong one, and one that may not', async () => {
+    await startServer(() => ({ status: 401, body: { error: 'no', code: 'unauthorized' } }));
+    expect(await failing(list)).toContain(
+      'does not accept the token (unauthorized)\nWrite it down with "bhatti setup"',
+    );
+    expect(await failing(list, { BHATTI_TOKEN: '' })).toContain('wants a token (unauthorized)\n');
+    await close();
+    await startServer(() => ({ status: 403, body: { error: 'the status is for admins', code: 'forbidden' } }));
+    expect(await failing(['admin', 'status'])).toBe('error: the status is for admins (forbidden)\n');
+  });
+});
+
+describe('another release', () => {
+  const versioned =
+    (version: string, answer: Answer): Handler =>
+    () =>
+    (response) => {
+      response.writeHead(answer.status, { 'content-type': 'application/json', 'x-bhatti-version': version });
+      response.end(JSON.stringify(answer.body));
+    };
+
+  test('is warned of once, whichever is older; a patch is not', async () => {
+    const built = await stageCli({}, '1.4.0');
+    const list = async (version: string) => {
+      await startServer(versioned(version, noImages));
+      const { stderr } = await promisify(execFile)(process.execPath, [built.cli, 'image', 'list'], {
+        env: cleanEnvironment(directory, { BHATTI_URL: url }),
+      });
+      await close();
+      return stderr;
+    };
+    expect(await list('1.3.9')).toBe(
+      'warning: bhatti is 1.4.0 here and 1.3.9 at the server; update the server, or restart it if it is updated\n',
+    );
+    expect(await list('2.0.0')).toBe('warning: bhatti is 1.4.0 here and 2.0.0 at the server; update this program\n');
+    expect(await list('1.4.7')).toBe('');
+    await built.remove();
+  });
+});
+
+describe('names', () => {
+  const image = (name: string) => ({
+    name,
+    ref: 'r',
+    digest: 'd',
+    platform: 'p',
+    size_bytes: 1,
+    disk_bytes: 1,
+    created_at: '',
+  });
+
+  test.each([
+    ['image', 'inspect'],
+    ['image', 'delete', '-y'],
+    ['image', 'share'],
+    ['image', 'export'],
+  ])('%s %s of one that is not there names the one that was meant', async (...command) => {
+    await startServer(({ url: { pathname } }) =>
+      pathname === '/images'
+        ? { status: 200, body: { images: [image('alpine-3.20'), image('python-3.12')] } }
+        : { status: 404, body: { error: 'no image', code: 'not_found' } },
+    );
+    const words = command.filter((word) => word !== undefined);
+    expect(await failing([...words, 'pyhton-3.12'])).toBe('error: no image (not_found)\nDid you mean "python-3.12"?\n');
+    expect(await failing([...words, 'else'])).toBe('error: no image (not_found)\n');
+    expect(await failing([...words, ''])).toContain('the name of the image is empty (invalid_name)');
+  });
+
+  test('the closest is a few letters away, or goes on', () => {
+    const names = ['alpine-3.20', 'alpine-3.19', 'node-22', 'x'];
+    expect(closest('alpine', names)).toBe('alpine-3.20');
+    expect(closest('Node-22', names)).toBe('node-22');
+    expect(closest('ubuntu', names)).toBeUndefined();
+    expect(closest('', names)).toBeUndefined();
+    expect(closest('a'.repeat(100_000), names)).toBeUndefined();
+  });
+
+  test('commands that are misspelt', async () => {
+    await makeDirectory();
+    expect(await failing(['imgae', 'list'])).toContain("unknown command 'imgae'\n(Did you mean image?)\n");
+    expect(await failing(['image', 'pul', 'x'])).toContain("unknown command 'pul'\n(Did you mean pull?)\n");
+    expect(await failing(['image', 'pull', 'x', '--nmae', 'y'])).toContain('(Did you mean --name?)');
+  });
+});
+
+describe('config files', () => {
+  test.each([
+    ['url: [', /is not understood: .* at line 1, column \d+ \(invalid_config\)\n/],
+    ['url: 5', /is not understood: url must be text \(invalid_config\)\n/],
+    ['just text', /is not understood: it must be lines such as "url: https:\/\/host" \(invalid_config\)\n/],
+  ])('%j', async (text, message) => {
+    await makeDirectory();
+    await writeFile(join(directory, 'config.yaml'), text);
+    expect(await failing(list, { BHATTI_CONFIG: join(directory, 'config.yaml') })).toMatch(message);
+  });
+
+  test('BHATTI_CONFIG that names none is an error, but for setup, which makes it', async () => {
+    await startServer(() => noImages);
+    const path = join(directory, 'new/config.yaml');
+    expect(await failing(list, { BHATTI_CONFIG: path })).toContain('BHATTI_CONFIG names it: correct that');
+    expect(await run(['setup'], { BHATTI_CONFIG: path })).toMatchObject({ exitCode: 0 });
+    expect(await readFile(path, 'utf8')).toBe(`url: ${url}\ntoken: bht_x\n`);
+    expect(await run(list, { BHATTI_CONFIG: path, BHATTI_URL: '' })).toMatchObject({ exitCode: 0, stderr: '' });
+  });
+
+  test('a token that others may read is warned of; without one nobody minds', async () => {
+    const server = await startServer(() => noImages);
+    await mkdir(join(directory, '.bhatti'));
+    const path = join(directory, '.bhatti/config.yaml');
+    await writeFile(path, `url: ${url}\ntoken: bht_y\n`);
+    await chmod(path, 0o644);
+    expect((await run(list)).stderr).toBe(
+      `warning: other users may read the token in ${path}; keep it to yourself with: chmod 600 ${path}\n`,
+    );
+    await writeFile(path, `url: ${url}\n`);
+    expect((await run(list)).stderr).toBe('');
+    expect(server.calls.map(({ headers }) => headers.authorization)).toEqual(['Bearer bht_y', 'Bearer bht_x']);
+  });
+});
+
+describe('output', () => {
+  test('that cannot be written is an error', async () => {
+    await startServer(() => noImages);
+    const command = `'${process.execPath}' '${staged.cli}' image list > /dev/full; echo $?`;
+    const { stdout, stderr } = await promisify(execFile)('sh', ['-c', command], {
+      env: cleanEnvironment(directory, { BHATTI_URL: url }),
+    });
+    expect({ stdout, stderr }).toEqual({
+      stdout: '1\n',
+      stderr: 'error: the output cannot be written (ENOSPC)\n',
+    });
+  });
+
+  test('with closed stdin, stdout or stderr, and readers that leave', async () => {
+    await startServer(() => noImages);
+    const env = cleanEnvironment(directory, { BHATTI_URL: url });
+    const shell = async (script: string) =>
+      (await promisify(execFile)('bash', ['-c', script, 'bash', process.execPath, staged.cli], { env })).stdout;
+    expect(await shell('"$@" image list <&-; echo $?')).toBe('NAME  REF  SIZE  CREATED  DIGEST\n0\n');
+    expect(await shell('"$@" image list >&-; echo $?')).toBe('0\n');
+    expect(await shell('"$@" image list 2>&-; echo $?')).toContain('\n0\n');
+    expect(await shell('set -o pipefail; "$@" image list | true; echo $?')).toBe('0\n');
+    expect(await shell('set -o pipefail; "$@" image inspect "" 2>&1 >&- | true; echo $?')).toBe('1\n');
+  });
+});
+
+describe('image export', () => {
+  test.each([
+    ['/dev/null', 'is no plain file; -o takes one, or - for stdout (invalid_request)'],
+    ['missing/out.ext4', 'there is no directory'],
+    ['/proc/out.ext4', 'cannot write /proc'],
+  ])('to %s', async (output, message) => {
+    await startServer(() => noImages);
+    expect(await failing(['image', 'export', 'x', '--force', '-o', output])).toContain(message);
+    expect((await lstat('/dev/null')).isCharacterDevice()).toBe(true);
+  });
+
+  test('to a full disk keeps what has arrived, and goes on when there is room', async () => {
+    await makeDirectory();
+    const disk = join(directory, 'disk');
+    await mkdir(disk);
+    if (process.getuid?.() !== 0) throw new Error('this test mounts a small disk: run it as root');
+    await promisify(execFile)('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'none', disk]);
+    try {
+      const content = Buffer.alloc(3 * 1024 * 1024, 7);
+      const ranges: (string | undefined)[] = [];
+      const server = await serveAnswers(({ headers: { range } }) => (response) => {
+        const from = range === undefined ? 0 : Number(/\d+/.exec(range)?.[0]);
+        ranges.push(range);
+        response.writeHead(range === undefined ? 200 : 206, { etag: '"e"', 'content-length': content.length - from });
+        response.end(content.subarray(from));
+      });
+      close = server.close;
+      url = `http://127.0.0.1:${server.port}`;
+      expect(await failing(['image', 'export', 'x', '-o', 'disk/x'])).toMatch(
+        /the disk is full at .* \(ENOSPC\) \(disk_full\)\nMake room and run the same command again/,
+      );
+      await promisify(execFile)('mount', ['-o', 'remount,size=8m', disk]);
+      expect(await run(['image', 'export', 'x', '-o', 'disk/x'])).toMatchObject({ exitCode: 0, stderr: '' });
+      expect(content.equals(await readFile(join(disk, 'x')))).toBe(true);
+      expect(ranges.at(-1)).toMatch(/^bytes=[1-9]\d+-$/);
+    } finally {
+      await promisify(execFile)('umount', [disk]);
+    }
+  });
+
+  test('to stdout is the file, byte for byte', async () => {
+    await startServer(() => (response) => {
+      response.writeHead(200).end(Buffer.from([0, 27, 255]));
+    });
+    const file = createWriteStream(join(directory, 'out'));
+    await once(file, 'open');
+    const child = spawn(process.execPath, [staged.cli, 'image', 'export', 'x', '-o', '-'], {
+      env: cleanEnvironment(directory, { BHATTI_URL: url }),
+      stdio: ['ignore', file, 'inherit'],
+    });
+    expect((await once(child, 'close'))[0]).toBe(0);
+    file.close();
+    expect([...(await readFile(join(directory, 'out')))]).toEqual([0, 27, 255]);
+  });
+});
+
+describe('help', () => {
+  const { console, out } = recordedConsole();
+  const program = createProgram(createContext({ env: {}, console, version: '0' }, () => {}));
+  const leaves = program.commands
+    .flatMap((command) => [command, ...command.commands])
+    .filter((command) => !isGroup(command) && command.name() !== '__complete');
+
+  test('every command has examples, which call it', () => {
+    for (const command of leaves) {
+      const { examples } = notesOf(command);
+      expect({ command: command.name(), count: examples.length }).not.toMatchObject({ count: 0 });
+      for (const example of examples) expect(example).toContain('bhatti ');
+    }
+    expect(out()).toBe('');
+  });
+
+  test('reads in sections; "help" and a group alone show it too', async () => {
+    await makeDirectory();
+    const { stdout } = await run(['image', 'pull', '--help']);
+    expect(stdout.match(/^[A-Z ]+$/gm)).toEqual([
+      'USAGE',
+      'ARGUMENTS',
+      'FLAGS',
+      'GLOBAL FLAGS',
+      'EXAMPLES',
+      'EXIT CODES',
+    ]);
+    expect(await run(['help', 'image', 'pull'])).toEqual({ exitCode: 0, stdout, stderr: '' });
+    for (const group of [[], ['image'], ['task']]) {
+      expect((await run(group)).stdout).toContain(`LEARN MORE\n  ${['bhatti', ...group].join(' ')} <command> --help\n`);
+    }
+    expect(await failing(['help', 'imag'])).toContain('Did you mean image?');
+  });
+});

@@ -1,0 +1,54 @@
+/** What is said where no answer came, by what the system or the TLS library says of it. */
+export interface Explanation {
+  readonly message: string;
+  readonly hint: string;
+}
+
+const untrusted = new Set([
+  'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
+  'UNABLE_TO_GET_ISSUER_CERT',
+  'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
+  'SELF_SIGNED_CERT_IN_CHAIN',
+  'DEPTH_ZERO_SELF_SIGNED_CERT',
+]);
+
+/** `where` is the URL or the path of the socket; `code` a system error code, or that of Node's TLS or HTTP. */
+export function explainUnreachable(where: string, code: string): Explanation {
+  if (untrusted.has(code)) {
+    return {
+      message: `the certificate of ${where} is not from a known authority (${code})`,
+      hint: 'If it is from an authority of your own, name the file of its certificate: NODE_EXTRA_CA_CERTS=/path/ca.pem',
+    };
+  }
+  if (code === 'ERR_TLS_CERT_ALTNAME_INVALID') {
+    return {
+      message: `the certificate of ${where} is for other names (${code})`,
+      hint: 'Use a URL with one of its names.',
+    };
+  }
+  if (code === 'CERT_HAS_EXPIRED') {
+    return { message: `the certificate of ${where} has expired (${code})`, hint: 'Renew it at the server.' };
+  }
+  if (code === 'EPROTO' || code.startsWith('ERR_SSL_')) {
+    return { message: `what answers at ${where} does not speak TLS (${code})`, hint: 'Is its URL http:// instead?' };
+  }
+  if (code.startsWith('HPE_')) {
+    return { message: `what answers at ${where} does not speak HTTP (${code})`, hint: 'Check the port of the URL.' };
+  }
+  if (code === 'ENOTFOUND' || code === 'EAI_AGAIN') {
+    return {
+      message: `the name of ${where} is not known (${code})`,
+      hint: 'Check the URL for typing errors, and the network.',
+    };
+  }
+  if (code === 'ECONNRESET' && where.startsWith('http:')) {
+    return {
+      message: `${where} closes the connection without an answer (${code})`,
+      hint: 'Check the port of the URL, and whether it is https:// instead.',
+    };
+  }
+  return {
+    message: `no bhatti server answers at ${where} (${code})`,
+    hint: 'Check the URL and the network; "bhatti serve status" on the server tells whether it runs.',
+  };
+}
