@@ -36,7 +36,8 @@ const tokenSchema = z
   .object({
     token: z.string().nullish(),
     access_token: z.string().nullish(),
-    expires_in: z.number().nullish(),
+    // A few servers write the number as a text.
+    expires_in: z.coerce.number().nullish().catch(undefined),
   })
   .transform(({ token, access_token, expires_in }) => ({
     token: token || access_token || '',

@@ -4,6 +4,7 @@ import { rootCertificates, type ConnectionOptions as TlsOptions } from 'node:tls
 import { Agent, buildConnector, type Dispatcher, EnvHttpProxyAgent } from 'undici';
 import type { AddressGuard } from './address-policy.ts';
 import { hostName, isLoopbackHost } from './host.ts';
+import { isExcludedAddress } from './no-proxy.ts';
 import type { RegistryConfiguration } from './registry-settings.ts';
 
 /**
@@ -31,6 +32,8 @@ export interface ConnectionOptions {
 /** Two are enough for manifests and tokens, which are small. */
 const METADATA_CONNECTIONS_PER_HOST = 2;
 const KEEP_ALIVE_MS = 15_000;
+/** Signed URLs of storage hold whole session tokens, policies of content have long lists. Node's own limit is 16 KiB. */
+const HEADER_BYTES = 128 * 1024;
 
 /** The open connections of one client, kept alive between requests, capped for each host. */
 export class Connections {
@@ -45,7 +48,7 @@ export class Connections {
     // Hosts without TLS settings of their own share one; within it, each origin has its pool.
     const trust = this.#options.configuration.hasOwnTrust(url.host) ? url.host : '';
     // Proxies are for the way out: like Go's, this one is never asked for the machine itself.
-    const isDirect = isLoopbackHost(url.host);
+    const isDirect = isLoopbackHost(url.host) || isExcludedAddress(url.host, this.#noProxy());
     const key = `${purpose} ${isDirect} ${trust}`;
     const known = this.#dispatchers.get(key);
     if (known !== undefined) return known;
@@ -61,12 +64,18 @@ export class Connections {
     await Promise.all(dispatchers.map((dispatcher) => dispatcher.destroy()));
   }
 
+  /** As undici looks for it. */
+  #noProxy(): string {
+    return this.#options.proxies.exclude ?? process.env.no_proxy ?? process.env.NO_PROXY ?? '';
+  }
+
   #create(host: string, purpose: Purpose, isDirect: boolean): Dispatcher {
     const { connectTimeoutMs, connectionsPerHost, proxies } = this.#options;
     const tls = this.#tls(host);
     const options = {
       connections: purpose === 'blob' ? connectionsPerHost : METADATA_CONNECTIONS_PER_HOST,
       keepAliveTimeout: KEEP_ALIVE_MS,
+      maxHeaderSize: HEADER_BYTES,
       connect: this.#connector({ ...tls, timeout: connectTimeoutMs }),
     };
     if (isDirect) return new Agent(options);

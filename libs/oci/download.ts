@@ -125,15 +125,17 @@ export class Download {
     const offset = file.length;
     const { signal } = this.#options;
     const { reference, credentials } = this.#source;
+    const range = this.#rangeHeaders(offset);
+    const isWhole = range.range === undefined;
     // The registry is asked each time, not the host that it redirected to before: such URLs expire.
     const fetching = this.#api.get({
       reference,
       path: `blobs/${this.#descriptor.digest}`,
       purpose: 'blob',
-      headers: this.#rangeHeaders(offset),
+      headers: range,
       credentials,
       signal,
-      receive: (head) => this.#receiver(head, file, offset),
+      receive: (head) => this.#receiver(head, file, offset, isWhole),
     });
     // What came before a break counts, so it is written before the break is looked at.
     const answer = await fetching.finally(() => file.flush());
@@ -160,10 +162,12 @@ export class Download {
   }
 
   /** Checks what the head promises, before any byte of it is taken. */
-  #receiver(head: ResponseHead, file: PartialFile, offset: number): Receiver {
+  #receiver(head: ResponseHead, file: PartialFile, offset: number, isWhole: boolean): Receiver {
     const etag = head.headers.get('etag');
     if (this.#usesValidator && etag !== undefined && STRONG_ETAG.test(etag)) this.#validator = etag;
-    let skip = head.status === 206 ? this.#checkRange(head, offset) : this.#checkWhole(head, offset);
+    // Some caches answer 206 though no part was asked for, and then need not say which it is.
+    const isPart = head.status === 206 && !(isWhole && !head.headers.has('content-range'));
+    let skip = isPart ? this.#checkRange(head, offset) : this.#checkWhole(head, offset);
     const { size } = this.#descriptor;
     return (chunk, flow) => {
       let rest = chunk;
@@ -182,6 +186,10 @@ export class Download {
   /** Bytes to skip of a whole blob: those that are there already. */
   #checkWhole({ headers }: ResponseHead, offset: number): number {
     const stated = headers.get('content-length');
+    const encoding = headers.get('content-encoding')?.trim().toLowerCase() ?? 'identity';
+    // Storage may call a layer that is gzip itself so, and sends it as it is; another length, or none, means that it was changed on its way.
+    if (encoding !== '' && encoding !== 'identity' && Number(stated) !== this.#descriptor.size)
+      throw this.#reencoded(encoding);
     if (stated !== undefined && Number(stated) !== this.#descriptor.size) throw this.#sizeMismatch(stated);
     if (offset > 0 && this.#validator !== undefined) {
       this.#usesValidator = false;
@@ -219,6 +227,15 @@ export class Download {
         status: 416,
         host: this.#source.reference.domain,
       },
+    );
+  }
+
+  #reencoded(encoding: string): OciError {
+    const host = this.#source.reference.domain;
+    return new OciError(
+      'size_mismatch',
+      `${host} sent ${this.#what} with Content-Encoding ${JSON.stringify(encoding.slice(0, 100))}, though it was asked for as it is stored; a proxy on the way, or the registry's own, must not compress layers`,
+      { host },
     );
   }
 

@@ -39,6 +39,20 @@ export function isUnreachable(error: unknown): boolean {
   return UNREACHABLE.has(errorCode(error));
 }
 
+/** undici has no code of its own for what a proxy answered to CONNECT. */
+const PROXY_REFUSAL = /^Proxy (?:response|Authentication Required) \(([0-9]{3})\)/;
+
+/** The status with which a proxy refused to lead to the host; undefined for every other failure. */
+function proxyStatus(error: unknown): number | undefined {
+  const status = error instanceof Error ? PROXY_REFUSAL.exec(error.message)?.[1] : undefined;
+  return status === undefined ? undefined : Number(status);
+}
+
+function proxyAdvice(status: number): string {
+  if (status === 407) return 'it wants a name and a password: http://name:password@proxy in HTTPS_PROXY';
+  return status >= 500 ? 'it may not reach the host itself' : 'it may not allow the host, or may be none for HTTPS';
+}
+
 /** Tells what happened to a request to a host that got no complete answer. */
 export function networkError(error: unknown, url: URL, purpose: Purpose): OciError {
   if (error instanceof OciError) return error;
@@ -50,6 +64,14 @@ export function networkError(error: unknown, url: URL, purpose: Purpose): OciErr
       ...details,
       retryable: unreachable.retryable,
     });
+  }
+  const refusal = proxyStatus(error);
+  if (refusal !== undefined) {
+    return new OciError(
+      'registry_unreachable',
+      `cannot reach ${url.host}: the proxy on the way refused with status ${refusal}; ${proxyAdvice(refusal)}`,
+      { ...details, status: refusal, retryable: refusal >= 500 },
+    );
   }
   if (CERTIFICATE.test(code)) {
     return new OciError(

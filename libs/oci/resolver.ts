@@ -1,3 +1,4 @@
+import { gunzipSync } from 'node:zlib';
 import type { Credentials } from './credentials.ts';
 import { digestLike, isDigest } from './digest.ts';
 import { OciError } from './error.ts';
@@ -20,6 +21,7 @@ import {
   MANIFEST_ACCEPT,
   unsupportedMediaType,
 } from './media-type.ts';
+import { errorCode } from './network-error.ts';
 import { formatPlatform, hostPlatform, type Platform, platformDistance } from './platform.ts';
 import { familiarReference, type Reference } from './reference.ts';
 import type { RegistryApi } from './registry-api.ts';
@@ -203,6 +205,12 @@ export class Resolver {
     const { mediaType } = image.config;
     if (!isConfigType(mediaType)) throw unsupportedMediaType(this.#name, 'its config', mediaType);
     return image.layers.map((descriptor) => {
+      if (!descriptor.digest.startsWith('sha256:')) {
+        throw new OciError(
+          'unsupported_media_type',
+          `${this.#name} cannot be pulled: its layer ${descriptor.digest.slice(0, 30)}… is not named by a SHA-256, which is what is checked here`,
+        );
+      }
       const compression = layerCompression(descriptor.mediaType);
       if (compression === undefined) throw unsupportedMediaType(this.#name, 'a layer', descriptor.mediaType);
       return { descriptor, compression };
@@ -246,7 +254,7 @@ export class Resolver {
       receive: () => body.receive,
     });
     if (head.status !== 200) throw registryError({ head, body: errorBody, url, kind, what });
-    return { bytes: body.bytes(), headers: head.headers };
+    return { bytes: decoded(body.bytes(), head.headers.get('content-encoding'), tooLarge), headers: head.headers };
   }
 
   #assertSize(bytes: Buffer, { size }: Descriptor, part: string): void {
@@ -277,5 +285,18 @@ export class Resolver {
 
   #tooDeep(): OciError {
     return new OciError('invalid_manifest', `the index of ${this.#name} is nested too deeply`);
+  }
+}
+
+/** Some proxies compress JSON though they are asked not to; digests are of what is inside. */
+function decoded(bytes: Buffer, encoding: string | undefined, tooLarge: () => OciError): Buffer {
+  const isGzip = /^(x-)?gzip$/i.test(encoding?.trim() ?? '') && bytes[0] === 0x1f && bytes[1] === 0x8b;
+  if (!isGzip) return bytes;
+  try {
+    return gunzipSync(bytes, { maxOutputLength: MANIFEST_SIZE_LIMIT });
+  } catch (error) {
+    // What is damaged is told by its digest.
+    if (errorCode(error) !== 'ERR_BUFFER_TOO_LARGE') return bytes;
+    throw tooLarge();
   }
 }

@@ -31,7 +31,9 @@ export interface Fault {
   /** Send these bytes as the body, whatever was asked for. */
   readonly body?: string | Buffer;
   /** Header fields that are added, replaced, or (undefined) left out. */
-  readonly headers?: Readonly<Record<string, string | undefined>>;
+  readonly headers?: Readonly<Record<string, string | readonly string[] | undefined>>;
+  /** Give the right answer this status. */
+  readonly as?: number;
   /** Redirect there; `{path}` stands for the path that was asked for. */
   readonly redirect?: string;
   /** Close the connection after so many bytes of the body, all of which arrive. */
@@ -231,7 +233,8 @@ export async function startRegistry(options: RegistryOptions = {}): Promise<Test
     const fault = strike(logged.path);
     if (fault.hang) return;
     if (fault.delayMs !== undefined) await sleep(fault.delayMs, undefined, { signal: stop.signal });
-    const answer = fault.redirect === undefined ? route(logged, url, fault) : redirection(fault.redirect, url.pathname);
+    const right = fault.redirect === undefined ? route(logged, url, fault) : redirection(fault.redirect, url.pathname);
+    const answer = { ...right, status: fault.as ?? right.status };
     logged.status = answer.status;
     await send(response, answer, fault, stop.signal, (bytes) => {
       logged.sentBytes += bytes;
@@ -454,7 +457,7 @@ async function send(
   const content = fault.body === undefined ? answer.body : Buffer.from(fault.body);
   const body = fault.append === undefined ? content : Buffer.concat([content, fault.append]);
   const isChunked = fault.append !== undefined || fault.endAfter !== undefined;
-  const headers: Record<string, string | undefined> = {
+  const headers: Record<string, string | readonly string[] | undefined> = {
     ...answer.headers,
     ...(!isChunked && { 'content-length': String(body.length) }),
     ...fault.headers,

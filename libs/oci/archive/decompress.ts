@@ -102,7 +102,7 @@ async function* withinLimits(
     if (bytes > limits.unpackedBytes) {
       throw new OciError(
         'archive_too_large',
-        `${label} unpacks to more than ${limits.unpackedBytes} bytes, which is the limit that the operator sets`,
+        `${label} unpacks to more than ${limits.unpackedBytes} bytes, the limit of this server, which its operator sets (BHATTI_MAX_ARCHIVE_BYTES)`,
       );
     }
     if (bytes > limits.expansionGrace && bytes > bytesRead() * limits.expansionRatio) {

@@ -172,6 +172,35 @@ describe('Bearer', () => {
     expect(await failure(client.resolve(reference))).toMatchObject({ code: 'registry_error', path: '/token' });
   });
 
+  test.each<[string, readonly string[], string, string]>([
+    ['a scheme in lower case', ['bearer realm="{realm}",service=s'], '?service=s&scope={scope}', '"token":"T"'],
+    ['several challenges', ['Negotiate', 'Basic realm="x"', 'Bearer realm="{realm}"'], '?scope={scope}', '"token":"T"'],
+    [
+      'several in one field',
+      ['Negotiate abc==, BEARER realm="{realm}", Basic realm=x'],
+      '?scope={scope}',
+      '"token":"T"',
+    ],
+    ['a realm with a query', ['Bearer realm="{realm}?a=b%20c",scope=""'], '?a=b+c&scope={scope}', '"token":"T"'],
+    ['access_token alone', ['Bearer realm="{realm}"'], '?scope={scope}', '"access_token":"T"'],
+    ['an empty token beside it', ['Bearer realm="{realm}"'], '?scope={scope}', '"token":"","access_token":"T"'],
+    ['times as texts', ['Bearer realm="{realm}"'], '?scope={scope}', '"token":"T","expires_in":"300","issued_at":""'],
+    ['times that are none', ['Bearer realm="{realm}"'], '?scope={scope}', '"token":"T","expires_in":"soon"'],
+    ['a token that has ended', ['Bearer realm="{realm}"'], '?scope={scope}', '"token":"T","expires_in":-5'],
+    ['null for what it does not have', ['Bearer realm="{realm}"'], '?scope={scope}', '"token":"T","expires_in":null'],
+  ])('registries and token servers with %s', async (_, challenges, query, answer) => {
+    const { client, reference, registry } = await scene({ kind: 'none' });
+    const asked = challenges.map((challenge) => challenge.replace('{realm}', `${registry.url}/token`));
+    registry.plan({ path: '/manifests/', status: 401, headers: { 'www-authenticate': asked }, times: 1 });
+    registry.plan({ path: '/token', as: 200, body: `{${answer}}`, headers: { 'content-type': 'text/plain' } });
+    await client.resolve(reference);
+    const [, token, manifest] = registry.requests;
+    expect(`${token?.path}${token?.query}`).toBe(
+      `/token${query.replace('{scope}', encodeURIComponent(`repository:${REPOSITORY}:pull`))}`,
+    );
+    expect(manifest?.authorization).toBe('Bearer T');
+  });
+
   test.each(['not a url', 'file:///etc/passwd', 'http://registry.invalid/token'])(
     'a realm that is %s',
     async (realm) => {

@@ -1,9 +1,11 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { inspect } from 'node:util';
 import { afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import type { PushedImage, TestRegistry } from '../../../test/support/registry.ts';
 import { createRegistryClient, OciError, parseReference } from '../index.ts';
+import { isExcludedAddress } from '../no-proxy.ts';
 import { makeCertificates, type TestCertificates } from './support/certificate.ts';
 import { expectContents, failure, random, useFixture } from './support/fixture.ts';
 import { startProxy, type TestProxy } from './support/proxy.ts';
@@ -156,11 +158,56 @@ describe('proxies', () => {
     expect(proxy.tunnels).toEqual([]);
   });
 
-  test('that refuse say so', async () => {
-    const { proxy } = await start(403);
-    const client = fixture.client({ proxies: { https: proxy.url, exclude: '' }, retry: { attempts: 1 } });
+  test.each([
+    [407, false, 'wants a name and a password'],
+    [403, false, 'may not allow the host'],
+    [503, true, 'may not reach the host itself'],
+  ])('that refuse say so: %i', async (status, retryable, advice) => {
+    const { proxy } = await start(status);
+    const secret = proxy.url.replace('http://', 'http://name:secret-of-the-proxy@');
+    const client = fixture.client({ proxies: { https: secret, exclude: '' }, retry: { attempts: 1 } });
     const error = await failure(client.resolve(reference));
-    expect(error).toMatchObject({ code: 'registry_error', host: 'registry.test' });
-    expect(error.message).toContain('Proxy response (403)');
+    expect(error).toMatchObject({ code: 'registry_unreachable', host: 'registry.test', status, retryable });
+    expect(error.message).toContain(`cannot reach registry.test: the proxy on the way refused with status ${status}`);
+    expect(error.message).toContain(advice);
+    expect(inspect(error, { depth: 8 })).not.toContain('secret-of-the-proxy');
+  });
+
+  test('are shown the password that stands in their URL', async () => {
+    const { digest, proxy } = await start();
+    const client = fixture.client({
+      proxies: { https: proxy.url.replace('http://', 'http://name:p%40ss@'), exclude: '' },
+      certificateAuthorities: [certificates.authority],
+    });
+    expect((await client.resolve(reference)).manifestDigest).toBe(digest);
+    expect(new Set(proxy.authorizations)).toEqual(new Set([`Basic ${Buffer.from('name:p@ss').toString('base64')}`]));
+  });
+
+  test.each([
+    ['10.0.0.0/8', '10.1.2.3:5000', true],
+    ['example.com, 10.1.2.0/24 ,192.168.0.0/16', '10.1.2.3', true],
+    ['10.1.3.0/24', '10.1.2.3', false],
+    ['10.1.2.3', '10.1.2.3:5000', true],
+    ['fd00::/8', '[fd12::1]:5000', true],
+    ['fd00::/8', '[fe80::1]', false],
+    ['10.0.0.0/8', 'ten.example', false],
+    ['10.0.0.0/33,/8,10.0.0.0/', '10.1.2.3', false],
+    ['', '10.1.2.3', false],
+  ])('NO_PROXY %j leaves %s alone: %s', (excluded, host, isExcluded) => {
+    // Names are undici's to exclude.
+    expect(isExcludedAddress(host, excluded)).toBe(isExcluded || excluded === host);
+  });
+
+  test('are not asked for addresses of ranges that are excluded', async () => {
+    const { proxy } = await start();
+    const proxied = { https: proxy.url, exclude: '' };
+    const refused = parseReference('192.0.2.1:9/a');
+    // Documentation addresses (RFC 5737) are at nobody's.
+    const options = { connectTimeoutMs: 300, retry: { attempts: 1 } };
+    const excluding = fixture.client({ ...options, proxies: { ...proxied, exclude: '192.0.2.0/24' } });
+    expect(await failure(excluding.resolve(refused))).toMatchObject({ code: 'registry_unreachable' });
+    expect(proxy.tunnels).toEqual([]);
+    await failure(fixture.client({ ...options, proxies: proxied }).resolve(refused));
+    expect(proxy.tunnels).toEqual(['192.0.2.1:9']);
   });
 });

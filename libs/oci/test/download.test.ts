@@ -278,6 +278,30 @@ describe('registries that get ranges wrong', () => {
     expect(ranges().at(-1)).toBeUndefined();
   });
 
+  test('several parts for one (multipart/byteranges): the whole is asked for next', async () => {
+    const { download, path, blob, ranges } = await scene([
+      { cutAfter: 1_000_000, times: 1 },
+      {
+        headers: { 'content-range': undefined, 'content-type': 'multipart/byteranges; boundary=x' },
+        body: '--x\r\ncontent-range: bytes 1000000-1000001/3000000\r\n\r\nab\r\n--x--',
+        times: 1,
+      },
+    ]);
+    await download();
+    await expectContents(path, blob);
+    expect(ranges()).toEqual([undefined, 'bytes=1000000-', undefined]);
+  });
+
+  test.each([undefined, `bytes 0-${SIZE - 1}/${SIZE}`, `bytes 0-${SIZE - 1}/*`])(
+    '206 though no part was asked for, with Content-Range %j',
+    async (range) => {
+      const { download, path, blob, registry } = await scene([{ as: 206, headers: { 'content-range': range } }]);
+      await download();
+      await expectContents(path, blob);
+      expect(registry.requests).toHaveLength(1);
+    },
+  );
+
   test('416: the whole is asked for next', async () => {
     const { download, path, blob, ranges } = await scene([
       { cutAfter: 1_000_000, times: 1 },
@@ -311,6 +335,25 @@ describe('registries that lie about lengths', () => {
     expect(error.message).toContain(message);
     expect(error.message).toContain(descriptor.digest);
     expect(registry.requests).toHaveLength(1);
+  });
+
+  test.each(['gzip', 'br', 'gzip, identity'])('compressed on its way, as %s', async (encoding) => {
+    const body = Buffer.alloc(SIZE / 2);
+    for (const length of [String(body.length), undefined]) {
+      const { download, path } = await scene([
+        { body, headers: { 'content-encoding': encoding, 'content-length': length } },
+      ]);
+      const error = await failure(download());
+      expect(error).toMatchObject({ code: 'size_mismatch', retryable: false });
+      expect(error.message).toContain(`with Content-Encoding "${encoding}", though it was asked for as it is stored`);
+      expect((await contents(path)).length).toBe(0);
+    }
+  });
+
+  test('a layer that is called compressed because it is', async () => {
+    const { download, path, blob } = await scene([{ headers: { 'content-encoding': 'gzip' } }]);
+    await download();
+    await expectContents(path, blob);
   });
 
   test('a Content-Range of another blob', async () => {

@@ -1,3 +1,4 @@
+import { gzipSync } from 'node:zlib';
 import { describe, expect, test } from '@jest/globals';
 import {
   hostArchitecture,
@@ -91,6 +92,40 @@ describe('an image', () => {
       registry.putManifest(REPOSITORY, tag, { ...manifest, mediaType }, contentType);
       expect((await resolve(`:${tag}`)).layers).toHaveLength(2);
     }
+  });
+
+  test('that a proxy compressed on its way, though it was asked not to', async () => {
+    const { registry, push, resolve, refusal } = await scene();
+    const { digest, manifest } = push();
+    const bytes = Buffer.from(JSON.stringify(manifest));
+    const config = registry.blob(manifest.config.digest) ?? Buffer.alloc(0);
+    const gzipped = { 'content-encoding': 'gzip', 'content-length': undefined };
+    registry.plan({ path: '/manifests/', body: gzipSync(bytes), headers: gzipped });
+    registry.plan({ path: '/blobs/', body: gzipSync(config), headers: gzipped });
+    expect((await resolve()).manifestDigest).toBe(digest);
+    registry.clearFaults();
+    // It only says so.
+    registry.plan({ path: '/manifests/', headers: gzipped });
+    expect((await resolve()).manifestDigest).toBe(digest);
+    registry.clearFaults();
+    registry.plan({ path: '/manifests/', body: gzipSync(Buffer.alloc(5 * 1024 * 1024)), headers: gzipped });
+    expect((await refusal()).message).toContain('is larger than 4 MiB');
+  });
+
+  test('whose layers are named by another algorithm', async () => {
+    const { registry, push, refusal } = await scene();
+    const { manifest } = push();
+    const [layer, ...layers] = manifest.layers;
+    const sha512 = { ...layer, digest: `sha512:${'a'.repeat(128)}` };
+    registry.putManifest(REPOSITORY, 'sha512', { ...manifest, layers: [sha512, ...layers] });
+    expect(await refusal(':sha512')).toMatchObject({ code: 'unsupported_media_type', retryable: false });
+  });
+
+  test('from a server with headers of 100 KB', async () => {
+    const { registry, push, resolve } = await scene();
+    const { digest } = push();
+    registry.plan({ path: '/manifests/', headers: { 'content-security-policy': 'x'.repeat(100_000) } });
+    expect((await resolve()).manifestDigest).toBe(digest);
   });
 
   test('for another processor is taken when no platform was asked for, and refused when one was', async () => {

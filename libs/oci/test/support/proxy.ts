@@ -7,16 +7,20 @@ export interface TestProxy {
   readonly url: string;
   /** Targets of the tunnels that were asked for, `host:port`. */
   readonly tunnels: string[];
+  /** `Proxy-Authorization` of each. */
+  readonly authorizations: (string | undefined)[];
   close(): Promise<void>;
 }
 
 /** An HTTP proxy that tunnels (CONNECT) to one loopback port, whatever was asked for, so that names can be made up. */
 export async function startProxy(port: number, status = 200): Promise<TestProxy> {
   const tunnels: string[] = [];
+  const authorizations: (string | undefined)[] = [];
   const sockets = new Set<Duplex>();
   const server = createServer((_, response) => response.writeHead(405).end());
   server.on('connect', (request, client) => {
     tunnels.push(request.url ?? '');
+    authorizations.push(request.headers['proxy-authorization']);
     sockets.add(client);
     client.on('close', () => sockets.delete(client));
     if (status !== 200) return client.end(`HTTP/1.1 ${status} No\r\ncontent-length: 0\r\n\r\n`);
@@ -40,6 +44,7 @@ export async function startProxy(port: number, status = 200): Promise<TestProxy>
   return {
     url: `http://127.0.0.1:${address.port}`,
     tunnels,
+    authorizations,
     close: async () => {
       const closed = once(server, 'close');
       server.close();
