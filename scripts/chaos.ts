@@ -1,7 +1,7 @@
 /**
- * `npm run chaos`: pulls while processes are killed and stopped, Redis dies and the disk fills; then what is left is checked.
+ * `npm run chaos`: pulls and imports while processes are killed and stopped, Redis dies and the disk fills; then what is left is checked.
  *
- *   npm run chaos -- [--seed 1] [--pulls 200] [--minutes 60]
+ *   npm run chaos -- [--seed 1] [--tasks 200] [--minutes 60]
  *
  * With --minutes seed after seed is run until the time is over. Filling the disk takes root, which mounts a small tmpfs.
  */
@@ -10,11 +10,11 @@ import { z } from 'zod';
 import { runChaos } from './chaos/run.ts';
 
 const { values } = parseArgs({
-  options: { seed: { type: 'string' }, pulls: { type: 'string' }, minutes: { type: 'string' } },
+  options: { seed: { type: 'string' }, tasks: { type: 'string' }, minutes: { type: 'string' } },
 });
 const whole = z.coerce.number().int().min(0);
 const first = whole.default(1).parse(values.seed);
-const pulls = whole.default(200).parse(values.pulls);
+const tasks = whole.default(200).parse(values.tasks);
 const deadline = Date.now() + z.coerce.number().min(0).default(0).parse(values.minutes) * 60_000;
 
 let failed = false;
@@ -22,7 +22,7 @@ for (let seed = first; seed === first || Date.now() < deadline; seed += 1) {
   const started = performance.now();
   const report = await runChaos({
     seed,
-    pulls,
+    tasks,
     pause: 2000,
     minimumMischief: 10,
     onEvent: (line) => console.error(`${((performance.now() - started) / 1000).toFixed(1)} s: ${line}`),

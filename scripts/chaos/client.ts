@@ -10,6 +10,8 @@ const accepted = z.union([
   z.object({ status: z.literal('exists') }),
 ]);
 
+const noSpace = z.object({ code: z.literal('no_space') });
+
 /** A user of the API who tries again when nobody answers, or is told to come back later. */
 export class Client {
   readonly #agent: Agent;
@@ -20,8 +22,15 @@ export class Client {
 
   /** The id of the task; undefined when the image was there. */
   async pull(ref: string, name: string): Promise<string | undefined> {
-    const { body } = await this.#ask('POST', '/images/pull', { ref, name });
+    const { body } = await this.#ask('POST', '/images/pull', JSON.stringify({ ref, name }));
     const answer = accepted.parse(body);
+    return 'task_id' in answer ? answer.task_id : undefined;
+  }
+
+  /** The id of the task; undefined when the disk has no room for the archive. */
+  async import(archive: Buffer, name: string, key: string): Promise<string | undefined> {
+    const { body } = await this.#ask('POST', `/images/import?name=${name}`, archive, { 'idempotency-key': key });
+    const answer = z.union([accepted, noSpace]).parse(body);
     return 'task_id' in answer ? answer.task_id : undefined;
   }
 
@@ -34,17 +43,18 @@ export class Client {
     return this.#agent.destroy();
   }
 
-  async #ask(method: 'POST' | 'DELETE', path: string, body?: object) {
+  async #ask(method: 'POST' | 'DELETE', path: string, body: string | Buffer | null = null, headers = {}) {
     for (const deadline = Date.now() + PATIENCE; ; await sleep(200)) {
       try {
         const response = await request(`http://localhost${path}`, {
           dispatcher: this.#agent,
           method,
-          body: body === undefined ? null : JSON.stringify(body),
+          body,
+          headers,
         });
         const text = await response.body.text();
         const { statusCode: status } = response;
-        if (status < 500) return { status, body: text === '' ? undefined : JSON.parse(text) };
+        if (status < 500 || status === 507) return { status, body: text === '' ? undefined : JSON.parse(text) };
         if (Date.now() > deadline || status !== 503) throw new Refused(`${method} ${path}: ${status} ${text}`);
       } catch (error) {
         if (error instanceof Refused || Date.now() > deadline) throw error;

@@ -5,7 +5,7 @@ import { promisify } from 'node:util';
 import type { Store } from '@bhatti/store';
 import type { RedisClient } from '@bhatti/tasks';
 import { KEY_PREFIX, QUEUE_NAME, type TaskView } from '@bhatti/tasks';
-import type { LoggedRequest, PushedImage } from '../../test/support/registry.ts';
+import type { ChaosImage } from './image-set.ts';
 
 const run = promisify(execFile);
 
@@ -13,7 +13,8 @@ export const OWNER = 'local';
 
 /** A task that the API accepted, and what may have become of it. */
 export interface AcceptedTask {
-  readonly image: PushedImage;
+  readonly type: 'pull' | 'import';
+  readonly image: ChaosImage;
   readonly name: string;
   /** Somebody asked for it to be cancelled. */
   cancelled: boolean;
@@ -26,10 +27,15 @@ export function checkTasks(
   deaths: ReadonlyMap<string, number>,
 ): string[] {
   const wrong: string[] = [];
-  for (const [id, { image, cancelled }] of accepted) {
+  /** The same archive gives the same image each time. */
+  const imported = new Map<string, string | undefined>();
+  for (const [id, { type, image, cancelled }] of accepted) {
     const view = views.get(id);
+    const digest = view?.result?.digest;
+    if (type === 'import' && digest !== undefined && !imported.has(image.id)) imported.set(image.id, digest);
+    const expected = type === 'pull' ? image.digest : imported.get(image.id);
     if (view === undefined) wrong.push(`${id}: accepted, and not there any more`);
-    else if (view.status === 'completed' && view.result?.digest !== image.digest) wrong.push(`${id}: wrong digest`);
+    else if (view.status === 'completed' && digest !== expected) wrong.push(`${id}: wrong digest`);
     else if (view.status === 'cancelled' && !cancelled) wrong.push(`${id}: cancelled, and nobody asked for it`);
     else if (view.status === 'queued' || view.status === 'running') wrong.push(`${id}: never ended, ${view.status}`);
     else if (view.status === 'failed') wrong.push(...checkFailure(id, view, deaths.get(id) ?? 0));
@@ -44,16 +50,17 @@ function checkFailure(id: string, { error }: TaskView, deaths: number): string[]
   return [`${id}: failed without reason: ${error?.code}: ${error?.message}`];
 }
 
-/** Checks every listed image with e2fsck; returns their number and what is wrong. */
+/** Checks every listed image with e2fsck; returns their number and what is wrong. `expected`: of those that were pulled, by name. */
 export async function checkImages(
   store: Store,
-  expected: ReadonlyMap<string, PushedImage>,
+  expected: ReadonlyMap<string, ChaosImage>,
 ): Promise<{ readonly checked: number; readonly wrong: string[] }> {
   const wrong: string[] = [];
   const entries = await store.images.list(OWNER);
   const keys = new Set(entries.map((entry) => entry.rootfsKey));
   for (const entry of entries) {
-    if (entry.manifestDigest !== expected.get(entry.name)?.digest) wrong.push(`${entry.name}: wrong digest`);
+    const pulled = expected.get(entry.name);
+    if (pulled !== undefined && entry.manifestDigest !== pulled.digest) wrong.push(`${entry.name}: wrong digest`);
   }
   for (const key of keys) {
     try {
@@ -67,12 +74,12 @@ export async function checkImages(
   return { checked: keys.size, wrong };
 }
 
-/** Files that nothing owns: temporary ones, and partial downloads (of tasks that all have ended). */
+/** Files that nothing owns: temporary ones, and partial downloads and uploads (of tasks that all have ended). */
 export async function checkFiles(store: Store): Promise<string[]> {
   const wrong: string[] = [];
-  for (const folder of ['layers/sha256', 'rootfs/sha256', 'partial/sha256', `images/${OWNER}`]) {
+  for (const folder of ['layers/sha256', 'rootfs/sha256', 'partial/sha256', 'uploads', `images/${OWNER}`]) {
     for (const name of await readdir(join(store.directory, folder)).catch(() => [])) {
-      const isOwned = folder !== 'partial/sha256' && /^([0-9a-f]{64}|[^.].*\.json)$/.test(name);
+      const isOwned = folder !== 'partial/sha256' && folder !== 'uploads' && /^([0-9a-f]{64}|[^.].*\.json)$/.test(name);
       if (!isOwned) wrong.push(`left behind: ${folder}/${name}`);
     }
   }
@@ -83,26 +90,15 @@ export async function checkFiles(store: Store): Promise<string[]> {
 export async function checkKeys(redis: RedisClient): Promise<string[]> {
   const queue = `${KEY_PREFIX}:${QUEUE_NAME}`;
   const underWay = new RegExp(
-    `^(?:${escaped(queue)}:(?:.*:lock|de:.*|wait|active|delayed|prioritized|paused|stalled)|${escaped(KEY_PREFIX)}:(?:begun|lease|outcome|task-claims):.*)$`,
+    `^(?:${escaped(queue)}:(?:.*:lock|de:.*|wait|active|delayed|prioritized|paused|stalled)|${escaped(KEY_PREFIX)}:(?:lease|task-claims):.*)$`,
   );
-  return (await redis.keys(`${KEY_PREFIX}:*`))
-    .filter((key) => underWay.test(key))
-    .map((key) => `left in Redis: ${key}`);
-}
-
-/** Bytes of blobs that the registry sent again although it had sent them. */
-export function bytesFetchedTwice(requests: readonly LoggedRequest[]): number {
-  const reached = new Map<string, number>();
-  let twice = 0;
-  for (const { path, range, sentBytes } of requests) {
-    if (!path.includes('/blobs/') || sentBytes === 0) continue;
-    const digest = path.slice(path.lastIndexOf('/') + 1);
-    const start = Number(/^bytes=([0-9]+)-$/.exec(range ?? '')?.[1] ?? 0);
-    const before = reached.get(digest) ?? 0;
-    twice += Math.max(0, Math.min(before, start + sentBytes) - start);
-    reached.set(digest, Math.max(before, start + sentBytes));
+  // A worker that died between the end of its task and their removal leaves these, for a week.
+  const passing = new RegExp(`^${escaped(KEY_PREFIX)}:(?:begun|outcome):`);
+  const wrong: string[] = [];
+  for (const key of await redis.keys(`${KEY_PREFIX}:*`)) {
+    if (underWay.test(key) || (passing.test(key) && (await redis.ttl(key)) < 0)) wrong.push(`left in Redis: ${key}`);
   }
-  return twice;
+  return wrong;
 }
 
 function escaped(text: string): string {

@@ -1,4 +1,4 @@
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -6,20 +6,21 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { openStore } from '@bhatti/store';
 import { connectRedis, createTaskQueue, findTask, isEnded, type TaskQueue, type TaskView } from '@bhatti/tasks';
 import { startRedis } from '../../test/support/redis.ts';
-import { type PushedImage, startRegistry } from '../../test/support/registry.ts';
+import { startRegistry } from '../../test/support/registry.ts';
 import { Client } from './client.ts';
-import { pushImages } from './image-set.ts';
-import { type AcceptedTask, bytesFetchedTwice, checkFiles, checkImages, checkKeys, checkTasks } from './invariants.ts';
+import { type BytesTwice, FetchedBytes } from './fetched-bytes.ts';
+import { type ChaosImage, pushImages } from './image-set.ts';
+import { type AcceptedTask, checkFiles, checkImages, checkKeys, checkTasks } from './invariants.ts';
 import { Program } from './program.ts';
 import { Random } from './random.ts';
 
 export interface ChaosOptions {
   readonly seed: number;
-  /** Pulls in all. */
-  readonly pulls: number;
+  /** Pulls and imports in all. */
+  readonly tasks: number;
   /** Ms between two pieces of mischief, at most. */
   readonly pause: number;
-  /** Pieces of mischief that are done even when all pulls have been asked for. */
+  /** Pieces of mischief that are done even when all tasks have been asked for. */
   readonly minimumMischief: number;
   readonly onEvent?: (line: string) => void;
 }
@@ -27,11 +28,11 @@ export interface ChaosOptions {
 export interface ChaosReport {
   /** How often each piece of mischief was done. */
   readonly mischief: Readonly<Record<string, number>>;
-  readonly accepted: number;
+  readonly accepted: Readonly<Record<string, number>>;
   readonly ends: Readonly<Record<string, number>>;
   readonly takeovers: number;
   readonly bytesSent: number;
-  readonly bytesTwice: number;
+  readonly bytesTwice: BytesTwice;
   readonly imagesChecked: number;
   /** What is not as it must be. */
   readonly violations: readonly string[];
@@ -42,6 +43,8 @@ const WORKERS = 3;
 const STOPPED = 14_000;
 /** Ms in which every accepted task must end once the mischief is over. */
 const SETTLE = 120_000;
+/** Ms around the end of a task in which what it took is removed. */
+const CLEARING = 2000;
 /** Size of the tmpfs that is filled. */
 const DISK_BYTES = 1_500_000_000;
 
@@ -64,9 +67,10 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
   const connection = connectRedis(redis.url, { use: 'worker' });
   const queue = createTaskQueue(connection);
   const accepted = new Map<string, AcceptedTask>();
-  const expected = new Map<string, PushedImage>();
+  const expected = new Map<string, ChaosImage>();
   const mischief: Record<string, number> = {};
   const pending = new Set<Promise<void>>();
+  let fetched: FetchedBytes | undefined;
   let keep = false;
 
   const later = (milliseconds: number, work: () => void) => {
@@ -85,7 +89,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
     ['api killed', 2, () => restart([api], 'SIGKILL')],
     ['redis killed', 2, killRedis],
     ['everything killed', 1, killAll],
-    ['disk filled', disk.isMounted ? 1 : 0, () => disk.fill(() => sleep(random.between(300, 2000)))],
+    ['disk filled', disk.isMounted ? 1 : 0, fillDisk],
     ['connections dropped', 2, async () => registry.dropConnections()],
     ['task cancelled', 3, cancelOne],
   ];
@@ -111,6 +115,12 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
     await redis.start();
     for (const program of [api, ...workers]) program.start();
   }
+  async function fillDisk(): Promise<void> {
+    const began = Date.now();
+    await disk.fill(() => sleep(random.between(300, 2000)));
+    // What was only cached may have given way.
+    fetched?.freed('full disk', 'any', began, Date.now());
+  }
   async function cancelOne(): Promise<void> {
     const ids = [...accepted.keys()];
     const id = ids[random.between(0, ids.length - 1)];
@@ -122,19 +132,24 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
   }
 
   try {
-    const images = await pushImages(registry, random, Math.max(4, Math.ceil(options.pulls / 3)));
+    const images = await pushImages(registry, random, Math.max(4, Math.ceil(options.tasks / 3)));
+    fetched = new FetchedBytes(disk.path, images);
     registry.plan({ path: '/blobs/', bytesPerSecond: 1_000_000 });
     for (const program of [api, ...workers]) program.start();
-    let left = options.pulls;
+    let left = options.tasks;
     const asking = (async () => {
       while (left > 0) {
         left -= 1;
         const image = images[random.between(0, images.length - 1)];
         if (image === undefined) continue;
-        const name = `image-${random.between(0, options.pulls)}-${image.digest.slice(7, 15)}`;
-        expected.set(name, image);
-        const id = await client.pull(image.reference, name);
-        if (id !== undefined && !accepted.has(id)) accepted.set(id, { image, name, cancelled: false });
+        const type = random.between(0, 3) === 0 ? 'import' : 'pull';
+        const name = `${type}-${random.between(0, options.tasks)}-${image.digest.slice(7, 15)}`;
+        if (type === 'pull') expected.set(name, image);
+        const id =
+          type === 'pull'
+            ? await client.pull(image.reference, name)
+            : await client.import(await image.archive(), name, `${options.seed}-${left}`);
+        if (id !== undefined && !accepted.has(id)) accepted.set(id, { type, image, name, cancelled: false });
         await sleep(random.between(0, options.pause / 4));
       }
     })();
@@ -154,13 +169,25 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
     say('the mischief is over');
     for (const program of [api, ...workers]) if (!program.isRunning) program.start();
     const views = await settled(queue, accepted);
+    fetched.stop();
+    for (const [id, { image }] of accepted) {
+      const view = views.get(id);
+      const by = view?.status === 'cancelled' ? 'cancelled' : view?.status === 'failed' ? 'full disk' : undefined;
+      const end = Date.parse(view?.completed_at ?? '');
+      // It removes what it took just before its end is recorded.
+      if (by !== undefined) fetched.freed(by, image, end - CLEARING, end + CLEARING);
+    }
     const deaths = new Map<string, number>();
     for (const id of accepted.keys()) deaths.set(id, (await queue.getJob(id))?.stalledCounter ?? 0);
     for (const worker of workers) await worker.end('SIGTERM');
+    const store = await openStore(disk.path);
+    // One that an API was killed over, before it put the task on the queue, is nobody's after a minute.
+    for (const deadline = Date.now() + 61_000; Date.now() < deadline; await sleep(500)) {
+      if ((await store.uploads.olderThan(0)).length === 0) break;
+    }
     // The next start collects what dead processes left.
     const last = new Program('worker', env, join(directory, 'last.log'));
     last.start();
-    const store = await openStore(disk.path);
     let files: string[] = [];
     for (const deadline = Date.now() + 10_000; Date.now() < deadline; await sleep(200)) {
       files = await checkFiles(store);
@@ -168,27 +195,28 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
     }
     await last.end('SIGTERM');
     const checked = await checkImages(store, expected);
+    const bytesTwice = fetched.count(registry.requests);
     const violations = [
+      ...(bytesTwice.withoutReason > 0 ? [`${bytesTwice.withoutReason} bytes fetched again without reason`] : []),
       ...checkTasks(accepted, views, deaths),
       ...checked.wrong,
       ...files,
       ...(await checkKeys(connection)),
     ];
-    const ends: Record<string, number> = {};
-    for (const view of views.values()) ends[view?.status ?? 'lost'] = (ends[view?.status ?? 'lost'] ?? 0) + 1;
     keep = violations.length > 0;
     if (keep) say(`logs are in ${directory}`);
     return {
       mischief,
-      accepted: accepted.size,
-      ends,
+      accepted: countBy([...accepted.values()].map(({ type }) => type)),
+      ends: countBy([...views.values()].map((view) => view?.error?.code ?? view?.status ?? 'lost')),
       takeovers: [...deaths.values()].reduce((sum, count) => sum + count, 0),
       bytesSent: registry.requests.reduce((sum, { sentBytes }) => sum + sentBytes, 0),
-      bytesTwice: bytesFetchedTwice(registry.requests),
+      bytesTwice,
       imagesChecked: checked.checked,
       violations,
     };
   } finally {
+    fetched?.stop();
     await Promise.all([api, ...workers].map((program) => program.end('SIGKILL')));
     await client.close();
     await queue.close();
@@ -198,6 +226,12 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
     disk.unmount();
     if (!keep) await rm(directory, { recursive: true, force: true });
   }
+}
+
+function countBy(names: readonly string[]): Record<string, number> {
+  const counts: Record<string, number> = {};
+  for (const name of names) counts[name] = (counts[name] ?? 0) + 1;
+  return counts;
 }
 
 /** The tasks once all have ended, or as they are when the time is over. */
@@ -241,12 +275,18 @@ class SmallDisk {
     const ballast = join(this.path, 'ballast');
     try {
       await writeFile(ballast, '');
-      const free = execFileSync('df', ['--output=avail', '-B1', this.path], { encoding: 'utf8' }).split('\n')[1];
-      execFileSync('fallocate', ['-l', String(Math.max(4096, Number(free) - 65_536)), ballast]);
+      while (!this.#take(ballast));
       await meanwhile();
     } finally {
       await rm(ballast, { force: true });
     }
+  }
+
+  /** False when others were faster to what was free. */
+  #take(ballast: string): boolean {
+    const free = execFileSync('df', ['--output=avail', '-B1', this.path], { encoding: 'utf8' }).split('\n')[1];
+    const length = String(Math.max(4096, Number(free) - 65_536));
+    return spawnSync('fallocate', ['-l', length, ballast]).status === 0;
   }
 
   unmount(): void {

@@ -61,6 +61,8 @@ export interface Fault {
 }
 
 export interface LoggedRequest {
+  /** When it came, ms since the epoch. */
+  readonly at: number;
   readonly method: string;
   /** Without the query. */
   readonly path: string;
@@ -218,6 +220,7 @@ export async function startRegistry(options: RegistryOptions = {}): Promise<Test
   async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const url = new URL(request.url ?? '/', origin);
     const logged: LoggedRequest = {
+      at: Date.now(),
       method: request.method ?? 'GET',
       path: url.pathname,
       query: url.search,

@@ -1,0 +1,113 @@
+import { readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { LoggedRequest, PushedImage } from '../../test/support/registry.ts';
+
+/** Ms between looks at the data directory. */
+const LOOK_INTERVAL = 100;
+/** Ms that something must have been on the disk for a request to know of it: whoever makes one has looked just before. */
+const SETTLED = 500;
+
+/** Why bytes that were on the disk may be fetched again. */
+export type FreedBy = 'full disk' | 'cancelled';
+
+/** Bytes of layers that the registry sent more than once. */
+export interface BytesTwice {
+  /** They had never got to the disk: what was on its way when a process or a connection died. */
+  readonly inFlight: number;
+  readonly fullDisk: number;
+  readonly cancelled: number;
+  /** They were on the disk, and nothing was to free them. */
+  readonly withoutReason: number;
+}
+
+interface Sample {
+  readonly at: number;
+  readonly bytes: number;
+}
+
+interface Freed {
+  readonly digests: ReadonlySet<string> | 'any';
+  readonly by: FreedBy;
+  readonly from: number;
+  readonly to: number;
+}
+
+/** Watches from outside how much of each layer is on the disk, so that it can be told what was fetched again, and why. */
+export class FetchedBytes {
+  readonly #directory: string;
+  readonly #sizes = new Map<string, number>();
+  readonly #diffIds = new Map<string, string>();
+  readonly #samples = new Map<string, Sample[]>();
+  readonly #freed: Freed[] = [];
+  readonly #timer: NodeJS.Timeout;
+
+  constructor(directory: string, images: readonly PushedImage[]) {
+    this.#directory = directory;
+    for (const image of images) {
+      for (const [i, { digest, size }] of image.layers.entries()) {
+        this.#sizes.set(digest, size);
+        this.#diffIds.set(digest, image.diffIds[i] ?? '');
+      }
+    }
+    this.#timer = setInterval(() => void this.#look(), LOOK_INTERVAL);
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
+  }
+
+  /** Layers may have been removed in this time (ms since the epoch): those of an image, or any. */
+  freed(by: FreedBy, image: PushedImage | 'any', from: number, to: number): void {
+    const digests = image === 'any' ? image : new Set(image.layers.map(({ digest }) => digest));
+    this.#freed.push({ by, from, to, digests });
+  }
+
+  count(requests: readonly LoggedRequest[]): BytesTwice {
+    const twice = { inFlight: 0, fullDisk: 0, cancelled: 0, withoutReason: 0 };
+    const reached = new Map<string, { bytes: number; at: number }>();
+    for (const { path, range, sentBytes, at } of requests) {
+      const digest = path.slice(path.lastIndexOf('/') + 1);
+      if (!this.#sizes.has(digest) || sentBytes === 0) continue;
+      const start = Number(/^bytes=([0-9]+)-$/.exec(range ?? '')?.[1] ?? 0);
+      const before = reached.get(digest);
+      if (before !== undefined) {
+        const again = Math.max(0, Math.min(before.bytes, start + sentBytes) - start);
+        const stored = Math.max(0, Math.min(this.#stored(digest, before.at, at), start + sentBytes) - start);
+        twice.inFlight += Math.max(0, again - stored);
+        const by = this.#freedBy(digest, before.at, at);
+        if (by === 'full disk') twice.fullDisk += stored;
+        else if (by === 'cancelled') twice.cancelled += stored;
+        else twice.withoutReason += stored;
+      }
+      reached.set(digest, { bytes: Math.max(before?.bytes ?? 0, start + sentBytes), at });
+    }
+    return twice;
+  }
+
+  async #look(): Promise<void> {
+    const at = Date.now();
+    const names = async (folder: string) => new Set(await readdir(join(this.#directory, folder)).catch(() => []));
+    const [partials, layers] = await Promise.all([names('partial/sha256'), names('layers/sha256')]);
+    for (const [digest, diffId] of this.#diffIds) {
+      const hex = digest.slice(7);
+      let bytes = layers.has(diffId.slice(7)) ? (this.#sizes.get(digest) ?? 0) : 0;
+      if (bytes === 0 && partials.has(hex)) {
+        bytes = (await stat(join(this.#directory, 'partial/sha256', hex)).catch(() => undefined))?.size ?? 0;
+      }
+      const samples = this.#samples.get(digest) ?? [];
+      if (samples.at(-1)?.bytes !== bytes) this.#samples.set(digest, [...samples, { at, bytes }]);
+    }
+  }
+
+  /** The most that was on the disk between two requests for the layer, as the second must have known. */
+  #stored(digest: string, from: number, to: number): number {
+    const seen = (this.#samples.get(digest) ?? []).filter(({ at }) => at >= from && at < to - SETTLED);
+    return Math.max(0, ...seen.map(({ bytes }) => bytes));
+  }
+
+  #freedBy(digest: string, from: number, to: number): FreedBy | undefined {
+    const mayHave = (freed: Freed) =>
+      freed.to >= from && freed.from <= to && (freed.digests === 'any' || freed.digests.has(digest));
+    return this.#freed.find(mayHave)?.by;
+  }
+}
