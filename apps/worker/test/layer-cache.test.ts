@@ -129,6 +129,30 @@ const isRoot = process.getuid?.() === 0;
     for (const { hex } of await stack.store.layers.list()) await stack.store.layers.remove(hex);
   });
 
+  test('on which others take the last byte in the middle of a download fails the task, and is there for the next pull', async () => {
+    const { reference, layers } = stack.registry.pushImage({
+      repository: 'cut-short',
+      layers: [{ tar: await layerTar([{ name: 'f', content: noise(2 * megabyte) }]) }],
+    });
+    const blob = layers[0]?.digest ?? '';
+    stack.registry.plan({ path: blob, stallAfter: megabyte });
+    const id = await stack.enqueue({ reference, name: 'cut-short' });
+    await eventually(async () => (await stack.store.partials.size(blob)) > 0);
+    const ballast = join(directory, 'ballast');
+    // Takes what there is, and then fails.
+    await expect(run('dd', ['if=/dev/zero', `of=${ballast}`, 'bs=64k'])).rejects.toThrow('No space left on device');
+    stack.registry.clearFaults();
+    stack.registry.dropConnections();
+    expect(await stack.ended(id)).toMatchObject({ status: 'failed', error: { code: 'no_space' } });
+    expect(await stack.leftovers()).toEqual([]);
+    await rm(ballast);
+    expect(await stack.pull({ reference, name: 'cut-short' })).toMatchObject({ status: 'completed' });
+    await eventually(digestsTaken);
+    await stack.store.images.delete('local', 'cut-short');
+    await stack.store.removeUnreferenced({ graceMs: 0 });
+    for (const { hex } of await stack.store.layers.list()) await stack.store.layers.remove(hex);
+  });
+
   test('that old layers fill gives them up for a pull', async () => {
     const old = await push(stack, 'old', noise(3 * megabyte));
     expect(await stack.pull({ reference: old, name: 'old' })).toMatchObject({ status: 'completed' });
