@@ -3,9 +3,9 @@
  * fetches the same blobs one after the other on one connection.
  *
  *   npm run bench -- link [--rate 50] [--delay 80] [--layers 60,40,30,20] [--ref HOST/REPO:TAG] [--runs 3]
- *       [--mtu 1500] [--congestion cubic]
+ *       [--mtu 1500] [--congestion cubic] [--ranges 1,4,8]
  *
- * Rate in Mbit/s, delay in ms there and back, layers in MB. With --ref the image is that one, at a registry on loopback. Takes root,
+ * Rate in Mbit/s, delay in ms there and back, layers in MB. With --ranges curl alone is measured: the first layer, by so many ranges at once. With --ref the image is that one, at a registry on loopback. Takes root,
  * and iproute2, python3, curl, docker-registry (skopeo for --ref).
  */
 import { spawnSync } from 'node:child_process';
@@ -40,6 +40,11 @@ const optionsSchema = z.object({
     .transform((text) => text.split(',').map(Number))
     .pipe(z.array(z.number().positive()).min(1)),
   congestion: z.string().default('cubic'),
+  ranges: z
+    .string()
+    .transform((text) => text.split(',').map(Number))
+    .pipe(z.array(z.int().positive()))
+    .optional(),
   ref: z.string().optional(),
 });
 const manifestSchema = z.object({ layers: z.array(z.object({ digest: z.string(), size: z.number() })) });
@@ -112,6 +117,7 @@ async function measure(directory: string, host: string, options: Options): Promi
   const packets = Math.ceil(bytes / (options.mtu - PACKET_OVERHEAD));
   const alone = ((bytes + packets * PACKET_OVERHEAD) * 8) / (options.rate * 1e6);
   const urls = layers.map(({ digest }) => `http://${host}/v2/${REPOSITORY}/blobs/${digest}`);
+  if (options.ranges !== undefined) return measureRanges(urls[0] ?? '', layers[0]?.size ?? 0, options);
   const times = { curl: [] as number[], fetch: [] as number[], pull: [] as number[] };
   for (let run = 0; run < options.runs; run++) {
     times.curl.push(
@@ -145,6 +151,25 @@ async function measure(directory: string, host: string, options: Options): Promi
   row('curl, one connection', median(times.curl));
   row('layers fetched and verified (libs/oci)', median(times.fetch));
   row('pull, by the CLI', median(times.pull));
+}
+
+/** One layer, cut into so many ranges, each on a connection of its own. */
+function measureRanges(url: string, size: number, { ranges = [], runs, rate, delay, mtu, congestion }: Options): void {
+  console.log(
+    `\n${(size / 1e6).toFixed(0)} MB over ${rate} Mbit/s, ${delay} ms there and back, packets of ${mtu}, ${congestion}; ${runs} runs, medians\n`,
+  );
+  console.log('| ranges at once | seconds | Mbit/s |\n|---|---|---|');
+  for (const count of ranges) {
+    const step = Math.ceil(size / count);
+    const parts = Array.from({ length: count }, (_, i) => `${i * step}-${Math.min(size, (i + 1) * step) - 1}`);
+    const one = (range: string) => ['--silent', '--fail', '--range', range, '-o', '/dev/null', url];
+    const args = ['--parallel', '--parallel-immediate', ...parts.flatMap((range) => [...one(range), '--next'])].slice(
+      0,
+      -1,
+    );
+    const seconds = median(Array.from({ length: runs }, () => timed(() => command('curl', args))));
+    console.log(`| ${count} | ${seconds.toFixed(2)} | ${((size * 8) / 1e6 / seconds).toFixed(0)} |`);
+  }
 }
 
 function median(times: readonly number[]): number {
