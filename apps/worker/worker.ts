@@ -23,6 +23,7 @@ import {
 import type { Tracing } from '@bhatti/tracing';
 import { Worker } from 'bullmq';
 import type { Logger } from 'pino';
+import { Activity } from './activity.ts';
 import { BackgroundWork } from './background-work.ts';
 import { DecodeSlots } from './decode-slots.ts';
 import type { UnpackLimits } from './environment.ts';
@@ -44,6 +45,13 @@ import { WorkerDeaths } from './worker-deaths.ts';
 
 /** Decodes of a kind (see DecodeSlots) at once in a process, where the machine has as many processors. */
 const DECODE_THREADS = 2;
+
+/**
+ * Milliseconds that files wait for a lull before they are synced all the same: what a power loss can take is fetched and built again,
+ * but not much should be. A digest is missed by nobody but who asks for it.
+ */
+const SYNC_PATIENCE = 15_000;
+const DIGEST_PATIENCE = 120_000;
 
 export interface StartWorkerOptions {
   readonly store: Store;
@@ -94,6 +102,9 @@ export async function startWorker(options: StartWorkerOptions): Promise<RunningW
   const limit = options.cacheBytes ?? Number.POSITIVE_INFINITY;
   const layerCache = new LayerCacheLimit({ store, redis, claims: claims.layer, limit, logger });
   const stopping = new AbortController();
+  const activity = new Activity();
+  const inLull = (what: string, patience: number, work: () => Promise<void>) =>
+    new BackgroundWork({ what, work, lull: () => activity.lull(patience, stopping.signal), logger });
   const services: PullServices = {
     store,
     registry,
@@ -101,8 +112,8 @@ export async function startWorker(options: StartWorkerOptions): Promise<RunningW
     claims,
     layerCache,
     decodeSlots: new DecodeSlots(Math.min(DECODE_THREADS, availableParallelism())),
-    sync: new BackgroundWork('sync', () => store.syncPending(), logger),
-    digests: new BackgroundWork('take the digests of', () => recordDigests(store, stopping.signal), logger),
+    sync: inLull('sync', SYNC_PATIENCE, () => store.syncPending()),
+    digests: inLull('take the digests of', DIGEST_PATIENCE, () => recordDigests(store, stopping.signal)),
     overlay: options.overlay,
     limits: options.limits ?? { layer: {}, image: {}, archive: {} },
     metrics,
@@ -121,7 +132,8 @@ export async function startWorker(options: StartWorkerOptions): Promise<RunningW
   const worker = new Worker<TaskJobData, PullResult, TaskJobName>(
     QUEUE_NAME,
     // Three parameters: BullMQ makes a signal only for those.
-    (job, token, signal) => processor.process(job, token ?? '', signal ?? new AbortController().signal),
+    (job, token, signal) =>
+      activity.during(() => processor.process(job, token ?? '', signal ?? new AbortController().signal)),
     {
       ...workerOptions({ connection: redis, concurrency: options.concurrency, telemetry: options.tracing?.queue }),
       autorun: false,

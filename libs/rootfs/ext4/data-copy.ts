@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { RootfsError } from '../error.ts';
 import { DATA_FILE } from '../layer/layer-index.ts';
+import { alignedBuffer, DirectFile } from './direct-file.ts';
 import { BLOCK_SIZE } from './format.ts';
 
 /** Bytes of one read and one write. */
@@ -36,19 +37,19 @@ export async function copyData(
   signal?: AbortSignal,
 ): Promise<void> {
   const files = new Map<number, FileHandle>();
-  const target = await open(image, 'r+');
+  const target = await DirectFile.open(image);
   try {
     for (const { layer } of runs)
       if (!files.has(layer)) files.set(layer, await open(join(layers[layer] ?? '', DATA_FILE), 'r'));
     const chunks = copyChunks(runs);
     const lane = async () => {
-      const buffer = Buffer.allocUnsafeSlow(CHUNK);
+      const buffer = alignedBuffer(CHUNK);
       for (const { layer, from, to, bytes } of chunks) {
         signal?.throwIfAborted();
         const source = files.get(layer);
         if (source === undefined) throw new RootfsError('internal', 'a layer that is not open');
         await readWhole(source, buffer, bytes, from);
-        await writeWhole(target, buffer, bytes, to);
+        await target.write(buffer, bytes, to);
       }
     };
     const lanes = await Promise.allSettled(Array.from({ length: LANES }, lane));
@@ -75,8 +76,4 @@ async function readWhole(file: FileHandle, buffer: Buffer, length: number, posit
       throw new RootfsError('internal', "a layer's data in the cache is shorter than its index says");
     at += bytesRead;
   }
-}
-
-async function writeWhole(file: FileHandle, buffer: Buffer, length: number, position: number): Promise<void> {
-  for (let at = 0; at < length; ) at += (await file.write(buffer, at, length - at, position + at)).bytesWritten;
 }

@@ -1,0 +1,47 @@
+/** Milliseconds without work after which a process counts as idle: the next pull of a series comes sooner. */
+const LULL = 1000;
+
+/** What this process is at, for work that can wait for a lull. */
+export class Activity {
+  readonly #listeners = new Set<() => void>();
+  #running = 0;
+  #idleSince = 0;
+
+  async during<T>(work: () => Promise<T>): Promise<T> {
+    this.#running++;
+    try {
+      return await work();
+    } finally {
+      this.#running--;
+      this.#idleSince = performance.now();
+      for (const listener of this.#listeners) listener();
+    }
+  }
+
+  /**
+   * Resolves when nothing has run for a second, or after `patience` milliseconds all the same, or when the signal is aborted.
+   * Keeps no process alive.
+   */
+  async lull(patience: number, signal: AbortSignal): Promise<void> {
+    const deadline = performance.now() + patience;
+    while (!signal.aborted) {
+      const now = performance.now();
+      const idleFor = this.#running === 0 ? now - this.#idleSince : 0;
+      if (idleFor >= LULL || now >= deadline) return;
+      await this.#change(this.#running === 0 ? LULL - idleFor : deadline - now, signal);
+    }
+  }
+
+  /** Resolves when work ends, or after so many milliseconds, or when the signal is aborted. */
+  async #change(milliseconds: number, signal: AbortSignal): Promise<void> {
+    let wake = () => {};
+    await new Promise<void>((resolve) => {
+      wake = resolve;
+      setTimeout(resolve, milliseconds).unref();
+      this.#listeners.add(wake);
+      signal.addEventListener('abort', wake, { once: true });
+    });
+    this.#listeners.delete(wake);
+    signal.removeEventListener('abort', wake);
+  }
+}

@@ -1,0 +1,73 @@
+import { createHash, randomBytes } from 'node:crypto';
+import { mkdtemp, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from '@jest/globals';
+import { alignedBuffer, DirectFile } from '../ext4/direct-file.ts';
+
+const MIB = 1024 * 1024;
+let directory: string;
+let path: string;
+
+beforeEach(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'bhatti-direct-'));
+  path = join(directory, 'image');
+  await writeFile(path, '');
+  await truncate(path, 100 * MIB);
+});
+
+afterEach(() => rm(directory, { recursive: true }));
+
+const sha256 = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex');
+
+/** Writes 80 MiB in the middle of the file, two writes at a time; returns what the file has to hold. */
+async function writeMuch(file: DirectFile): Promise<Buffer> {
+  const expected = Buffer.alloc(100 * MIB);
+  let at = 10 * MIB;
+  const lane = async () => {
+    const buffer = alignedBuffer(MIB);
+    while (at < 90 * MIB) {
+      const position = at;
+      at += MIB;
+      randomBytes(MIB).copy(buffer);
+      buffer.copy(expected, position);
+      await file.write(buffer, MIB, position);
+    }
+  };
+  await Promise.all([lane(), lane()]);
+  // A block, as the end of a run may be.
+  const buffer = alignedBuffer(MIB);
+  buffer.fill(7);
+  buffer.copy(expected, 95 * MIB, 0, 4096);
+  await file.write(buffer, 4096, 95 * MIB);
+  return expected;
+}
+
+test('what is written past the page cache is in the file, and nothing else is', async () => {
+  const file = await DirectFile.open(path, 0);
+  const expected = await writeMuch(file);
+  await file.close();
+  expect(sha256(await readFile(path))).toBe(sha256(expected));
+});
+
+test('a disk that is too slow is left to the page cache, and no byte is lost over it', async () => {
+  const file = await DirectFile.open(path, Number.POSITIVE_INFINITY);
+  const expected = await writeMuch(file);
+  expect(file.isDirect).toBe(false);
+  await file.close();
+  expect(sha256(await readFile(path))).toBe(sha256(expected));
+});
+
+test('memory that is not aligned is written all the same', async () => {
+  const file = await DirectFile.open(path, 0);
+  const bytes = randomBytes(3 * 4096);
+  const buffer = alignedBuffer(65_536).subarray(1, 1 + bytes.length);
+  bytes.copy(buffer);
+  await file.write(buffer, bytes.length, 8192);
+  await file.close();
+  expect((await readFile(path)).subarray(8192, 8192 + bytes.length)).toEqual(bytes);
+});
+
+test('a file that is not there is an error', async () => {
+  await expect(DirectFile.open(join(directory, 'missing'))).rejects.toMatchObject({ code: 'ENOENT' });
+});
