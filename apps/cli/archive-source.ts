@@ -3,8 +3,9 @@ import { once } from 'node:events';
 import { open } from 'node:fs/promises';
 import { PassThrough, type Readable } from 'node:stream';
 import { CliError, systemErrorCode } from './cli-error.ts';
+import { layoutDirectory } from './layout-directory.ts';
 
-/** A file, or stdin for `-`. Rejects with CliError `not_found` for a file that cannot be read. */
+/** A file, an OCI layout directory, or stdin for `-`. Rejects with CliError `not_found` for what cannot be read. */
 export async function archiveFile(path: string): Promise<Readable> {
   if (path === '-') {
     if (process.stdin.isTTY) {
@@ -18,13 +19,14 @@ export async function archiveFile(path: string): Promise<Readable> {
     const file = await open(path);
     if ((await file.stat()).isDirectory()) {
       await file.close();
-      throw Object.assign(new Error('is a directory'), { code: 'EISDIR' });
+      return await layoutDirectory(path);
     }
     return file.createReadStream();
   } catch (error) {
+    if (error instanceof CliError) throw error;
     throw new CliError('not_found', `cannot read the archive ${path} (${systemErrorCode(error) ?? String(error)})`, {
       cause: error,
-      hint: '--tar takes a file as docker save writes it, or - for stdin.',
+      hint: '--tar takes a file as docker save writes it, an OCI layout directory, or - for stdin.',
     });
   }
 }

@@ -20,7 +20,7 @@ export function addImageTransferCommands(image: Command, { console, withClient }
     .command('import')
     .description('make an image of one in the local Docker, or of a file that docker save wrote')
     .argument('[docker-ref]', 'image in the local Docker (or Podman, where there is no Docker)')
-    .option('--tar <file>', 'take this archive instead (docker save, OCI layout; - reads stdin)')
+    .option('--tar <file>', 'take this archive instead (docker save, OCI layout or its directory; - reads stdin)')
     .option('--name <name>', 'name of the image here (default: derived from the reference)')
     .option('--platform <platform>', 'platform to take of an archive with several')
     .option('--size <size>', 'size of the filesystem, as 2GB or 4GiB (default: content plus room to grow)')

@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { chmod, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
@@ -99,6 +99,30 @@ describe('image import', () => {
       ['POST', '/images/import?name=app', 'from stdin'],
       ['POST', '/images/import?ref=org%2Fapp%3A1&size=2GB', 'save org/app:1\n'],
     ]);
+  });
+
+  test('an OCI layout directory is sent as a tar; any other directory is refused', async () => {
+    await startServer(() => accepted);
+    await mkdir(join(directory, 'layout', 'blobs', 'sha256'), { recursive: true });
+    await writeFile(join(directory, 'layout', 'index.json'), '{}');
+    const refused = await run(['image', 'import', '--tar', 'layout', '--name', 'app', '-d']);
+    expect(refused).toMatchObject({ exitCode: 1, stderr: expect.stringContaining('no OCI layout') });
+    await writeFile(join(directory, 'layout', 'oci-layout'), '{"imageLayoutVersion":"1.0.0"}');
+    await writeFile(join(directory, 'layout', 'blobs', 'sha256', 'abc'), 'x'.repeat(100_000));
+    expect(await run(['image', 'import', '--tar', 'layout', '--name', 'app', '-q', '-d'])).toMatchObject({
+      exitCode: 0,
+      stdout: 'app\n',
+    });
+    expect(server?.calls).toHaveLength(1);
+    const listed = spawnSync('tar', ['-tv'], { input: server?.calls[0]?.body, encoding: 'utf8' });
+    expect(
+      listed.stdout
+        .trim()
+        .split('\n')
+        .map((line) => line.replace(/ .* /, ' ')),
+    ).toEqual(['-rw-r--r-- blobs/sha256/abc', '-rw-r--r-- index.json', '-rw-r--r-- oci-layout']);
+    const blob = spawnSync('tar', ['-xO', 'blobs/sha256/abc'], { input: server?.calls[0]?.body, encoding: 'utf8' });
+    expect(blob.stdout).toBe('x'.repeat(100_000));
   });
 
   test('podman where there is no docker; neither is an error that says what to do', async () => {
