@@ -1,3 +1,4 @@
+import { MAXIMUM_SIZE_BYTES, MINIMUM_SIZE_BYTES } from '@bhatti/rootfs';
 import { ApiError } from './errors.ts';
 
 const units: Readonly<Record<string, number>> = {
@@ -15,9 +16,6 @@ const units: Readonly<Record<string, number>> = {
 
 /** Blocks of the file system: a size that is not a whole number of them is rounded up. */
 const blockBytes = 4096;
-const minimumBytes = 2 ** 20;
-/** ext4 with 4 KiB blocks and 32-bit block numbers ends here; no sandbox needs more. */
-const maximumBytes = 16 * 2 ** 40;
 
 /**
  * Bytes of a size as people write it: `2GB`, `512MB`, `1.5 GiB`, `1073741824` or the number. kB, MB, GB, TB are decimal,
@@ -30,8 +28,8 @@ export function parseSize(size: string | number): number {
     throw invalidSize(`"${String(size).slice(0, 32)}" is not a size; use 2GB, 512MB, 4GiB or a number of bytes`);
   }
   const bytes = Math.ceil((Number(match[1]) * unit) / blockBytes) * blockBytes;
-  if (bytes < minimumBytes) throw invalidSize('is too small; give at least 1MiB, or leave it out');
-  if (bytes > maximumBytes) throw invalidSize('is too large; give at most 16TiB, or leave it out');
+  if (bytes < MINIMUM_SIZE_BYTES) throw invalidSize('is too small; give at least 16MiB, or leave it out');
+  if (bytes > MAXIMUM_SIZE_BYTES) throw invalidSize('is too large; give at most 16TiB, or leave it out');
   return bytes;
 }
 

@@ -10,6 +10,7 @@ describe('parseSize', () => {
     ['4GiB', 4_294_967_296],
     ['1073741824', 1_073_741_824],
     [1_073_741_824, 1_073_741_824],
+    ['16MiB', 16_777_216],
     [1_073_741_825, 1_073_745_920],
   ])('%s is %d bytes, whole blocks', (size, bytes) => {
     expect(parseSize(size)).toBe(bytes);
@@ -22,7 +23,7 @@ describe('parseSize', () => {
 
   test.each([
     ['0', /too small/],
-    ['100kB', /too small/],
+    ['16776192', /too small; give at least 16MiB/],
     ['17TiB', /too large/],
     ['99999999999999999999', /too large/],
   ])('refuses %s', (size, reason) => {

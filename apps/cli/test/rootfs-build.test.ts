@@ -24,7 +24,7 @@ beforeEach(async () => {
   const base = await fileLayer({ 'bin/sh': 'sh', 'etc/name': 'base', 'etc/old': 'old' });
   const app = await fileLayer({ 'etc/name': 'app', 'etc/.wh.old': '' });
   await writeFile(join(directory, 'base.tar'), base.tar);
-  await writeFile(join(directory, 'big.tar'), (await fileLayer({ big: Buffer.alloc(3 * 2 ** 20, 1) })).tar);
+  await writeFile(join(directory, 'big.tar'), (await fileLayer({ big: Buffer.alloc(16 * 2 ** 20, 1) })).tar);
   await writeFile(join(directory, 'app.tar.gz'), gzipSync(app.tar));
   await writeFile(join(directory, 'agent.tar'), (await fileLayer({ 'sbin/agent': 'agent', 'etc/name': 'mine' })).tar);
 });
@@ -86,7 +86,8 @@ test.each([
   ['what is not there', ['nothing.tar', '-o', 'x.ext4'], 'nothing.tar'],
   ['what is no tar', ['name', '-o', 'x.ext4'], 'name: the layer has a tar header whose checksum is wrong'],
   ['a folder that is no layout', ['.', '-o', 'x.ext4'], 'it has neither an index.json'],
-  ['a size that is too small', ['big.tar', '-o', 'x.ext4', '--size', '1MiB'], '(image_too_large)'],
+  ['a size that is too small', ['big.tar', '-o', 'x.ext4', '--size', '15MiB'], 'It must be 16MiB to 16TiB'],
+  ['content that the size has no room for', ['big.tar', '-o', 'x.ext4', '--size', '16MiB'], '(image_too_large)'],
   ['a size that is none', ['base.tar', '-o', 'x.ext4', '--size', 'big'], 'It is not a size'],
 ])('says what is wrong with %s, and leaves nothing behind', async (_what, args, words) => {
   await writeFile(join(directory, 'name'), 'x'.repeat(2048));

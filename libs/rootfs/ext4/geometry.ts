@@ -1,12 +1,11 @@
 import { RootfsError } from '../error.ts';
 import { BLOCK_SIZE, INODE_SIZE } from './format.ts';
+import { MINIMUM_SIZE_BYTES } from './size-limits.ts';
 
 const MIB = 1024 * 1024;
 
 /** A file system is at least this large, unless a size is asked for. */
 const MINIMUM_BYTES = 512 * MIB;
-/** The least that may be asked for: below 9 MiB mke2fs has no room for a journal of 4 MiB, and below 8 it leaves it out without a word. */
-const LEAST_BYTES = 16 * MIB;
 /** Room beside the content, in percent of content and metadata. */
 const HEADROOM_PERCENT = 30;
 /** mke2fs(8)'s own density of inodes for file systems of this size. */
@@ -26,7 +25,7 @@ export interface Geometry {
  * @throws RootfsError `image_too_large` when the size asked for has no room for a journal
  */
 export function fileSystemGeometry(contentBlocks: number, entries: number, sizeBytes: number | undefined): Geometry {
-  if (sizeBytes !== undefined && sizeBytes < LEAST_BYTES) {
+  if (sizeBytes !== undefined && sizeBytes < MINIMUM_SIZE_BYTES) {
     throw new RootfsError(
       'image_too_large',
       `a file system of ${sizeBytes} bytes is too small for a journal; ask for a --size of 16MiB or more`,
