@@ -1,35 +1,22 @@
 import type { ArchiveLimits } from '@bhatti/oci';
-import type { ImageLimits, LayerLimits } from '@bhatti/rootfs';
+import { limitsOf, limitVariables, type RootfsLimits } from '@bhatti/rootfs';
 import { z } from 'zod';
 import { parseCacheSize } from './cache-size.ts';
 
 const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
 
-/** A whole number, in digits. */
-const limit = z
-  .string()
-  .trim()
-  .regex(/^[1-9]\d{0,14}$/, 'must be a whole number, in digits')
-  .transform(Number)
-  .optional();
-
 const schema = z.object({
+  ...limitVariables.shape,
+  BHATTI_MAX_ARCHIVE_BYTES: limitVariables.shape.BHATTI_MAX_IMAGE_BYTES,
   REDIS_URL: z.string().trim().min(1).optional(),
   BHATTI_CONCURRENCY: z.coerce.number().int().min(1).max(64).default(2),
   BHATTI_CACHE_SIZE: z.string().transform(parseCacheSize).optional(),
-  BHATTI_MAX_LAYER_BYTES: limit,
-  BHATTI_MAX_IMAGE_BYTES: limit,
-  BHATTI_MAX_ARCHIVE_BYTES: limit,
-  BHATTI_MAX_ENTRIES: limit,
-  BHATTI_MAX_EXPANSION: limit,
   BHATTI_OVERLAY: z.string().trim().min(1).optional(),
   BHATTI_LOG_LEVEL: z.enum(logLevels).default('info'),
 });
 
 /** What layers, images and archives may be; what is not set is the library's to say. */
-export interface UnpackLimits {
-  readonly layer: Partial<LayerLimits>;
-  readonly image: Partial<ImageLimits>;
+export interface UnpackLimits extends RootfsLimits {
   readonly archive: Partial<ArchiveLimits>;
 }
 
@@ -64,16 +51,12 @@ export function readEnvironment(env: NodeJS.ProcessEnv): WorkerEnvironment {
 }
 
 function unpackLimits(given: z.output<typeof schema>): UnpackLimits {
-  const set = (name: string, value: number | undefined) => (value === undefined ? {} : { [name]: value });
-  const entries = set('entries', given.BHATTI_MAX_ENTRIES);
-  const expansion = set('expansionRatio', given.BHATTI_MAX_EXPANSION);
+  const { BHATTI_MAX_ARCHIVE_BYTES: unpackedBytes, BHATTI_MAX_EXPANSION: expansionRatio } = given;
   return {
-    layer: {
-      ...entries,
-      ...set('tarBytes', given.BHATTI_MAX_LAYER_BYTES),
-      ...expansion,
+    ...limitsOf(given),
+    archive: {
+      ...(unpackedBytes === undefined ? {} : { unpackedBytes }),
+      ...(expansionRatio === undefined ? {} : { expansionRatio }),
     },
-    image: { ...entries, ...set('contentBytes', given.BHATTI_MAX_IMAGE_BYTES) },
-    archive: { ...expansion, ...set('unpackedBytes', given.BHATTI_MAX_ARCHIVE_BYTES) },
   };
 }

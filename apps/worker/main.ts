@@ -39,7 +39,10 @@ async function main(): Promise<void> {
   for (const warning of store.warnings) logger.warn(warning);
   await warnWithoutTools(logger);
   startThreads();
-  const overlay = environment.overlay === undefined ? undefined : await openOverlay(environment.overlay, store);
+  const overlay =
+    environment.overlay === undefined
+      ? undefined
+      : await openOverlay(environment.overlay, store, environment.limits.layer);
   const starting = startWorker({
     store,
     redisUrl: environment.redisUrl ?? store.paths.redisSocket,

@@ -1,6 +1,6 @@
 import { stat } from 'node:fs/promises';
 import { isAbsolute } from 'node:path';
-import { decodeLayer, describeLayerFile, type LayerFile } from '@bhatti/rootfs';
+import { decodeLayer, describeLayerFile, type LayerFile, type LayerLimits } from '@bhatti/rootfs';
 import type { Store } from '@bhatti/store';
 import { describeFailure, WorkerError } from './failure.ts';
 
@@ -15,17 +15,19 @@ export interface Overlay {
 /**
  * Reads the overlay, as BHATTI_OVERLAY names it, whole: what is wrong with it is told when the worker starts, not by the first pull.
  *
+ * @param limits the operator's, as for any other layer
+ *
  * @throws WorkerError `invalid_overlay`, which names the file and says what is wrong with it
  */
-export async function openOverlay(path: string, store: Store): Promise<Overlay> {
+export async function openOverlay(path: string, store: Store, limits: Partial<LayerLimits> = {}): Promise<Overlay> {
   try {
     if (!isAbsolute(path)) throw new Error('it has to be an absolute path');
     if (!(await stat(path)).isFile())
       throw new Error('it is no file; it has to be a tar, plain or compressed with gzip or zstd');
-    const layer = await describeLayerFile(path);
+    const layer = await describeLayerFile(path, { limits });
     const overlay = {
       diffId: layer.diffId,
-      provide: (signal?: AbortSignal) => provide(path, layer, store, signal),
+      provide: (signal?: AbortSignal) => provide({ path, layer, limits }, store, signal),
     };
     await overlay.provide();
     return overlay;
@@ -40,11 +42,21 @@ export async function openOverlay(path: string, store: Store): Promise<Overlay> 
   }
 }
 
-async function provide(path: string, layer: LayerFile, store: Store, signal: AbortSignal | undefined): Promise<void> {
+interface OverlayFile {
+  readonly path: string;
+  readonly layer: LayerFile;
+  readonly limits: Partial<LayerLimits>;
+}
+
+async function provide(
+  { path, layer, limits }: OverlayFile,
+  store: Store,
+  signal: AbortSignal | undefined,
+): Promise<void> {
   if (await store.layers.has(layer.diffId)) return await store.layers.touch(layer.diffId);
   const cached = await store.layers.begin(layer.diffId);
   try {
-    await decodeLayer({ ...layer, source: path, outDirectory: cached.directory, signal });
+    await decodeLayer({ ...layer, source: path, outDirectory: cached.directory, limits, signal });
     await cached.publish();
   } catch (error) {
     await cached.discard().catch(() => {});

@@ -12,5 +12,6 @@ export { FREE_SPACE_RESERVE } from './free-space.ts';
 export type { LayerCompression } from './layer/compression.ts';
 export { describeLayerFile, type LayerFile } from './layer/layer-file.ts';
 export type { ImageLimits, LayerLimits } from './layer/limits.ts';
+export { limitsOf, limitVariables, type RootfsLimits } from './limit-variables.ts';
 export { type RootfsKeyParts, rootfsKey } from './rootfs-key.ts';
 export { startThreads } from './threads.ts';

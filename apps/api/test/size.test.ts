@@ -23,7 +23,7 @@ describe('parseSize', () => {
 
   test.each([
     ['0', /too small/],
-    ['16776192', /too small; give at least 16MiB/],
+    ['16773120', /too small; give at least 16MiB/],
     ['17TiB', /too large/],
     ['99999999999999999999', /too large/],
   ])('refuses %s', (size, reason) => {

@@ -2,20 +2,31 @@
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { access, link, mkdir, mkdtemp, open, rm, stat } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
 import { OciError, openArchive, parsePlatform } from '@bhatti/oci';
-import { buildRootfs, decodeLayer, describeLayerFile, type LayerFile, RootfsError } from '@bhatti/rootfs';
+import {
+  buildRootfs,
+  decodeLayer,
+  describeLayerFile,
+  type LayerFile,
+  limitsOf,
+  limitVariables,
+  RootfsError,
+  type RootfsLimits,
+} from '@bhatti/rootfs';
 import { formatBytes } from '@bhatti/tasks';
 import { z } from 'zod';
+import { mapConcurrently } from './concurrently.ts';
 import { BuildRequest } from './request.ts';
 
 class UsageError extends Error {}
 
-/** Layers that have a folder in the scratch folder. */
-let layerCount = 0;
-
 const request = BuildRequest.parse(JSON.parse(process.argv[2] ?? ''));
 const stop = new AbortController();
+
+/** Layers that are decoded at the same time: each has a thread, and inflates on another. */
+const LAYERS_AT_ONCE = availableParallelism();
 for (const name of ['SIGINT', 'SIGTERM'] as const) process.on(name, () => stop.abort());
 async function main(): Promise<number> {
   try {
@@ -46,13 +57,16 @@ interface Result {
 }
 
 async function build(scratch: string): Promise<Result> {
-  const layers = await decodeImage(scratch);
-  if (request.overlay !== undefined) layers.push(await decodeFile(scratch, request.overlay));
+  const limits = readLimits();
+  const decoder = { scratch, limits: limits.layer };
+  const layers = await decodeImage(decoder);
+  if (request.overlay !== undefined) layers.push(await decodeFile(decoder, request.overlay, join(scratch, 'overlay')));
   const file = join(scratch, 'rootfs.ext4');
   const built = await buildRootfs({
     layers: layers.map(({ directory }) => directory),
     output: file,
     sizeBytes: request.sizeBytes,
+    limits: limits.image,
     signal: stop.signal,
   });
   const sha256 = await hashAndSync(file);
@@ -69,27 +83,41 @@ async function build(scratch: string): Promise<Result> {
   };
 }
 
+/** Those of the server's environment that limit a layer and an image. An empty variable counts as not set. */
+function readLimits(): RootfsLimits {
+  const given = Object.fromEntries(Object.entries(process.env).filter(([, value]) => value !== ''));
+  const parsed = limitVariables.safeParse(given);
+  if (parsed.success) return limitsOf(parsed.data);
+  throw new UsageError(parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`).join('; '));
+}
+
 interface Layer {
   readonly diffId: string;
   readonly directory: string;
 }
 
-async function decodeImage(scratch: string): Promise<Layer[]> {
+interface Decoder {
+  readonly scratch: string;
+  readonly limits: RootfsLimits['layer'];
+}
+
+async function decodeImage(decoder: Decoder): Promise<Layer[]> {
   const [first = '', ...others] = request.sources;
   if (others.length === 0 && ((await stat(first)).isDirectory() || request.image !== undefined))
-    return decodeArchive(scratch, first);
-  const layers: Layer[] = [];
+    return decodeArchive(decoder, first);
   for (const source of request.sources) {
     if ((await stat(source)).isDirectory())
       throw new UsageError(
         `${source} is a folder: give either one OCI layout, or the tars of the layers, bottom first`,
       );
-    layers.push(await decodeFile(scratch, source));
   }
-  return layers;
+  return mapConcurrently(request.sources, LAYERS_AT_ONCE, (source, number) =>
+    decodeFile(decoder, source, join(decoder.scratch, `layer-${number}`)),
+  );
 }
 
-async function decodeArchive(scratch: string, path: string): Promise<Layer[]> {
+async function decodeArchive(decoder: Decoder, path: string): Promise<Layer[]> {
+  const { scratch } = decoder;
   const { signal } = stop;
   const archive = await openArchive(path, { scratchDirectory: scratch, signal });
   try {
@@ -98,33 +126,32 @@ async function decodeArchive(scratch: string, path: string): Promise<Layer[]> {
       ...(request.image === undefined ? {} : { name: request.image }),
       ...(request.platform === undefined ? {} : { platform: parsePlatform(request.platform) }),
     });
-    const layers: Layer[] = [];
-    for (const { descriptor, compression, diffId } of image.layers) {
-      const source = join(scratch, 'blob');
+    return await mapConcurrently(image.layers, LAYERS_AT_ONCE, async ({ descriptor, compression, diffId }, number) => {
+      const source = join(scratch, `blob-${number}`);
       await archive.extract(descriptor.digest, source, { signal });
-      const layer = { size: descriptor.size, compression, compressedDigest: descriptor.digest, diffId };
-      layers.push(await decode(scratch, source, layer));
+      const file = { size: descriptor.size, compression, compressedDigest: descriptor.digest, diffId };
+      const layer = await decode(decoder, source, file, join(scratch, `layer-${number}`));
       await rm(source);
-    }
-    return layers;
+      return layer;
+    });
   } finally {
     await archive.close();
   }
 }
 
-async function decodeFile(scratch: string, source: string): Promise<Layer> {
+async function decodeFile(decoder: Decoder, source: string, directory: string): Promise<Layer> {
   try {
-    return await decode(scratch, source, await describeLayerFile(source, stop.signal));
+    const file = await describeLayerFile(source, { limits: decoder.limits, signal: stop.signal });
+    return await decode(decoder, source, file, directory);
   } catch (error) {
     if (!(error instanceof RootfsError)) throw error;
     throw new RootfsError(error.code, `${source}: ${error.message}`, { cause: error });
   }
 }
 
-async function decode(scratch: string, source: string, layer: LayerFile): Promise<Layer> {
-  const directory = join(scratch, `layer-${layerCount++}`);
+async function decode({ limits }: Decoder, source: string, layer: LayerFile, directory: string): Promise<Layer> {
   await mkdir(directory);
-  await decodeLayer({ ...layer, source, outDirectory: directory, signal: stop.signal });
+  await decodeLayer({ ...layer, source, outDirectory: directory, limits, signal: stop.signal });
   return { diffId: layer.diffId, directory };
 }
 

@@ -23,6 +23,7 @@ export class LayerData {
   #gathered = 0;
   #partial = 0;
   #written = 0;
+  #zeroBlocks = 0;
   #fileBlock = 0;
   #runs: [number, number, number][] = [];
 
@@ -30,6 +31,11 @@ export class LayerData {
   constructor(descriptor: number, requireSpace: (bytes: number) => void = () => {}) {
     this.#descriptor = descriptor;
     this.#requireSpace = requireSpace;
+  }
+
+  /** Bytes that were appended in whole blocks of zeros. */
+  get zeroBytes(): number {
+    return this.#zeroBlocks * BLOCK;
   }
 
   /** Appends bytes to the file under way. */
@@ -86,6 +92,7 @@ export class LayerData {
     while (bytes.length - at >= BLOCK && isZero(bytes, at)) {
       at += BLOCK;
       this.#fileBlock++;
+      this.#zeroBlocks++;
     }
     const room = (GATHER - this.#gathered) * BLOCK;
     const limit = Math.min(bytes.length - BLOCK, at + room - BLOCK);
@@ -121,7 +128,8 @@ export class LayerData {
   }
 }
 
-function isZero(bytes: Buffer, at: number): boolean {
+/** Whether the block of bytes from `at` on is of zeros. */
+export function isZero(bytes: Buffer, at: number): boolean {
   // Nearly every block that holds something shows it in its first byte or its last, which spares the compare.
   return bytes[at] === 0 && bytes[at + BLOCK - 1] === 0 && bytes.compare(ZERO_BLOCK, 0, BLOCK, at, at + BLOCK) === 0;
 }

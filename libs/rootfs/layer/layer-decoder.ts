@@ -52,7 +52,8 @@ export async function decodeBlob(layer: LayerToDecode, blob: AsyncIterable<Buffe
           compressedHash.update(chunk);
         },
         (chunk) => {
-          checkExpansion(limits, tar.bytes + chunk.length, compressedBytes);
+          const bytes = { tar: tar.bytes + chunk.length, zeros: tar.zeroBytes, compressed: compressedBytes };
+          checkExpansion(limits, bytes);
           tar.push(chunk);
         },
       );
@@ -182,6 +183,10 @@ class TarDecoder implements TarSink {
     this.#index = new LayerIndexWriter(layer.outDirectory, layer.diffId, limits);
     this.#dataDescriptor = openSync(join(layer.outDirectory, DATA_FILE), 'w', 0o600);
     this.#data = new LayerData(this.#dataDescriptor, (bytes) => requireFreeSpace(layer.outDirectory, bytes));
+  }
+
+  get zeroBytes(): number {
+    return this.#data.zeroBytes;
   }
 
   get entries(): number {

@@ -4,7 +4,8 @@ import { open } from 'node:fs/promises';
 import { pipeline } from 'node:stream/promises';
 import { RootfsError } from '../error.ts';
 import { createDecompressor, type LayerCompression } from './compression.ts';
-import { checkExpansion, DEFAULT_LIMITS } from './limits.ts';
+import { BLOCK, isZero } from './layer-data.ts';
+import { checkExpansion, DEFAULT_LIMITS, type LayerLimits } from './limits.ts';
 
 /** What `decodeLayer` has to be told of a layer that comes as a file, and not from a manifest. */
 export interface LayerFile {
@@ -21,12 +22,17 @@ export interface LayerFile {
  *
  * @throws RootfsError `layer_corrupt` when it cannot be decompressed, `layer_too_large`, `expansion_too_large`; system errors of reading
  */
-export async function describeLayerFile(path: string, signal?: AbortSignal): Promise<LayerFile> {
+export async function describeLayerFile(
+  path: string,
+  { limits: given, signal }: { readonly limits?: Partial<LayerLimits>; readonly signal?: AbortSignal } = {},
+): Promise<LayerFile> {
+  const limits = { ...DEFAULT_LIMITS, ...given };
   const compression = await compressionOf(path);
   const blob = createHash('sha256');
   const tar = createHash('sha256');
   let size = 0;
   let tarBytes = 0;
+  let zeros = 0;
   let isRead = false;
   try {
     await pipeline(
@@ -43,7 +49,8 @@ export async function describeLayerFile(path: string, signal?: AbortSignal): Pro
       async (chunks: AsyncIterable<Buffer>) => {
         for await (const chunk of chunks) {
           tarBytes += chunk.length;
-          checkExpansion(DEFAULT_LIMITS, tarBytes, size);
+          for (let at = 0; at + BLOCK <= chunk.length; at += BLOCK) if (isZero(chunk, at)) zeros += BLOCK;
+          checkExpansion(limits, { tar: tarBytes, zeros, compressed: size });
           tar.update(chunk);
         }
       },

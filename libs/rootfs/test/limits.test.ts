@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { mkdtemp, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
-import { buildRootfs, decodeLayer, type ImageLimits, RootfsError } from '@bhatti/rootfs';
+import { buildRootfs, decodeLayer, describeLayerFile, type ImageLimits, RootfsError } from '@bhatti/rootfs';
 import { expect, test } from '@jest/globals';
 import { type DecodedLayer, decodeBlob } from '../layer/layer-decoder.ts';
 import { DEFAULT_LIMITS, type LayerLimits } from '../layer/limits.ts';
@@ -48,14 +48,40 @@ const zeros: TarEntry = { path: 'zeros', type: 'file', content: Buffer.alloc(64 
 const files = (count: number): TarEntry[] =>
   Array.from({ length: count }, (_, i) => ({ path: `f${i}`, type: 'file', content: Buffer.alloc(0) }));
 
+/** As compressible as zeros, nearly, but takes its place on the disk. */
+const ones: TarEntry = { path: 'ones', type: 'file', content: Buffer.alloc(64 * MIB, 1) };
+
 test('a layer that expands beyond reason is given up early, with a code of its own', async () => {
-  const { answer, read, blob } = await decode(tarBuffer([zeros]), { expansionGrace: 4 * MIB });
+  const { answer, read, blob } = await decode(tarBuffer([ones]), { expansionGrace: 4 * MIB });
   expect(answer).toBe('expansion_too_large');
   expect(read).toBeLessThan(blob / 2);
 });
 
+test('zeros, which become holes, are no expansion, until they are more than a limit of their own', async () => {
+  const limits = { expansionGrace: 4 * MIB, expansionRatio: 100, zeroGrace: 62 * MIB };
+  expect((await decode(tarBuffer([zeros]), limits)).answer).toMatchObject({ entries: 1 });
+  const { answer, read, blob } = await decode(tarBuffer([zeros]), { ...limits, zeroGrace: 16 * MIB });
+  expect(answer).toBe('expansion_too_large');
+  expect(read).toBeLessThan(blob / 2);
+  // They do not make room for what is none.
+  expect((await decode(tarBuffer([{ ...zeros, content: Buffer.alloc(4 * MIB) }, ones]), limits)).answer).toBe(
+    'expansion_too_large',
+  );
+});
+
+test('the same holds where a file is read for its digests', async () => {
+  await withTemporaryDirectory(async (directory) => {
+    const describe = async (entry: TarEntry) => {
+      const { path } = await writeLayer(join(directory, entry.path.toString()), [entry], { compression: 'gzip' });
+      return describeLayerFile(path, { limits: { expansionGrace: 4 * MIB, zeroGrace: 62 * MIB } });
+    };
+    expect(await describe(zeros)).toMatchObject({ compression: 'gzip' });
+    await expect(describe(ones)).rejects.toMatchObject({ code: 'expansion_too_large' });
+  });
+});
+
 test('one that expands as much but is small is taken', async () => {
-  expect((await decode(tarBuffer([zeros]), {})).answer).toMatchObject({ entries: 1 });
+  expect((await decode(tarBuffer([ones]), {})).answer).toMatchObject({ entries: 1 });
 });
 
 test.each<[string, TarEntry[], Partial<LayerLimits>, Partial<LayerLimits>]>([

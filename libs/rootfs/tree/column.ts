@@ -1,46 +1,39 @@
-/** Values that a new column has room for. */
-const FIRST = 1024;
+/** A chunk has 2 ** 14 values. */
+const CHUNK_BITS = 14;
+const CHUNK = 2 ** CHUNK_BITS;
+const CHUNK_MASK = CHUNK - 1;
 
 /**
  * A list of unsigned 32-bit numbers that grows, four bytes each. What holds a tree of 500,000 inodes is made of these: as objects,
- * each inode took over a kilobyte, and V8's collector walked all of them again and again.
+ * each inode took over a kilobyte, and V8's collector walked all of them again and again. It grows by chunks, since arrays that are
+ * replaced by larger ones stay in memory until they are collected (a third of the peak).
  */
 export class Uint32Column {
-  #values = new Uint32Array(FIRST);
+  readonly #chunks: Uint32Array[] = [];
 
   /** The value at a place; 0 where none was set. */
   get(at: number): number {
-    return this.#values[at] ?? 0;
+    return this.#chunks[at >>> CHUNK_BITS]?.[at & CHUNK_MASK] ?? 0;
   }
 
   set(at: number, value: number): void {
-    if (at >= this.#values.length) {
-      const grown = new Uint32Array(room(at));
-      grown.set(this.#values);
-      this.#values = grown;
-    }
-    this.#values[at] = value;
+    while (at >>> CHUNK_BITS >= this.#chunks.length) this.#chunks.push(new Uint32Array(CHUNK));
+    const chunk = this.#chunks[at >>> CHUNK_BITS];
+    if (chunk !== undefined) chunk[at & CHUNK_MASK] = value;
   }
 }
 
 /** The same of any number that JavaScript has, eight bytes each. */
 export class Float64Column {
-  #values = new Float64Array(FIRST);
+  readonly #chunks: Float64Array[] = [];
 
   get(at: number): number {
-    return this.#values[at] ?? 0;
+    return this.#chunks[at >>> CHUNK_BITS]?.[at & CHUNK_MASK] ?? 0;
   }
 
   set(at: number, value: number): void {
-    if (at >= this.#values.length) {
-      const grown = new Float64Array(room(at));
-      grown.set(this.#values);
-      this.#values = grown;
-    }
-    this.#values[at] = value;
+    while (at >>> CHUNK_BITS >= this.#chunks.length) this.#chunks.push(new Float64Array(CHUNK));
+    const chunk = this.#chunks[at >>> CHUNK_BITS];
+    if (chunk !== undefined) chunk[at & CHUNK_MASK] = value;
   }
-}
-
-function room(at: number): number {
-  return Math.ceil((at + 1) * 1.5);
 }
