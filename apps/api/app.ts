@@ -12,6 +12,7 @@ import { z } from 'zod';
 import { logRequest } from './access-log.ts';
 import type { Authenticate } from './authentication.ts';
 import { ApiError, stopping, toApiError } from './errors.ts';
+import { askForBody, readJson } from './json-body.ts';
 import { pagePaths } from './page/pages.ts';
 import { contextOf, RequestContext, setContext } from './request-context.ts';
 import { RequestEnd } from './request-end.ts';
@@ -35,9 +36,6 @@ export interface AppOptions {
   /** Aborted when the server stops: long polls end, new requests are told to come back. */
   readonly stop: AbortSignal;
 }
-
-/** The largest body of a JSON route, in bytes. The longest valid pull request is a tenth of it. */
-const bodyLimitBytes = 64 * 1024;
 
 /** A client that takes not a byte of an answer for this long is cut off. Events send something every 15 s. */
 const stalledMilliseconds = 120_000;
@@ -130,26 +128,6 @@ function mount(app: Express, routes: readonly Route[], stop: AbortSignal): void 
   }
 }
 
-/** A client that waits to be told so (`Expect: 100-continue`) sends its body now. */
-function askForBody(request: Request, response: Response): void {
-  if (request.headers.expect !== undefined) response.writeContinue();
-}
-
-/** Any Content-Type: `curl -d` sends its own. No form of another site gets here: a token is needed, or `guard` refuses it. */
-const parseJson: RequestHandler = express.json({ limit: bodyLimitBytes, type: () => true });
-
-/** Ms that such a body may take. The server itself sets no limit: that would be one for uploads, too. */
-const bodyMilliseconds = 60_000;
-
-const readJson: RequestHandler = (request, response, next) => {
-  askForBody(request, response);
-  const late = setTimeout(() => request.destroy(), bodyMilliseconds);
-  parseJson(request, response, (error?: unknown) => {
-    clearTimeout(late);
-    next(error);
-  });
-};
-
 /** Ms for a client to see the answer to a body that is not read to its end, before the connection is cut. */
 const lingerMilliseconds = 2_000;
 
@@ -211,7 +189,9 @@ async function sendStream(response: Response, reply: Reply, source: Source, log:
 }
 
 function refuseMethod(routes: readonly Route[]): RequestHandler {
-  const allowed = routes.map((route) => route.method).join(', ');
+  // What answers GET answers HEAD.
+  const methods = routes.flatMap(({ method }) => (method === 'GET' ? ['GET', 'HEAD'] : [method]));
+  const allowed = methods.join(', ');
   return (request) => {
     throw new ApiError(405, 'method_not_allowed', `${request.method} is not possible here; use ${allowed}`, {
       headers: { Allow: allowed },

@@ -58,8 +58,8 @@ const statusByCode: Readonly<Record<string, number>> = {
   no_space: 507,
 };
 
-/** What body-parser throws: an HTTP status, and `type` naming the reason. */
-const bodyError = z.object({ status: z.int().min(400).max(499), type: z.string() });
+/** What body-parser throws: an HTTP status, and `type` naming the reason; a body that does not decompress has none. */
+const bodyError = z.object({ status: z.int().min(400).max(499), type: z.string().default('') });
 
 const bodyErrors: Readonly<Record<string, { code: string; message: string }>> = {
   'entity.parse.failed': { code: 'invalid_request', message: 'the body is not valid JSON' },
@@ -89,7 +89,7 @@ export function toApiError(error: unknown): ApiError {
   if (body.success) {
     const { code, message } = bodyErrors[body.data.type] ?? {
       code: 'invalid_request',
-      message: 'the body could not be read; send JSON in UTF-8',
+      message: 'the body could not be read; send JSON in UTF-8, plain or with the Content-Encoding that is named',
     };
     return new ApiError(body.data.status, code, message, { cause: error });
   }

@@ -89,6 +89,8 @@ function httpServer(listener: RequestListener): Server {
   );
   // A client that asks first is told to go on (100) by those who want its body.
   server.on('checkContinue', listener);
+  // Other expectations may be passed over (RFC 9110, 10.1.1); Node would refuse them without a word.
+  server.on('checkExpectation', listener);
   server.on('clientError', answerBadRequest);
   return server;
 }

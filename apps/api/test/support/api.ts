@@ -114,7 +114,7 @@ function sender(origin: string, dispatcher: Agent, conforms: Conforms): Send {
       status: response.statusCode,
       headers: response.headers,
       text,
-      body: isJson ? JSON.parse(text) : undefined,
+      body: isJson && text !== '' ? JSON.parse(text) : undefined,
     };
     conforms(method, path, answer);
     return answer;

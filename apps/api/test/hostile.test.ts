@@ -1,0 +1,127 @@
+import { connect } from 'node:net';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { startRedis, type TestRedis } from '../../../test/support/redis.ts';
+import { errorBody, queuePull, startTestApi, type TestApi } from './support/api.ts';
+
+let redis: TestRedis;
+let api: TestApi;
+beforeAll(async () => {
+  redis = await startRedis();
+  api = await startTestApi(redis.url);
+});
+afterAll(async () => {
+  await api.close();
+  await redis.stop();
+});
+
+/** Sends these bytes and leaves the connection open. Resolves to the first answer that has a body. */
+function exchange(head: readonly string[], body = ''): Promise<string> {
+  return new Promise((resolve, reject) => {
+    let received = '';
+    const socket = connect(api.socketPath, () => socket.write(`${head.join('\r\n')}\r\n\r\n${body}`));
+    socket.on('data', (data) => {
+      received += data.toString();
+      if (/\r\n\r\n\{.*\}\n$/s.test(received)) {
+        socket.destroy();
+        resolve(received);
+      }
+    });
+    socket.once('error', reject);
+    socket.once('close', () => reject(new Error(`cut after ${JSON.stringify(received)}`)));
+  });
+}
+
+const pull = ['POST /images/pull HTTP/1.1', 'Host: x'];
+
+describe('a body that is too large is refused at once', () => {
+  test('by its length, before any of it has come', async () => {
+    expect(await exchange([...pull, 'Content-Length: 1000000000'])).toMatch(/^HTTP\/1\.1 413 [\s\S]*"too_large"/);
+  });
+
+  test('and before it is sent by who asks first', async () => {
+    const answer = await exchange([...pull, 'Content-Length: 1000000000', 'Expect: 100-continue']);
+    expect(answer).toMatch(/^HTTP\/1\.1 413 /);
+  });
+
+  test('also without a length and without an end', async () => {
+    const chunk = `10000\r\n${'a'.repeat(0x10000)}\r\n`;
+    expect(await exchange([...pull, 'Transfer-Encoding: chunked'], chunk + chunk)).toMatch(/^HTTP\/1\.1 413 /);
+  });
+});
+
+test('a body that does not decompress is the fault of its sender', async () => {
+  const answer = await api.send('POST', '/images/pull', { raw: '{}', headers: { 'content-encoding': 'gzip' } });
+  expect(answer.status).toBe(400);
+  expect(errorBody.parse(answer.body).code).toBe('invalid_request');
+});
+
+test('an expectation that nobody knows is passed over', async () => {
+  const body = '{"ref":"Not A Reference"}';
+  const answer = await exchange([...pull, 'Expect: 200-ok', `Content-Length: ${body.length}`], body);
+  expect(answer).toContain('"invalid_reference"');
+});
+
+test('a body in pieces, one byte at a time, is read', async () => {
+  const pieces = [...'{"ref":"A"}'].map((byte) => `1\r\n${byte}\r\n`).join('');
+  const answer = await exchange([...pull, 'Transfer-Encoding: chunked'], `${pieces}0\r\n\r\n`);
+  expect(answer).toContain('"invalid_reference"');
+});
+
+test('Allow names HEAD where GET is possible', async () => {
+  expect((await api.send('POST', '/images/app', { raw: '' })).headers.allow).toBe('GET, HEAD, DELETE');
+  expect((await api.send('HEAD', '/images')).status).toBe(200);
+});
+
+test.each(['text/html', 'application/xml;q=0.9', '*/*;q=0', 'nonsense'])(
+  'Accept: %s changes nothing',
+  async (accept) => {
+    const answer = await api.send('GET', '/images', { headers: { accept } });
+    expect([answer.status, answer.headers['content-type']]).toEqual([200, 'application/json; charset=utf-8']);
+  },
+);
+
+test.each(['ä', 'имя', '😀', 'a\u0000b', 'a/../b', 'a'.repeat(64), '.hidden', ' '])(
+  'the name %j is refused for what it is',
+  async (name) => {
+    const pulled = await api.send('POST', '/images/pull', { body: { ref: 'app:1', name } });
+    const imported = await api.send('POST', `/images/import?${new URLSearchParams({ name })}`, { raw: 'x' });
+    for (const answer of [pulled, imported]) {
+      expect(answer.status).toBe(400);
+      expect(errorBody.parse(answer.body).code).toBe('invalid_name');
+    }
+    expect((await api.send('GET', `/images/${encodeURIComponent(name)}`)).status).toBe(404);
+  },
+);
+
+/** Watches a task. `begun` with its first event, `ended` with all that came, when the server ends it. */
+function watch(socketPath: string, id: string): { begun: Promise<void>; ended: Promise<string> } {
+  let received = '';
+  let begin = () => {};
+  const begun = new Promise<void>((resolve) => {
+    begin = resolve;
+  });
+  const ended = new Promise<string>((resolve, reject) => {
+    const socket = connect(socketPath, () => socket.write(`GET /tasks/${id}/events HTTP/1.1\r\nHost: x\r\n\r\n`));
+    socket.on('data', (data) => {
+      received += data.toString();
+      if (received.includes('event: task')) begin();
+    });
+    socket.once('error', reject);
+    socket.once('close', () => resolve(received));
+  });
+  return { begun, ended };
+}
+
+test('clients that watch a task are let go when the server stops, their stream ended in order', async () => {
+  const stopping = await startTestApi(redis.url);
+  const id = await queuePull(stopping.send, { ref: 'watched:1' });
+  const watchers = Array.from({ length: 20 }, () => watch(stopping.socketPath, id));
+  await Promise.all(watchers.map(({ begun }) => begun));
+  await stopping.close();
+  for (const { ended } of watchers) {
+    const text = await ended;
+    expect(text.match(/^event: task$/gm)).toHaveLength(1);
+    // The last chunk of a body that was not cut.
+    expect(text).toMatch(/\r\n0\r\n\r\n$/);
+  }
+});
