@@ -91,6 +91,7 @@ const pictures = process.env.BHATTI_TEST_PICTURES;
     await page.getByText('manifest_unknown').first().waitFor();
     await page.getByText('Check the name and the tag').first().waitFor();
     await page.getByText('attempt 1 of 3').waitFor();
+    await page.getByText('failed', { exact: true }).waitFor();
     await picture(page, 'task-failed');
     await page.getByRole('link', { name: 'Images and tasks' }).click();
     await item.getByRole('progressbar').waitFor();
@@ -128,6 +129,40 @@ const pictures = process.env.BHATTI_TEST_PICTURES;
     await bhatti.run(['image', 'pull', elsewhere]);
     await page.getByRole('rowheader', { name: 'elsewhere-1' }).waitFor();
     expect(await page.evaluate('document.activeElement.textContent')).toContain('no-such-image');
+    await page.close();
+  });
+
+  test('what changes is told by the server: the page shows it while its clock stands still', async () => {
+    const page = await browser.newPage();
+    await page.clock.install();
+    const open = page.waitForResponse((response) => response.url().endsWith('/ui/events'));
+    await logIn(page);
+    await open;
+    await page.clock.pauseAt(Date.now() + 60_000);
+    await bhatti.run(['image', 'pull', await push('told')]);
+    await page.getByRole('rowheader', { name: 'told-1' }).waitFor();
+    await page.close();
+  });
+
+  test('where no events come, the page asks by the clock', async () => {
+    const page = await browser.newPage();
+    await page.route('**/ui/events', (route) => route.abort());
+    await logIn(page);
+    await bhatti.run(['image', 'pull', await push('polled')]);
+    await page.getByRole('rowheader', { name: 'polled-1' }).waitFor();
+    await page.close();
+  });
+
+  test('an admin deletes an image, by the keyboard, after a question', async () => {
+    const page = await browser.newPage();
+    await logIn(page);
+    await page.getByRole('link', { name: 'Delete polled-1' }).focus();
+    await page.keyboard.press('Enter');
+    await page.getByRole('heading', { name: 'Delete polled-1?' }).waitFor();
+    await picture(page, 'delete');
+    await page.getByRole('button', { name: 'Delete polled-1' }).press('Enter');
+    await page.getByRole('rowheader', { name: 'quick-1' }).waitFor();
+    expect(await page.getByRole('rowheader', { name: 'polled-1' }).count()).toBe(0);
     await page.close();
   });
 

@@ -45,6 +45,7 @@ export class TaskService {
   readonly #limits: TaskLimits;
   readonly #session: RedisSession;
   readonly #longPoll: LongPoll<OwnedTask | null>;
+  readonly #listeners = new Set<(id: string | null) => void>();
 
   /** Throws TaskError invalid_request when the Redis URL is none. */
   constructor({ redisUrl, secretKey, limits, log, telemetry }: TaskServiceOptions) {
@@ -56,8 +57,8 @@ export class TaskService {
       url: redisUrl,
       log,
       telemetry,
-      onTask: (id) => longPoll.changed(id),
-      onConnected: () => longPoll.changedAll(),
+      onTask: (id) => this.#changed(id),
+      onConnected: () => this.#changed(null),
     });
   }
 
@@ -171,8 +172,20 @@ export class TaskService {
   async cancel(id: string): Promise<TaskView> {
     const view = await this.#session.use(({ queue, relay }) => cancelTask(queue, relay, id));
     // A waiting task changes without an event: who waits for it here is told.
-    this.#longPoll.changed(id);
+    this.#changed(id);
     return view;
+  }
+
+  /** Calls the listener with the id of each task that may have changed, null for all of them, until the function returned is called. */
+  onChange(listener: (id: string | null) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  #changed(id: string | null): void {
+    if (id === null) this.#longPoll.changedAll();
+    else this.#longPoll.changed(id);
+    for (const listener of this.#listeners) listener(id);
   }
 
   /** Looks at the queue as operators do. */

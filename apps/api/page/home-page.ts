@@ -28,7 +28,7 @@ ${pullForm(visitor, refused?.ref ?? '')}
 </section>
 <section aria-labelledby="images">
 <h2 id="images">Images <span class="count">${images.length}</span></h2>
-<div data-live-after="/ui/images">${imageList(images)}</div>
+<div data-live-after="/ui/images">${imageList(images, visitor)}</div>
 </section>`,
   );
 }

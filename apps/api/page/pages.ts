@@ -1,10 +1,12 @@
 import { readFileSync } from 'node:fs';
+import { pipeline } from 'node:stream/promises';
 import { TaskView } from '@bhatti/tasks';
 import express, { type ErrorRequestHandler, type Request, type Response, Router } from 'express';
 import { z } from 'zod';
 import type { Authenticate, Caller } from '../authentication.ts';
 import { ApiError, toApiError } from '../errors.ts';
 import { contextOf } from '../request-context.ts';
+import { RequestEnd } from '../request-end.ts';
 import type { Method, Route } from '../route.ts';
 import type { TaskService } from '../task-service.ts';
 import { deletionPage } from './deletion-page.ts';
@@ -12,6 +14,7 @@ import { homePage } from './home-page.ts';
 import type { Html } from './html.ts';
 import { imageList, ListedImage } from './image-list.ts';
 import { errorPage, loginPage, type Visitor } from './layout.ts';
+import { liveEvents } from './live-events.ts';
 import { boardPath, queueBoard } from './queue-board.ts';
 import type { Sessions } from './session.ts';
 import { taskList } from './task-list.ts';
@@ -35,6 +38,7 @@ const mediaTypes = { 'icon.svg': 'image/svg+xml', 'page.js': 'text/javascript', 
 
 const form = z.record(z.string(), z.string()).catch({});
 const listedImages = z.object({ images: z.array(ListedImage), next: z.string().nullable() });
+const ownerQuery = z.object({ owner: z.string().optional() }).catch({});
 const queuedPull = z.object({ task_id: z.string() });
 
 export interface PagesOptions {
@@ -43,6 +47,8 @@ export interface PagesOptions {
   readonly tasks: TaskService;
   readonly sessions: Sessions;
   readonly authenticate: Authenticate;
+  /** Aborted when the server stops. */
+  readonly stop: AbortSignal;
 }
 
 /** Every path that `pages` answers; most others are the API's. */
@@ -66,6 +72,7 @@ class Pages {
     router.post('/login', readForm, (request, response) => this.#login(request, response));
     router.post('/logout', readForm, (request, response) => this.#logout(request, response));
     router.post('/ui/pull', readForm, (request, response) => this.#pull(request, response));
+    router.get('/ui/events', (request, response) => this.#events(request, response));
     router.get('/ui/tasks', (request, response) => this.#tasks(request, response));
     router.get('/ui/images', (request, response) => this.#images(request, response));
     router.get('/ui/tasks/:id', (request, response) => this.#task(request, response, taskPage));
@@ -99,8 +106,18 @@ class Pages {
     send(response, 200, taskList(await this.#recentTasks(visitor), visitor));
   }
 
+  async #events(request: Request, response: Response): Promise<void> {
+    const visitor = await this.#visitor(request);
+    response.set({ 'Content-Type': 'text/event-stream; charset=utf-8', 'X-Accel-Buffering': 'no' });
+    response.flushHeaders();
+    const { signal } = new RequestEnd(response, this.#options.stop);
+    // Whoever leaves ends the stream in the middle: that is no failure.
+    await pipeline(liveEvents(this.#options.tasks, visitor, signal), response).catch(() => response.destroy());
+  }
+
   async #images(request: Request, response: Response): Promise<void> {
-    send(response, 200, imageList(await this.#listImages(request, await this.#visitor(request))));
+    const visitor = await this.#visitor(request);
+    send(response, 200, imageList(await this.#listImages(request, visitor), visitor));
   }
 
   async #task(
@@ -172,7 +189,10 @@ class Pages {
   async #confirmDeletion(request: Request, response: Response): Promise<void> {
     const visitor = await this.#visitor(request);
     const name = z.string().parse(request.params.name);
-    const { body } = await this.#run('GET', '/images/:name', request, visitor, { params: { name } });
+    const { body } = await this.#run('GET', '/images/:name', request, visitor, {
+      params: { name },
+      query: ownerOf(request),
+    });
     send(response, 200, deletionPage(ListedImage.parse(body), visitor));
   }
 
@@ -181,7 +201,7 @@ class Pages {
     this.#options.sessions.requireOwnForm(request, form.parse(request.body).form_token);
     const name = z.string().parse(request.params.name);
     try {
-      await this.#run('DELETE', '/images/:name', request, visitor, { params: { name } });
+      await this.#run('DELETE', '/images/:name', request, visitor, { params: { name }, query: ownerOf(request) });
     } catch (error) {
       // Somebody else was faster: it is gone, as was wanted.
       if (toApiError(error).status !== 404) throw error;
@@ -260,6 +280,11 @@ class Pages {
     response.set({ ...headers });
     send(response, status, errorPage(status, message, requestId, null));
   };
+}
+
+/** Whose image is meant: of the same name several owners may have one. */
+function ownerOf(request: Request): { owner?: string } {
+  return ownerQuery.parse(request.query);
 }
 
 function send(response: Response, status: number, page: Html): void {

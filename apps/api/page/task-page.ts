@@ -24,7 +24,7 @@ export function taskPage(view: TaskPageView, visitor: Visitor): Html {
 export function taskState({ task, log }: TaskPageView, visitor: Visitor): Html {
   const steps = task.result?.steps ?? task.detail?.steps ?? [];
   return html`<div class="card task" data-key="${task.id}" data-status="${task.status}" data-title="${task.ref}">
-<div class="head">${statusBadge(task)}<span class="as">pull as <b>${task.name}</b></span><span class="actions">${cancelForm(task, visitor)}${againForm(task, visitor)}</span></div>
+<div class="head">${statusBadge(task)}<span class="as">${task.type} as <b>${task.name}</b></span><span class="actions">${cancelForm(task, visitor)}${againForm(task, visitor)}</span></div>
 ${taskProgress(task)}
 ${task.status === 'failed' && hint(task.error?.code ?? '')}
 <dl>
@@ -45,7 +45,8 @@ ${log.length > 0 && html`<h2>Log</h2><pre class="log">${log.join('\n')}</pre>`}
 }
 
 function againForm(task: TaskView, visitor: Visitor): Html | null {
-  if (!isEnded(task.status) || task.status === 'completed') return null;
+  // The archive of an import is gone with its task.
+  if (!isEnded(task.status) || task.status === 'completed' || task.type === 'import') return null;
   return html`<form method="post" action="/ui/pull">${formField(visitor.formToken)}<input type="hidden" name="ref" value="${task.ref}"><input type="hidden" name="name" value="${task.name}"><button class="quiet">Pull again</button></form>`;
 }
 

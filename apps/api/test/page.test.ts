@@ -1,6 +1,9 @@
+import { once } from 'node:events';
+import { get, IncomingMessage } from 'node:http';
 import type { RedisClient } from '@bhatti/tasks';
 import { connectRedis, createTaskQueue, type TaskQueue } from '@bhatti/tasks';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import { z } from 'zod';
 import { startRedis, type TestRedis } from '../../../test/support/redis.ts';
 import { type Answer, queuePull, startTestApi, type TestApi } from './support/api.ts';
 import { putImage } from './support/image.ts';
@@ -47,6 +50,7 @@ describe('logging in', () => {
     '/',
     '/ui/tasks',
     '/ui/images',
+    '/ui/events',
     '/ui/tasks/tsk_aaaaaaaaaaaa',
     '/admin/queues',
     '/admin/queues/api/queues',
@@ -186,6 +190,75 @@ describe('forms', () => {
     expect(answer.text).toContain('value="&lt;b&gt;&quot;Not A Reference&quot;"');
     expect(answer.text).not.toContain('<b>"Not');
   });
+});
+
+/** Listens to what the page is told, in a session; the text so far, and a wait for more. */
+function listen(cookie: string) {
+  let text = '';
+  const request = get(`${api.url}/ui/events`, { headers: { cookie } });
+  const answer = once(request, 'response').then(([response]) => {
+    z.instanceof(IncomingMessage)
+      .parse(response)
+      .on('data', (data: Buffer) => {
+        text += data.toString();
+        request.emit('news');
+      });
+  });
+  return {
+    text: () => text,
+    has: async (wanted: string) => {
+      await answer;
+      while (!text.includes(wanted)) await once(request, 'news');
+    },
+    close: () => request.destroy(),
+  };
+}
+
+test('a page is told of changes, of those that its visitor may see', async () => {
+  const { token } = await api.store.users.create('carol', 'user');
+  const carol = listen(String((await post('/login', { token })).headers['set-cookie']).split(';', 1)[0] ?? '');
+  const admin = listen(await logIn());
+  await Promise.all([carol.has('retry:'), admin.has('retry:')]);
+  await queuePull(api.send, { ref: 'others:1' });
+  await admin.has('event: changed');
+  expect(carol.text()).not.toContain('changed');
+  const own = await api.sendTcp('POST', '/images/pull', {
+    body: { ref: 'own:1' },
+    headers: { authorization: `Bearer ${token}` },
+  });
+  expect(own.status).toBe(202);
+  await carol.has('event: changed');
+  carol.close();
+  admin.close();
+});
+
+test('an admin sees whose an image is, and deletes it; others are not offered to delete what is shared', async () => {
+  const { token } = await api.store.users.create('dora', 'user');
+  await putImage(api.store, { name: 'twice' });
+  await putImage(api.store, { name: 'twice' }, 'dora');
+  await putImage(api.store, { name: 'for-all', shared: true });
+  const cookie = String((await post('/login', { token })).headers['set-cookie']).split(';', 1)[0] ?? '';
+  const doras = (await api.sendTcp('GET', '/ui/images', { headers: { cookie } })).text;
+  expect(doras).toContain('aria-label="Delete twice"');
+  expect(doras).toContain('for-all <span class="hint">of local</span>');
+  expect(doras).not.toContain('Delete for-all');
+  const session = await logIn();
+  const all = (await api.sendTcp('GET', '/ui/images', { headers: { cookie: session } })).text;
+  expect(all).toContain('href="/ui/images/twice/delete?owner=dora" aria-label="Delete twice of dora"');
+  const form = { form_token: await formTokenFor(session) };
+  expect((await post('/ui/images/twice/delete?owner=dora', form, { cookie: session })).status).toBe(303);
+  expect(await api.store.images.get('dora', 'twice')).toBeNull();
+  expect(await api.store.images.get('local', 'twice')).not.toBeNull();
+  for (const name of ['twice', 'for-all']) await api.store.images.delete('local', name);
+});
+
+test('images that fill several pages of the API are all on the page', async () => {
+  const entry = await putImage(api.store, { name: 'n-0' });
+  const names = Array.from({ length: 1001 }, (_, i) => `n-${i}`);
+  await Promise.all(names.map((name) => api.store.images.put('local', { ...entry, name })));
+  const { text } = await api.send('GET', '/ui/images');
+  expect(text.match(/<tr data-key="local\/n-\d+"/g)).toHaveLength(names.length);
+  await Promise.all(names.map((name) => api.store.images.delete('local', name)));
 });
 
 test('images and tasks are shown, with what clients wrote escaped', async () => {

@@ -1,26 +1,75 @@
 /**
  * Keeps the parts of the page that change up to date. Without it the page reads the same, and is loaded again by hand.
- * `data-live` names the address of a part; it is asked for every second while a task in it is under way, else less often.
- * `data-live-after` is asked for when a task has ended.
+ * `data-live` names the address of a part; it is asked for when the server says that a task has changed (/ui/events), and by
+ * the clock: seldom, or every second or so where there are no such events. `data-live-after` is asked for when a task has ended.
  */
 const busyInterval = 1000;
 const idleInterval = 3000;
+/** While events come: for the ages that the page shows, and in case one got lost. */
+const quietInterval = 15_000;
 
 const news = document.getElementById('news');
+const parts = document.querySelectorAll('[data-live]');
+const waiting = new Set();
+let events = null;
+let changes = 0;
 
-for (const part of document.querySelectorAll('[data-live]')) keepLive(part);
+function wake() {
+  changes += 1;
+  for (const part of [...waiting]) part();
+}
+
+/** A hidden page listens to nothing: browsers open six connections to a server at most, for all of its pages. */
+function listen() {
+  if (document.hidden) {
+    events?.close();
+    events = null;
+  } else if (events === null) {
+    events = new EventSource('/ui/events');
+    events.addEventListener('changed', wake);
+    // What happened before it was open was not told; while it is closed, the clock decides.
+    events.addEventListener('open', wake);
+    events.addEventListener('error', wake);
+  }
+  wake();
+}
+
+if (parts.length > 0) {
+  document.addEventListener('visibilitychange', listen);
+  listen();
+}
+for (const part of parts) keepLive(part);
 
 async function keepLive(part) {
+  let seen = changes;
   for (;;) {
-    const busy = part.querySelector('[data-status="queued"], [data-status="running"]') !== null;
-    await new Promise((resolve) => setTimeout(resolve, busy ? busyInterval : idleInterval));
+    if (seen === changes) await nextTurn(part);
+    seen = changes;
     if (document.hidden) continue;
     const before = statuses(part);
-    if (!(await update(part, part.dataset.live))) return;
+    if (!(await update(part, part.dataset.live))) {
+      events?.close();
+      return;
+    }
     if (announce(before, statuses(part))) {
       for (const other of document.querySelectorAll('[data-live-after]')) await update(other, other.dataset.liveAfter);
     }
   }
+}
+
+/** Resolves when something has changed, or it is time to look. */
+function nextTurn(part) {
+  const busy = part.querySelector('[data-status="queued"], [data-status="running"]') !== null;
+  const polling = busy ? busyInterval : idleInterval;
+  return new Promise((resolve) => {
+    const end = () => {
+      clearTimeout(timer);
+      waiting.delete(end);
+      resolve();
+    };
+    const timer = setTimeout(end, events?.readyState === EventSource.OPEN ? quietInterval : polling);
+    waiting.add(end);
+  });
 }
 
 /** False when the session is over: the next thing the visitor does leads to the log-in. */
