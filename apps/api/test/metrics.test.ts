@@ -1,5 +1,7 @@
+import { execFileSync, spawnSync } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
 import { connectRedis, createTaskQueue, WorkerMetrics } from '@bhatti/tasks';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { parse } from 'yaml';
@@ -112,6 +114,21 @@ test('every metric that the dashboard and the alert rules name is there', async 
   const missing = named.map(([name]) => name.replace(/_(?:bucket|sum|count)$/, '')).filter((name) => !there.has(name));
   expect(missing).toEqual([]);
   expect(named.length).toBeGreaterThan(30);
+});
+
+const hasPromtool = spawnSync('promtool', ['--version']).status === 0;
+if (!hasPromtool) process.stderr.write('skipped: promtool on deploy/prometheus, because there is no promtool\n');
+(hasPromtool ? test : test.skip)('Prometheus takes the alert rules, the configuration and the metrics', async () => {
+  const folder = fileURLToPath(new URL('../../../deploy/prometheus/', import.meta.url));
+  expect(execFileSync('promtool', ['check', 'rules', `${folder}alerts.yml`], { encoding: 'utf8' })).toContain(
+    'SUCCESS',
+  );
+  execFileSync('promtool', ['check', 'config', '--syntax-only', `${folder}prometheus.yml`]);
+  const { text } = await api.send('GET', '/metrics');
+  const { stdout, stderr } = spawnSync('promtool', ['check', 'metrics'], { input: text, encoding: 'utf8' });
+  // The names of prom-client's own gauges are older than the rule about them.
+  const complaints = `${stdout}${stderr}`.split('\n').filter((line) => line !== '' && !/^nodejs_\w+_total /.test(line));
+  expect(complaints).toEqual([]);
 });
 
 async function expressions(): Promise<string[]> {
