@@ -188,6 +188,8 @@ function tokenRequest(
   const url = new URL(realm);
   url.username = '';
   url.password = '';
+  // A registry behind a proxy that ends TLS may not know that it has any; what it is reached by encrypted, its tokens can be.
+  if (url.protocol === 'http:' && registry.protocol === 'https:' && url.host === registry.host) url.protocol = 'https:';
   const service = parameters.get('service');
   const scope = parameters.get('scope') || `repository:${repository}:pull`;
   if (credentials !== undefined) assertSecretMayGo(url);

@@ -48,7 +48,8 @@ export class Connections {
     // Hosts without TLS settings of their own share one; within it, each origin has its pool.
     const trust = this.#options.configuration.hasOwnTrust(url.host) ? url.host : '';
     // Proxies are for the way out: like Go's, this one is never asked for the machine itself.
-    const isDirect = isLoopbackHost(url.host) || isExcludedAddress(url.host, this.#noProxy());
+    const isDirect =
+      isLoopbackHost(url.host) || isExcludedAddress(url.host, this.#noProxy()) || this.#isWithoutProxy(url);
     const key = `${purpose} ${isDirect} ${trust}`;
     const known = this.#dispatchers.get(key);
     if (known !== undefined) return known;
@@ -62,6 +63,12 @@ export class Connections {
     const dispatchers = [...this.#dispatchers.values()];
     this.#dispatchers.clear();
     await Promise.all(dispatchers.map((dispatcher) => dispatcher.destroy()));
+  }
+
+  /** HTTP_PROXY is for plain HTTP alone, as curl and Go's tools have it; undici would take it for both. */
+  #isWithoutProxy({ protocol }: URL): boolean {
+    if (protocol !== 'https:') return false;
+    return !(this.#options.proxies.https ?? process.env.https_proxy ?? process.env.HTTPS_PROXY);
   }
 
   /** As undici looks for it. */

@@ -14,6 +14,7 @@ import {
   type RegistryClient,
   type RegistryClientOptions,
 } from '../index.ts';
+import { makeCertificates } from './support/certificate.ts';
 import { failure, random, useFixture } from './support/fixture.ts';
 
 const fixture = useFixture();
@@ -199,6 +200,22 @@ describe('Bearer', () => {
       `/token${query.replace('{scope}', encodeURIComponent(`repository:${REPOSITORY}:pull`))}`,
     );
     expect(manifest?.authorization).toBe('Bearer T');
+  });
+
+  test('a registry that does not know it has TLS: its realm is asked as it is, encrypted', async () => {
+    const directory = await fixture.directory();
+    const { key, cert, authority } = await makeCertificates(directory);
+    const registry = await fixture.registry({ auth: { kind: 'bearer', ...ALICE }, tls: { key, cert } });
+    const challenge = `Bearer realm="http://${registry.host}/token",service="test-registry"`;
+    registry.plan({ path: '/manifests/', status: 401, headers: { 'www-authenticate': challenge }, times: 1 });
+    const { digest, reference } = registry.pushImage({ repository: REPOSITORY, layers: [] });
+    const client = fixture.client({ certificateAuthorities: [authority], retry: { attempts: 1 } });
+    const { manifestDigest } = await client.resolve(parseReference(reference), { credentials: ALICE });
+    expect(manifestDigest).toBe(digest);
+    expect(registry.requests.find(({ path }) => path === '/token')).toMatchObject({
+      status: 200,
+      authorization: BASIC,
+    });
   });
 
   test.each(['not a url', 'file:///etc/passwd', 'http://registry.invalid/token'])(

@@ -149,6 +149,15 @@ describe('proxies', () => {
     expect(new Set(proxy.tunnels)).toEqual(new Set(['registry.test:443']));
   });
 
+  test('for plain HTTP are not asked for what is encrypted', async () => {
+    const { proxy } = await start();
+    const client = fixture.client({ proxies: { http: proxy.url, https: '', exclude: '' } });
+    expect(await failure(client.resolve(parseReference('registry.invalid/a')))).toMatchObject({
+      code: 'registry_unreachable',
+    });
+    expect(proxy.tunnels).toEqual([]);
+  });
+
   test('are not asked for hosts that are excluded', async () => {
     const { proxy } = await start();
     const client = fixture.client({ proxies: { https: proxy.url, exclude: 'example.com,registry.invalid' } });
