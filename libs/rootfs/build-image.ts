@@ -15,16 +15,15 @@ import { mergeLayers } from './tree/merge.ts';
 import { addMountPoints, bootWarnings } from './tree/sandbox.ts';
 import type { Tree } from './tree/tree.ts';
 
-/** A file system that lacks only its files' data, which `copies` names. */
-export interface BuiltImage {
-  readonly report: RootfsReport;
-  readonly copies: readonly CopyRun[];
-}
-
-/** The work of `buildRootfs` up to the copying of data, without a break: for a thread of its own. */
+/**
+ * The work of `buildRootfs` but for the copying of data, without a break: for a thread of its own.
+ *
+ * @param onCopies see `populate`
+ */
 export function buildImage(
   options: Omit<BuildOptions, 'signal' | 'limits'> & { readonly limits: ImageLimits },
-): BuiltImage {
+  onCopies: (copies: readonly CopyRun[]) => void,
+): RootfsReport {
   const indexes = options.layers.map((directory) => readLayerIndex(directory));
   const tree = mergeLayers(
     indexes.map(({ entries }) => entries),
@@ -44,14 +43,13 @@ export function buildImage(
     options.sizeBytes,
   );
   makeFileSystem(options.output, geometry, uuid);
-  const copies = populate(options.output, numbering);
-  const report = {
+  populate(options.output, numbering, onCopies);
+  return {
     sizeBytes: geometry.blocks * BLOCK_SIZE,
     entries: tree.inodes.count,
     contentBytes: dataBytes,
     warnings,
   };
-  return { report, copies };
 }
 
 /** A UUID (RFC 9562, version 8) that the content decides, so that the same content gives the same file system. */

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { checkFileSystem, requireE2fsprogs } from './e2fsprogs.ts';
 import { RootfsError, toRootfsError } from './error.ts';
-import { copyData, copyRun } from './ext4/data-copy.ts';
+import { type CopyRun, copyData, copyRun } from './ext4/data-copy.ts';
 import { BLOCK_SIZE } from './ext4/format.ts';
 import { requireFreeSpace } from './free-space.ts';
 import { DEFAULT_IMAGE_LIMITS, type ImageLimits } from './layer/limits.ts';
@@ -32,7 +32,7 @@ const rootfsReport = z.object({
  */
 export type RootfsReport = z.infer<typeof rootfsReport>;
 
-const builtImage = z.object({ report: rootfsReport, copies: z.array(copyRun) });
+const copyRuns = z.array(copyRun);
 
 /**
  * Merges layers of the cache into one tree, writes it to a new ext4 file (on a worker thread, data by libuv's), and has
@@ -46,37 +46,61 @@ export async function buildRootfs(options: BuildOptions): Promise<RootfsReport> 
   const { signal, limits, ...described } = options;
   const input = { ...described, limits: { ...DEFAULT_IMAGE_LIMITS, ...limits } };
   await requireE2fsprogs();
-  const { report, copies } = await runOnThread({ work: 'build', input, result: builtImage, signal });
-  requireFreeSpace(
-    options.output,
-    copies.reduce((bytes, { blocks }) => bytes + blocks * BLOCK_SIZE, 0),
+  let announce: (copies: readonly CopyRun[]) => void = () => {};
+  const announced = new Promise<readonly CopyRun[]>((resolve) => {
+    announce = resolve;
+  });
+  const [report] = await together(
+    signal,
+    async (either) => {
+      const onMessage = (message: unknown) => announce(copyRuns.parse(message));
+      const report = await runOnThread({ work: 'build', input, result: rootfsReport, signal: either, onMessage });
+      // It reads metadata only, which is whole now: it need not wait for the data (0.4 s of 2.4 s for a 1 GB image).
+      await checkFileSystem(options.output, either);
+      return report;
+    },
+    async (either) => {
+      const copies = await unlessAborted(announced, either);
+      requireFreeSpace(
+        options.output,
+        copies.reduce((bytes, { blocks }) => bytes + blocks * BLOCK_SIZE, 0),
+      );
+      await copyData(copies, options.layers, options.output, either);
+    },
   );
-  await together(signal, [
-    // e2fsck reads metadata only, which is whole: it need not wait for the data (0.4 s of 2.4 s for a 1 GB image).
-    (either) => checkFileSystem(options.output, either),
-    (either) => copyData(copies, options.layers, options.output, either),
-  ]);
   return report;
 }
 
-/** Runs jobs side by side; the first that fails stops the others, and is told once all have ended. */
-async function together(
+/** Does two things side by side; should one fail, the other is stopped. Ends when both have. */
+async function together<A, B>(
   signal: AbortSignal | undefined,
-  jobs: readonly ((signal: AbortSignal) => Promise<void>)[],
-): Promise<void> {
+  first: (signal: AbortSignal) => Promise<A>,
+  second: (signal: AbortSignal) => Promise<B>,
+): Promise<[A, B]> {
   const stop = new AbortController();
   const either = signal === undefined ? stop.signal : AbortSignal.any([signal, stop.signal]);
-  let failure: unknown;
-  await Promise.all(
-    jobs.map(async (job) => {
-      try {
-        await job(either);
-      } catch (error) {
-        failure ??= error;
-        stop.abort(error);
-      }
-    }),
-  );
-  if (signal?.aborted) throw new RootfsError('cancelled', 'the work was cancelled', { cause: signal.reason });
-  if (failure !== undefined) throw toRootfsError(failure);
+  const stopping = async <T>(job: (signal: AbortSignal) => Promise<T>) => {
+    try {
+      return await job(either);
+    } catch (error) {
+      stop.abort(error);
+      throw error;
+    }
+  };
+  const jobs = [stopping(first), stopping(second)] as const;
+  try {
+    return await Promise.all(jobs);
+  } catch (error) {
+    await Promise.allSettled(jobs);
+    if (signal?.aborted) throw new RootfsError('cancelled', 'the work was cancelled', { cause: signal.reason });
+    throw toRootfsError(error);
+  }
+}
+
+function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    if (signal.aborted) reject(signal.reason);
+    signal.addEventListener('abort', () => reject(signal.reason), { once: true });
+    promise.then(resolve, reject);
+  });
 }

@@ -32,6 +32,8 @@ const buildInput = z.object({
     sizeBytes: z.number().optional(),
     limits: imageLimits,
   }),
+  /** On which the data to be copied is announced. */
+  port: z.instanceof(MessagePort),
 });
 
 const digestInput = z.object({ input: z.string() });
@@ -53,7 +55,14 @@ export function decode(run: unknown): Promise<Answer> {
 
 /** See `buildRootfs`. */
 export function build(run: unknown): Promise<Answer> {
-  return answer(async () => buildImage(buildInput.parse(run).input));
+  return answer(async () => {
+    const { input, port } = buildInput.parse(run);
+    try {
+      return buildImage(input, (copies) => port.postMessage(copies));
+    } finally {
+      port.close();
+    }
+  });
 }
 
 /** See `fileDigest`. */

@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { Tinypool } from 'tinypool';
@@ -20,6 +21,8 @@ export interface ThreadRun<Result> {
   readonly signal?: AbortSignal | undefined;
   /** Called once with a function that sends a message to the work under way. */
   readonly onStart?: (send: (message: unknown) => void) => void;
+  /** Called with each message of the work, which closes its port at its end; the result comes after the last one. */
+  readonly onMessage?: (message: unknown) => void;
 }
 
 /**
@@ -75,6 +78,8 @@ export async function runOnThread<Result>(run: ThreadRun<Result>): Promise<Resul
   const { signal } = run;
   if (signal?.aborted) throw cancelled(signal);
   const { port1, port2 } = new MessageChannel();
+  // Results come by another way: a message may still be on its own when they are there, but not when its port is closed.
+  const toldAll = run.onMessage === undefined ? undefined : once(port1.on('message', run.onMessage), 'close');
   try {
     const answered = threads().run(
       { input: run.input, port: port2 },
@@ -82,7 +87,10 @@ export async function runOnThread<Result>(run: ThreadRun<Result>): Promise<Resul
     );
     run.onStart?.((message) => port1.postMessage(message));
     const parsed = answer.parse(await answered);
-    if (parsed.kind === 'done') return run.result.parse(parsed.result);
+    if (parsed.kind === 'done') {
+      await toldAll;
+      return run.result.parse(parsed.result);
+    }
     const { code, message, retryable } = parsed.failure;
     throw new RootfsError(code, message, { retryable });
   } catch (error) {

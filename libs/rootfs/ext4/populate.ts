@@ -19,19 +19,19 @@ const MAX_LINKS = 65_000;
 /**
  * Writes a tree into the empty file system that mke2fs made: directories and other metadata first, then room for all
  * file data in the order in which the layers have it, so that it is copied in large runs; then inodes, bitmaps and
- * descriptors. With that the file system is whole, but for the data: what is to be copied comes back.
+ * descriptors. With that the file system is whole, but for the data.
  *
+ * @param onCopies is told what is to be copied as soon as that is known, before the inodes are written
  * @throws RootfsError `image_too_large` when it does not fit, `layer_corrupt` for what ext4 cannot hold
  */
-export function populate(path: string, numbering: Numbering): CopyRun[] {
+export function populate(path: string, numbering: Numbering, onCopies: (copies: readonly CopyRun[]) => void): void {
   const image = new ImageFile(path);
   try {
     const population = new Population(image, numbering);
     population.placeMetadata();
-    const copies = population.placeData();
+    onCopies(population.placeData());
     population.writeInodes();
     population.finish();
-    return copies;
   } finally {
     image.close();
   }
