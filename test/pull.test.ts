@@ -348,18 +348,26 @@ test('the whole stack killed in the middle of a pull: started again, it goes on 
 
 const asRoot = process.getuid?.() === 0;
 /** Where the tests are not run by root, every other test has shown it. */
-(asRoot ? test : test.skip)('an unprivileged user runs the stack, and pulls', async () => {
-  const bhatti = await createBhatti({ user: NOBODY });
-  try {
-    const pushed = await push('unprivileged', {});
-    const pull = await bhatti.run(['image', 'pull', pushed.reference]);
-    expect(pull).toMatchObject({ exitCode: 0, stderr: '' });
-    const { pid, children } = await bhatti.status();
-    for (const process of [pid, ...children.map((child) => child.pid)]) {
-      expect(await readFile(`/proc/${process}/status`, 'utf8')).toContain(`\nUid:\t${NOBODY}\t${NOBODY}\t${NOBODY}\t`);
+(asRoot ? test : test.skip)(
+  'an unprivileged user runs the stack and pulls, where nothing can be written but the data directory',
+  async () => {
+    const bhatti = await createBhatti({ user: NOBODY });
+    try {
+      const pushed = await push('unprivileged', {});
+      const pull = await bhatti.run(['image', 'pull', pushed.reference]);
+      expect(pull).toMatchObject({ exitCode: 0, stderr: '' });
+      const { pid, children } = await bhatti.status();
+      for (const process of [pid, ...children.map((child) => child.pid)]) {
+        const status = await readFile(`/proc/${process}/status`, 'utf8');
+        expect(status).toContain(`\nUid:\t${NOBODY}\t${NOBODY}\t${NOBODY}\t`);
+        for (const set of ['Inh', 'Prm', 'Eff', 'Bnd', 'Amb'])
+          expect(status).toContain(`\nCap${set}:\t0000000000000000\n`);
+        expect(status).toContain('\nNoNewPrivs:\t1\n');
+        expect(await readFile(`/proc/${process}/mountinfo`, 'utf8')).toMatch(/ \/ \/ ro[, ]/);
+      }
+      await expectClean((await image(bhatti, 'demo-unprivileged')).path);
+    } finally {
+      await bhatti.remove();
     }
-    await expectClean((await image(bhatti, 'demo-unprivileged')).path);
-  } finally {
-    await bhatti.remove();
-  }
-});
+  },
+);

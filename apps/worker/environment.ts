@@ -11,6 +11,8 @@ const schema = z.object({
   REDIS_URL: z.string().trim().min(1).optional(),
   BHATTI_CONCURRENCY: z.coerce.number().int().min(1).max(64).default(2),
   BHATTI_CACHE_SIZE: z.string().transform(parseCacheSize).optional(),
+  // A timer holds no more than 24 days.
+  BHATTI_HOUSEKEEPING_SECONDS: z.coerce.number().int().min(1).max(2_000_000).default(86_400),
   BHATTI_OVERLAY: z.string().trim().min(1).optional(),
   BHATTI_LOG_LEVEL: z.enum(logLevels).default('info'),
 });
@@ -28,6 +30,8 @@ export interface WorkerEnvironment {
   readonly concurrency: number;
   /** Bytes on disk that cached layers may take; undefined for no limit. */
   readonly cacheBytes: number | undefined;
+  /** Ms between two rounds of housekeeping. */
+  readonly housekeepingInterval: number;
   /** Path of a tar that goes on top of every image. */
   readonly overlay: string | undefined;
   readonly logLevel: string;
@@ -45,6 +49,7 @@ export function readEnvironment(env: NodeJS.ProcessEnv): WorkerEnvironment {
     redisUrl: parsed.data.REDIS_URL,
     concurrency: parsed.data.BHATTI_CONCURRENCY,
     cacheBytes: parsed.data.BHATTI_CACHE_SIZE,
+    housekeepingInterval: parsed.data.BHATTI_HOUSEKEEPING_SECONDS * 1000,
     overlay: parsed.data.BHATTI_OVERLAY,
     logLevel: parsed.data.BHATTI_LOG_LEVEL,
   };

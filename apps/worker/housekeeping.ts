@@ -52,7 +52,7 @@ export class Housekeeping {
       await store.removeUnreferenced();
       await layerCache.enforce();
     } catch (error) {
-      logger.warn({ err: error }, 'cannot remove what nothing owns; tried again in a day');
+      logger.warn({ err: error }, 'cannot remove what nothing owns; tried again in the next round');
     }
   }
 }

@@ -48,6 +48,7 @@ async function main(): Promise<void> {
     redisUrl: environment.redisUrl ?? store.paths.redisSocket,
     concurrency: environment.concurrency,
     cacheBytes: environment.cacheBytes,
+    housekeepingInterval: environment.housekeepingInterval,
     secretKey: await loadSecretKey({ path: store.paths.secretKeyFile, env: process.env }),
     registry: await readOperatorSettings(process.env, store.directory),
     overlay,

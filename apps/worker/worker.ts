@@ -61,6 +61,8 @@ export interface StartWorkerOptions {
   readonly concurrency: number;
   /** Bytes on disk that cached layers may take; no limit where it is left out. */
   readonly cacheBytes?: number | undefined;
+  /** Ms between two rounds of housekeeping, a day where it is left out. */
+  readonly housekeepingInterval?: number | undefined;
   /** Opens sealed credentials. */
   readonly secretKey: KeyObject;
   readonly registry?: RegistryClientOptions;
@@ -156,7 +158,7 @@ export async function startWorker(options: StartWorkerOptions): Promise<RunningW
   worker.on('failed', attemptEnded);
 
   const housekeeping = new Housekeeping({ store, layerCache, isLive, logger });
-  await housekeeping.start();
+  await housekeeping.start(options.housekeepingInterval);
   services.sync.request();
   services.digests.request();
   const cancellations = await subscribeCancellations(relay, worker);

@@ -45,6 +45,8 @@ const STOPPED = 14_000;
 const SETTLE = 120_000;
 /** Ms around the end of a task in which what it took is removed. */
 const CLEARING = 2000;
+/** Tasks that are likely to be under way. */
+const LATEST = 5;
 /** Size of the tmpfs that is filled. */
 const DISK_BYTES = 1_500_000_000;
 
@@ -122,7 +124,8 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
     fetched?.freed('full disk', 'any', began, Date.now());
   }
   async function cancelOne(): Promise<void> {
-    const ids = [...accepted.keys()];
+    // Those of long ago have ended.
+    const ids = [...accepted.keys()].slice(-LATEST);
     const id = ids[random.between(0, ids.length - 1)];
     const task = id === undefined ? undefined : accepted.get(id);
     if (id === undefined || task === undefined) return;

@@ -56,15 +56,25 @@ async function placeFor(user: number, directory: string): Promise<string> {
   return place;
 }
 
-/** Runs a command as the user, in a mount namespace that has the program in its place. */
-function asUser(user: number, place: string): string[] {
+/**
+ * Runs a command as the user, as near to the sandbox of deploy/systemd as goes without systemd: nothing can be written but the
+ * directory, and there is no privilege, nor a way to one. In a mount namespace of its own, which has the program in its place.
+ */
+function inSandbox(user: number, directory: string, place: string): string[] {
   const bind = (folder: string) => `mount --bind '${join(project, folder)}' '${join(place, folder)}'`;
-  const script = `${bind('dist')} && ${bind('node_modules')} && exec setpriv --reuid=${user} --regid=${user} --clear-groups "$@"`;
+  const script = [
+    `mount --bind '${directory}' '${directory}'`,
+    bind('dist'),
+    bind('node_modules'),
+    // Each mount by itself: a new one of the same file system is not what is made read-only.
+    `for at in '${place}/dist' '${place}/node_modules' / /dev/shm; do mount -o remount,bind,ro "$at"; done`,
+    `exec setpriv --reuid=${user} --regid=${user} --clear-groups --no-new-privs --bounding-set=-all --inh-caps=-all "$@"`,
+  ].join(' && ');
   return ['unshare', '--mount', 'sh', '-c', script, 'sh'];
 }
 
 export interface BhattiOptions {
-  /** The numeric id to run as, which only root can ask for. */
+  /** The numeric id to run as, in a sandbox, which only root can ask for. */
   readonly user?: number;
   /** Of the commands, octal. */
   readonly umask?: string;
@@ -77,7 +87,7 @@ export async function createBhatti({ user, umask }: BhattiOptions = {}): Promise
   const program = join(user === undefined ? project : await placeFor(user, directory), 'dist', 'cli.js');
   const command = [
     ...(umask === undefined ? [] : ['sh', '-c', `umask ${umask}; exec "$@"`, 'sh']),
-    ...(user === undefined ? [] : asUser(user, dirname(dirname(program)))),
+    ...(user === undefined ? [] : inSandbox(user, directory, dirname(dirname(program)))),
   ];
 
   function start(args: readonly string[], { env = {}, stdin }: RunOptions = {}): RunningCommand {

@@ -5,6 +5,7 @@ test('what is not set, or empty, is left to defaults', () => {
   expect(readEnvironment({ BHATTI_MAX_ENTRIES: '', BHATTI_OVERLAY: '' })).toEqual({
     redisUrl: undefined,
     concurrency: 2,
+    housekeepingInterval: 86_400_000,
     overlay: undefined,
     limits: { layer: {}, image: {}, archive: {} },
     logLevel: 'info',

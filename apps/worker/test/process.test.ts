@@ -1,5 +1,10 @@
 import { randomBytes } from 'node:crypto';
+import { mkdir, utimes, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { createTaskId } from '@bhatti/tasks';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { ownIdentity } from '../../../libs/store/process-identity.ts';
+import { temporaryName } from '../../../libs/store/temporary-name.ts';
 import type { PushedImage } from '../../../test/support/registry.ts';
 import { eventually } from './support/eventually.ts';
 import { startStack, type TestStack } from './support/stack.ts';
@@ -88,5 +93,19 @@ describe('a worker process', () => {
     expect(logs.filter((line) => line.includes('attempt 1 of 3'))).toHaveLength(2);
     expect(await stack.leftovers()).toEqual([]);
     await second.end('SIGTERM');
+  });
+
+  test('removes what nothing owns while it runs, too, round after round', async () => {
+    const worker = await stack.startWorkerProcess({ BHATTI_HOUSEKEEPING_SECONDS: '1' });
+    const long = new Date(Date.now() - 120_000);
+    for (let round = 0; round < 2; round += 1) {
+      const dead = { ...(await ownIdentity()), startTime: '1' };
+      await mkdir(join(stack.directory, 'layers', 'sha256', temporaryName(dead)));
+      const upload = stack.store.uploads.path(createTaskId());
+      await writeFile(upload, 'an archive');
+      await utimes(upload, long, long);
+      await eventually(async () => (await stack.leftovers()).length === 0);
+    }
+    await worker.end('SIGTERM');
   });
 });
