@@ -54,6 +54,8 @@ const statusByCode: Readonly<Record<string, number>> = {
   idempotency_key_reused: 422,
   queue_full: 429,
   too_many_tasks: 429,
+  // The operator's to mend, and named: "internal" would tell nobody.
+  not_writable: 500,
   redis_unavailable: 503,
   no_space: 507,
 };

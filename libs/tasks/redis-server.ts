@@ -1,5 +1,8 @@
+import { z } from 'zod';
 import { TaskError } from './error.ts';
 import type { RedisClient } from './redis-connection.ts';
+
+const reply = z.object({ name: z.literal('ReplyError'), message: z.string() });
 
 /** BullMQ's relay, over which cancellations travel, needs 6.2. */
 const minimumVersion = [6, 2] as const;
@@ -14,7 +17,7 @@ export interface RedisServer {
 
 /**
  * Looks at the server. Rejects with TaskError `redis_unavailable`: not retryable when its version is too old, retryable
- * when it does not answer.
+ * when it does not answer, or refuses.
  */
 export async function checkRedisServer(redis: RedisClient): Promise<RedisServer> {
   const info = parseInfo(await ask(redis));
@@ -24,7 +27,7 @@ export async function checkRedisServer(redis: RedisClient): Promise<RedisServer>
   if (isOlder(version)) {
     throw new TaskError(
       'redis_unavailable',
-      `${product} is too old: RedisClient ${minimumVersion.join('.')} or newer, or Valkey, is needed`,
+      `${product} is too old: Redis ${minimumVersion.join('.')} or newer, or Valkey, is needed`,
     );
   }
   return { product, warnings: warningsOf(info) };
@@ -47,7 +50,11 @@ async function ask(redis: RedisClient): Promise<string> {
   try {
     return await redis.info();
   } catch (error) {
-    throw new TaskError('redis_unavailable', 'Redis does not answer', { retryable: true, cause: error });
+    const refusal = reply.safeParse(error);
+    const what = refusal.success
+      ? `Redis refuses us: ${refusal.data.message}; look at user and password of REDIS_URL, and what that user may do`
+      : 'Redis does not answer';
+    throw new TaskError('redis_unavailable', what, { retryable: true, cause: error });
   }
 }
 

@@ -1,3 +1,4 @@
+import { isIP } from 'node:net';
 import type { RedisOptions } from 'ioredis';
 import { TaskError } from './error.ts';
 
@@ -43,7 +44,8 @@ function hostAddress(url: URL, tls: boolean): RedisAddress {
     port,
     db: databaseOf(url.pathname.replace(/^\//, '') || url.searchParams.get('db')),
     ...credentialsOf(url),
-    ...(tls ? { tls: { servername: host } } : {}),
+    // An address is no server name (RFC 6066); the certificate is checked against it all the same.
+    ...(tls ? { tls: isIP(host) === 0 ? { servername: host } : {} } : {}),
   };
   return { options, display: `${url.hostname || host}:${port}` };
 }

@@ -79,7 +79,8 @@ async function untilReady(server: ChildProcess, socketPath: string): Promise<voi
   while (Date.now() < deadline) {
     if (failure !== undefined) throw new Error('redis-server does not start', { cause: failure });
     if (server.exitCode !== null) throw new Error(`redis-server ended with ${server.exitCode}`);
-    if ((await ping(socketPath)) === '+PONG') return;
+    // One that wants a password answers, too.
+    if (/^(\+PONG|-NOAUTH)/.test((await ping(socketPath)) ?? '')) return;
     await sleep(10);
   }
   throw new Error('redis-server does not answer');

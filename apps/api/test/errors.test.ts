@@ -1,4 +1,5 @@
 import { OciError } from '@bhatti/oci';
+import { StoreError } from '@bhatti/store';
 import { TaskError } from '@bhatti/tasks';
 import { describe, expect, test } from '@jest/globals';
 import { toApiError } from '../errors.ts';
@@ -13,6 +14,8 @@ describe('toApiError', () => {
     });
     expect(toApiError(new TaskError('not_found', 'none'))).toMatchObject({ status: 404, message: 'none' });
     expect(toApiError(new TaskError('task_ended', 'ended'))).toMatchObject({ status: 409 });
+    const readOnly = new StoreError('not_writable', 'read-only');
+    expect(toApiError(readOnly)).toMatchObject({ status: 500, code: 'not_writable', message: 'read-only' });
   });
 
   test.each([

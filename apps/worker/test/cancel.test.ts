@@ -41,7 +41,6 @@ describe('a cancelled task', () => {
     const told = performance.now();
     await cancel(id);
     expect(await stack.ended(id)).toMatchObject({ status: 'cancelled', error: { code: 'cancelled' }, result: null });
-    // The worker itself looks every 5 s only.
     expect(performance.now() - told).toBeLessThan(3000);
     expect(await stack.leftovers()).toEqual([]);
     expect(await stack.connection.keys('*partial*')).toEqual([]);

@@ -1,6 +1,23 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { Worker } from 'bullmq';
 import { startRedis, type TestRedis } from '../../../test/support/redis.ts';
-import { checkRedisServer, connectRedis } from '../index.ts';
+import {
+  cancelTask,
+  checkRedisServer,
+  connectRedis,
+  createTaskQueue,
+  createTaskRelay,
+  enqueuePull,
+  findTask,
+  jobError,
+  QUEUE_NAME,
+  subscribeCancellations,
+  type TaskWorker,
+  takeTurn,
+  workerOptions,
+} from '../index.ts';
+import { data } from './support/fixture.ts';
+import { until } from './support/until.ts';
 
 describe('checkRedisServer', () => {
   let server: TestRedis;
@@ -24,5 +41,63 @@ describe('checkRedisServer', () => {
     const redis = connectRedis(`${server.directory}/nobody.sock`, { use: 'request' });
     await expect(checkRedisServer(redis)).rejects.toMatchObject({ code: 'redis_unavailable', retryable: true });
     redis.disconnect();
+  });
+});
+
+describe('a Redis that wants to know who is there', () => {
+  let server: TestRedis;
+  const as = (user: string) => connectRedis(`redis+unix://${user}@${server.socketPath}`, { use: 'worker' });
+
+  beforeAll(async () => {
+    const rules = (text: string) => ['--user', ...text.split(' ')];
+    const settings = [
+      ...rules('default on >pass@word ~* &* +@all'),
+      // As docs/scaling.md has it.
+      ...rules('bhatti on >secret ~{bhatti}:* &* +@all -@dangerous +info +client|list'),
+      ...rules('nobody on >secret ~other:* &* -@all'),
+    ];
+    server = await startRedis({ settings });
+  });
+  afterAll(() => server.stop());
+
+  test.each([':pass%40word', 'bhatti:secret'])('%s can do all that tasks need', async (user) => {
+    const connection = as(user);
+    expect((await checkRedisServer(connection)).warnings).toEqual([]);
+    const queue = createTaskQueue(connection);
+    const relay = createTaskRelay(connection);
+    const worker: TaskWorker = new Worker(
+      QUEUE_NAME,
+      (_job, _token, signal) =>
+        new Promise((_resolve, reject) => {
+          signal?.addEventListener('abort', () =>
+            reject(jobError({ code: 'cancelled', message: '', retryable: false })),
+          );
+        }),
+      workerOptions({ connection }),
+    );
+    const cancellations = await subscribeCancellations(relay, worker);
+    const priority = await takeTurn(connection, 'local');
+    const { id } = await enqueuePull(queue, data, { priority });
+    await until(async () => (await findTask(queue, id))?.view.status === 'running');
+    expect(await queue.getWorkersCount()).toBe(1);
+    await cancelTask(queue, relay, id);
+    await until(async () => (await findTask(queue, id))?.view.status === 'cancelled');
+    await cancellations.close();
+    await worker.close();
+    await relay.close();
+    await queue.close();
+    connection.disconnect();
+  });
+
+  test.each([
+    [':wrong', 'WRONGPASS'],
+    ['nobody:secret', 'NOPERM'],
+    ['', 'NOAUTH'],
+  ])('%p is told that it is refused, and why', async (user, reply) => {
+    const connection = connectRedis(user === '' ? server.socketPath : `redis+unix://${user}@${server.socketPath}`, {
+      use: 'request',
+    });
+    await expect(checkRedisServer(connection)).rejects.toThrow(new RegExp(`^Redis refuses us: ${reply} .*REDIS_URL`));
+    connection.disconnect();
   });
 });

@@ -9,6 +9,7 @@ describe('parseRedisUrl', () => {
     ['redis://[::1]:7000', { host: '::1', port: 7000, db: 0 }],
     ['redis://:pa%2Fss@host', { host: 'host', port: 6379, db: 0, password: 'pa/ss' }],
     ['redis://ann:pass@host/1', { host: 'host', port: 6379, db: 1, username: 'ann', password: 'pass' }],
+    ['rediss://127.0.0.1:6390', { host: '127.0.0.1', port: 6390, db: 0, tls: {} }],
     ['rediss://host:6390', { host: 'host', port: 6390, db: 0, tls: { servername: 'host' } }],
     ['/run/redis.sock', { path: '/run/redis.sock', db: 0 }],
     ['./run/redis.sock', { path: './run/redis.sock', db: 0 }],
