@@ -10,12 +10,19 @@ export interface NamedImage {
   readonly key: string;
 }
 
-/** Makes the name stand for the root filesystem: the last step of a pull. An entry that says so already is left alone. */
-export async function nameImage(store: Store, { owner, name, reference, key }: NamedImage): Promise<BuiltImage> {
+/**
+ * Makes the name stand for the root filesystem: the last step of a pull. An entry that says so already is left alone.
+ * @param requireOwned asked just before the name is given: a worker that hung meanwhile must not take it from a later pull
+ */
+export async function nameImage(
+  store: Store,
+  { owner, name, reference, key }: NamedImage,
+  requireOwned: () => Promise<void>,
+): Promise<BuiltImage> {
   const built = await readBuiltImage(store, key);
   const present = await store.images.get(owner, name);
   if (present?.rootfsKey === key && present.reference === reference) return built;
-  await store.images.put(owner, {
+  const entry = {
     name,
     rootfsKey: key,
     reference,
@@ -27,6 +34,7 @@ export async function nameImage(store: Store, { owner, name, reference, key }: N
     config: built.config,
     warnings: built.warnings,
     ...(present?.shared === undefined ? {} : { shared: present.shared }),
-  });
+  };
+  await store.images.put(owner, entry, requireOwned);
   return built;
 }

@@ -38,7 +38,8 @@ export async function makeImage(services: PullServices, task: ImageTask): Promis
   signal.throwIfAborted();
   await task.requireOwned();
   metrics.count('rootfs', { source: reused === 'rootfs' ? 'cache' : 'built' });
-  const built = await nameImage(store, { owner: data.owner, name: data.name, reference: source.reference, key });
+  const named = { owner: data.owner, name: data.name, reference: source.reference, key };
+  const built = await nameImage(store, named, task.requireOwned);
   return {
     image: data.name,
     digest: built.manifestDigest,

@@ -7,6 +7,7 @@ import {
   MAX_DEATHS,
   openCredentials,
   type PullResult,
+  removeCredentials,
   sealedAuthOf,
   type TaskJob,
   TaskJobData,
@@ -22,7 +23,6 @@ import { makeImage } from './make-image.ts';
 import type { Outcome, Outcomes } from './outcome.ts';
 import { freePartials } from './partials.ts';
 import { registrySource } from './registry-source.ts';
-import { removeCredentials } from './sealed-credentials.ts';
 import type { PullServices } from './services.ts';
 import { JobStop, stopReason } from './stop.ts';
 import { releaseLayers, removeFetchedLayers } from './task-layers.ts';

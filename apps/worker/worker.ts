@@ -11,6 +11,7 @@ import {
   liveTask,
   type PullResult,
   QUEUE_NAME,
+  removeCredentials,
   subscribeCancellations,
   TaskClaims,
   type TaskJob,
@@ -35,7 +36,6 @@ import type { Overlay } from './overlay.ts';
 import { freePartials } from './partials.ts';
 import { PullProcessor } from './pull-job.ts';
 import { recordDigests } from './rootfs-digests.ts';
-import { removeCredentials } from './sealed-credentials.ts';
 import type { PullServices } from './services.ts';
 import type { StopReason } from './stop.ts';
 import { releaseLayers } from './task-layers.ts';

@@ -13,8 +13,11 @@ export async function syncToDisk(path: string): Promise<void> {
   }
 }
 
-/** Writes a small file so that, whatever happens, either the old content or the new one is there, whole. Mode 0600. */
-export async function writeDurably(path: string, content: string): Promise<void> {
+/**
+ * Writes a small file so that, whatever happens, either the old content or the new one is there, whole. Mode 0600.
+ * @param confirm asked last, when all that takes time is done; when it rejects the old content stays
+ */
+export async function writeDurably(path: string, content: string, confirm = async () => {}): Promise<void> {
   const folder = dirname(path);
   const temporary = join(folder, temporaryName(await ownIdentity()));
   try {
@@ -25,6 +28,7 @@ export async function writeDurably(path: string, content: string): Promise<void>
     } finally {
       await handle.close();
     }
+    await confirm();
     await rename(temporary, path);
   } catch (error) {
     await rm(temporary, { force: true });

@@ -46,14 +46,15 @@ export class ImageCatalog {
   /**
    * Makes the name stand for the entry, in place of what it stood for. Rejects with StoreError `not_found` (retryable)
    * when the root filesystem is not there (any more): it would be an image that is not whole.
+   * @param confirm asked last, when all that takes time is done; when it rejects, so does this, and the name stands for what it did
    */
-  async put(owner: string, entry: ImageEntry): Promise<void> {
+  async put(owner: string, entry: ImageEntry, confirm?: () => Promise<void>): Promise<void> {
     const path = this.#path(owner, entry.name);
     const checked = ImageEntry.parse(entry);
     await this.#requireRootfs(checked);
     await storing('write the image catalog', async () => {
       await mkdir(join(this.#folder, owner), { recursive: true, mode: 0o700 });
-      await writeDurably(path, `${JSON.stringify(checked, null, 2)}\n`);
+      await writeDurably(path, `${JSON.stringify(checked, null, 2)}\n`, confirm);
     });
     // Again, after the entry is written: see `removeUnreferencedRootfs`, which looks the other way round.
     await this.#requireRootfs(checked);

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Job, type Relay, type Worker } from 'bullmq';
 import { z } from 'zod';
 import { TaskError } from './error.ts';
+import { removeCredentials } from './job-credentials.ts';
 import { type PullResult, TaskJobData } from './pull-task.ts';
 import type { TaskJob, TaskJobName, TaskQueue } from './queue.ts';
 import { findTask, isEnded, type TaskView } from './task-view.ts';
@@ -45,6 +46,9 @@ export async function cancelTask(queue: TaskQueue, relay: Relay, id: string): Pr
   await job.removeDeduplicationKey();
   await announce(relay, id);
   await endSoon(job);
+  const after = await queue.getJob(id);
+  // It ended while its data were read and written here: what its worker had taken out of them is in them again.
+  if (after?.finishedOn !== undefined) await removeCredentials(after);
   return (await findTask(queue, id))?.view ?? before;
 }
 

@@ -12,6 +12,7 @@ export { encodeFailure, jobError, parseFailure, TaskFailure } from './failure.ts
 export { formatBytes } from './format-bytes.ts';
 export { claimKey, findKeyedTask, type KeyedRequest, repointKey } from './idempotency.ts';
 export { deriveImageName, isValidImageName, type NamedReference } from './image-name.ts';
+export { removeCredentials } from './job-credentials.ts';
 export { LEASE_TTL, type Lease, LeaseLost, type LeaseOptions, layerLease, takeLease, withLease } from './lease.ts';
 export {
   type MetricDefinition,

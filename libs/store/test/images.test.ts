@@ -42,6 +42,18 @@ describe('the image catalog', () => {
     expect(await store.images.list('ann')).toEqual([]);
   });
 
+  test('gives a name only if that is confirmed when everything else is done', async () => {
+    await store.images.put('ann', imageEntry('python', key));
+    const refused = store.images.put('ann', imageEntry('python', otherKey), async () => {
+      throw new Error('the task is another worker’s');
+    });
+    await expect(refused).rejects.toThrow('another worker’s');
+    expect((await store.images.get('ann', 'python'))?.rootfsKey).toBe(key);
+    expect(await readdir(join(directory.path, 'images', 'ann'))).toEqual(['python.json']);
+    await store.images.put('ann', imageEntry('python', otherKey), async () => {});
+    expect((await store.images.get('ann', 'python'))?.rootfsKey).toBe(otherKey);
+  });
+
   test('keeps its files private', async () => {
     await store.images.put('ann', imageEntry('python', key));
     expect((await stat(join(directory.path, 'images', 'ann'))).mode & 0o777).toBe(0o700);

@@ -6,6 +6,7 @@ import {
   findTask,
   isEnded,
   jobError,
+  removeCredentials,
   subscribeCancellations,
   type TaskQueue,
   type TaskWorker,
@@ -140,6 +141,30 @@ describe('cancelling a task', () => {
     await cancelLater('first');
     // Begins just after a look at the flags, and so lasts until the next.
     expect(await cancelLater('second')).toBeLessThan(4000);
+  });
+
+  test('that crosses its end does not bring its credentials back', async () => {
+    const queue = fixture.queue();
+    const relay = fixture.relay();
+    const { id } = await enqueuePull(queue, { ...data, sealedAuth: 'v1.sealed' });
+    const crossing = fixture.queue();
+    const read = crossing.getJob.bind(crossing);
+    let reads = 0;
+    // The task ends between being read to be cancelled and being written.
+    crossing.getJob = async (of) => {
+      const job = await read(of);
+      reads += 1;
+      if (reads === 1) {
+        await workers(1, async (running) => {
+          await removeCredentials(running);
+          return result;
+        });
+        await until(async () => (await queue.getJobState(id)) === 'completed');
+      }
+      return job;
+    };
+    expect((await cancelTask(crossing, relay, id)).status).toBe('completed');
+    expect((await queue.getJob(id))?.data).not.toHaveProperty('sealedAuth');
   });
 
   test('is refused when it is not there or has ended', async () => {

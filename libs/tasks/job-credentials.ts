@@ -1,4 +1,4 @@
-import type { TaskJob } from '@bhatti/tasks';
+import type { TaskJob } from './queue.ts';
 
 /** Takes the sealed credentials out of a job whose task ends or has ended. */
 export async function removeCredentials(job: TaskJob): Promise<void> {
