@@ -13,7 +13,7 @@ export async function freePartials(services: PullServices, taskId: string): Prom
 }
 
 async function freePartial({ claims, redis, store }: PullServices, taskId: string, digest: string): Promise<void> {
-  if ((await store.partials.size(digest)) === 0) return;
+  if (!(await store.partials.has(digest))) return;
   // Whoever fetches the blob has its lease. One that gets it after us begins anew.
   const lease = await takeLease(redis, layerLease(digest), { ttl: LEASE_TTL, signal: new AbortController().signal });
   if (lease === null) return;

@@ -21,6 +21,12 @@ export class PartialFiles {
     return storing('look at a partial download', async () => (await statIfThere(path))?.size ?? 0);
   }
 
+  /** Whether there is a file, be it an empty one: a full disk takes a name, and no byte. */
+  async has(digest: string): Promise<boolean> {
+    const path = this.path(digest);
+    return storing('look for a partial download', async () => (await statIfThere(path)) !== undefined);
+  }
+
   async remove(digest: string): Promise<void> {
     const path = this.path(digest);
     await storing('remove a partial download', () => rm(path, { force: true }));

@@ -44,9 +44,11 @@ describe('the credentials of a task', () => {
     'that $who ended, because workers died again and again, are gone, and what it had fetched',
     async ({ field, message }) => {
       const blob = `sha256:${'0'.repeat(64)}`;
+      const empty = `sha256:${'1'.repeat(64)}`;
       const id = await stack.enqueue({ reference, name: 'poisoned', auth: `robot:${password}` });
-      await new TaskClaims(stack.connection, 'partial', async () => true).claim(id, [blob]);
+      await new TaskClaims(stack.connection, 'partial', async () => true).claim(id, [blob, empty]);
       await writeFile(stack.store.partials.path(blob), 'fetched');
+      await writeFile(stack.store.partials.path(empty), '');
       const deaths = new WorkerDeaths(stack.connection);
       for (const dead of ['one:1', 'two:2']) await deaths.begin(id, dead);
       await (await deaths.begin(id, 'ended:3'))();
