@@ -25,6 +25,8 @@ const PASSWORD = `${randomBytes(9).toString('hex')}/+`;
 /** The ways in which the command line is given credentials, and the API token. The first command starts the stack. */
 const SOURCES = ['environment', 'flag', 'stdin'] as const;
 type Source = (typeof SOURCES)[number];
+/** Of the pulls that are held up. */
+const ENDS = ['cancelled', 'crashed'] as const;
 
 let bhatti: Bhatti;
 let registry: TestRegistry;
@@ -35,7 +37,7 @@ const sealed: string[] = [];
 interface HeldPull {
   readonly id: string;
   readonly source: Source;
-  readonly end: 'cancelled' | 'crashed';
+  readonly end: (typeof ENDS)[number];
   readonly command: RunningCommand;
 }
 const held: HeldPull[] = [];
@@ -139,15 +141,19 @@ test('the search finds a secret in keys of every type, in files and their names,
 
 test.each(SOURCES)('by %s: tasks that end completed and failed, and two that are held up', async (source) => {
   const completed = await pull(source, await push(`completed-${source}`), `completed-${source}`);
+  // The first command starts the stack, and the others wait for that.
+  const [failed, ...stalled] = await Promise.all([
+    pull(source, `${registry.host}/private/nothing:1`, `failed-${source}`),
+    ...ENDS.map(async (end) => {
+      const name = `${end}-${source}`;
+      const command = await pull(source, await push(name, { isHeld: true }), name);
+      const [id = ''] = /tsk_[a-z2-7]{12}/.exec(await command.stdoutHas('downloading layers')) ?? [];
+      return { id, end, source, command };
+    }),
+  ]);
+  held.push(...stalled);
   expect(await completed.outcome).toMatchObject({ exitCode: 0, stderr: '' });
-  const failed = await pull(source, `${registry.host}/private/nothing:1`, `failed-${source}`);
   expect(await failed.outcome).toMatchObject({ exitCode: 1, stderr: expect.stringContaining('manifest_unknown') });
-  for (const end of ['cancelled', 'crashed'] as const) {
-    const name = `${end}-${source}`;
-    const command = await pull(source, await push(name, { isHeld: true }), name);
-    const [id = ''] = /tsk_[a-z2-7]{12}/.exec(await command.stdoutHas('downloading layers')) ?? [];
-    held.push({ id, end, source, command });
-  }
 });
 
 /** What below the data directory is not 0600, or 0700 for a folder. */
