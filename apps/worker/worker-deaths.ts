@@ -16,12 +16,15 @@ export class WorkerDeaths {
     this.#redis = redis;
   }
 
-  /** Notes that the worker begins. Returns what ends the note: the attempt came to an end, whatever that is. */
+  /**
+   * Notes that the worker begins. Returns what takes the note away again: the attempt came to an end, whatever that is. That never
+   * rejects: a note that Redis does not let go goes with the task.
+   */
   async begin(taskId: string, worker: string): Promise<() => Promise<void>> {
     const note = `${worker}, begun at ${new Date().toISOString()}`;
     await this.#redis.multi().rpush(keyOf(taskId), note).expire(keyOf(taskId), KEEP_SECONDS).exec();
     return async () => {
-      await this.#redis.lrem(keyOf(taskId), -1, note);
+      await this.#redis.lrem(keyOf(taskId), -1, note).catch(() => 0);
     };
   }
 
