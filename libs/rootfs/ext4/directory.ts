@@ -28,8 +28,8 @@ export interface DirectoryPlan {
 
 export type HashSeed = readonly [number, number, number, number];
 
-/** A directory larger than this many blocks gets an index; smaller ones are as fast without. */
-const MAX_LINEAR_BLOCKS = 2;
+/** A directory larger than this many blocks gets an index, as the kernel does it, and `e2fsck -D`. */
+const MAX_LINEAR_BLOCKS = 1;
 
 const TAIL = 12;
 const LEAF_ROOM = BLOCK_SIZE - TAIL;
@@ -52,12 +52,14 @@ function recordLength(nameLength: number): number {
   return Math.ceil((8 + nameLength) / 4) * 4;
 }
 
-/** Decides how the entries lie: in their order, or by hash with an index when they are many. */
+/** Decides how the entries lie, as `e2fsck -D` would have it: by the inode's number, or by hash with an index when they are many. */
 export function planDirectory(entries: DirectoryEntries, hashSeed: HashSeed): DirectoryPlan {
   const order = Uint32Array.from(entries.starts.keys());
   const linear = packLeaves(entries, order, DOTS);
-  if (linear.length <= MAX_LINEAR_BLOCKS)
+  if (linear.length <= MAX_LINEAR_BLOCKS) {
+    order.sort((a, b) => (entries.inodes[a] ?? 0) - (entries.inodes[b] ?? 0) || a - b);
     return { blocks: linear.length, indexed: false, entries, order, leafStarts: linear, leafHashes: [] };
+  }
   const hashes = Uint32Array.from(order, (entry) => halfMd4(nameOf(entries, entry), hashSeed));
   const hashOf = (entry: number): number => hashes[entry] ?? 0;
   order.sort((a, b) => hashOf(a) - hashOf(b) || nameOf(entries, a).compare(nameOf(entries, b)));
@@ -124,7 +126,8 @@ export function* directoryBlocks(
   seed: number,
   blocks: number,
 ): Iterable<Buffer> {
-  if (plan.indexed) yield* indexBlocks(plan, self, parent, seed);
+  const [root, ...nodes] = plan.indexed ? indexBlocks(plan, self, parent, seed) : [];
+  if (root !== undefined) yield root;
   const leaf = Buffer.alloc(BLOCK_SIZE);
   for (const [i, start] of plan.leafStarts.entries()) {
     leaf.fill(0);
@@ -132,6 +135,7 @@ export function* directoryBlocks(
     const end = plan.leafStarts[i + 1] ?? plan.order.length;
     yield sealLeaf(leaf, writeLeaf(leaf, dots, plan, start, end), seed);
   }
+  yield* nodes;
   for (let i = plan.blocks; i < blocks; i++) yield sealLeaf(leaf.fill(0), NO_RECORDS, seed);
 }
 
@@ -181,11 +185,11 @@ function writeRecord(bytes: Buffer, at: number, inode: number, length: number, t
   name.copy(bytes, at + 8);
 }
 
-/** The root of the index, which looks like a block with `.` and a `..` that takes the rest, and the nodes below it. */
-function* indexBlocks(plan: DirectoryPlan, self: number, parent: number, seed: number): Iterable<Buffer> {
+/** The root of the index, which looks like a block with `.` and a `..` that takes the rest, and the nodes below it, which lie after the leaves. */
+function indexBlocks(plan: DirectoryPlan, self: number, parent: number, seed: number): Buffer[] {
   const nodes = indexNodes(plan.leafStarts.length);
-  const firstLeaf = 1 + nodes;
-  const leaves = plan.leafHashes.map((hash, i) => ({ hash, block: firstLeaf + i }));
+  const firstNode = 1 + plan.leafStarts.length;
+  const leaves = plan.leafHashes.map((hash, i) => ({ hash, block: 1 + i }));
   const groups: (typeof leaves)[] = [];
   for (let at = 0; nodes > 0 && at < leaves.length; at += NODE_LIMIT) groups.push(leaves.slice(at, at + NODE_LIMIT));
 
@@ -195,16 +199,16 @@ function* indexBlocks(plan: DirectoryPlan, self: number, parent: number, seed: n
   root.writeUInt8(HALF_MD4, 28);
   root.writeUInt8(8, 29);
   root.writeUInt8(nodes > 0 ? 1 : 0, 30);
-  const children = nodes > 0 ? groups.map((group, i) => ({ hash: group[0]?.hash ?? 0, block: 1 + i })) : leaves;
+  const children = nodes > 0 ? groups.map((group, i) => ({ hash: group[0]?.hash ?? 0, block: firstNode + i })) : leaves;
   writeIndexEntries(root, ROOT_ENTRIES_AT, ROOT_LIMIT, children, seed);
-  yield root;
 
-  for (const group of groups) {
+  const below = groups.map((group) => {
     const node = Buffer.alloc(BLOCK_SIZE);
     node.writeUInt16LE(BLOCK_SIZE, 4);
     writeIndexEntries(node, NODE_ENTRIES_AT, NODE_LIMIT, group, seed);
-    yield node;
-  }
+    return node;
+  });
+  return [root, ...below];
 }
 
 /** Entries of a hash and a block each; the first one's hash is left out, in its place stand limit and count. */

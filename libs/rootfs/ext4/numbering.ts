@@ -72,6 +72,19 @@ export class Numbering {
     return this.#parents[number] ?? 0;
   }
 
+  /** A path of the inode with this number, its bytes as text, for messages. */
+  pathOf(number: number): string {
+    const { names, root } = this.tree;
+    const path: string[] = [];
+    for (let at = number; this.inodeOf(at) !== root; at = this.parentOf(at)) {
+      const [name] = [...this.tree.namesIn(this.inodeOf(this.parentOf(at)))].filter(
+        (one) => names.inode(one) === this.inodeOf(at),
+      );
+      path.unshift(name === undefined ? '?' : names.text(name));
+    }
+    return `/${path.join('/')}`;
+  }
+
   #give(inode: Inode, number: number, parent: number): void {
     this.#inodes[number] = inode;
     this.#numbers[inode] = number;

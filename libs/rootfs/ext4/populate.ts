@@ -1,4 +1,5 @@
 import { RootfsError } from '../error.ts';
+import { quote } from '../layer/path.ts';
 import type { Inode } from '../tree/inode-table.ts';
 import type { Tree } from '../tree/tree.ts';
 import { BlockAllocator } from './allocator.ts';
@@ -182,7 +183,7 @@ class Population {
     if (placement === undefined) {
       throw new RootfsError(
         'layer_corrupt',
-        `an entry of the image has more extended attributes than ext4 can hold (4 KiB; inode ${number})`,
+        `the image's ${quote(this.#numbering.pathOf(number))} has more extended attributes than ext4 can hold, 4 KiB`,
       );
     }
     if (placement.inBlock.length === 0) return;
@@ -206,7 +207,7 @@ class Population {
     if (target.length >= BLOCK_SIZE) {
       throw new RootfsError(
         'layer_corrupt',
-        `the image has a symlink with a target of ${target.length} bytes; ext4 holds up to ${BLOCK_SIZE - 1}`,
+        `the image's ${quote(this.#numbering.pathOf(number))} is a symlink with a target of ${target.length} bytes; ext4 holds up to ${BLOCK_SIZE - 1}`,
       );
     }
     const bytes = Buffer.alloc(BLOCK_SIZE);
@@ -246,7 +247,7 @@ class Population {
     return {
       number,
       inode,
-      links: linkCount(this.#tree, inode, number),
+      links: this.#linkCount(inode, number),
       size,
       flags,
       blocks: blocks + (attributeBlockNumber > 0 ? 1 : 0),
@@ -281,6 +282,22 @@ class Population {
     };
   }
 
+  #linkCount(inode: Inode, number: number): number {
+    const { inodes, names } = this.#tree;
+    if (inodes.isDirectory(inode)) {
+      let links = 2;
+      for (const name of this.#tree.namesIn(inode)) if (inodes.isDirectory(names.inode(name))) links++;
+      return links >= MAX_LINKS ? 1 : links;
+    }
+    if (inodes.names(inode) > MAX_LINKS) {
+      throw new RootfsError(
+        'layer_corrupt',
+        `the image's ${quote(this.#numbering.pathOf(number))} has ${inodes.names(inode)} hard links; ext4 counts up to ${MAX_LINKS}`,
+      );
+    }
+    return inodes.names(inode);
+  }
+
   #sizeOf(inode: Inode, number: number): number {
     const { inodes } = this.#tree;
     if (inodes.isDirectory(inode)) return (this.#blocks[number] ?? 0) * BLOCK_SIZE;
@@ -289,19 +306,3 @@ class Population {
 }
 
 const NO_BYTES = Buffer.alloc(0);
-
-function linkCount({ inodes, names }: Tree, inode: Inode, number: number): number {
-  if (inodes.isDirectory(inode)) {
-    let links = 2;
-    for (let name = names.first(inode); name > 0; name = names.next(name))
-      if (inodes.isDirectory(names.inode(name))) links++;
-    return links >= MAX_LINKS ? 1 : links;
-  }
-  if (inodes.names(inode) > MAX_LINKS) {
-    throw new RootfsError(
-      'layer_corrupt',
-      `the image has a file with ${inodes.names(inode)} hard links; ext4 counts up to ${MAX_LINKS} (inode ${number})`,
-    );
-  }
-  return inodes.names(inode);
-}

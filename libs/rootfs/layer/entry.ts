@@ -1,5 +1,3 @@
-import { z } from 'zod';
-
 export type EntryType = 'file' | 'link' | 'symlink' | 'character-device' | 'block-device' | 'directory' | 'fifo';
 
 /**
@@ -45,23 +43,57 @@ const types: readonly EntryType[] = [
 ];
 const typeCodes = 'flscbdp';
 
-const count = z.number().int().nonnegative();
-const run = z.tuple([count, count, count]);
-const row = z.tuple([
-  z.string().length(1),
-  z.string(),
-  count,
-  count,
-  count,
-  z.number().int(),
-  count,
-  count,
-  z.array(run),
-  z.string(),
-  count,
-  count,
-  z.array(z.tuple([z.string(), z.string()])),
-]);
+type Row = readonly [
+  code: string,
+  path: string,
+  mode: number,
+  uid: number,
+  gid: number,
+  mtimeSeconds: number,
+  mtimeNanoseconds: number,
+  size: number,
+  runs: readonly DataRun[],
+  target: string,
+  deviceMajor: number,
+  deviceMinor: number,
+  xattrs: LayerEntry['xattrs'],
+];
+const ROW_LENGTH = 13;
+
+/** By hand: zod copies what it checks, and took as long as all the rest of reading an index, and as much memory. */
+function isRow(row: unknown): row is Row {
+  if (!Array.isArray(row) || row.length !== ROW_LENGTH) return false;
+  const [code, path, mode, uid, gid, seconds, nanoseconds, size, runs, target, major, minor, xattrs]: unknown[] = row;
+  return (
+    typeof code === 'string' &&
+    typeof path === 'string' &&
+    typeof target === 'string' &&
+    isCount(mode) &&
+    isCount(uid) &&
+    isCount(gid) &&
+    Number.isSafeInteger(seconds) &&
+    isCount(nanoseconds) &&
+    isCount(size) &&
+    isCount(major) &&
+    isCount(minor) &&
+    isListOf(runs, 3, isCount) &&
+    isListOf(xattrs, 2, isString)
+  );
+}
+
+function isListOf(list: unknown, length: number, isOne: (value: unknown) => boolean): boolean {
+  if (!Array.isArray(list)) return false;
+  for (const item of list) if (!Array.isArray(item) || item.length !== length || !item.every(isOne)) return false;
+  return true;
+}
+
+function isCount(value: unknown): boolean {
+  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0;
+}
+
+function isString(value: unknown): boolean {
+  return typeof value === 'string';
+}
 
 /** One line of a layer's index, without the line break: JSON, every character a byte. */
 export function formatEntry(entry: LayerEntry): string {
@@ -84,9 +116,10 @@ export function formatEntry(entry: LayerEntry): string {
 
 /** The entry in a line of the index. Throws when the line is not one. */
 export function parseEntry(line: string): LayerEntry {
-  const [code, path, mode, uid, gid, mtimeSeconds, mtimeNanoseconds, size, runs, target, major, minor, xattrs] =
-    row.parse(JSON.parse(line));
-  const type = types[typeCodes.indexOf(code)];
+  const row: unknown = JSON.parse(line);
+  if (!isRow(row)) throw new Error('a line of the index of a layer is no entry');
+  const [code, path, mode, uid, gid, mtimeSeconds, mtimeNanoseconds, size, runs, target, major, minor, xattrs] = row;
+  const type = code.length === 1 ? types[typeCodes.indexOf(code)] : undefined;
   if (type === undefined) throw new Error(`unknown entry type ${code}`);
   return {
     type,

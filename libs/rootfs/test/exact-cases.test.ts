@@ -1,13 +1,14 @@
-import { beforeAll, describe, test } from '@jest/globals';
+import { beforeAll, describe, expect, test } from '@jest/globals';
 import { sparseContent } from './support/content.ts';
-import { expectModelAsUmoci } from './support/expect-as-umoci.ts';
-import { expectExact } from './support/expect-exact.ts';
+import { expectModelAsUmoci, unpackedAndModel } from './support/expect-as-umoci.ts';
+import { expectExact, mountedAndModel } from './support/expect-exact.ts';
+import { differences, type ListedNode } from './support/listing.ts';
 import { requireMounts } from './support/mounted.ts';
-import type { SparseFormat, TarEntry } from './support/tar-entry.ts';
+import { bytesOf, type SparseFormat, type TarEntry } from './support/tar-entry.ts';
 import { whyNoUmoci } from './support/umoci.ts';
 
 /**
- * What images hold that unpackers get wrong, by name. Each case is built and mounted by the kernel, and unpacked by umoci; both must
+ * What images hold that unpackers get wrong, by name. All cases are built and mounted by the kernel, and unpacked by umoci; both must
  * be what the model says. `big-tree.ts` has the ranges of each attribute, the random stacks the combinations.
  */
 const SECOND = 1_000_000_000n;
@@ -53,7 +54,13 @@ const acl = Buffer.from(
 );
 const name = 'n'.repeat(255);
 
-type Case = readonly [what: string, layers: readonly TarEntry[][], byUmoci?: 'umoci cannot'];
+interface CaseOptions {
+  /** Needs an image of its own: it is about the root, or about how deep things are. */
+  readonly alone?: true;
+  readonly umociCannot?: true;
+}
+
+type Case = readonly [what: string, layers: readonly TarEntry[][], options?: CaseOptions];
 
 const cases: readonly Case[] = [
   [
@@ -82,7 +89,7 @@ const cases: readonly Case[] = [
   [
     'a tree 4,096 names deep, each of 255 bytes',
     [[file(`${`${name}/`.repeat(4095)}bottom`)], [file(`${`${name}/`.repeat(4095)}.wh.bottom`), file('a')]],
-    'umoci cannot',
+    { alone: true, umociCannot: true },
   ],
   [
     'base-256 numbers',
@@ -110,7 +117,7 @@ const cases: readonly Case[] = [
       ].map((mtime, index) => file(`f${index}`, { mtime })),
     ],
   ],
-  ['GNU sparse files', [[sparse('gnu'), file('after')]], 'umoci cannot'],
+  ['GNU sparse files', [[sparse('gnu'), file('after')]], { umociCannot: true }],
   ['PAX sparse files', [[sparse('pax-0.0'), sparse('pax-0.1'), sparse('pax-1.0'), file('after')]]],
   [
     'capabilities, ACLs, user attributes, binary values, and values that need a block',
@@ -195,6 +202,7 @@ const cases: readonly Case[] = [
       [directory('usr/lib'), symlink('lib', 'usr/lib'), file('lib/a'), symlink('out', '../../../usr'), file('out/b')],
       [file('lib/.wh.a'), file('lib/c'), link('d', 'lib/c')],
     ],
+    { alone: true },
   ],
   [
     'devices and fifos (a tar has no sockets)',
@@ -207,8 +215,8 @@ const cases: readonly Case[] = [
       ],
     ],
   ],
-  ['empty layers', [[], [file('a')], [], [], [file('b')], []]],
-  ['no layers', []],
+  ['empty layers', [[], [file('a')], [], [], [file('b')], []], { alone: true }],
+  ['no layers', [], { alone: true }],
   [
     '127 layers',
     Array.from({ length: 127 }, (_, layer) => [
@@ -236,6 +244,7 @@ const cases: readonly Case[] = [
         }),
       ],
     ],
+    { alone: true },
   ],
   [
     'files and links with every special bit',
@@ -243,17 +252,62 @@ const cases: readonly Case[] = [
   ],
 ];
 
+const alone = cases.filter(([, , options]) => options?.alone);
+/** One image, one mount and one call of umoci for all of these, each in a directory of its own. */
+const together = cases.filter(([, , options]) => !options?.alone);
+const named = together.map(([what], index) => [what, `case-${index}`] as const);
+
+function combined(chosen: readonly Case[]): TarEntry[][] {
+  const height = Math.max(...chosen.map(([, layers]) => layers.length));
+  return Array.from({ length: height }, (_, number) =>
+    chosen.flatMap((one) => (one[1][number] ?? []).map((entry) => below(`case-${together.indexOf(one)}/`, entry))),
+  );
+}
+
+function below(place: string, entry: TarEntry): TarEntry {
+  const path = Buffer.concat([Buffer.from(place), bytesOf(entry.path)]);
+  return entry.type === 'link' && entry.target !== undefined
+    ? { ...entry, path, target: Buffer.concat([Buffer.from(place), bytesOf(entry.target)]) }
+    : { ...entry, path };
+}
+
+const part = (tree: ListedNode, place: string): ListedNode => {
+  const node = tree.children.get(place);
+  if (node === undefined) throw new Error(`there is no ${place}`);
+  return node;
+};
+
 beforeAll(requireMounts);
 
 describe('an image with', () => {
-  test.each(cases)('%s is, mounted, what its layers state', (_what, layers) => expectExact({ layers }));
+  let image: Awaited<ReturnType<typeof mountedAndModel>>;
+  beforeAll(async () => {
+    image = await mountedAndModel(combined(together));
+  });
+
+  test('all of these is clean', () => expect(image.faults).toBe(''));
+
+  test.each(named)('%s is, mounted, what its layers state', (_what, place) => {
+    expect(differences(part(image.mounted, place), part(image.expected, place))).toEqual([]);
+  });
+
+  test.each(alone)('%s is, mounted, what its layers state', (_what, layers) => expectExact({ layers }));
 });
 
 const missing = await whyNoUmoci();
 if (missing !== undefined) process.stderr.write(`skipped: the named cases are not compared with umoci: ${missing}\n`);
 
 (missing === undefined ? describe : describe.skip)('umoci makes the same of', () => {
-  test.each(cases.filter(([, , byUmoci]) => byUmoci === undefined))('%s', (_what, layers) =>
-    expectModelAsUmoci({ layers }),
-  );
+  const umociCan = ([, , options]: Case) => !options?.umociCannot;
+  let image: Awaited<ReturnType<typeof unpackedAndModel>>;
+  beforeAll(async () => {
+    image = await unpackedAndModel(combined(together.filter(umociCan)));
+  });
+
+  test.each(named.filter((_, index) => together.slice(index, index + 1).some(umociCan)))('%s', (_what, place) => {
+    const { unpacked, expected, ignoreTime } = image;
+    expect(differences(part(unpacked, place), part(expected, place), { ignoreTime })).toEqual([]);
+  });
+
+  test.each(alone.filter(umociCan))('%s', (_what, layers) => expectModelAsUmoci({ layers }));
 });

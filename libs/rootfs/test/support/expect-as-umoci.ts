@@ -8,16 +8,23 @@ import { unpackWithUmoci } from './umoci.ts';
 
 /** Unpacks the layers with umoci: throws unless that is what the model says. */
 export async function expectModelAsUmoci(stack: LayerStack): Promise<void> {
-  const layers = asUmociCan(stack.layers);
-  const found = await withTemporaryDirectory(async (scratch) => {
+  const { unpacked, expected, ignoreTime, layers } = await unpackedAndModel(stack.layers);
+  const found = differences(unpacked, expected, { ignoreTime });
+  if (found.length > 0) throw new Error(`${found.join('\n')}\n${describeStack({ layers })}`);
+}
+
+/** What umoci makes of layers, as far as it can read them, and what the model does. */
+export async function unpackedAndModel(stack: readonly (readonly TarEntry[])[]) {
+  const layers = asUmociCan(stack);
+  return await withTemporaryDirectory(async (scratch) => {
     const started = nanoseconds() - 60_000_000_000n;
     const unpacked = await listDirectory(await unpackWithUmoci(scratch, layers));
     const finished = nanoseconds() + 60_000_000_000n;
     // Directories that umoci made of itself, or changed more than one level below, carry its own clock.
-    const ownTime = ({ type, mtime = 0n }: ListedNode) => type === 'directory' && mtime > started && mtime < finished;
-    return differences(unpacked, modelTree(layers), { ignoreTime: ownTime });
+    const ignoreTime = ({ type, mtime = 0n }: ListedNode) =>
+      type === 'directory' && mtime > started && mtime < finished;
+    return { unpacked, expected: modelTree(layers), ignoreTime, layers };
   });
-  if (found.length > 0) throw new Error(`${found.join('\n')}\n${describeStack({ layers })}`);
 }
 
 /**

@@ -15,11 +15,16 @@ export async function expectExact(stack: LayerStack): Promise<void> {
 
 /** Every way in which the image of these layers, lowest first, is not what it should be. */
 export async function faultsOf(layers: readonly (readonly TarEntry[])[]): Promise<string[]> {
+  const { faults, mounted, expected } = await mountedAndModel(layers);
+  return faults === '' ? differences(mounted, expected) : [faults];
+}
+
+/** The image of layers, lowest first, as the kernel shows it, what `e2fsck` finds wrong with it, and what the model says. */
+export async function mountedAndModel(layers: readonly (readonly TarEntry[])[]) {
   return await withTemporaryDirectory(async (directory) => {
     const { path } = await buildImage(directory, layers);
-    const faults = await fileSystemFaults(path);
-    if (faults !== '') return [faults];
     const expected = modelTree(layers, { unstatedMtime: 0n });
-    return differences(withoutAddedMountPoints(await listImage(path), expected), expected);
+    const faults = await fileSystemFaults(path);
+    return { faults, mounted: withoutAddedMountPoints(await listImage(path), expected), expected };
   });
 }

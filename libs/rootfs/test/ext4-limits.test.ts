@@ -1,0 +1,107 @@
+import { execFile } from 'node:child_process';
+import { mkdir, mkdtemp, rmdir, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { buildRootfs } from '@bhatti/rootfs';
+import { beforeAll, expect, test } from '@jest/globals';
+import { toolEnvironment } from '../e2fsprogs.ts';
+import { DATA_FILE, LayerIndexWriter } from '../layer/layer-index.ts';
+import { layerEntry } from './support/layer-entries.ts';
+import { fileSystemFaults, listImage, requireMounts, withMounted } from './support/mounted.ts';
+import type { TarEntry } from './support/tar-entry.ts';
+import { withTemporaryDirectory } from './support/temporary-directory.ts';
+
+/** Where ext4 itself ends: each is either kept, or told in an error that names the entry. */
+const run = promisify(execFile);
+const SECOND = 1_000_000_000n;
+
+/** Builds an image of one layer's entries, which have no content, straight from its index. */
+async function build(directory: string, entries: Iterable<TarEntry>): Promise<string> {
+  const layer = await mkdtemp(join(directory, 'layer-'));
+  const index = new LayerIndexWriter(layer, `sha256:${'0'.repeat(64)}`);
+  for (const entry of entries) index.add(layerEntry(entry));
+  index.close();
+  await writeFile(join(layer, DATA_FILE), '');
+  const output = join(layer, 'rootfs.ext4');
+  await buildRootfs({ layers: [layer], output });
+  return output;
+}
+
+function* linked(names: number): Iterable<TarEntry> {
+  yield { path: 'd/first', type: 'file' };
+  for (let name = 1; name < names; name++) yield { path: `d/link-${name}`, type: 'link', target: 'd/first' };
+}
+
+beforeAll(requireMounts);
+
+test('a file has up to 65,000 hard links; more are an error that names it', async () => {
+  await withTemporaryDirectory(async (directory) => {
+    const path = await build(directory, linked(65_000));
+    expect(await fileSystemFaults(path)).toBe('');
+    const { stdout } = await run('debugfs', ['-R', 'stat d/link-64999', path], { env: toolEnvironment() });
+    expect(stdout).toMatch(/Links: 65000 /);
+    await expect(build(directory, linked(65_001))).rejects.toMatchObject({
+      code: 'layer_corrupt',
+      message: 'the image\'s "/d/first" has 65001 hard links; ext4 counts up to 65000',
+    });
+  });
+});
+
+test('a directory has more than 65,000 directories in it, and takes one more and gives it back', async () => {
+  await withTemporaryDirectory(async (directory) => {
+    const directories = Array.from(
+      { length: 65_100 },
+      (_, index): TarEntry => ({ path: `d/${index}`, type: 'directory' }),
+    );
+    const path = await build(directory, directories);
+    expect(await fileSystemFaults(path)).toBe('');
+    await withMounted(
+      path,
+      async (root) => {
+        // The kernel counts no further than that, and says so with a count of one.
+        expect((await stat(join(root, 'd'))).nlink).toBe(1);
+        await mkdir(join(root, 'd', 'one-more'));
+        await rmdir(join(root, 'd', 'one-more'));
+        expect((await stat(join(root, 'd', '65099'))).isDirectory()).toBe(true);
+      },
+      { writable: true },
+    );
+    expect(await fileSystemFaults(path)).toBe('');
+  });
+});
+
+test('attributes that do not fit a block are an error that names the entry', async () => {
+  const entry: TarEntry = { path: 'd/e', type: 'file', xattrs: [['user.large', Buffer.alloc(4097, 1)]] };
+  await withTemporaryDirectory(async (directory) => {
+    await expect(build(directory, [entry])).rejects.toMatchObject({
+      code: 'layer_corrupt',
+      message: 'the image\'s "/d/e" has more extended attributes than ext4 can hold, 4 KiB',
+    });
+  });
+});
+
+test('times before 1901 and after 2446 are the first and the last that ext4 has', async () => {
+  const [first, last] = [-(2n ** 31n) * SECOND, (2n ** 34n - 2n ** 31n - 1n) * SECOND];
+  const mtimes = [first, first - 1n, first - 2n ** 40n * SECOND, last, last + SECOND + 5n, 2n ** 50n * SECOND];
+  const expected = [first, first, first, last, last, last];
+  await withTemporaryDirectory(async (directory) => {
+    const path = await build(
+      directory,
+      mtimes.map((mtime, index): TarEntry => ({ path: `${index}`, type: 'fifo', mtime })),
+    );
+    expect(await fileSystemFaults(path)).toBe('');
+    const { children } = await listImage(path);
+    expect(mtimes.map((_, index) => children.get(`${index}`)?.mtime)).toEqual(expected);
+  });
+});
+
+test('a symlink of /bin that leads to itself is no shell, and no failure', async () => {
+  await withTemporaryDirectory(async (directory) => {
+    const path = await build(directory, [
+      { path: 'bin', type: 'symlink', target: 'bin' },
+      { path: 'lib', type: 'symlink', target: '/usr/lib' },
+      { path: 'usr', type: 'symlink', target: 'lib/../usr' },
+    ]);
+    expect(await fileSystemFaults(path)).toBe('');
+  });
+});
