@@ -1,6 +1,7 @@
 import type { Inode } from '../tree/inode-table.ts';
 import type { Tree } from '../tree/tree.ts';
-import { type DirectoryEntries, type DirectoryPlan, type HashSeed, linearBlocks, planDirectory } from './directory.ts';
+import { type DirectoryEntries, type DirectoryPlan, linearBlocks, planDirectory } from './directory.ts';
+import type { HashSeed } from './directory-hash.ts';
 import { extentTreeBlocks } from './extent.ts';
 import { BLOCK_SIZE, DirectoryType, LOST_AND_FOUND_BLOCKS, LOST_AND_FOUND_INODE } from './format.ts';
 import type { Numbering } from './numbering.ts';

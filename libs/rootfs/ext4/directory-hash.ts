@@ -3,6 +3,9 @@ function rotate(value: number, bits: number): number {
   return (value << bits) | (value >>> (32 - bits));
 }
 
+/** The superblock's hash seed, four words. */
+export type HashSeed = readonly [number, number, number, number];
+
 const K2 = 0x5a82_7999;
 const K3 = 0x6ed9_eba1;
 
@@ -10,17 +13,24 @@ const K3 = 0x6ed9_eba1;
  * Half MD4, the hash by which ext4 orders the names of an indexed directory (the kernel's fs/ext4/hash.c,
  * `half_md4_transform`): three rounds of MD4, eight steps each, over eight words of name a time. Bytes count as
  * signed, as the superblock's flag says. The lowest bit is always 0: it marks a hash that goes on in the next block.
- *
- * @param seed the superblock's hash seed, four words
  */
-export function halfMd4(name: Buffer, seed: readonly [number, number, number, number]): number {
+export function halfMd4(name: Buffer, seed: HashSeed): number {
+  const hash = (hashState(name, seed)[1] & ~1) >>> 0;
+  // The end of the directory is the largest hash there is, which no name may have.
+  return hash === 0xffff_fffe ? 0xffff_fffc : hash;
+}
+
+/** By which names of the same hash are ordered: the "minor hash". */
+export function halfMd4Minor(name: Buffer, seed: HashSeed): number {
+  return hashState(name, seed)[2] >>> 0;
+}
+
+function hashState(name: Buffer, seed: HashSeed): [number, number, number, number] {
   const state: [number, number, number, number] = seed.every((word) => word === 0)
     ? [0x6745_2301, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476]
     : [seed[0], seed[1], seed[2], seed[3]];
   for (let at = 0; at < name.length; at += 32) transform(state, hashWords(name, at));
-  const hash = (state[1] & ~1) >>> 0;
-  // The end of the directory is the largest hash there is, which no name may have.
-  return hash === 0xffff_fffe ? 0xffff_fffc : hash;
+  return state;
 }
 
 /** Eight words from the name's bytes at `at`, padded with its length (`str2hashbuf_signed`). */

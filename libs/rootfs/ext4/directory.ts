@@ -1,5 +1,5 @@
 import { crc32c } from './crc32c.ts';
-import { halfMd4 } from './directory-hash.ts';
+import { type HashSeed, halfMd4, halfMd4Minor } from './directory-hash.ts';
 import { BLOCK_SIZE } from './format.ts';
 
 /** The names of one directory, without `.` and `..`: of each its bytes, the inode it leads to, and that inode's type code. */
@@ -26,11 +26,6 @@ export interface DirectoryPlan {
   readonly leafHashes: readonly number[];
 }
 
-export type HashSeed = readonly [number, number, number, number];
-
-/** A directory larger than this many blocks gets an index, as the kernel does it, and `e2fsck -D`. */
-const MAX_LINEAR_BLOCKS = 1;
-
 const TAIL = 12;
 const LEAF_ROOM = BLOCK_SIZE - TAIL;
 const DOTS = recordLength(1) + recordLength(2);
@@ -52,17 +47,23 @@ function recordLength(nameLength: number): number {
   return Math.ceil((8 + nameLength) / 4) * 4;
 }
 
-/** Decides how the entries lie, as `e2fsck -D` would have it: by the inode's number, or by hash with an index when they are many. */
+/**
+ * Decides how the entries lie, as `e2fsck -D` would have it: by the inode's number where they fit a block (or would, but for `.` and
+ * `..`), else by hash with an index.
+ */
 export function planDirectory(entries: DirectoryEntries, hashSeed: HashSeed): DirectoryPlan {
   const order = Uint32Array.from(entries.starts.keys());
-  const linear = packLeaves(entries, order, DOTS);
-  if (linear.length <= MAX_LINEAR_BLOCKS) {
+  if (packLeaves(entries, order, 0).length === 1) {
     order.sort((a, b) => (entries.inodes[a] ?? 0) - (entries.inodes[b] ?? 0) || a - b);
-    return { blocks: linear.length, indexed: false, entries, order, leafStarts: linear, leafHashes: [] };
+    const leafStarts = packLeaves(entries, order, DOTS);
+    return { blocks: leafStarts.length, indexed: false, entries, order, leafStarts, leafHashes: [] };
   }
   const hashes = Uint32Array.from(order, (entry) => halfMd4(nameOf(entries, entry), hashSeed));
   const hashOf = (entry: number): number => hashes[entry] ?? 0;
-  order.sort((a, b) => hashOf(a) - hashOf(b) || nameOf(entries, a).compare(nameOf(entries, b)));
+  const minorOf = (entry: number): number => halfMd4Minor(nameOf(entries, entry), hashSeed);
+  order.sort(
+    (a, b) => hashOf(a) - hashOf(b) || minorOf(a) - minorOf(b) || nameOf(entries, a).compare(nameOf(entries, b)),
+  );
   const leafStarts = packLeaves(entries, order, 0);
   const leafHashes = leafStarts.map((at) => {
     const hash = hashOf(order[at] ?? 0);
@@ -77,20 +78,14 @@ function nameOf({ bytes, starts, lengths }: DirectoryEntries, entry: number): Bu
   return bytes.subarray(start, start + (lengths[entry] ?? 0));
 }
 
-/** Blocks of a directory with names of these lengths, in their order, without an index; undefined when it gets one. */
+/** Blocks of a directory with names of these lengths; undefined when it gets an index. */
 export function linearBlocks(nameLengths: Iterable<number>): number | undefined {
-  let blocks = 1;
-  let room = LEAF_ROOM - DOTS;
+  let bytes = 0;
   for (const nameLength of nameLengths) {
-    const length = recordLength(nameLength);
-    if (length > room) {
-      blocks++;
-      room = LEAF_ROOM;
-    }
-    room -= length;
-    if (blocks > MAX_LINEAR_BLOCKS) return undefined;
+    bytes += recordLength(nameLength);
+    if (bytes > LEAF_ROOM) return undefined;
   }
-  return blocks;
+  return bytes + DOTS <= LEAF_ROOM ? 1 : 2;
 }
 
 /** Nodes between the root of an index and its leaves. */

@@ -1,5 +1,5 @@
 import { crc32c } from './crc32c.ts';
-import type { HashSeed } from './directory.ts';
+import type { HashSeed } from './directory-hash.ts';
 
 /** Bytes of the superblock, and where the first one stands. */
 export const SUPERBLOCK_SIZE = 1024;
