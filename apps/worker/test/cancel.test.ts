@@ -38,6 +38,7 @@ describe('a cancelled task', () => {
     stack.registry.plan({ path: blob, bytesPerSecond: SIZE / 5 });
     const id = await stack.enqueue({ reference, name: 'running' });
     await partlyThere(blob);
+    const { open } = stack.registry.connections();
     const told = performance.now();
     await cancel(id);
     expect(await stack.ended(id)).toMatchObject({ status: 'cancelled', error: { code: 'cancelled' }, result: null });
@@ -45,6 +46,7 @@ describe('a cancelled task', () => {
     expect(await stack.leftovers()).toEqual([]);
     expect(await stack.connection.keys('*partial*')).toEqual([]);
     expect(await stack.connection.keys('*lease*')).toEqual([]);
+    await eventually(async () => stack.registry.connections().open < open);
     expect(await stack.job(id)).toMatchObject({ attemptsMade: 1 });
     expect((await stack.queue.getJobLogs(id)).logs.at(-1)).toContain('failed: cancelled: ');
   });
