@@ -1,10 +1,11 @@
 import { readFileSync } from 'node:fs';
 import { pipeline } from 'node:stream/promises';
 import { TaskView } from '@bhatti/tasks';
-import express, { type ErrorRequestHandler, type Request, type Response, Router } from 'express';
+import express, { type ErrorRequestHandler, type Request, type RequestHandler, type Response, Router } from 'express';
 import { z } from 'zod';
 import type { Authenticate, Caller } from '../authentication.ts';
 import { ApiError, toApiError } from '../errors.ts';
+import { readJson } from '../json-body.ts';
 import { contextOf } from '../request-context.ts';
 import { RequestEnd } from '../request-end.ts';
 import type { Method, Route } from '../route.ts';
@@ -86,13 +87,14 @@ class Pages {
         response.set({ 'Content-Type': `${mediaType}; charset=utf-8`, 'Cache-Control': 'no-cache' }).send(content);
       });
     }
-    const board = queueBoard(options.tasks);
-    router.use(boardPath, async (request, response, next) => {
+    const mayUseBoard: RequestHandler = async (request, _response, next) => {
       const visitor = await this.#visitor(request);
       if (!visitor.admin) throw new ApiError(403, 'forbidden', 'the queue board is for admins');
       if (request.method !== 'GET') options.sessions.requireOwnPage(request);
-      await board(request, response, next);
-    });
+      next();
+    };
+    // The board's own parser answers 500 to what is no JSON; it leaves alone what is read already.
+    router.use(boardPath, mayUseBoard, readJson, queueBoard(options.tasks));
     router.use(this.#answerError);
   }
 

@@ -75,3 +75,46 @@ test('no route takes what is malformed for its own fault, or for ever', async ()
     );
   }
 });
+
+/** Those of people, and of the queue board. */
+const pagePaths = [
+  '/login',
+  '/logout',
+  '/ui/pull',
+  '/ui/tasks/:id',
+  '/ui/tasks/:id/state',
+  '/ui/tasks/:id/cancel',
+  '/ui/images/:name/delete?owner=:owner',
+  '/ui/assets/:name',
+  '/admin/queues/:page',
+  '/admin/queues/api/queues/:queue',
+  '/admin/queues/api/queues/images/:job',
+  '/admin/queues/api/queues/images/:job/retry',
+  '/admin/queues/api/queues?activeQueue=:queue&page=:page&jobsPerPage=:count',
+];
+
+test('nor does a page', async () => {
+  const forms = fc.oneof(
+    fc.dictionary(fc.constantFrom('ref', 'name', 'size', 'force', 'form_token', 'token'), fc.string()).map(queryOf),
+    fc.string({ unit: 'binary' }),
+  );
+  const types = ['application/x-www-form-urlencoded', 'application/json', 'text/plain; charset=nonsense'];
+  for (const page of pagePaths) {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.constantFrom('GET', 'POST', 'PUT', 'PATCH', 'DELETE'),
+        fc.array(segment, { minLength: 3, maxLength: 3 }),
+        forms,
+        fc.constantFrom(...types),
+        async (method, parts, raw, type) => {
+          let next = 0;
+          const path = page.replace(/:\w+/g, () => encodeURIComponent(parts[next++] ?? 'x'));
+          const ask = { signal: AbortSignal.timeout(patience), headers: { 'content-type': type } };
+          const answer = await api.send(method, path, method === 'GET' ? ask : { ...ask, raw });
+          expect(answer.status).toBeLessThan(500);
+        },
+      ),
+      { numRuns: 15 },
+    );
+  }
+});
