@@ -159,6 +159,20 @@ const cases: readonly Case[] = [
     [[file('d/a')], [file('.wh.x'), file('d/.wh.y'), file('no/.wh.z'), file('no/.wh..wh..opq'), file('d/a/.wh.b')]],
   ],
   [
+    'whiteouts of what the same layer states, before them and after them',
+    [
+      [file('before'), file('after'), file('d/old'), link('kept', 'after')],
+      [
+        file('.wh.before'),
+        file('before', { mode: 0o600 }),
+        file('after', { mode: 0o600 }),
+        file('.wh.after'),
+        file('d/new'),
+        file('.wh.d'),
+      ],
+    ],
+  ],
+  [
     'an opaque directory after its entries',
     [
       [file('d/old'), file('d/e/old')],
