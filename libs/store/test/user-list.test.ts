@@ -79,6 +79,8 @@ describe('users', () => {
     await writeFile(join(directory.path, 'users.json'), '{"users":');
     await expect(store.users.authenticate(token)).rejects.toThrow(/not a list of users/);
     await expect(store.users.create('bob', 'user')).rejects.toThrow(/not a list of users/);
+    const local = await store.users.rotateToken('local');
+    expect(await store.users.authenticate(local.token)).toEqual({ name: 'local', role: 'admin' });
     expect(await readFile(join(directory.path, 'users.json'), 'utf8')).toBe('{"users":');
   });
 
