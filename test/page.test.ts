@@ -98,7 +98,7 @@ const pictures = process.env.BHATTI_TEST_PICTURES;
     await picture(page, 'home-light');
     await page.emulateMedia({ colorScheme: 'dark' });
     await picture(page, 'home-dark');
-    await page.setViewportSize({ width: 380, height: 800 });
+    await page.setViewportSize({ width: 340, height: 800 });
     await picture(page, 'home-narrow');
     expect(await page.evaluate('document.documentElement.scrollWidth <= innerWidth')).toBe(true);
     await page.setViewportSize({ width: 1280, height: 720 });

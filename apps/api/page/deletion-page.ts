@@ -12,6 +12,6 @@ export function deletionPage(image: ListedImage, visitor: Visitor): Html {
 <h1>Delete ${image.name}?</h1>
 <p>${image.owner !== visitor.owner && html`Of <b>${image.owner}</b>. `}<span class="wrap">${image.ref}</span>, ${image.platform}, ${formatBytes(image.disk_bytes)} on disk.</p>
 <p class="hint">What boots from it must have its own copy. It can be pulled again while its registry has it.</p>
-<form method="post" action="${deletionPath(image)}">${formField(visitor.formToken)}<button>Delete ${image.name}</button></form>`,
+<form method="post" action="${deletionPath(image)}" class="answer">${formField(visitor.formToken)}<button>Delete ${image.name}</button><a href="/">Keep it</a></form>`,
   );
 }

@@ -1,13 +1,12 @@
-import type { TaskView } from '@bhatti/tasks';
 import { type Html, html } from './html.ts';
 import { imageList, type ListedImage } from './image-list.ts';
 import { alertBox, formField, layout, type Visitor } from './layout.ts';
-import { taskList } from './task-list.ts';
+import { type RecentTasks, taskList } from './task-list.ts';
 
 export interface HomeView {
   readonly visitor: Visitor;
   readonly images: readonly ListedImage[];
-  readonly tasks: readonly TaskView[] | null;
+  readonly tasks: RecentTasks | null;
   /** Why the pull that was asked for could not be queued, and what was asked. */
   readonly refused: { readonly message: string; readonly ref: string } | null;
 }

@@ -18,7 +18,7 @@ import { errorPage, loginPage, type Visitor } from './layout.ts';
 import { liveEvents } from './live-events.ts';
 import { boardPath, queueBoard } from './queue-board.ts';
 import type { Sessions } from './session.ts';
-import { taskList } from './task-list.ts';
+import { type RecentTasks, taskList } from './task-list.ts';
 import { taskPage, taskState } from './task-page.ts';
 
 const contentSecurityPolicy = [
@@ -230,13 +230,13 @@ class Pages {
   }
 
   /** null while Redis is away. */
-  async #recentTasks(visitor: Visitor): Promise<TaskView[] | null> {
+  async #recentTasks(visitor: Visitor): Promise<RecentTasks | null> {
     try {
-      const { tasks } = await this.#options.tasks.list({
+      const { tasks, next } = await this.#options.tasks.list({
         limit: shownTasks,
         owner: visitor.admin ? undefined : visitor.owner,
       });
-      return tasks.map(({ view }) => view);
+      return { tasks: tasks.map(({ view }) => view), areAll: next === null };
     } catch (error) {
       if (toApiError(error).status !== 503) throw error;
       return null;

@@ -3,13 +3,21 @@ import { type Html, html } from './html.ts';
 import { formField, type Visitor } from './layout.ts';
 import { timeTag } from './time.ts';
 
-/** The latest tasks, newest first. null: the queue does not answer. */
-export function taskList(tasks: readonly TaskView[] | null, visitor: Visitor): Html {
-  if (tasks === null) {
+export interface RecentTasks {
+  readonly tasks: readonly TaskView[];
+  /** There are no others. */
+  readonly areAll: boolean;
+}
+
+/** Those under way, then the ended, newest first. null: the queue does not answer. */
+export function taskList(recent: RecentTasks | null, visitor: Visitor): Html {
+  if (recent === null) {
     return html`<p class="empty">The task queue does not answer just now. Nothing is lost; pulls go on when it is back.</p>`;
   }
+  const { tasks, areAll } = recent;
   if (tasks.length === 0) return html`<p class="empty">No tasks in the last week.</p>`;
-  return html`<ul class="tasks">${tasks.map((task) => taskItem(task, visitor))}</ul>`;
+  return html`<ul class="tasks">${tasks.map((task) => taskItem(task, visitor))}</ul>
+${!areAll && html`<p class="hint">The latest ${tasks.length}. <code>bhatti task list</code> shows all.</p>`}`;
 }
 
 function taskItem(task: TaskView, visitor: Visitor): Html {

@@ -252,6 +252,15 @@ test('an admin sees whose an image is, and deletes it; others are not offered to
   for (const name of ['twice', 'for-all']) await api.store.images.delete('local', name);
 });
 
+test('more tasks than the page shows are said to be there', async () => {
+  for (let i = 0; i < 20; i += 1) await queuePull(api.send, { ref: `many:${i}` });
+  expect((await api.send('GET', '/ui/tasks')).text).not.toContain('bhatti task list');
+  await queuePull(api.send, { ref: 'many:more' });
+  const { text } = await api.send('GET', '/ui/tasks');
+  expect(text.match(/data-key="tsk_/g)).toHaveLength(20);
+  expect(text).toContain('The latest 20. <code>bhatti task list</code> shows all.');
+});
+
 test('images that fill several pages of the API are all on the page', async () => {
   const entry = await putImage(api.store, { name: 'n-0' });
   const names = Array.from({ length: 1001 }, (_, i) => `n-${i}`);
