@@ -22,7 +22,7 @@ export function alignedBuffer(bytes: number): Buffer {
 
 /**
  * A file that is written past the page cache (O_DIRECT, open(2)) for as long as the disk takes it about as fast as memory would,
- * and through the page cache otherwise: also where the file system or its block size do not allow it. Decision 014 has the figures.
+ * and through the page cache otherwise: also where the file system or its block size do not allow it. Decision 018 has the figures.
  */
 export class DirectFile {
   readonly #path: string;
