@@ -20,8 +20,14 @@ export function formatStatus({ version, queue, workers, disk, redis }: AdminStat
     ['redis', formatFacts(redis)],
     ...(workers.length === 0
       ? [['worker', 'none: pulls wait until one is started'] as const]
-      : workers.map(({ name, started_at }) => ['worker', started_at ? `${name}, since ${started_at}` : name] as const)),
+      : workers.map((worker) => ['worker', formatWorker(worker)] as const)),
   ]);
+}
+
+function formatWorker({ name, connected_at, tasks = [] }: AdminStatus['workers'][number]): string {
+  return [name, connected_at && `since ${connected_at}`, tasks.length > 0 ? `runs ${tasks.join(' ')}` : 'idle']
+    .filter(Boolean)
+    .join(', ');
 }
 
 function formatFacts(facts: Readonly<Record<string, unknown>>): string {

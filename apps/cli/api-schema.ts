@@ -51,6 +51,7 @@ export type PullAnswer = z.output<typeof pullAnswer>;
 
 export const image = z.looseObject({
   name: z.string(),
+  owner: z.string().optional(),
   ref: z.string(),
   digest: z.string(),
   platform: z.string(),
@@ -99,7 +100,9 @@ const facts = z.record(z.string(), z.unknown());
 export const adminStatus = z.looseObject({
   version: z.string(),
   queue: facts,
-  workers: z.array(z.looseObject({ name: z.string(), started_at: z.string().nullish() })),
+  workers: z.array(
+    z.looseObject({ name: z.string(), connected_at: z.string().nullish(), tasks: z.array(z.string()).optional() }),
+  ),
   disk: facts,
   redis: facts,
 });

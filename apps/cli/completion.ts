@@ -23,7 +23,13 @@ complete -o default -F _bhatti bhatti
 compdef _bhatti bhatti
 `;
   }
-  return `complete -c bhatti -a '(set -l words (commandline -opc) (commandline -ct); bhatti __complete -- $words[2..-1] 2>/dev/null)'
+  // Files are offered where nothing else can stand.
+  return `function __bhatti_ask
+  set -l words (commandline -opc) (commandline -ct)
+  set -g __bhatti_candidates (bhatti __complete -- $words[2..-1] 2>/dev/null)
+  test (count $__bhatti_candidates) -gt 0
+end
+complete -c bhatti -n __bhatti_ask -f -a '$__bhatti_candidates'
 `;
 }
 

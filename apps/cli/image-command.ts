@@ -14,12 +14,14 @@ export async function listImages(client: ApiClient, console: Console, json: bool
   return 0;
 }
 
-/** SIZE is what the image takes on disk: the file itself is sparse, with room to grow. */
+/** SIZE is what the image takes on disk: the file itself is sparse, with room to grow. Who sees several owners' is told whose each is. */
 export function formatImages(images: readonly Image[], now: number): string {
+  const withOwner = new Set(images.map(({ owner }) => owner)).size > 1;
   return formatTable(
-    ['NAME', 'REF', 'SIZE', 'CREATED', 'DIGEST'],
+    ['NAME', ...(withOwner ? ['OWNER'] : []), 'REF', 'SIZE', 'CREATED', 'DIGEST'],
     images.map((image) => [
       image.name,
+      ...(withOwner ? [image.owner ?? ''] : []),
       image.ref,
       formatBytes(image.disk_bytes),
       formatAge(Date.parse(image.created_at), now),

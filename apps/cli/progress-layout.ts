@@ -82,7 +82,7 @@ function layerLine(layer: LayerDownload, width: number): string {
     .slice(0, ID)
     .padEnd(ID);
   const bytes = bytesOf(layer).padEnd(BYTES);
-  const rate = isDone(layer) ? 'done' : layer.rate === undefined ? '' : formatRate(layer.rate);
+  const rate = stateOf(layer);
   const left = timeLeft(layer);
   const withBar = (figures: string, reserved: number) => {
     const room = width - `  ${id}  []  `.length - reserved;
@@ -102,6 +102,13 @@ function layerLine(layer: LayerDownload, width: number): string {
     ],
     width,
   );
+}
+
+/** How fast it comes, or why nothing does. */
+function stateOf(layer: LayerDownload): string {
+  if (isDone(layer)) return 'done';
+  if (layer.downloadedBytes === 0) return 'waiting';
+  return layer.rate === undefined ? '' : formatRate(layer.rate);
 }
 
 /** The first that fits, else the last as far as it does. */

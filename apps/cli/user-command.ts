@@ -15,7 +15,7 @@ export async function createUser(
     const created = await users.create(name, admin ? 'admin' : 'user');
     printToken(created, console, json);
     const left = await images.list(name);
-    if (left.length > 0) console.err(`${name} has ${left.length} images from before; see "bhatti image list"\n`);
+    if (left.length > 0) console.err(`${name} has images from before (${left.length}); see "bhatti image list"\n`);
     return 0;
   });
 }
@@ -50,7 +50,9 @@ export async function deleteUser(directory: string, name: string, console: Conso
     if (json) printJson(console, { name, deleted: true, images_left: left });
     else console.out(`deleted ${name}\n`);
     if (left > 0)
-      console.err(`${left} images of ${name} stay; admins see them, and a new user of that name gets them\n`);
+      console.err(
+        `${left === 1 ? 'an image' : `${left} images`} of ${name} left behind; admins see what is left, and a new user of that name gets it\n`,
+      );
     return 0;
   });
 }

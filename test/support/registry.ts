@@ -44,6 +44,8 @@ export interface Fault {
   readonly endAfter?: number;
   /** Send nothing more after so many bytes, and leave the connection open. */
   readonly stallAfter?: number;
+  /** The answer waits for this. */
+  readonly until?: Promise<void>;
   /** Wait so many milliseconds before the answer. */
   readonly delayMs?: number;
   /** Leave the request without any answer. */
@@ -235,6 +237,7 @@ export async function startRegistry(options: RegistryOptions = {}): Promise<Test
     requests.push(logged);
     const fault = strike(logged.path);
     if (fault.hang) return;
+    if (fault.until !== undefined) await fault.until;
     if (fault.delayMs !== undefined) await sleep(fault.delayMs, undefined, { signal: stop.signal });
     const right = fault.redirect === undefined ? route(logged, url, fault) : redirection(fault.redirect, url.pathname);
     const answer = { ...right, status: fault.as ?? right.status };

@@ -48,7 +48,7 @@ export function addServeCommands(program: Command, { env, console, settingsOf, e
       examples: [
         'bhatti serve --workers 2',
         'bhatti serve --detach',
-        'REDIS_URL=redis://10.0.0.5 bhatti serve --role worker --workers 4',
+        'REDIS_URL=redis://10.0.0.5 bhatti serve --role worker --workers 2',
       ],
     },
   });

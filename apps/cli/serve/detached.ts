@@ -8,6 +8,7 @@ import { checkSocketPaths, type LocalPaths, localPaths } from '../local-paths.ts
 import { pidLockHolder } from './pid-lock.ts';
 import { processState } from './process-identity.ts';
 import { findRedisServer } from './redis-server.ts';
+import { requireServerProgram } from './server-program.ts';
 import { makeDirectories } from './stack.ts';
 import { readStackState, type StackState } from './stack-state.ts';
 
@@ -34,6 +35,7 @@ const PRIVATE_VARIABLES = ['BHATTI_TOKEN', 'BHATTI_URL', 'BHATTI_CONFIG', 'BHATT
 export async function startDetached(options: DetachedOptions): Promise<StackState> {
   const paths = localPaths(options.dataDirectory);
   checkSocketPaths(paths);
+  requireServerProgram();
   if (!process.env.REDIS_URL) findRedisServer(process.env);
   await makeDirectories(paths);
   const logStart = await rotateLog(paths);

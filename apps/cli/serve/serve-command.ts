@@ -7,6 +7,7 @@ import type { Settings } from '../settings.ts';
 import { startDetached } from './detached.ts';
 import { pidLockHolder } from './pid-lock.ts';
 import { processState, signalProcess } from './process-identity.ts';
+import { requireServerProgram } from './server-program.ts';
 import { runStack } from './stack.ts';
 import { readApiUrl, readStackState, type StackState } from './stack-state.ts';
 
@@ -27,6 +28,7 @@ export async function serveCommand(
   env: NodeJS.ProcessEnv,
   console: Console,
 ): Promise<number> {
+  requireServerProgram();
   const { dataDirectory } = settings;
   if (!flags.detach) {
     process.title = 'bhatti serve';

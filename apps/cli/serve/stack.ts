@@ -3,9 +3,8 @@
  * them again when they die and stops them in order. One stack a data directory.
  */
 import { mkdir, rm } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import { createApiClient } from '../api-client.ts';
 import { CliError, systemErrorCode } from '../cli-error.ts';
 import { checkSocketPaths, type LocalPaths, localPaths } from '../local-paths.ts';
@@ -13,6 +12,7 @@ import { acquirePidLock, LOCK_REFRESH } from './pid-lock.ts';
 import { identifyProcess, processState, signalProcess } from './process-identity.ts';
 import { findRedisServer, redisAnswers, stopLeftoverRedis, writeRedisConfiguration } from './redis-server.ts';
 import { START_ATTEMPTS } from './restart-policy.ts';
+import { programDirectory } from './server-program.ts';
 import { readStackState, type StackState, writeStackState } from './stack-state.ts';
 import { type ChildSpecification, type SupervisedChild, superviseChild } from './supervised-child.ts';
 
@@ -215,7 +215,7 @@ function stateOf(
 }
 
 function partsOf(options: StackOptions, paths: LocalPaths, redisUrl: string): ChildSpecification[] {
-  const directory = options.programDirectory ?? dirname(fileURLToPath(import.meta.url));
+  const directory = options.programDirectory ?? programDirectory;
   const env = {
     ...options.env,
     BHATTI_DATA_DIR: paths.dataDirectory,

@@ -30,7 +30,7 @@ describe('the step under way', () => {
   aaaaaaaaaaaa  [==============================]  30 MB / 30 MB    done
   bbbbbbbbbbbb  [=======>                      ]  12 MB / 48 MB    4 MB/s    9s
   cccccccccccc  [=>                            ]  3 MB / 60 MB
-  dddddddddddd  [>                             ]  0 B / 4 MB       0 B/s`,
+  dddddddddddd  [>                             ]  0 B / 4 MB       waiting`,
     );
   });
 
@@ -40,7 +40,7 @@ describe('the step under way', () => {
   aaaaaaaaaaaa  [==============]  30 MB / 30 MB    done
   bbbbbbbbbbbb  [===>          ]  12 MB / 48 MB    4 MB/s
   cccccccccccc  [>             ]  3 MB / 60 MB
-  dddddddddddd  [>             ]  0 B / 4 MB       0 B/s`,
+  dddddddddddd  [>             ]  0 B / 4 MB       waiting`,
     );
     expect(draw(42)).toBe(
       `  downloading layers (45 MB / 142 MB)...

@@ -131,7 +131,7 @@ describe('image pull on a terminal', () => {
   downloading layers (30 MB / 142 MB)...
   000000000000  [=========================]  20 MB / 20 MB    done
   010101010101  [============>            ]  10 MB / 20 MB
-  020202020202  [>                        ]  0 B / 20 MB`);
+  020202020202  [>                        ]  0 B / 20 MB      waiting`);
     say(state('running', ['resolving', 'downloading', 'flattening']));
     expect(await terminal.shows(/flattening/)).toBe(TRANSCRIPT.replace('\ndone', ''));
     say(completed);

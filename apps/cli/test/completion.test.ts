@@ -1,0 +1,128 @@
+import { execFile } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { chmod, mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { serveAnswers } from './http-server.ts';
+import { startInTerminal } from './pseudo-terminal.ts';
+import { cleanEnvironment, stageCli } from './staged-cli.ts';
+
+/** The scripts in the shells themselves, with images and tasks of a running server. */
+let staged: Awaited<ReturnType<typeof stageCli>>;
+let server: Awaited<ReturnType<typeof serveAnswers>>;
+let directory: string;
+let env: NodeJS.ProcessEnv;
+
+const image = { ref: 'r', digest: 'd', platform: 'p', size_bytes: 1, disk_bytes: 1, created_at: '' };
+const task = {
+  id: 'tsk_abc234abc234',
+  type: 'pull',
+  status: 'running',
+  name: 'py',
+  ref: 'py',
+  progress: null,
+  detail: null,
+  result: null,
+  error: null,
+  created_at: null,
+  started_at: null,
+  completed_at: null,
+};
+
+beforeAll(async () => {
+  staged = await stageCli();
+  server = await serveAnswers(({ url }) => ({
+    status: 200,
+    body:
+      url.pathname === '/tasks'
+        ? { tasks: [task] }
+        : {
+            images: [
+              { ...image, name: 'py-3.12' },
+              { ...image, name: 'node-22' },
+            ],
+          },
+  }));
+  directory = staged.dataDirectory('completion');
+  const bin = join(directory, 'bin');
+  await mkdir(bin, { recursive: true });
+  await writeFile(join(bin, 'bhatti'), `#!/bin/sh\nexec '${process.execPath}' '${staged.cli}' "$@"\n`);
+  await chmod(join(bin, 'bhatti'), 0o755);
+  env = cleanEnvironment(directory, {
+    PATH: `${bin}:${process.env.PATH}`,
+    BHATTI_URL: `http://127.0.0.1:${server.port}`,
+    BHATTI_TOKEN: 't',
+  });
+});
+afterAll(async () => {
+  await server.close();
+  await staged.remove();
+});
+
+async function output(file: string, ...args: string[]): Promise<string> {
+  return (await promisify(execFile)(file, args, { env, cwd: directory })).stdout;
+}
+
+const cases: [string, string][] = [
+  ['bhatti image de', 'delete'],
+  ['bhatti image delete py', 'py-3.12'],
+  ['bhatti task watch tsk_', task.id],
+  ['bhatti --json image pull --pl', '--platform'],
+];
+
+/** Says why nothing is tested where the shell is not installed. */
+function inShell(shell: string, name: string, run: () => Promise<void>): void {
+  const there = (process.env.PATH ?? '').split(':').some((folder) => existsSync(join(folder, shell)));
+  if (!there) console.warn(`${shell} is not installed: its completion is not tested (apt-get install ${shell})`);
+  (there ? test : test.skip)(name, run);
+}
+
+describe('completion', () => {
+  test('bash', async () => {
+    const complete = `IFS=' ' read -ra COMP_WORDS <<< "$1"; COMP_CWORD=$((\${#COMP_WORDS[@]} - 1)); _bhatti; printf '%s\\n' "\${COMPREPLY[@]}"`;
+    for (const [line, completed] of cases) {
+      expect(await output('bash', '-c', `source <(bhatti completion bash)\n${complete}`, 'bash', line)).toBe(
+        `${completed}\n`,
+      );
+    }
+    const registered = await output('bash', '-c', 'source <(bhatti completion bash); complete -p bhatti');
+    expect(registered).toBe('complete -o default -F _bhatti bhatti\n');
+  });
+
+  inShell('fish', 'fish', async () => {
+    for (const [line, completed] of cases) {
+      expect(await output('fish', '-c', 'bhatti completion fish | source; complete -C $argv[1]', line)).toBe(
+        `${completed}\n`,
+      );
+    }
+    expect(
+      (await output('fish', '-c', 'bhatti completion fish | source; complete -C "bhatti image inspect "'))
+        .split('\n')
+        .sort(),
+    ).toEqual(['', 'node-22', 'py-3.12']);
+  });
+
+  inShell('zsh', 'zsh, with the Tab key', async () => {
+    const terminal = await startInTerminal(['zsh', '-f', '-i'], {
+      directory,
+      env: { ...env, PS1: '> ' },
+      columns: 80,
+      rows: 24,
+    });
+    try {
+      await terminal.shows(/> $|>$/);
+      terminal.type('autoload -Uz compinit; compinit -u -D; source <(bhatti completion zsh); echo rea"dy"\r');
+      await terminal.shows(/^ready$/m);
+      for (const [line, completed] of cases) {
+        terminal.type(`${line}\t`);
+        const whole = [...line.split(' ').slice(0, -1), completed].join(' ');
+        await terminal.shows(new RegExp(`^> ${whole.replaceAll('.', '\\.')}$`, 'm'));
+        terminal.type('\x15');
+      }
+    } finally {
+      terminal.child.kill('SIGKILL');
+      await terminal.ended;
+    }
+  });
+});

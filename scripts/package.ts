@@ -1,0 +1,111 @@
+/**
+ * Packs the command line for `npm install -g`: one program with everything it needs in it, without the server. Writes
+ * bhatti-VERSION.tgz into the folder that is given, or this one, and prints its path.
+ */
+import { execFile } from 'node:child_process';
+import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { build } from 'esbuild';
+import { z } from 'zod';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const manifest = z
+  .object({
+    version: z.string(),
+    license: z.string(),
+    engines: z.object({ node: z.string() }),
+    dependencies: z.record(z.string(), z.string()),
+  })
+  .parse(JSON.parse(await readFile(join(root, 'package.json'), 'utf8')));
+
+/** It starts threads from a file of its own, and so cannot be bundled. */
+const POOL = 'tinypool';
+
+const staging = await mkdtemp(join(tmpdir(), 'bhatti-package-'));
+try {
+  const inputs = await bundle();
+  await mkdir(join(staging, 'bin'));
+  await writeFile(join(staging, 'bin/bhatti.js'), launcher());
+  await cp(join(root, 'node_modules', POOL), join(staging, 'node_modules', POOL), { recursive: true });
+  await cp(join(root, 'LICENSE'), join(staging, 'LICENSE'));
+  await writeFile(join(staging, 'THIRD-PARTY-LICENSES'), await licences(inputs));
+  await cp(join(root, 'apps/cli/package-readme.md'), join(staging, 'README.md'));
+  await writeFile(join(staging, 'package.json'), JSON.stringify(packageManifest(), null, 2));
+  const destination = resolve(process.argv[2] ?? '.');
+  const packed = await promisify(execFile)('npm', ['pack', '--silent', '--pack-destination', destination], {
+    cwd: staging,
+  });
+  process.stdout.write(`${join(destination, packed.stdout.trim())}\n`);
+} finally {
+  await rm(staging, { recursive: true });
+}
+
+/** Resolves with the files that went into it. */
+async function bundle(): Promise<string[]> {
+  const { metafile } = await build({
+    absWorkingDir: root,
+    entryPoints: {
+      cli: 'apps/cli/main.ts',
+      rootfs: 'apps/cli/rootfs/program.ts',
+      'rootfs-thread': 'libs/rootfs/thread-program.ts',
+    },
+    outdir: join(staging, 'dist'),
+    bundle: true,
+    metafile: true,
+    minify: true,
+    keepNames: true,
+    legalComments: 'none',
+    platform: 'node',
+    target: 'node20',
+    format: 'esm',
+    external: [POOL],
+    // Packages of the older kind ask for Node's modules by `require`.
+    banner: {
+      js: "import { createRequire as createBundleRequire } from 'node:module'; const require = createBundleRequire(import.meta.url);",
+    },
+    define: { 'process.env.BHATTI_VERSION': JSON.stringify(manifest.version) },
+    logLevel: 'warning',
+  });
+  return Object.keys(metafile.inputs);
+}
+
+function packageManifest() {
+  const { version, license, engines } = manifest;
+  return {
+    name: 'bhatti',
+    version,
+    description: 'The command line of bhatti images: OCI images as bootable ext4 root filesystems',
+    license,
+    type: 'module',
+    engines,
+    bin: { bhatti: 'bin/bhatti.js' },
+    files: ['bin', 'dist', 'LICENSE', 'README.md', 'THIRD-PARTY-LICENSES'],
+    dependencies: { [POOL]: manifest.dependencies[POOL] },
+    bundleDependencies: [POOL],
+  };
+}
+
+/** mke2fs and e2fsck, which `rootfs build` runs, live where the PATH of a plain user often does not look. */
+function launcher(): string {
+  return `#!/usr/bin/env node
+process.env.PATH = \`\${process.env.PATH ?? ''}:/usr/local/sbin:/usr/sbin:/sbin\`;
+await import('../dist/cli.js');
+`;
+}
+
+/** The licences of the packages whose files were bundled. */
+async function licences(inputs: readonly string[]): Promise<string> {
+  const folders = inputs.flatMap((path) => /^.*node_modules\/(?:@[^/]+\/)?[^/]+/.exec(path)?.[0] ?? []);
+  const texts = await Promise.all(
+    [...new Set(folders)].sort().map(async (folder) => {
+      const files = await readdir(join(root, folder));
+      const file = files.find((name) => /^licen[cs]e/i.test(name));
+      if (file === undefined) throw new Error(`${folder} has no licence to pass on`);
+      return `${folder.replace(/^.*node_modules\//, '')}\n\n${(await readFile(join(root, folder, file), 'utf8')).trim()}\n`;
+    }),
+  );
+  return texts.join(`\n${'-'.repeat(80)}\n\n`);
+}
