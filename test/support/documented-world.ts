@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { gzipSync } from 'node:zlib';
 import { z } from 'zod';
-import { createApiClient, UnreachableError } from '../../apps/cli/api-client.ts';
+import { createApiClient } from '../../apps/cli/api-client.ts';
 import { type PseudoTerminal, startInTerminal } from '../../apps/cli/test/pseudo-terminal.ts';
 import { imageArchive } from './archive.ts';
 import { type DocumentedCommand, NamedValues, normalised } from './console-document.ts';
@@ -164,33 +164,18 @@ export async function createDocumentedWorld() {
     for (const resolve of waiting.splice(0)) resolve();
   }
 
-  /** A page begins on a machine where nothing was pulled. */
+  /** A page begins on a machine where nothing was pulled: a prune would leave what tasks that just ended may still hold. */
   async function reset(): Promise<void> {
     release();
     values.forget();
-    const keepsServer = await forgetImages();
-    for (const path of [home, work, ...(keepsServer ? [] : [data])]) await rm(path, { recursive: true, force: true });
+    await piped({ command: 'bhatti serve stop', output: '' });
+    for (const path of [home, work, data]) await rm(path, { recursive: true, force: true });
     for (const path of [data, home, join(work, 'layout')]) await mkdir(path, { recursive: true, mode: 0o700 });
     for (const [name, content] of Object.entries(files)) await writeFile(join(work, name), content);
     await promisify(execFile)('tar', ['-xf', layout, '-C', join(work, 'layout')]);
     const mirrors = { mirrors: [registry.host] };
     const registries = { 'docker.io': mirrors, 'ghcr.io': mirrors };
     await writeFile(join(data, 'registries.yaml'), JSON.stringify({ registries }));
-  }
-
-  /** False where no server runs. */
-  async function forgetImages(): Promise<boolean> {
-    const client = createApiClient({ kind: 'socket', path: join(data, 'run/api.sock') });
-    try {
-      for (const { name, owner } of await client.images()) await client.deleteImage(name, z.string().parse(owner));
-      await client.prune(false);
-      return true;
-    } catch (error) {
-      if (error instanceof UnreachableError) return false;
-      throw error;
-    } finally {
-      client.close();
-    }
   }
 
   /** A pull that was left has come as far as it can before the next command looks at it. */
