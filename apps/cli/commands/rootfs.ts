@@ -46,7 +46,7 @@ export function addRootfsCommands(program: Command, { env, settingsOf, exit }: C
     build: {
       examples: [
         'bhatti rootfs build base.tar app.tar.gz -o app.ext4',
-        'bhatti rootfs build ./layout -o image.ext4 --size 4GB',
+        'bhatti rootfs build ./layout -o image.ext4 --size 200MB',
       ],
     },
   });
