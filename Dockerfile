@@ -9,7 +9,7 @@ RUN npm run build && npm prune --omit=dev --no-audit --no-fund && rm -rf node_mo
 
 FROM node:20-bookworm-slim
 RUN apt-get update \
-  && apt-get install --yes --no-install-recommends e2fsprogs \
+  && apt-get install --yes --no-install-recommends e2fsprogs zstd \
   && rm -rf /var/lib/apt/lists/*
 WORKDIR /app
 COPY --from=build /app/package.json ./

@@ -2,6 +2,7 @@ import type { IncomingHttpHeaders } from 'node:http';
 import Negotiator from 'negotiator';
 import { type ByteRange, requestedRange } from './byte-range.ts';
 import { isUnchanged } from './entity-tag.ts';
+import type { ContentCoding } from './rootfs-compression.ts';
 
 /** The ext4 file that is asked for. */
 export interface RootfsFile {
@@ -16,20 +17,23 @@ export interface RootfsAnswer {
   readonly status: 200 | 206 | 304 | 416;
   readonly headers: Readonly<Record<string, string>>;
   readonly bytes?: ByteRange | 'whole';
-  readonly gzip?: boolean;
+  /** How to compress them. */
+  readonly coding?: ContentCoding;
 }
 
+const codings: readonly ContentCoding[] = ['zstd', 'gzip'];
+
 /**
- * Decides about a file by the headers of a request (RFC 9110): If-None-Match before Range; the whole file with gzip when
- * the client prefers that and `mayCompress`. A compressed file is other bytes and has a tag of its own.
+ * Decides about a file by the headers of a request (RFC 9110): If-None-Match before Range; the whole file compressed when
+ * the client prefers that, by the first of `offered` that it takes. A compressed file is other bytes and has a tag of its own.
  */
 export function rootfsAnswer(
   { size, etag }: RootfsFile,
   request: { readonly method: string; readonly headers: IncomingHttpHeaders },
-  mayCompress: boolean,
+  offered: readonly ContentCoding[],
 ): RootfsAnswer {
   const { headers } = request;
-  const gzipTag = `${etag.slice(0, -1)}-gzip"`;
+  const tagOf = (coding: ContentCoding) => `${etag.slice(0, -1)}-${coding}"`;
   const common = {
     ETag: etag,
     'Cache-Control': 'private, no-cache',
@@ -37,8 +41,8 @@ export function rootfsAnswer(
     Vary: 'Accept-Encoding',
   };
   const ifNoneMatch = headers['if-none-match'];
-  if (isUnchanged(ifNoneMatch, etag)) return { status: 304, headers: common };
-  if (isUnchanged(ifNoneMatch, gzipTag)) return { status: 304, headers: { ...common, ETag: gzipTag } };
+  const known = [etag, ...codings.map(tagOf)].find((tag) => isUnchanged(ifNoneMatch, tag));
+  if (known !== undefined) return { status: 304, headers: { ...common, ETag: known } };
   // Ranges are defined for GET only.
   const range = request.method === 'GET' ? headers.range : undefined;
   const wanted = requestedRange({ range, ifRange: single(headers['if-range']) }, { size, etag });
@@ -50,22 +54,33 @@ export function rootfsAnswer(
     const length = { 'Content-Length': String(end - start + 1), 'Content-Range': `bytes ${start}-${end}/${size}` };
     return { status: 206, headers: { ...common, ...length }, bytes: wanted };
   }
-  if (mayCompress && range === undefined && prefersGzip(request)) {
+  const coding = range === undefined ? preferredCoding(request, offered) : undefined;
+  if (coding !== undefined) {
     return {
       status: 200,
-      headers: { ...common, ETag: gzipTag, 'Content-Encoding': 'gzip' },
+      headers: { ...common, ETag: tagOf(coding), 'Content-Encoding': coding },
       bytes: 'whole',
-      gzip: true,
+      coding,
     };
   }
   return { status: 200, headers: { ...common, 'Content-Length': String(size) }, bytes: 'whole' };
 }
 
-function prefersGzip(request: { readonly headers: IncomingHttpHeaders }): boolean {
+/** The one that the client wants most; of those it wants alike the first. Undefined when it wants plain bytes more. */
+function preferredCoding(
+  request: { readonly headers: IncomingHttpHeaders },
+  offered: readonly ContentCoding[],
+): ContentCoding | undefined {
+  const accepted = (single(request.headers['accept-encoding']) ?? '').toLowerCase().split(',');
   // Named, and no less wanted than plain bytes: `*` alone is no wish to have it.
-  return /gzip/i.test(single(request.headers['accept-encoding']) ?? '')
-    ? new Negotiator(request).encodings(['gzip', 'identity'])[0] === 'gzip'
-    : false;
+  const nameOf = (item: string) => item.split(';', 1)[0]?.trim();
+  const named = offered.filter((coding) => accepted.some((item) => nameOf(item) === coding));
+  // Of those that are wanted alike, the negotiator takes the one that stands first: here ours.
+  const rank = (item: string) =>
+    [...named, undefined].findIndex((coding) => coding === undefined || coding === nameOf(item));
+  const headers = { 'accept-encoding': accepted.toSorted((a, b) => rank(a) - rank(b)).join(',') };
+  const first = new Negotiator({ headers }).encodings([...named, 'identity'])[0];
+  return named.find((coding) => coding === first);
 }
 
 function single(header: string | readonly string[] | undefined): string | undefined {

@@ -17,6 +17,7 @@ import { refuseOtherSites } from './own-page.ts';
 import { pages } from './page/pages.ts';
 import { Sessions } from './page/session.ts';
 import { traceRequests } from './request-trace.ts';
+import { findProgram, RootfsCompression } from './rootfs-compression.ts';
 import type { Route } from './route.ts';
 import { adminRoutes } from './routes/admin.ts';
 import { documentationRoutes } from './routes/documentation.ts';
@@ -71,10 +72,11 @@ export async function startApi(
     ...(await readOperatorSettings(env, store.directory, { defaultListen: DEFAULT_LISTEN })),
     retry: { attempts: 1 },
   });
+  const compression = new RootfsCompression(await findProgram('zstd', env.PATH));
   // What an API that died was receiving.
   await store.uploads.removeOrphans();
   const api = new Api(
-    { store, tasks, registry, overlay: config.overlay, version },
+    { store, tasks, registry, compression, overlay: config.overlay, version },
     new Sessions(secretKey),
     log,
     tracing,

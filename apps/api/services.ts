@@ -1,5 +1,6 @@
 import type { RegistryClient } from '@bhatti/oci';
 import type { Store } from '@bhatti/store';
+import type { RootfsCompression } from './rootfs-compression.ts';
 import type { TaskService } from './task-service.ts';
 
 /** What the routes work with. */
@@ -7,6 +8,7 @@ export interface Services {
   readonly store: Store;
   readonly registry: RegistryClient;
   readonly tasks: TaskService;
+  readonly compression: RootfsCompression;
   /** See `ApiConfig`. */
   readonly overlay: boolean;
   readonly version: string;

@@ -1,12 +1,11 @@
 import type { FileHandle } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
-import { constants, createGzip } from 'node:zlib';
 import type { ImageEntry } from '@bhatti/store';
 import { etagOf } from '../entity-tag.ts';
 import { ApiError } from '../errors.ts';
-
-import { rootfsAnswer } from '../rootfs-answer.ts';
-import { defineRoute, noBody, type Route } from '../route.ts';
+import { type RootfsFile, rootfsAnswer } from '../rootfs-answer.ts';
+import type { ContentCoding, RootfsCompression } from '../rootfs-compression.ts';
+import { type Call, defineRoute, noBody, type Reply, type Route } from '../route.ts';
 import type { Services } from '../services.ts';
 import { findImage } from '../visible-image.ts';
 import { ownerQuery } from './images.ts';
@@ -14,21 +13,14 @@ import { ownerQuery } from './images.ts';
 /** Bytes that are read from the file at once: fewer cost more switches than copying, see docs/performance.md. */
 const chunkBytes = 1024 * 1024;
 
-/**
- * Files that are compressed at the same time; others go out as they are. zlib works in Node's pool of 4 threads, which
- * reading files and looking up names need as well.
- */
-const mostCompressions = 2;
-
 /** The root file system of an image as a file: for hosts without the shared folder, and for exports. */
-export function rootfsRoutes({ store }: Pick<Services, 'store'>): Route[] {
-  let compressing = 0;
+export function rootfsRoutes({ store, compression }: Pick<Services, 'store' | 'compression'>): Route[] {
   return [
     defineRoute({
       method: 'GET',
       path: '/images/:name/rootfs',
       summary:
-        'The ext4 file of an image; its ETag is its SHA-256 where that is known. Takes Range, If-Range, If-None-Match, and sends gzip to who accepts it.',
+        'The ext4 file of an image; its ETag is its SHA-256 where that is known. Takes Range, If-Range, If-None-Match, and sends zstd (where the server has the program) or gzip to who accepts it.',
       query: ownerQuery,
       body: noBody,
       answers: {
@@ -42,29 +34,16 @@ export function rootfsRoutes({ store }: Pick<Services, 'store'>): Route[] {
         const file = await store.rootfs.open(entry.rootfsKey);
         try {
           const { size } = await file.stat();
-          const answer = rootfsAnswer({ size, etag }, call, compressing < mostCompressions);
-          const { status, headers, bytes, gzip } = answer;
-          if (status === 416) {
-            throw new ApiError(416, 'range_not_satisfiable', `the file has ${size} bytes; ask for some of those`, {
-              headers,
-            });
-          }
-          if (bytes === undefined) {
+          const reply = await replyWith(file, { size, etag }, { call, compression, offered: compression.offered });
+          if (reply.stream === undefined) {
             await file.close();
-            return { status, headers };
+            return reply;
           }
-          const content = contentOf(file, bytes === 'whole' ? {} : bytes);
-          if (gzip) {
-            compressing += 1;
-            content.once('close', () => {
-              compressing -= 1;
-            });
-          }
+          const disposition = `attachment; filename="${entry.name}.ext4"`;
           return {
-            status,
-            headers: { ...headers, 'Content-Disposition': `attachment; filename="${entry.name}.ext4"` },
+            ...reply,
+            headers: { ...reply.headers, 'Content-Disposition': disposition },
             contentType: 'application/octet-stream',
-            stream: gzip ? compressed(content) : content,
           };
         } catch (error) {
           await file.close();
@@ -73,6 +52,33 @@ export function rootfsRoutes({ store }: Pick<Services, 'store'>): Route[] {
       },
     }),
   ];
+}
+
+interface Sending {
+  readonly call: Call;
+  readonly compression: RootfsCompression;
+  readonly offered: readonly ContentCoding[];
+}
+
+/** Without a stream where nothing of the file is to be sent. */
+async function replyWith(file: FileHandle, { size, etag }: RootfsFile, sending: Sending): Promise<Reply> {
+  const { call, compression, offered } = sending;
+  const { status, headers, bytes, coding } = rootfsAnswer({ size, etag }, call, offered);
+  if (status === 416) {
+    throw new ApiError(416, 'range_not_satisfiable', `the file has ${size} bytes; ask for some of those`, { headers });
+  }
+  if (bytes === undefined) return { status, headers };
+  // What answers HEAD is not read: nothing needs to be compressed for it.
+  if (coding === undefined || call.method === 'HEAD') {
+    return { status, headers, stream: contentOf(file, bytes === 'whole' ? {} : bytes) };
+  }
+  try {
+    return { status, headers, stream: await compression.compress(coding, file) };
+  } catch (error) {
+    // The program has gone since it was looked for, or no process can be had: the client takes other codings, or none.
+    call.log.warn({ err: error }, `${coding} cannot be run`);
+    return replyWith(file, { size, etag }, { ...sending, offered: offered.filter((other) => other !== coding) });
+  }
 }
 
 /**
@@ -87,12 +93,4 @@ async function rootfsTag(store: Services['store'], { rootfsKey }: ImageEntry): P
 /** Closes the file when it is read, or destroyed. */
 function contentOf(file: FileHandle, range: { start?: number; end?: number }): Readable {
   return file.createReadStream({ ...range, highWaterMark: chunkBytes });
-}
-
-function compressed(content: Readable): Readable {
-  // Level 1: a root file system is halved by it at three times the speed of the default.
-  const gzip = createGzip({ level: constants.Z_BEST_SPEED, chunkSize: 64 * 1024 });
-  content.once('error', (error) => gzip.destroy(error));
-  gzip.once('close', () => content.destroy());
-  return content.pipe(gzip);
 }

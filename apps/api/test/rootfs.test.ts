@@ -1,7 +1,7 @@
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdtemp, readdir, readFile, readlink, rm, stat, truncate, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, readlink, rm, stat, symlink, truncate, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -10,6 +10,7 @@ import { gunzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { Agent, request } from 'undici';
 import { startRedis, type TestRedis } from '../../../test/support/redis.ts';
+import { findProgram } from '../rootfs-compression.ts';
 import { startTestApi, type TestApi } from './support/api.ts';
 import { putImage } from './support/image.ts';
 
@@ -101,14 +102,130 @@ describe('the root file system of an image', () => {
     expect(answer.headers['content-length']).toBeUndefined();
     expect(answer.body.length).toBeLessThan(bytes.length / 2);
     expect(sha256(gunzipSync(answer.body))).toBe(digest);
-    for (const refused of ['gzip;q=0', 'identity, gzip;q=0.5', '*', 'zstd', 'nonsense;;q=']) {
+    for (const refused of ['gzip;q=0', 'identity, gzip;q=0.5', '*', 'zstd;q=0', 'x-zstd', 'nonsense;;q=']) {
       expect((await ask({ 'accept-encoding': refused }, 'HEAD')).headers['content-encoding']).toBeUndefined();
     }
     await untilClosed();
   });
 
+  /** Process ids of the compressors that this process, which is the API's, has started. */
+  const compressors = async () => {
+    const ids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name));
+    const stats = await Promise.all(ids.map((id) => readFile(`/proc/${id}/stat`, 'utf8').catch(() => '')));
+    return stats.flatMap((text) => {
+      const [, id, parent] = /^(\d+) \(zstd\) \S (\d+) /.exec(text) ?? [];
+      return Number(parent) === process.pid ? [Number(id)] : [];
+    });
+  };
+  const untilNoCompressor = async () => {
+    while ((await compressors()).length > 0) await new Promise((resolve) => setTimeout(resolve, 5));
+  };
+  /** By the program itself, which says when the end is missing. */
+  const decompressed = (body: Buffer) => {
+    const { status, stdout } = spawnSync('zstd', ['-d', '-c', '-q'], { input: body, maxBuffer: 64 * MEGABYTE });
+    expect(status).toBe(0);
+    return stdout;
+  };
+  /** A client that takes the first bytes of an answer, and nothing more. */
+  const slowClient = async (coding: string) => {
+    const socket = connect(api.socketPath);
+    socket.on('error', () => {});
+    socket.write(`GET /images/app/rootfs HTTP/1.1\r\nHost: x\r\nAccept-Encoding: ${coding}\r\n\r\n`);
+    const [head] = await once(socket, 'data');
+    socket.pause();
+    return { socket, head: String(head) };
+  };
+
+  test('zstd for who accepts it, in preference to gzip, two at once', async () => {
+    const answers = await Promise.all(['zstd', 'gzip, br, zstd'].map((coding) => ask({ 'accept-encoding': coding })));
+    for (const answer of answers) {
+      expect(answer.headers).toMatchObject({
+        etag: `"${digest}-zstd"`,
+        'content-encoding': 'zstd',
+        vary: 'Accept-Encoding',
+        'content-disposition': 'attachment; filename="app.ext4"',
+      });
+      expect(answer.headers['content-length']).toBeUndefined();
+      expect(answer.body.length).toBeLessThan(bytes.length / 2);
+      expect(sha256(decompressed(answer.body))).toBe(digest);
+    }
+    const wanted = { 'zstd;q=0.5, gzip': 'gzip', 'gzip;q=0.5, ZSTD': 'zstd', 'identity, zstd;q=0.9': undefined };
+    for (const [accepted, coding] of Object.entries(wanted)) {
+      const head = await ask({ 'accept-encoding': accepted }, 'HEAD');
+      expect([accepted, head.headers['content-encoding']]).toEqual([accepted, coding]);
+      expect(head.body).toHaveLength(0);
+    }
+    const part = await ask({ range: 'bytes=100-299', 'accept-encoding': 'zstd' });
+    expect([part.status, part.headers['content-encoding']]).toEqual([206, undefined]);
+    await untilNoCompressor();
+    await untilClosed();
+  });
+
+  test('no more than two processes of zstd; who comes then gets gzip, or the file as it is', async () => {
+    const clients = [await slowClient('zstd'), await slowClient('zstd, gzip')];
+    for (const { head } of clients) expect(head).toMatch(/content-encoding: zstd/i);
+    expect(await compressors()).toHaveLength(2);
+    const third = await ask({ 'accept-encoding': 'zstd, gzip' });
+    expect(third.headers['content-encoding']).toBe('gzip');
+    expect(sha256(gunzipSync(third.body))).toBe(digest);
+    const fourth = await ask({ 'accept-encoding': 'zstd' });
+    expect(fourth.headers['content-encoding']).toBeUndefined();
+    expect(sha256(fourth.body)).toBe(digest);
+    // The clients leave half-way: no process stays, and the next is served again.
+    for (const { socket } of clients) socket.destroy();
+    await untilNoCompressor();
+    expect((await ask({ 'accept-encoding': 'zstd' })).headers['content-encoding']).toBe('zstd');
+  });
+
+  test('zstd that dies half-way ends the answer, not well, and nothing else', async () => {
+    const response = await request('http://localhost/images/app/rootfs', {
+      dispatcher: agent,
+      headers: { 'accept-encoding': 'zstd' },
+    });
+    const [id] = await compressors();
+    if (id === undefined) throw new Error('no zstd runs');
+    process.kill(id, 'SIGKILL');
+    await expect(response.body.arrayBuffer()).rejects.toThrow();
+    expect(api.log()).toContain('zstd ended with SIGKILL');
+    expect((await ask()).status).toBe(200);
+  });
+
+  test('without the program, or once it has gone, gzip', async () => {
+    const bin = await mkdtemp(join(tmpdir(), 'bhatti-bin-'));
+    await writeFile(join(bin, 'zstd'), 'no program');
+    expect(await findProgram('zstd', undefined)).toBeNull();
+    expect(await findProgram('zstd', `relative:${bin}`)).toBeNull();
+    await rm(join(bin, 'zstd'));
+    const real = await findProgram('zstd', process.env.PATH);
+    if (real === null) throw new Error('zstd is not installed: scripts/setup.sh zstd');
+    await symlink(real, join(bin, 'zstd'));
+    for (const path of [join(bin, 'nothing'), bin]) {
+      const other = await startTestApi(redis.url, undefined, { PATH: path });
+      try {
+        await putImage(other.store, { name: 'app' }, 'local', { content: bytes, sha256: digest });
+        const zstd = async () => {
+          const response = await request(`${other.url}/images/app/rootfs`, {
+            headers: { 'accept-encoding': 'zstd, gzip', authorization: `Bearer ${other.token}` },
+          });
+          const body = Buffer.from(await response.body.arrayBuffer());
+          return { coding: response.headers['content-encoding'], body };
+        };
+        if (path === bin) {
+          expect((await zstd()).coding).toBe('zstd');
+          await rm(join(bin, 'zstd'));
+        }
+        const answer = await zstd();
+        expect(answer.coding).toBe('gzip');
+        expect(sha256(gunzipSync(answer.body))).toBe(digest);
+      } finally {
+        await other.close();
+      }
+    }
+    await rm(bin, { recursive: true });
+  });
+
   test('304 for what the client has, compressed or not', async () => {
-    for (const tag of [`"${digest}"`, `"${digest}-gzip"`, '*', `"x", W/"${digest}"`]) {
+    for (const tag of [`"${digest}"`, `"${digest}-gzip"`, `"${digest}-zstd"`, '*', `"x", W/"${digest}"`]) {
       const answer = await ask({ 'if-none-match': tag, range: 'bytes=0-1' });
       expect(answer).toMatchObject({ status: 304, body: Buffer.alloc(0) });
       expect(answer.headers.etag).toContain(digest);
@@ -145,11 +262,8 @@ describe('the root file system of an image', () => {
   });
 
   test.each(['identity', 'gzip'])('a client that leaves frees the file (%s)', async (coding) => {
-    const socket = connect(api.socketPath);
-    socket.write(`GET /images/app/rootfs HTTP/1.1\r\nHost: x\r\nAccept-Encoding: ${coding}\r\n\r\n`);
-    await once(socket, 'data');
     // Whoever reads no more gets no more: the rest of the file waits on the disk, not in memory.
-    socket.pause();
+    const { socket } = await slowClient(coding);
     expect(await openFiles()).toHaveLength(1);
     socket.destroy();
     await untilClosed();

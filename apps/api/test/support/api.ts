@@ -56,6 +56,7 @@ export interface TestApi {
 export async function startTestApi(
   redisUrl: string,
   limits: TaskLimits = { ofOwner: 1000, inAll: 1000 },
+  env: NodeJS.ProcessEnv = { PATH: process.env.PATH },
 ): Promise<TestApi> {
   const directory = await mkdtemp(join(tmpdir(), 'bhatti-api-'));
   let lines = '';
@@ -68,7 +69,7 @@ export async function startTestApi(
   const log = pino({ level: 'trace', serializers: { err: describeError } }, sink);
   const listen = { host: '127.0.0.1', port: 0, explicit: true };
   const config = { dataDirectory: directory, redisUrl, listen, limits, overlay: false, logLevel: 'trace' } as const;
-  const api = await startApi(config, {}, log);
+  const api = await startApi(config, env, log);
   if (api.url === null) throw new Error('the API has no TCP listener');
   const unix = new Agent({ connect: { socketPath: api.socketPath } });
   const tcp = new Agent();
