@@ -122,10 +122,15 @@ function mount(app: Express, routes: readonly Route[], stop: AbortSignal): void 
     else if (route.method === 'PUT') app.put(route.path, handlers);
     else app.delete(route.path, handlers);
   }
-  // Routes of one path stand in any order: `/images/:name` must not shadow the 405 of `/images/pull`, nor the reverse.
-  for (const path of new Set(routes.map((route) => route.path))) {
+  // `/images/:name` must not shadow the 405 of `/images/pull`: the paths without parameters come first.
+  const [literal, others] = [routes.filter(isLiteral), routes.filter((route) => !isLiteral(route))];
+  for (const path of new Set([...literal, ...others].map((route) => route.path))) {
     app.all(path, refuseMethod(routes.filter((route) => route.path === path)));
   }
+}
+
+function isLiteral({ path }: Route): boolean {
+  return !path.includes(':');
 }
 
 /** Ms for a client to see the answer to a body that is not read to its end, before the connection is cut. */

@@ -4,7 +4,7 @@ import { createRegistryClient, readOperatorSettings } from '@bhatti/oci';
 import { openStore, resolveDataDirectory } from '@bhatti/store';
 import { loadSecretKey } from '@bhatti/tasks';
 import type { Tracing } from '@bhatti/tracing';
-import type { RequestHandler } from 'express';
+import type { RequestHandler, Router } from 'express';
 import type { Logger } from 'pino';
 import { removeApiRecord, writeApiRecord } from './api-record.ts';
 import { createApp } from './app.ts';
@@ -14,7 +14,7 @@ import { FailureLimit } from './failure-limit.ts';
 import { closeServer, listenOnSocket, listenOnTcp, urlOf } from './listeners.ts';
 import { Metrics } from './metrics/metrics.ts';
 import { refuseOtherSites } from './own-page.ts';
-import { pages } from './page/pages.ts';
+import { type PageRoute, pageRoutes, pages } from './page/pages.ts';
 import { Sessions } from './page/session.ts';
 import { traceRequests } from './request-trace.ts';
 import { findProgram, RootfsCompression } from './rootfs-compression.ts';
@@ -43,6 +43,8 @@ export interface RunningApi {
   readonly url: string | null;
   /** Every route there is. */
   readonly routes: readonly Route[];
+  /** Every page for people, without the queue board. */
+  readonly pages: readonly PageRoute[];
   /** Ends long polls with the state that they have, closes everything, removes api.sock and api.json. Within 5 s. */
   close(): Promise<void>;
 }
@@ -121,6 +123,10 @@ class Api implements RunningApi {
     return this.#routes;
   }
 
+  get pages(): readonly PageRoute[] {
+    return pageRoutes(this.#pages(trustSocket));
+  }
+
   get url(): string | null {
     return this.#url;
   }
@@ -160,15 +166,19 @@ class Api implements RunningApi {
       authenticate,
       guard,
       log: this.#log,
-      pages: pages({
-        routes: this.#routes,
-        tasks: this.#services.tasks,
-        sessions: this.#sessions,
-        authenticate,
-        stop: this.#stop.signal,
-      }),
+      pages: this.#pages(authenticate),
       observe: this.#metrics.http.observe,
       trace: this.#trace,
+      stop: this.#stop.signal,
+    });
+  }
+
+  #pages(authenticate: Authenticate): Router {
+    return pages({
+      routes: this.#routes,
+      tasks: this.#services.tasks,
+      sessions: this.#sessions,
+      authenticate,
       stop: this.#stop.signal,
     });
   }

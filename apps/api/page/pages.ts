@@ -55,6 +55,20 @@ export interface PagesOptions {
 /** Every path that `pages` answers; most others are the API's. */
 export const pagePaths = /^\/(?:$|log(?:in|out)\/?$|ui\/|admin\/queues(?:\/|$))/;
 
+/** One that answers by itself: a page, a piece of one, or what a form is sent to. */
+export interface PageRoute {
+  readonly method: string;
+  /** In Express's form: `/ui/tasks/:id`. */
+  readonly path: string;
+}
+
+/** All that `pages` answers but Bull Board, which is below `boardPath`. */
+export function pageRoutes(router: Router): PageRoute[] {
+  return router.stack.flatMap(({ route }) =>
+    route === undefined ? [] : route.stack.map(({ method }) => ({ method: method.toUpperCase(), path: route.path })),
+  );
+}
+
 /** The pages for people, and Bull Board: HTML that reads and works without scripts. */
 export function pages(options: PagesOptions): Router {
   return new Pages(options).router;

@@ -59,7 +59,6 @@ describe('every route of the table', () => {
         continue;
       }
       expect(await ask({})).toEqual([what, 401]);
-      expect(await ask(bearer(`bht_${'a'.repeat(40)}`))).toEqual([what, 401]);
       if (/:(name|id)/.test(path)) expect(await ask(bob)).toEqual([what, 404]);
       else expect((await ask(bob))[1]).not.toBe(401);
     }
@@ -78,6 +77,82 @@ describe('every route of the table', () => {
       const answer = await api.sendTcp(method, `${pathOf(path)}${query}`, { headers: bob });
       expect([method, path, answer.status]).toEqual([method, path, 404]);
     }
+    expect(await api.store.images.get('alice', 'private')).not.toBeNull();
+  });
+});
+
+describe('every page of the table, and the queue board', () => {
+  /** Without a session. A page that is not named here leads to the log-in. */
+  const open: Readonly<Record<string, number>> = {
+    'GET /login': 200,
+    'POST /login': 401,
+    'POST /logout': 403,
+    'GET /ui/assets/icon.svg': 200,
+    'GET /ui/assets/page.js': 200,
+    'GET /ui/assets/style.css': 200,
+  };
+  /** Forms that are sent without what they are about; and what is not there for bob is gone, as the form wants. */
+  const forms: Readonly<Record<string, number>> = {
+    'POST /login': 401,
+    'POST /ui/pull': 400,
+    'POST /ui/images/:name/delete': 303,
+  };
+  const formType = { 'content-type': 'application/x-www-form-urlencoded' };
+  const board = [
+    { method: 'GET', path: '/admin/queues' },
+    { method: 'GET', path: '/admin/queues/api/queues' },
+    { method: 'PUT', path: '/admin/queues/api/queues/images/pause' },
+    { method: 'PUT', path: '/admin/queues/api/queues/images/clean/wait' },
+  ];
+
+  test('leads who is not known to the log-in', async () => {
+    expect(api.pages.length).toBeGreaterThan(10);
+    let lastAddress = 1;
+    for (const { method, path } of [...api.pages, ...board]) {
+      const what = `${method} ${path}`;
+      const sendTcp = api.sendTcpFrom(`127.0.1.${++lastAddress}`);
+      const unknown: Record<string, string>[] = [
+        {},
+        bearer(`bht_${'a'.repeat(40)}`),
+        { cookie: 'bhatti_session=AAAA' },
+      ];
+      for (const headers of unknown) {
+        const form = method === 'POST' ? { raw: 'token=wrong', headers: { ...formType, ...headers } } : { headers };
+        const answer = await sendTcp(method, pathOf(path), form);
+        const expected = open[what];
+        expect([what, answer.status]).toEqual([what, expected ?? 303]);
+        if (expected === undefined) expect(answer.headers.location).toBe('/login');
+        expect(answer.text).not.toContain(aliceTask);
+      }
+    }
+  });
+
+  test('tells bob nothing of what is alice’s, and changes none of it', async () => {
+    await putImage(api.store, { name: 'private' }, 'alice');
+    const raw = new URLSearchParams({ token: String(bob.authorization).slice(7) }).toString();
+    const login = await api.sendTcp('POST', '/login', { raw, headers: formType });
+    const cookie = String(login.headers['set-cookie']).split(';', 1)[0] ?? '';
+    const { text } = await api.sendTcp('GET', '/', { headers: { cookie } });
+    const formToken = /name="form_token" value="([^"]+)"/.exec(text)?.[1] ?? '';
+    const form = { raw: new URLSearchParams({ form_token: formToken }).toString(), headers: { ...formType, cookie } };
+    for (const { method, path } of api.pages) {
+      // Logging out comes last; what `/ui/events` tells whom is tested in page.test.ts.
+      if (path === '/logout' || path === '/ui/events') continue;
+      const what = `${method} ${path}`;
+      const ask = method === 'POST' ? form : { headers: { cookie } };
+      for (const query of ['', '?owner=alice']) {
+        const answer = await api.sendTcp(method, `${pathOf(path)}${query}`, ask);
+        const hidden = /:(name|id)/.test(path);
+        expect([what, answer.status]).toEqual([what, forms[what] ?? (hidden ? 404 : 200)]);
+        // That there is no such thing is said by the name that was asked for.
+        const told = hidden ? [] : [aliceTask, 'private'].filter((secret) => answer.text.includes(secret));
+        expect([what, told]).toEqual([what, []]);
+      }
+    }
+    for (const { method, path } of board) {
+      expect([path, (await api.sendTcp(method, path, { headers: { cookie } })).status]).toEqual([path, 403]);
+    }
+    expect((await api.sendTcp('POST', '/logout', form)).status).toBe(303);
     expect(await api.store.images.get('alice', 'private')).not.toBeNull();
   });
 });

@@ -8,6 +8,7 @@ import { pino } from 'pino';
 import { Agent, request } from 'undici';
 import { z } from 'zod';
 import { describeError } from '../../logger.ts';
+import type { PageRoute } from '../../page/pages.ts';
 import type { Route } from '../../route.ts';
 import { startApi } from '../../server.ts';
 import { type Conforms, documented } from './conformance.ts';
@@ -39,6 +40,8 @@ export interface TestApi {
   readonly token: string;
   /** Every route that it has. */
   readonly routes: readonly Route[];
+  /** Every page, without the queue board. */
+  readonly pages: readonly PageRoute[];
   /** Everything that was logged, at every level. */
   readonly log: () => string;
   /** Over the unix socket, trusted. */
@@ -81,6 +84,7 @@ export async function startTestApi(
     store: await openStore(directory),
     url: api.url,
     routes: api.routes,
+    pages: api.pages,
     socketPath: api.socketPath,
     token: (await readFile(join(directory, 'token'), 'utf8')).trim(),
     log: () => lines,
