@@ -85,6 +85,7 @@ async function downloadAndDecode(services: PullServices, options: FetchLayerOpti
             outDirectory: cached.directory,
             limits: services.limits.layer,
             available: (listener) => file.follow(listener),
+            onRead: (bytes) => file.readUpTo(bytes),
             signal,
           });
         }),

@@ -17,6 +17,8 @@ export interface DecodeOptions extends Omit<LayerToDecode, 'limits'> {
    * Returns a function that stops it.
    */
   readonly available?: (listener: (bytes: number) => void) => () => void;
+  /** Called with the number of bytes that have been read, a megabyte or less at a time. */
+  readonly onRead?: (bytes: number) => void;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -29,7 +31,7 @@ const decoded = z.object({ entries: z.number(), tarBytes: z.number() });
  * `path_escapes_root`, `layer_too_large`, `expansion_too_large` (see `limits`), `no_space`, `cancelled`
  */
 export async function decodeLayer(options: DecodeOptions): Promise<DecodedLayer> {
-  const { available, signal, limits, ...input } = options;
+  const { available, onRead = () => {}, signal, limits, ...input } = options;
   let stop = () => {};
   try {
     return await runOnThread({
@@ -44,6 +46,7 @@ export async function decodeLayer(options: DecodeOptions): Promise<DecodedLayer>
       onStart: (send) => {
         if (available !== undefined) stop = available((bytes) => send(bytes));
       },
+      onMessage: (message) => onRead(z.number().parse(message)),
     });
   } finally {
     stop();

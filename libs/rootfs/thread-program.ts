@@ -21,7 +21,7 @@ const decodeInput = z.object({
     outDirectory: z.string(),
     limits: layerLimits,
   }),
-  /** On which the number of bytes in the file is announced. */
+  /** On which the number of bytes in the file is announced, and answered with how many have been read. */
   port: z.instanceof(MessagePort),
 });
 
@@ -43,7 +43,7 @@ export function decode(run: unknown): Promise<Answer> {
   return answer(async () => {
     const { input, port } = decodeInput.parse(run);
     const { source, size, available, ...layer } = input;
-    const file = new GrowingFile(source, size, available);
+    const file = new GrowingFile(source, size, available, (bytes) => port.postMessage(bytes));
     port.on('message', (bytes: unknown) => file.announce(z.number().parse(bytes)));
     try {
       return await decodeBlob(layer, file);

@@ -29,6 +29,24 @@ describe('DecodeSlots', () => {
     expect(ended).toEqual(['there', 'later']);
   });
 
+  test('a download that is ahead of its decode counts like a file on disk', async () => {
+    const slots = new DecodeSlots(1);
+    const fast = new GrowingFile(10_000_000);
+    fast.grown(5_000_000);
+    void slots.run(fast, never, forever);
+    const there = new GrowingFile(1000);
+    there.grown(1000);
+    let isStarted = false;
+    const later = slots.run(there, never, async () => {
+      isStarted = true;
+    });
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(isStarted).toBe(false);
+    // The decode has caught up: it waits now.
+    fast.readUpTo(5_000_000);
+    await later;
+  });
+
   test('no slot is lost when both kinds come free at once, or a decode fails', async () => {
     const slots = new DecodeSlots(1);
     for (let round = 0; round < 3; round += 1) {

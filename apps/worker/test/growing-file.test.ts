@@ -18,6 +18,22 @@ describe('GrowingFile', () => {
     expect(heard).toEqual([1000, MEGABYTE / 2, MEGABYTE]);
   });
 
+  test('it is ahead while its reader has a megabyte to read, or it is whole', () => {
+    const file = new GrowingFile(10 * MEGABYTE);
+    let changes = 0;
+    const unwatch = file.watch(() => changes++);
+    expect(file.isAhead).toBe(false);
+    file.grown(2 * MEGABYTE);
+    expect(file.isAhead).toBe(true);
+    file.readUpTo(1.5 * MEGABYTE);
+    expect(file.isAhead).toBe(false);
+    file.grown(10 * MEGABYTE);
+    expect(file.isAhead).toBe(true);
+    unwatch();
+    file.readUpTo(10 * MEGABYTE);
+    expect(changes).toBe(3);
+  });
+
   test('one who comes after the end hears it', () => {
     const file = new GrowingFile(10);
     file.grown(10);

@@ -14,13 +14,16 @@ const READ = 1024 * 1024;
 export class GrowingFile {
   readonly #path: string;
   readonly #size: number;
+  readonly #onRead: (bytes: number) => void;
   #available: number;
   #wake: () => void = () => {};
 
-  constructor(path: string, size: number, available: number) {
+  /** @param onRead is told how many bytes have been read, each time a chunk is handed out */
+  constructor(path: string, size: number, available: number, onRead: (bytes: number) => void = () => {}) {
     this.#path = path;
     this.#size = size;
     this.#available = available;
+    this.#onRead = onRead;
   }
 
   /** Says that the first `bytes` bytes of the file are there. */
@@ -47,6 +50,7 @@ export class GrowingFile {
           // It fails when it is asked for, and not before.
           reading.catch(() => {});
         }
+        this.#onRead(at);
         yield chunk;
       }
     } finally {

@@ -2,26 +2,16 @@
  * The documentation, run: each page's commands in their order, on a machine where nothing was pulled, must print what the page
  * says (but for ids, times, sizes). `UPDATE_TRANSCRIPTS=1` writes what they print into the pages instead.
  */
-import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import {
-  type DocumentedCommand,
-  documentedCommands,
-  readPage,
-  withOutputs,
-  writePage,
-} from './support/console-document.ts';
-import { createDocumentedWorld } from './support/documented-world.ts';
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { type DocumentedCommand, documentedCommands, readPage, withOutputs, writePage } from './console-document.ts';
+import { createDocumentedWorld } from './documented-world.ts';
 
-const root = new URL('..', import.meta.url);
+type DocumentedWorld = Awaited<ReturnType<typeof createDocumentedWorld>>;
+
+const root = new URL('../..', import.meta.url);
 const update = process.env.UPDATE_TRANSCRIPTS === '1';
 
-let world: Awaited<ReturnType<typeof createDocumentedWorld>>;
-beforeAll(async () => {
-  world = await createDocumentedWorld();
-});
-afterAll(() => world.close());
-
-interface Page {
+export interface Page {
   readonly path: string;
   readonly terminal?: boolean;
   /** For people: keeps what it says as long as it means the same, and does not tell exit codes. */
@@ -29,7 +19,11 @@ interface Page {
 }
 
 /** Resolves with the outputs of the page's commands as they were now. */
-async function play(commands: readonly DocumentedCommand[], { terminal = false }: Page): Promise<string[]> {
+async function play(
+  world: DocumentedWorld,
+  commands: readonly DocumentedCommand[],
+  { terminal = false }: Page,
+): Promise<string[]> {
   await world.reset();
   const outputs: string[] = [];
   for (const [index, documented] of commands.entries()) {
@@ -47,12 +41,13 @@ async function play(commands: readonly DocumentedCommand[], { terminal = false }
 
 const withoutExit = (output: string) => output.replace(/\n?\[exit \d+\]$/, '');
 
-async function run(page: Page): Promise<void> {
+/** Plays a page, and expects it to be true. */
+async function check(world: DocumentedWorld, page: Page): Promise<void> {
   const url = new URL(page.path, root);
   const text = await readPage(url);
   const commands = documentedCommands(text);
   expect(commands.length).toBeGreaterThan(5);
-  const outputs = await play(commands, page);
+  const outputs = await play(world, commands, page);
   const now = outputs.map((output) => (page.prose ? withoutExit(output) : output));
   if (update) {
     await writePage(
@@ -74,29 +69,24 @@ async function run(page: Page): Promise<void> {
   expect(pairs(now)).toBe(pairs(commands.map(({ output }) => output)));
 }
 
-const pages: Page[] = [
+export const PROSE: readonly Page[] = [
   { path: 'docs/tour.md', prose: true },
   { path: 'README.md', prose: true },
-  { path: 'test/transcripts/terminal.md', terminal: true },
-  { path: 'test/transcripts/piped.md' },
 ];
+export const TERMINAL: Page = { path: 'test/transcripts/terminal.md', terminal: true };
+export const PIPED: Page = { path: 'test/transcripts/piped.md' };
 
-describe('what the documentation says comes out', () => {
-  test.each(pages)('$path', run, 120_000);
-
-  test('every example of docs/cli.md is among them', async () => {
-    const played = await Promise.all(
-      pages.map(async ({ path }) => documentedCommands(await readPage(new URL(path, root)))),
-    );
-    const commands = new Set(played.flat().map(({ command }) => command.replace(/^\.\//, '')));
-    const examples = documentedCommands(await readPage(new URL('docs/cli.md', root))).map(({ command }) => command);
-    expect(examples.length).toBeGreaterThan(40);
-    // Those that run until they are stopped, and the scripts of shells that may be missing, are run by serve.test.ts and completion.test.ts.
-    const elsewhere = /bhatti serve --(?:workers|role)|bhatti completion (?:zsh|fish)/;
-    const left = examples.filter(
-      (example) =>
-        !elsewhere.test(example) && ![...commands].some((command) => `${command} `.startsWith(`${example} `)),
-    );
-    expect(left).toEqual([]);
+/** A test for each page. Each file of tests has a machine of its own, so that they run side by side. */
+export function testPages(pages: readonly Page[]): void {
+  let world: DocumentedWorld;
+  beforeAll(async () => {
+    world = await createDocumentedWorld();
   });
-});
+  afterAll(() => world.close());
+  test.each(pages)('what $path says comes out', (page) => check(world, page), 120_000);
+}
+
+/** The commands of the examples in a page. */
+export async function commandsOf(path: string): Promise<string[]> {
+  return documentedCommands(await readPage(new URL(path, root))).map(({ command }) => command);
+}

@@ -1,0 +1,3 @@
+import { PIPED, testPages } from '../support/played-pages.ts';
+
+testPages([PIPED]);

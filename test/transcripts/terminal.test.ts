@@ -1,0 +1,3 @@
+import { TERMINAL, testPages } from '../support/played-pages.ts';
+
+testPages([TERMINAL]);
