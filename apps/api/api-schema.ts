@@ -31,7 +31,10 @@ export const PullBody = z.strictObject({
 });
 
 export const ImportQuery = z.strictObject({
-  name: text(256, 'a name for the image; derived from ref, where that is given').optional(),
+  name: text(
+    256,
+    'a name for the image; derived from ref, else from what the archive calls it (not where that is compressed)',
+  ).optional(),
   ref: text(1024, 'which image of the archive, as it is called there: "python:3.12"').optional(),
   platform: text(64, 'a platform such as "linux/arm64"').optional(),
   size: text(64, 'the size of the file system: "2GB", "4GiB" or a number of bytes').optional(),

@@ -2,7 +2,6 @@ import { formatPlatform, parsePlatform, parseReference } from '@bhatti/oci';
 import { deriveImageName } from '@bhatti/tasks';
 import type { z } from 'zod';
 import type { ImportQuery } from './api-schema.ts';
-import { ApiError } from './errors.ts';
 import { checkImageName } from './pull-request.ts';
 import { parseSize } from './size.ts';
 
@@ -10,7 +9,8 @@ import { parseSize } from './size.ts';
 export interface ImportRequest {
   /** Which image of the archive, as the client wrote it; undefined: there is one. */
   readonly reference: string | undefined;
-  readonly name: string;
+  /** Undefined: as the archive calls it. */
+  readonly name: string | undefined;
   readonly platform: string | undefined;
   readonly sizeBytes: number | undefined;
   readonly force: boolean;
@@ -18,21 +18,12 @@ export interface ImportRequest {
 
 /** Throws ApiError or OciError: invalid_reference, invalid_name, invalid_platform, invalid_request. */
 export function toImportRequest(query: z.output<typeof ImportQuery>): ImportRequest {
+  const name = query.name ?? (query.ref === undefined ? undefined : deriveImageName(parseReference(query.ref)));
   return {
     reference: query.ref,
-    name: checkImageName(query.name ?? nameOf(query.ref)),
+    name: name === undefined ? undefined : checkImageName(name),
     platform: query.platform === undefined ? undefined : formatPlatform(parsePlatform(query.platform)),
     sizeBytes: query.size === undefined ? undefined : parseSize(query.size),
     force: query.force === 'true',
   };
-}
-
-/** What the archive itself calls its image is known only when it is read, which is too late to say what the name is. */
-function nameOf(ref: string | undefined): string {
-  if (ref !== undefined) return deriveImageName(parseReference(ref));
-  throw new ApiError(
-    400,
-    'invalid_request',
-    'the image needs a name: give ?name=NAME, or ?ref=REFERENCE as the archive has it, such as "python:3.12"',
-  );
 }

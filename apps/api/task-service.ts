@@ -131,7 +131,7 @@ export class TaskService {
   /** Puts the import of an upload on the queue. */
   async enqueueImport(
     owner: string,
-    asked: ImportRequest,
+    asked: ImportRequest & { readonly name: string },
     { id, archiveBytes, requestId }: { readonly id: string; readonly archiveBytes: number; readonly requestId: string },
   ): Promise<void> {
     const data = {

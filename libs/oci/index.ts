@@ -9,6 +9,7 @@ export {
   openArchive,
   type ResolvedArchiveImage,
 } from './archive/archive.ts';
+export { readArchiveNames } from './archive/archive-names.ts';
 export type { ArchiveLimits } from './archive/decompress.ts';
 export { createRegistryClient, type RegistryClient, type RegistryClientOptions } from './client.ts';
 export type { ProxySettings } from './connections.ts';

@@ -2,11 +2,12 @@ import { isEnded, type KeyedRequest } from '@bhatti/tasks';
 import { z } from 'zod';
 import { alreadyPulled } from '../already-pulled.ts';
 import { AlreadyThere, ImageList, ImageView, ImportQuery, PruneBody, Pruned, PullBody, Queued } from '../api-schema.ts';
+import { nameByArchive } from '../archive-name.ts';
 import type { Caller } from '../authentication.ts';
 import { etagOf, isUnchanged } from '../entity-tag.ts';
 import { ApiError } from '../errors.ts';
 import { imageView } from '../image-view.ts';
-import { toImportRequest } from '../import-request.ts';
+import { type ImportRequest, toImportRequest } from '../import-request.ts';
 import { decodeCursor, encodeCursor, longestPage, pageQuery } from '../pagination.ts';
 import { prune } from '../prune.ts';
 import { toPullRequest } from '../pull-request.ts';
@@ -95,13 +96,17 @@ function importImage({ store, tasks }: Pick<Services, 'store' | 'tasks'>): Route
       const bytes = headers['content-length'];
       const repeat = keyedRequest(caller.owner, headers['idempotency-key'], { type: 'import', ...query, bytes });
       const repeated = repeat && (await tasks.findRepeated(repeat));
-      if (repeated) return { status: 202, body: { task_id: repeated, status: 'queued', name: asked.name } };
+      if (repeated) {
+        const name = asked.name ?? (await tasks.find(repeated))?.view.name;
+        return { status: 202, body: { task_id: repeated, status: 'queued', name } };
+      }
       // Before gigabytes are sent for nothing.
       const id = await tasks.admitImport(caller.owner, repeat);
       await store.uploads.requireRoom(Number(bytes ?? 0));
       const archiveBytes = await receiveUpload({ uploads: store.uploads, id, body: body.open(), signal });
+      const named = await nameUpload(store, id, asked);
       try {
-        await tasks.enqueueImport(caller.owner, asked, { id, archiveBytes, requestId });
+        await tasks.enqueueImport(caller.owner, named, { id, archiveBytes, requestId });
         // Sent twice at the same time, it may be done already: then nobody wants the second archive.
         if (repeat !== undefined && isEnded((await tasks.find(id))?.view.status ?? 'queued')) {
           await store.uploads.remove(id);
@@ -111,12 +116,24 @@ function importImage({ store, tasks }: Pick<Services, 'store' | 'tasks'>): Route
         throw error;
       }
       log.info(
-        { task_id: id, ref: asked.reference, image: asked.name, bytes: archiveBytes, owner: caller.owner },
+        { task_id: id, ref: named.reference, image: named.name, bytes: archiveBytes, owner: caller.owner },
         'import queued',
       );
-      return { status: 202, body: { task_id: id, status: 'queued', name: asked.name } };
+      return { status: 202, body: { task_id: id, status: 'queued', name: named.name } };
     },
   });
+}
+
+/** What the client has not named is called as in the archive. An upload that does not tell that is not kept. */
+async function nameUpload({ uploads }: Services['store'], id: string, asked: ImportRequest) {
+  const { name } = asked;
+  if (name !== undefined) return { ...asked, name };
+  try {
+    return { ...asked, ...(await nameByArchive(uploads.path(id))) };
+  } catch (error) {
+    await uploads.remove(id);
+    throw error;
+  }
 }
 
 function listImages({ store }: Pick<Services, 'store'>): Route {

@@ -2,9 +2,10 @@ import { readdir, stat } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { gzipSync } from 'node:zlib';
 import { connectRedis, createTaskQueue, type RedisClient, type TaskQueue, TaskView } from '@bhatti/tasks';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
-
+import { type ArchiveLayout, imageArchive } from '../../../test/support/archive.ts';
 import { startRedis, type TestRedis } from '../../../test/support/redis.ts';
 import { errorBody, startTestApi, type TestApi } from './support/api.ts';
 
@@ -83,7 +84,6 @@ describe('POST /images/import', () => {
   });
 
   test.each([
-    ['', 'invalid_request'],
     ['?name=-no', 'invalid_name'],
     ['?ref=UPPER:1', 'invalid_reference'],
     ['?name=a&platform=windows/amd64', 'invalid_platform'],
@@ -130,6 +130,49 @@ describe('POST /images/import', () => {
     await eventually(async () => (await uploads()).length === 0);
     expect(await queue.count()).toBe(0);
     expect(api.log().slice(logged)).not.toContain('"level":50');
+  });
+
+  describe('without a name', () => {
+    const archive = (layout: ArchiveLayout, ...tags: string[][]) =>
+      imageArchive(
+        layout,
+        tags.map((each, at) => ({ tags: each, tars: [Buffer.from(`layer ${at}`)] })),
+      );
+
+    test.each(['docker', 'docker-old'] as const)('it is the archive’s (%s), also when sent again', async (layout) => {
+      const raw = await archive(layout, ['python:3.12', 'python:latest']);
+      const headers = { 'idempotency-key': `named-by-${layout}` };
+      const answer = await api.send('POST', '/images/import', { raw, headers });
+      expect(answer).toMatchObject({ status: 202, body: { name: 'python-3.12' } });
+      const again = await api.send('POST', '/images/import', { raw, headers });
+      expect(again.body).toEqual(answer.body);
+      const [id = ''] = await uploads();
+      const requested = layout === 'docker' ? 'docker.io/library/python:3.12' : 'python:3.12';
+      expect((await queue.getJob(id))?.data).toMatchObject({ name: 'python-3.12', reference: requested, requested });
+    });
+
+    test.each<[string, () => Promise<Buffer> | Buffer, string]>([
+      [
+        'several images',
+        () => archive('docker-old', ['a:1'], ['b:2']),
+        'several images; choose one by ?ref= (--ref of bhatti image import): "a:1", "b:2"',
+      ],
+      ['no name', () => archive('docker-old', []), 'does not say what its image is called: give it a name (?name=NAME'],
+      ['a tag alone', () => archive('oci', ['app:1']), 'tells the tag alone, "1": give it a name'],
+      ['no reference', () => archive('docker-old', ['NO:1']), 'calls its image "NO:1", which is no reference'],
+      ['no image', () => archive('oci'), 'the archive holds no image'],
+      ['compression', async () => gzipSync(await archive('docker', ['a:1'])), 'send it uncompressed'],
+      ['no archive', () => Buffer.alloc(5000, 'x'), 'the archive is no tar'],
+      ['half an archive', async () => (await archive('docker', ['a:1'])).subarray(0, 1500), 'the archive is cut short'],
+    ])('%s is told, and nothing kept', async (_what, make, message) => {
+      const logged = api.log().length;
+      const answer = await api.send('POST', '/images/import', { raw: await make() });
+      expect([answer.status, errorBody.parse(answer.body).code]).toEqual([400, 'invalid_request']);
+      expect(errorBody.parse(answer.body).error).toContain(message);
+      expect(await uploads()).toEqual([]);
+      expect(await queue.count()).toBe(0);
+      expect(api.log().slice(logged)).not.toContain('"level":50');
+    });
   });
 
   test('an empty body is refused', async () => {

@@ -7,6 +7,7 @@ import { addNotes, watchingExitCodes } from './notes.ts';
 const importFlags = z.object({
   tar: z.string().optional(),
   name: z.string().optional(),
+  ref: z.string().optional(),
   platform: z.string().optional(),
   size: z.string().optional(),
   detach: z.boolean().default(false),
@@ -21,7 +22,11 @@ export function addImageTransferCommands(image: Command, { console, withClient }
     .description('make an image of one in the local Docker, or of a file that docker save wrote')
     .argument('[docker-ref]', 'image in the local Docker (or Podman, where there is no Docker)')
     .option('--tar <file>', 'take this archive instead (docker save, OCI layout or its directory; - reads stdin)')
-    .option('--name <name>', 'name of the image here (default: derived from the reference)')
+    .option('--ref <reference>', 'which image of the archive, where it holds several (with --tar)')
+    .option(
+      '--name <name>',
+      'name of the image here (default: derived from the reference, that of the archive with --tar)',
+    )
     .option('--platform <platform>', 'platform to take of an archive with several')
     .option('--size <size>', 'size of the filesystem, as 2GB or 4GiB (default: content plus room to grow)')
     .option('-d, --detach', 'do not watch: print the task and end')
@@ -33,8 +38,8 @@ export function addImageTransferCommands(image: Command, { console, withClient }
           hint: 'bhatti image import python:3.12, or bhatti image import --tar image.tar --name python-3.12',
         });
       }
-      if (tar !== undefined && request.name === undefined) {
-        throw new CliError('invalid_request', '--tar needs --name: a file does not say what the image is to be called');
+      if (reference !== undefined && request.ref !== undefined) {
+        throw new CliError('invalid_request', '--ref says which image of an archive is meant: it goes with --tar');
       }
       const { importImage } = await import('../transfer-command.ts');
       await withClient(command, (client, { json }) =>

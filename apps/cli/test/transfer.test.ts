@@ -90,6 +90,9 @@ describe('image import', () => {
       stderr: '',
     });
     await run(['image', 'import', '--tar', '-', '--name', 'app', '--json'], { stdin: 'from stdin' });
+    // Without a name the server takes that of the archive, and says it.
+    expect((await run(['image', 'import', '--tar', 'image.tar', '-d'])).stdout).toBe(said);
+    await run(['image', 'import', '--tar', 'image.tar', '--ref', 'org/app:2', '-d']);
     const env = await program('docker', 'echo "$@"');
     await run(['image', 'import', 'org/app:1', '--size', '2GB', '-q', '-d'], { env });
     expect(
@@ -97,6 +100,8 @@ describe('image import', () => {
     ).toEqual([
       ['POST', '/images/import?name=app', 'an archive'],
       ['POST', '/images/import?name=app', 'from stdin'],
+      ['POST', '/images/import', 'an archive'],
+      ['POST', '/images/import?ref=org%2Fapp%3A2', 'an archive'],
       ['POST', '/images/import?ref=org%2Fapp%3A1&size=2GB', 'save org/app:1\n'],
     ]);
   });
@@ -156,7 +161,7 @@ describe('image import', () => {
   test.each([
     [['image', 'import'], 'either a Docker image or --tar is needed'],
     [['image', 'import', 'app', '--tar', 'x'], 'either a Docker image or --tar is needed'],
-    [['image', 'import', '--tar', 'x'], '--tar needs --name'],
+    [['image', 'import', 'app', '--ref', 'app:1'], '--ref says which image of an archive is meant'],
     [['image', 'import', '--tar', 'missing.tar', '--name', 'x'], 'cannot read the archive missing.tar (ENOENT)'],
   ])('%p is refused', async (args, message) => {
     await startServer(() => accepted);

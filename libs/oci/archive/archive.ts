@@ -9,6 +9,7 @@ import type { Platform } from '../platform.ts';
 import { formatReference, parseReference } from '../reference.ts';
 import type { RegistryApi, RegistryRequest } from '../registry-api.ts';
 import { type ResolvedImage, Resolver } from '../resolver.ts';
+import { noArchive } from './archive-names.ts';
 import { type Container, type Member, openContainer } from './container.ts';
 import { type ArchiveContent, type ArchivedImage, readMember } from './content.ts';
 import { type ArchiveLimits, DEFAULT_ARCHIVE_LIMITS } from './decompress.ts';
@@ -91,10 +92,7 @@ async function readContent(
 ): Promise<ArchiveContent> {
   const content = (await readOciLayout(container, label)) ?? (await readDockerArchive(container, label, signal));
   if (content !== undefined) return content;
-  throw new OciError(
-    'invalid_request',
-    `${label} is no image archive: it has neither an index.json (OCI) nor a manifest.json (docker save)`,
-  );
+  throw noArchive(label);
 }
 
 class Archive implements ImageArchive {

@@ -106,7 +106,8 @@ async function tarContainer({ path, label, scratchDirectory, limits, signal }: A
   }
 }
 
-async function sniffFile(path: string, label: string): Promise<'gzip' | 'zstd' | 'none'> {
+/** How the file is compressed. @throws OciError `invalid_request` for a format that is not read here */
+export async function sniffFile(path: string, label: string): Promise<'gzip' | 'zstd' | 'none'> {
   const file = await open(path, 'r');
   try {
     const { buffer, bytesRead } = await file.read(Buffer.alloc(8), 0, 8, 0);

@@ -39,6 +39,18 @@ export async function readDockerArchive(
   name: string,
   signal: AbortSignal | undefined,
 ): Promise<ArchiveContent | undefined> {
+  const list = await readDockerImageList(container, name);
+  if (list === undefined) return undefined;
+  const reader = new DockerArchive(container, name, signal);
+  for (const { Config, RepoTags, Layers } of list) await reader.add(Config, RepoTags ?? [], Layers);
+  return reader;
+}
+
+/** Its list of images; undefined without one. @throws OciError `invalid_manifest`, `invalid_request` for a folder of skopeo's own */
+export async function readDockerImageList(
+  container: Container,
+  name: string,
+): Promise<z.output<typeof manifestSchema> | undefined> {
   const member = await container.find('manifest.json');
   if (member === undefined) return undefined;
   const what = `manifest.json of ${name}`;
@@ -53,9 +65,7 @@ export async function readDockerArchive(
   if (!parsed.success) {
     throw new OciError('invalid_manifest', `${what} is invalid: ${firstIssue(parsed.error)}`);
   }
-  const reader = new DockerArchive(container, name, signal);
-  for (const { Config, RepoTags, Layers } of parsed.data) await reader.add(Config, RepoTags ?? [], Layers);
-  return reader;
+  return parsed.data;
 }
 
 /** A folder of skopeo's own holds the manifest of a registry under the name that Docker has for its list of images. */
