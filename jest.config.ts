@@ -11,8 +11,8 @@ const config: Config = {
     '\\.ts$': ['@swc/jest', { jsc: { parser: { syntax: 'typescript' }, target: 'es2022' }, module: { type: 'es6' } }],
   },
   modulePathIgnorePatterns: ['<rootDir>/dist/'],
-  // Jest leaves a processor free by default, half of a small machine; the tests wait for programs and sockets a good part of the time.
-  maxWorkers: '100%',
+  // More than there are processors: the tests wait for programs, locks and sockets a good part of the time.
+  maxWorkers: '150%',
   testTimeout: 30_000,
 };
 
