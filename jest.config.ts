@@ -1,6 +1,7 @@
 /**
  * @jest-config-loader esbuild-register
  */
+import { availableParallelism } from 'node:os';
 import type { Config } from 'jest';
 
 const config: Config = {
@@ -12,7 +13,7 @@ const config: Config = {
   },
   modulePathIgnorePatterns: ['<rootDir>/dist/'],
   // More than there are processors: the tests wait for programs, locks and sockets a good part of the time.
-  maxWorkers: '150%',
+  maxWorkers: Math.ceil(availableParallelism() * 1.5),
   testTimeout: 30_000,
 };
 
