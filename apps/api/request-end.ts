@@ -5,15 +5,20 @@ export class RequestEnd {
   readonly #stop: AbortSignal;
   #controller: AbortController | undefined;
   #over = false;
+  #isClosed = false;
 
   /** @param stop aborted when the server stops */
   constructor(response: ServerResponse, stop: AbortSignal) {
     this.#stop = stop;
-    response.once('close', () => {
+    const close = () => {
+      this.#isClosed = true;
       // An answer that went out has nothing to end, and an abort makes an error with a stack: 6 % of a short request.
       if (!response.writableFinished) this.#end();
       stop.removeEventListener('abort', this.#end);
-    });
+    };
+    // A client may be gone before this is made, while it was looked up who it is.
+    if (response.closed || response.destroyed) close();
+    else response.once('close', close);
   }
 
   /** Aborted when the client is gone or the server stops. Made when asked for: that, too, costs a short request 3 %. */
@@ -21,7 +26,7 @@ export class RequestEnd {
     if (this.#controller === undefined) {
       this.#controller = new AbortController();
       // Not AbortSignal.any: the signal of the server outlives every request, and would keep something of each.
-      this.#stop.addEventListener('abort', this.#end, { once: true });
+      if (!this.#isClosed) this.#stop.addEventListener('abort', this.#end, { once: true });
       if (this.#over || this.#stop.aborted) this.#controller.abort();
     }
     return this.#controller.signal;

@@ -2,29 +2,29 @@ import type { Command, Help, Option } from 'commander';
 import { isGroup, notesOf } from './commands/notes.ts';
 
 /** The help of a command, in sections: what it does, how it is called, what can be given, examples, exit codes. */
-export function formatHelp(command: Command, helper: Help): string {
+export function formatHelp(command: Command, help: Help): string {
   const { examples, more, exitCodes } = notesOf(command);
-  const commands = helper.visibleCommands(command);
-  const list = (items: readonly (readonly [string, string])[]) => formatItems(items, helper);
+  const commands = help.visibleCommands(command);
+  const list = (items: readonly (readonly [string, string])[]) => formatItems(items, help);
   const flags = (options: readonly Option[]) =>
-    list(options.map((option) => [flagTerm(option), helper.optionDescription(option)] as const));
+    list(options.map((option) => [flagTerm(option), help.optionDescription(option)] as const));
   const isRoot = command.parent === null;
   return [
-    `${[capital(command.description()).replace(/\.?$/, '.'), ...more].map((text) => wrap(text, helper)).join('\n\n')}\n`,
+    `${[capital(command.description()).replace(/\.?$/, '.'), ...more].map((text) => wrap(text, help)).join('\n\n')}\n`,
     section('USAGE', `  ${usageOf(command)}\n`),
     command.alias() && section('ALIASES', `  ${pathOf(command.parent)} ${command.alias()}\n`),
     section(
       'ARGUMENTS',
-      list(helper.visibleArguments(command).map((one) => [one.name(), helper.argumentDescription(one)])),
+      list(help.visibleArguments(command).map((one) => [one.name(), help.argumentDescription(one)])),
     ),
-    section('COMMANDS', list(commands.map((child) => [child.name(), helper.subcommandDescription(child)]))),
-    section('FLAGS', isRoot ? '' : flags(helper.visibleOptions(command).filter(({ long }) => long !== '--help'))),
+    section('COMMANDS', list(commands.map((child) => [child.name(), help.subcommandDescription(child)]))),
+    section('FLAGS', isRoot ? '' : flags(help.visibleOptions(command).filter(({ long }) => long !== '--help'))),
     section(
       'GLOBAL FLAGS',
       flags(
         isRoot
-          ? helper.visibleOptions(command)
-          : helper.visibleGlobalOptions(command).filter(({ long }) => long !== '--version'),
+          ? help.visibleOptions(command)
+          : help.visibleGlobalOptions(command).filter(({ long }) => long !== '--version'),
       ),
     ),
     section('EXAMPLES', examples.map((line) => `  $ ${line}\n`).join('')),
@@ -64,15 +64,15 @@ function flagTerm(option: Option): string {
   return option.short === undefined ? `    ${option.flags}` : option.flags;
 }
 
-function formatItems(items: readonly (readonly [string, string])[], helper: Help): string {
+function formatItems(items: readonly (readonly [string, string])[], help: Help): string {
   const width = Math.max(0, ...items.map(([term]) => term.length));
-  const room = Math.max(30, (helper.helpWidth ?? 80) - width - 4);
+  const room = Math.max(30, (help.helpWidth ?? 80) - width - 4);
   const indent = ' '.repeat(width + 4);
   return items
-    .map(([term, text]) => `  ${term.padEnd(width)}  ${helper.boxWrap(text, room).replaceAll('\n', `\n${indent}`)}\n`)
+    .map(([term, text]) => `  ${term.padEnd(width)}  ${help.boxWrap(text, room).replaceAll('\n', `\n${indent}`)}\n`)
     .join('');
 }
 
-function wrap(text: string, helper: Help): string {
-  return helper.boxWrap(text, helper.helpWidth ?? 80);
+function wrap(text: string, help: Help): string {
+  return help.boxWrap(text, help.helpWidth ?? 80);
 }

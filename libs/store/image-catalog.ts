@@ -52,10 +52,21 @@ export class ImageCatalog {
     const path = this.#path(owner, entry.name);
     const checked = ImageEntry.parse(entry);
     await this.#requireRootfs(checked);
-    await storing('write the image catalog', async () => {
-      await mkdir(join(this.#folder, owner), { recursive: true, mode: 0o700 });
-      await writeDurably(path, `${JSON.stringify(checked, null, 2)}\n`, confirm);
-    });
+    const refusals: unknown[] = [];
+    try {
+      await storing('write the image catalog', async () => {
+        await mkdir(join(this.#folder, owner), { recursive: true, mode: 0o700 });
+        await writeDurably(path, `${JSON.stringify(checked, null, 2)}\n`, async () => {
+          await confirm?.().catch((error: unknown) => {
+            refusals.push(error);
+            throw error;
+          });
+        });
+      });
+    } catch (error) {
+      // A refusal is the caller's own error, and no failure of the store.
+      throw refusals[0] ?? error;
+    }
     // Again, after the entry is written: see `removeUnreferencedRootfs`, which looks the other way round.
     await this.#requireRootfs(checked);
   }

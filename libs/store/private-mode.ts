@@ -1,16 +1,19 @@
 import { chmod, stat } from 'node:fs/promises';
 import { systemCode } from './error.ts';
 
+const LEFT_ALONE: ReadonlySet<string> = new Set(['ENOENT', 'EROFS', 'EPERM']);
+
 /**
  * Takes the permissions of group and others from what this user owns, as a restored backup or another program may have left them.
- * What is not there is left alone; what is another user's fails where it is used.
+ * What is not there is left alone, and so is what cannot be changed: a secret that is mounted read-only has the mode that its operator gave
+ * it. What is another user's fails where it is used.
  */
 export async function closeToOthers(path: string, mode: 0o600 | 0o700): Promise<void> {
   try {
     const found = await stat(path);
     if ((found.mode & 0o077) !== 0 && found.uid === process.getuid?.()) await chmod(path, mode);
   } catch (error) {
-    if (systemCode(error) !== 'ENOENT') throw error;
+    if (!LEFT_ALONE.has(systemCode(error) ?? '')) throw error;
   }
 }
 

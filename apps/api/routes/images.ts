@@ -112,7 +112,8 @@ function importImage({ store, tasks }: Pick<Services, 'store' | 'tasks'>): Route
           await store.uploads.remove(id);
         }
       } catch (error) {
-        void removeUnlessQueued({ store, tasks }, id);
+        // The repetition of a keyed request has the same task, and may have sent its archive by the time of that look.
+        if (repeat === undefined) void removeUnlessQueued({ store, tasks }, id);
         throw error;
       }
       log.info(

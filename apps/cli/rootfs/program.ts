@@ -119,7 +119,9 @@ async function decodeImage(decoder: Decoder): Promise<Layer[]> {
 async function decodeArchive(decoder: Decoder, path: string): Promise<Layer[]> {
   const { scratch } = decoder;
   const { signal } = stop;
-  const archive = await openArchive(path, { scratchDirectory: scratch, signal });
+  const { expansionRatio } = decoder.limits;
+  const limits = expansionRatio === undefined ? {} : { expansionRatio };
+  const archive = await openArchive(path, { scratchDirectory: scratch, limits, signal });
   try {
     const image = await archive.resolve({
       signal,

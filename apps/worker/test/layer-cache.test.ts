@@ -84,7 +84,8 @@ describe('the limit of the layer cache', () => {
 
 /** A file system that has 16 MiB beside the reserve. Mounting one takes root. */
 const isRoot = process.getuid?.() === 0;
-(isRoot ? describe : describe.skip)('a small disk (this needs root, to mount a tmpfs)', () => {
+if (!isRoot) process.stderr.write('skipped: a small disk, because only root can mount a tmpfs\n');
+(isRoot ? describe : describe.skip)('a small disk', () => {
   let stack: TestStack;
   let directory: string;
   let mounted = false;

@@ -54,6 +54,14 @@ function failure(...layers: TarEntry[][]): string | undefined {
 }
 
 describe('whiteouts', () => {
+  test('of a directory of any size', () => {
+    const names = Array.from({ length: 200_000 }, (_, number) => file(`d/${number}`));
+    const tree = merge([directory('d'), file('d/old')], [directory('d'), ...names, file('.wh.d')]);
+    const large = inRoot(tree, 'd');
+    expect([...tree.namesIn(large)]).toHaveLength(names.length);
+    expect(tree.child(large, 'old')).toBeUndefined();
+  });
+
   test('hide a file, a directory with all below it, and a symlink but not its target', () => {
     expect(paths([file('a'), file('b')], [file('.wh.a')])).toEqual(['b']);
     expect(paths([file('d/a'), file('d/e/b')], [file('.wh.d')])).toEqual([]);

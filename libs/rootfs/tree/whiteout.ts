@@ -22,8 +22,9 @@ export function whiteout(name: string): Whiteout {
 export function hideName(tree: Tree, name: Name, layer: number): void {
   const pending = name === 0 ? [] : [name];
   for (let next = pending.pop(); next !== undefined; next = pending.pop()) {
-    if (tree.names.layer(next) === layer) pending.push(...tree.namesIn(tree.names.inode(next)));
-    else tree.remove(next);
+    if (tree.names.layer(next) !== layer) tree.remove(next);
+    // One by one: as arguments of one call, some 100,000 names would be more than the stack holds.
+    else for (const below of tree.namesIn(tree.names.inode(next))) pending.push(below);
   }
 }
 

@@ -42,6 +42,13 @@ describe('the image catalog', () => {
     expect(await store.images.list('ann')).toEqual([]);
   });
 
+  test('rejects with the very error of who did not confirm: what it means is not for the store to say', async () => {
+    const refusal = Object.assign(new Error('LOADING Redis is loading the dataset in memory'), { name: 'ReplyError' });
+    await expect(store.images.put('ann', imageEntry('python', key), () => Promise.reject(refusal))).rejects.toBe(
+      refusal,
+    );
+  });
+
   test('gives a name only if that is confirmed when everything else is done', async () => {
     await store.images.put('ann', imageEntry('python', key));
     const refused = store.images.put('ann', imageEntry('python', otherKey), async () => {
