@@ -1,7 +1,7 @@
 /**
  * `npm run bench:api`: the API under load, on one processor, with autocannon as the load generator.
  *
- *   npm run bench:api -- [--seconds 15] [--watchers 500]
+ *   npm run bench:api -- [--seconds 15] [--watchers 500] [--connections 50]
  *
  * 2,000 `GET /tasks/:id` a second, then as many as it can; 500 enqueues a second; and 500 clients that watch a task each
  * while it answers 2,000 more, then see it cancelled; and the list of a long queue. Redis and the API are processes of their own, on a data directory that is removed
@@ -20,13 +20,18 @@ import { Agent, request } from 'undici';
 import { z } from 'zod';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const CONNECTIONS = 50;
 
 const { values } = parseArgs({
-  options: { seconds: { type: 'string', default: '15' }, watchers: { type: 'string', default: '500' } },
+  options: {
+    seconds: { type: 'string', default: '15' },
+    watchers: { type: 'string', default: '500' },
+    connections: { type: 'string', default: '50' },
+  },
 });
 const seconds = z.coerce.number().int().min(1).parse(values.seconds);
 const watchers = z.coerce.number().int().min(1).parse(values.watchers);
+/** autocannon sends the requests of a second at once: more connections make longer queues, and not more requests. */
+const connections = z.coerce.number().int().min(1).parse(values.connections);
 
 const apiRecord = z.object({ listen: z.string() });
 const adminStatus = z.object({ queue: z.object({ waiting: z.number() }) });
@@ -56,7 +61,7 @@ const directory = await mkdtemp(join(tmpdir(), 'bhatti-bench-api-'));
 const children: ChildProcess[] = [];
 try {
   console.log(
-    `${cpus()[0]?.model ?? 'unknown processor'}, Node ${process.version}; ${seconds} s each, ${CONNECTIONS} connections`,
+    `${cpus()[0]?.model ?? 'unknown processor'}, Node ${process.version}; ${seconds} s each, ${connections} connections`,
   );
   await measure(await startApi());
 } finally {
@@ -137,7 +142,7 @@ async function load(api: Api, options: Partial<Options>): Promise<Result> {
   return autocannon({
     ...(options.overallRate === undefined ? {} : { ignoreCoordinatedOmission: true }),
     url: api.url,
-    connections: CONNECTIONS,
+    connections,
     duration: seconds,
     headers: { authorization: `Bearer ${api.token}` },
     ...options,
