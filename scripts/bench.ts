@@ -22,6 +22,7 @@ import { z } from 'zod';
 import { measureLink } from './link/measure.ts';
 import { type LayerBlob, pushImage, sha256, startLoopbackRegistry } from './loopback-registry.ts';
 import { measureScaling } from './scaling.ts';
+import { median, timed } from './timing.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const environment = { ...process.env, PATH: `${process.env.PATH ?? ''}:/usr/local/sbin:/usr/sbin:/sbin` };
@@ -155,16 +156,6 @@ function report(reference: string, seconds: ReadonlyMap<string, readonly number[
     console.log(`| ${row} | ${median(times).toFixed(2)} | ${(median(times) / floor).toFixed(2)} |`);
   }
   console.log(`\npeak memory of the worker: ${Math.round(memory / 1e6)} MB`);
-}
-
-function median(times: readonly number[]): number {
-  return [...times].sort((a, b) => a - b)[Math.floor(times.length / 2)] ?? Number.NaN;
-}
-
-function timed(work: () => unknown): number {
-  const started = performance.now();
-  work();
-  return (performance.now() - started) / 1000;
 }
 
 /** Bytes of memory that any worker of the stack held at its most. */

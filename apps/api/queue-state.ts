@@ -18,12 +18,16 @@ export interface ConnectedWorker {
   readonly connectedAt: Date | null;
 }
 
+export async function readWorkers(queue: TaskQueue): Promise<readonly ConnectedWorker[]> {
+  return connectedWorkers(await queue.getWorkers());
+}
+
 export async function readQueueState(queue: TaskQueue): Promise<QueueState> {
   const [{ prioritized = 0, ...counts }, waiting, isPaused, workers] = await Promise.all([
     queue.getJobCounts('waiting', 'prioritized', 'delayed', 'active', 'completed', 'failed'),
     queue.getJobs(['waiting', 'prioritized'], 0, 0, true),
     queue.isPaused(),
-    queue.getWorkers(),
+    readWorkers(queue),
   ]);
   // Each list by itself begins with its oldest, or with that of the owner whose turn it is.
   const oldest = waiting.reduce<number | undefined>(
@@ -35,7 +39,7 @@ export async function readQueueState(queue: TaskQueue): Promise<QueueState> {
     tasks: { ...counts, waiting: (counts.waiting ?? 0) + prioritized },
     oldestWaitingSeconds: oldest === undefined ? 0 : Math.max(0, (Date.now() - oldest) / 1000),
     isPaused,
-    workers: connectedWorkers(workers),
+    workers,
   };
 }
 

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { requireE2fsprogs } from '@bhatti/rootfs';
 import { z } from 'zod';
 import type { Readiness } from './api-schema.ts';
-import { type ConnectedWorker, readQueueState } from './queue-state.ts';
+import { type ConnectedWorker, readWorkers } from './queue-state.ts';
 import type { Services } from './services.ts';
 
 type Check = Readiness['checks']['redis'];
@@ -21,7 +21,7 @@ const systemError = z.object({ code: z.string().regex(/^[A-Z0-9_]+$/) });
 export async function lookWhetherReady({ store, tasks }: Pick<Services, 'store' | 'tasks'>): Promise<Readiness> {
   const [queue, data_dir] = await Promise.all([
     within('Redis', async () => ({
-      workers: await tasks.look(async (at) => (await readQueueState(at.queue)).workers),
+      workers: await tasks.look((at) => readWorkers(at.queue)),
     })),
     within('the data directory', () => checkWritable(store.paths.runDirectory)),
   ]);

@@ -93,16 +93,18 @@ export class TaskService {
       requestId,
     };
     return this.#session.use(async ({ queue, redis }) => {
-      const asked = createTaskId();
-      if ((await findPullUnderWay(queue, data)) === null) {
-        await admitTask(redis, { id: asked, owner }, this.#limits);
+      const underWay = await findPullUnderWay(queue, data);
+      if (underWay !== null) {
+        if (repeat !== undefined && (await claimKey(redis, repeat, underWay)) !== underWay)
+          await repointKey(redis, repeat, underWay);
+        return underWay;
       }
-      const priority = await takeTurn(redis, owner);
-      if (repeat === undefined) return (await enqueuePull(queue, data, { id: asked, priority })).id;
       // The key first: whoever sends the request again after a crash in between puts this very task on the queue.
-      const claimed = await claimKey(redis, repeat, asked);
-      const { id } = await enqueuePull(queue, data, { id: claimed, priority });
-      if (id !== claimed) await repointKey(redis, repeat, id);
+      const asked = createTaskId();
+      const claimed = repeat === undefined ? asked : await claimKey(redis, repeat, asked);
+      await admitTask(redis, { id: claimed, owner }, this.#limits);
+      const { id } = await enqueuePull(queue, data, { id: claimed, priority: await takeTurn(redis, owner) });
+      if (repeat !== undefined && id !== claimed) await repointKey(redis, repeat, id);
       return id;
     });
   }

@@ -43,6 +43,8 @@ export async function writeSparse(path: string, body: Readable, from: number): P
   const file = await openPartial(path);
   let position = from;
   try {
+    // What stands there from before would show through where zeros are not written.
+    if (from === 0) await file.truncate(0);
     for await (const chunk of body) {
       if (!Buffer.isBuffer(chunk)) continue;
       await writeChunk(file, chunk, position);

@@ -109,13 +109,13 @@ async function download(client: ApiClient, name: string, path: string): Promise<
         await writeSparse(partial, body, 0);
       } else {
         body.destroy();
-        const rest = await client.rootfs(name, { from, etag });
-        // 200 means that the file is another by now: it is looked at anew.
-        if (rest.status !== 206) {
-          rest.body.destroy();
+        // All of it may be there: what was interrupted then was the check.
+        if (from < size && !(await continueExport(client, name, { partial, from, etag }))) {
+          // The file is another by now, and is looked at anew; or something between sends no parts.
+          failures += 1;
+          if (failures >= EXPORT_ATTEMPTS) throw noParts(name);
           continue;
         }
-        await writeSparse(partial, rest.body, from);
       }
       const sha256 = /"?(?:sha256[:-])?([0-9a-f]{64})"?/.exec(etag)?.[1];
       await publishExport(partial, path, { size, sha256 });
@@ -132,6 +132,24 @@ async function download(client: ApiClient, name: string, path: string): Promise<
       await delay(EXPORT_PAUSE);
     }
   }
+}
+
+/** False when the server does not send the rest alone. */
+async function continueExport(
+  client: ApiClient,
+  name: string,
+  { partial, from, etag }: { readonly partial: string; readonly from: number; readonly etag: string },
+): Promise<boolean> {
+  const rest = await client.rootfs(name, { from, etag });
+  if (rest.status === 206) await writeSparse(partial, rest.body, from);
+  else rest.body.destroy();
+  return rest.status === 206;
+}
+
+function noParts(name: string): CliError {
+  return new CliError('server_unreachable', `the rest of ${name} does not come: each time the whole file is sent`, {
+    hint: 'A proxy before the server may not pass on Range; export past it, or to stdout with -o -.',
+  });
 }
 
 function isBroken(error: unknown): boolean {

@@ -35,12 +35,14 @@ export class Activity {
   /** Resolves when work ends, or after so many milliseconds, or when the signal is aborted. */
   async #change(milliseconds: number, signal: AbortSignal): Promise<void> {
     let wake = () => {};
+    let timer: NodeJS.Timeout | undefined;
     await new Promise<void>((resolve) => {
       wake = resolve;
-      setTimeout(resolve, milliseconds).unref();
+      timer = setTimeout(resolve, milliseconds).unref();
       this.#listeners.add(wake);
       signal.addEventListener('abort', wake, { once: true });
     });
+    clearTimeout(timer);
     this.#listeners.delete(wake);
     signal.removeEventListener('abort', wake);
   }

@@ -1,4 +1,4 @@
-import { evictLayers, type Store } from '@bhatti/store';
+import { type EvictOptions, evictLayers, type Store } from '@bhatti/store';
 import { LEASE_TTL, type RedisClient, type TaskClaims, takeLease, withLease } from '@bhatti/tasks';
 import type { Logger } from 'pino';
 
@@ -31,7 +31,7 @@ export class LayerCacheLimit {
     try {
       const entries = await store.layers.list();
       const total = entries.reduce((sum, { allocatedBytes }) => sum + allocatedBytes, 0);
-      if (total > limit) await this.#evict(total - limit, false);
+      if (total > limit) await this.#evict({ bytes: total - limit, entries });
     } finally {
       await lease.release();
     }
@@ -42,15 +42,15 @@ export class LayerCacheLimit {
     const { store, redis } = this.#options;
     const hasRoom = async () => (await store.freeBytes()) >= bytes || undefined;
     await withLease(redis, EVICTION_LEASE, { ttl: LEASE_TTL, signal, recheck: hasRoom }, async () => {
-      await this.#evict(bytes - (await store.freeBytes()), true);
+      await this.#evict({ bytes: bytes - (await store.freeBytes()), onlyIfEnough: true });
       return true;
     });
   }
 
-  async #evict(bytes: number, onlyIfEnough: boolean): Promise<void> {
+  async #evict(options: Omit<EvictOptions, 'isNeeded'>): Promise<void> {
     const { store, claims, logger } = this.#options;
     const isNeeded = (diffId: string) => claims.isWanted(diffId);
-    const removed = await evictLayers(store.layers, { bytes, onlyIfEnough, isNeeded });
+    const removed = await evictLayers(store.layers, { ...options, isNeeded });
     for (const { hex, allocatedBytes, lastUsed } of removed) {
       logger.info({ layer: `sha256:${hex}`, bytes: allocatedBytes, lastUsed }, 'layer evicted from the cache');
     }

@@ -116,8 +116,8 @@ class PullAttempt {
     await this.#note(
       `attempt ${attemptsMade + 1} of ${opts.attempts ?? 1} on ${hostname()}, pid ${process.pid}${takenOver}`,
     );
-    const dead = await deaths.of(this.#id);
     if (stalledCounter < MAX_DEATHS) return deaths.begin(this.#id, `${hostname()}:${process.pid}`);
+    const dead = await deaths.of(this.#id);
     const who = dead.length > 0 ? ` (${dead.join('; ')})` : '';
     throw new WorkerError(
       'worker_crashed',

@@ -1,6 +1,7 @@
-import { readdir, rename, rm, stat, utimes } from 'node:fs/promises';
+import { readdir, rename, rm, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { storing, systemCode } from './error.ts';
+import { statIfThere } from './file-status.ts';
 import { digestHex } from './names.ts';
 import { ownIdentity } from './process-identity.ts';
 import { beginPublication, type Publication } from './publication.ts';
@@ -160,13 +161,4 @@ async function describe(path: string, hex: string): Promise<ContentEntry | undef
 
 async function isDirectory(path: string): Promise<boolean> {
   return (await statIfThere(path))?.isDirectory() ?? false;
-}
-
-async function statIfThere(path: string) {
-  try {
-    return await stat(path);
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT') return undefined;
-    throw error;
-  }
 }

@@ -8,6 +8,8 @@ export interface EvictOptions {
   readonly isNeeded: (diffId: string) => Promise<boolean>;
   /** Free nothing unless `bytes` can be freed. */
   readonly onlyIfEnough?: boolean;
+  /** `LayerCache.list`, where it is known already. */
+  readonly entries?: readonly ContentEntry[];
   /** Remove nothing: tell what would go. */
   readonly dryRun?: boolean;
 }
@@ -51,8 +53,11 @@ export async function evictLayer(
   return true;
 }
 
-async function chooseLayers(layers: LayerCache, { bytes, isNeeded }: EvictOptions): Promise<ContentEntry[]> {
-  const entries = (await layers.list()).sort((a, b) => a.lastUsed.getTime() - b.lastUsed.getTime());
+async function chooseLayers(
+  layers: LayerCache,
+  { bytes, isNeeded, entries: known }: EvictOptions,
+): Promise<ContentEntry[]> {
+  const entries = [...(known ?? (await layers.list()))].sort((a, b) => a.lastUsed.getTime() - b.lastUsed.getTime());
   const chosen: ContentEntry[] = [];
   let found = 0;
   for (const entry of entries) {

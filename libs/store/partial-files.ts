@@ -1,6 +1,7 @@
-import { readdir, rm, stat } from 'node:fs/promises';
+import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { storing, systemCode } from './error.ts';
+import { storing } from './error.ts';
+import { statIfThere } from './file-status.ts';
 import { digestHex } from './names.ts';
 
 /** Compressed bytes of downloads under way, by the digest of the blob: a later attempt goes on where one stopped. */
@@ -47,14 +48,5 @@ export class PartialFiles {
         if (file?.isFile() && Date.now() - file.mtimeMs > ageMs) await rm(path, { force: true });
       }
     });
-  }
-}
-
-async function statIfThere(path: string) {
-  try {
-    return await stat(path);
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT') return undefined;
-    throw error;
   }
 }

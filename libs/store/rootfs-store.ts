@@ -1,6 +1,6 @@
 import { type FileHandle, open, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type ContentEntry, ContentFolder } from './content-folder.ts';
+import { ContentFolder } from './content-folder.ts';
 import { writeDurably } from './durable-file.ts';
 import { StoreError, storing, systemCode } from './error.ts';
 import type { Publication } from './publication.ts';
@@ -83,10 +83,6 @@ export class RootfsStore {
   async rewriteRecord(key: string, record: RootfsRecord): Promise<void> {
     const path = join(this.content.path(key), recordFile);
     await storing('write the record of a root filesystem', () => writeDurably(path, formatRecord(record)));
-  }
-
-  list(): Promise<ContentEntry[]> {
-    return this.content.list();
   }
 }
 

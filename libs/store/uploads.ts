@@ -1,7 +1,8 @@
-import { mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
+import { mkdir, open, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { syncToDisk } from './durable-file.ts';
-import { StoreError, storing, systemCode } from './error.ts';
+import { StoreError, storing } from './error.ts';
+import { statIfThere } from './file-status.ts';
 import { fileName } from './names.ts';
 import { removeOrphans } from './orphans.ts';
 import { ownIdentity } from './process-identity.ts';
@@ -115,14 +116,5 @@ export class Uploads {
   /** Removes what dead processes were receiving or unpacking. */
   async removeOrphans(): Promise<void> {
     await removeOrphans(this.#folder);
-  }
-}
-
-async function statIfThere(path: string) {
-  try {
-    return await stat(path);
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT') return undefined;
-    throw error;
   }
 }

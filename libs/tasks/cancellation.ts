@@ -105,6 +105,8 @@ export async function subscribeCancellations(relay: Relay, worker: TaskWorker): 
 class RunningJobs {
   readonly #worker: TaskWorker;
   readonly #ids = new Set<string>();
+  /** Looked at just now: while Redis is away looks would pile up, one a second for each. */
+  readonly #looking = new Set<string>();
 
   constructor(worker: TaskWorker) {
     this.#worker = worker;
@@ -136,12 +138,16 @@ class RunningJobs {
   };
 
   async #recheck(id: string): Promise<void> {
+    if (this.#looking.has(id)) return;
+    this.#looking.add(id);
     try {
       const job = await Job.fromId<unknown>(this.#worker, id);
       if (TaskJobData.safeParse(job?.data).data?.cancelRequested !== true) return;
     } catch {
       // Redis is away; the next look will tell.
       return;
+    } finally {
+      this.#looking.delete(id);
     }
     while (this.#ids.has(id) && !this.#worker.cancelJob(id, CANCELLED)) {
       await sleep(retryInterval);

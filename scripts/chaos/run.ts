@@ -53,6 +53,8 @@ const DISK_BYTES = 1_500_000_000;
 /** Three workers, an API, Redis and a registry, all of them harmed at random; then looks at what is left from outside. */
 export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
   const random = new Random(options.seed);
+  // Of its own: else how long a piece of mischief takes would decide what is asked for.
+  const asked = new Random(options.seed + 1);
   const say = options.onEvent ?? (() => {});
   const directory = await mkdtemp(join(tmpdir(), 'bhatti-chaos-'));
   const disk = new SmallDisk(join(directory, 'data'));
@@ -143,17 +145,17 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
     const asking = (async () => {
       while (left > 0) {
         left -= 1;
-        const image = images[random.between(0, images.length - 1)];
+        const image = images[asked.between(0, images.length - 1)];
         if (image === undefined) continue;
-        const type = random.between(0, 3) === 0 ? 'import' : 'pull';
-        const name = `${type}-${random.between(0, options.tasks)}-${image.digest.slice(7, 15)}`;
+        const type = left % 4 === 0 ? 'import' : 'pull';
+        const name = `${type}-${asked.between(0, options.tasks)}-${image.digest.slice(7, 15)}`;
         if (type === 'pull') expected.set(name, image);
         const id =
           type === 'pull'
             ? await client.pull(image.reference, name)
             : await client.import(await image.archive(), name, `${options.seed}-${left}`);
         if (id !== undefined && !accepted.has(id)) accepted.set(id, { type, image, name, cancelled: false });
-        await sleep(random.between(0, options.pause / 4));
+        await sleep(asked.between(0, options.pause / 4));
       }
     })();
     const weights = pieces.flatMap(([name, weight]) => Array.from({ length: weight }, () => name));

@@ -19,6 +19,7 @@ import { gzipSync } from 'node:zlib';
 import { z } from 'zod';
 import { fileLayer } from '../../test/support/layer.ts';
 import { type LayerBlob, pushImage, startLoopbackRegistry } from '../loopback-registry.ts';
+import { median, timed } from '../timing.ts';
 import { startSlowLink } from './slow-link.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
@@ -170,16 +171,6 @@ function measureRanges(url: string, size: number, { ranges = [], runs, rate, del
     const seconds = median(Array.from({ length: runs }, () => timed(() => command('curl', args))));
     console.log(`| ${count} | ${seconds.toFixed(2)} | ${((size * 8) / 1e6 / seconds).toFixed(0)} |`);
   }
-}
-
-function median(times: readonly number[]): number {
-  return [...times].sort((a, b) => a - b)[Math.floor(times.length / 2)] ?? Number.NaN;
-}
-
-function timed(work: () => unknown): number {
-  const started = performance.now();
-  work();
-  return (performance.now() - started) / 1000;
 }
 
 /** Runs a command that must not fail; returns what it printed. */

@@ -1,18 +1,12 @@
 import { connect } from 'node:net';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { startRedis, type TestRedis } from '../../../test/support/redis.ts';
-import { errorBody, queuePull, startTestApi, type TestApi } from './support/api.ts';
+import { errorBody, queuePull, startTestApi, startTestStack, type TestStack } from './support/api.ts';
 
-let redis: TestRedis;
-let api: TestApi;
+let api: TestStack;
 beforeAll(async () => {
-  redis = await startRedis();
-  api = await startTestApi(redis.url);
+  api = await startTestStack();
 });
-afterAll(async () => {
-  await api.close();
-  await redis.stop();
-});
+afterAll(() => api.close());
 
 /** Sends these bytes and leaves the connection open. Resolves to the first answer that has a body. */
 function exchange(head: readonly string[], body = ''): Promise<string> {
@@ -113,7 +107,7 @@ function watch(socketPath: string, id: string): { begun: Promise<void>; ended: P
 }
 
 test('clients that watch a task are let go when the server stops, their stream ended in order', async () => {
-  const stopping = await startTestApi(redis.url);
+  const stopping = await startTestApi(api.redis.url);
   const id = await queuePull(stopping.send, { ref: 'watched:1' });
   const watchers = Array.from({ length: 20 }, () => watch(stopping.socketPath, id));
   await Promise.all(watchers.map(({ begun }) => begun));

@@ -5,23 +5,16 @@ import { Readable } from 'node:stream';
 import { createTaskId } from '@bhatti/tasks';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { pino } from 'pino';
-import { startRedis, type TestRedis } from '../../../test/support/redis.ts';
 import { TaskService } from '../task-service.ts';
 import { removeUnlessQueued } from '../unqueued-upload.ts';
-import { errorBody, startTestApi, type TestApi } from './support/api.ts';
+import { errorBody, startTestStack, type TestStack } from './support/api.ts';
 import { resultOf, startWorker } from './support/worker.ts';
 
-let redis: TestRedis;
-let api: TestApi;
-
+let api: TestStack;
 beforeAll(async () => {
-  redis = await startRedis();
-  api = await startTestApi(redis.url);
+  api = await startTestStack();
 });
-afterAll(async () => {
-  await api.close();
-  await redis.stop();
-});
+afterAll(() => api.close());
 
 const pull = (key: string, body: object) =>
   api.send('POST', '/images/pull', { body, headers: { 'Idempotency-Key': key } });
@@ -30,7 +23,7 @@ test('a pull sent again with its key is the same task, also after its end', asyn
   const first = await pull('once', { ref: 'alpine', auth: 'user:hunter2' });
   expect(first.status).toBe(202);
   const again = await Promise.all([1, 2, 3].map(() => pull('once', { ref: 'alpine', auth: 'user:hunter2' })));
-  const worker = await startWorker(redis.url, async (job) => resultOf(job));
+  const worker = await startWorker(api.redis.url, async (job) => resultOf(job));
   const id = /tsk_[a-z2-7]{12}/.exec(first.text)?.[0] ?? '';
   while (!(await api.send('GET', `/tasks/${id}?wait=5`)).text.includes('"status":"completed"'));
   await worker.close();
@@ -69,7 +62,7 @@ describe('an import', () => {
     expect([answers[0]?.status, others, await uploads()]).toEqual([202, [], [id]]);
     expect((await send('import')).body).toEqual(answers[0]?.body);
     expect((await send('another')).body).not.toEqual(answers[0]?.body);
-    const worker = await startWorker(redis.url, async (job) => resultOf(job));
+    const worker = await startWorker(api.redis.url, async (job) => resultOf(job));
     while (!(await api.send('GET', `/tasks/${id}?wait=5`)).text.includes('"status":"completed"'));
     await worker.close();
     await api.store.uploads.remove(id);
@@ -90,16 +83,16 @@ describe('an import', () => {
   test('that may have reached Redis before it died keeps its upload if it did, once Redis is back', async () => {
     const log = pino({ level: 'silent' });
     const secretKey = createSecretKey(randomBytes(32));
-    const tasks = new TaskService({ redisUrl: redis.url, secretKey, limits: { ofOwner: 9, inAll: 9 }, log });
+    const tasks = new TaskService({ redisUrl: api.redis.url, secretKey, limits: { ofOwner: 9, inAll: 9 }, log });
     await tasks.opened(5000);
     const id = /tsk_[a-z2-7]{12}/.exec((await send('kept')).text)?.[0] ?? '';
     const lost = createTaskId();
     await api.store.uploads.receive(lost, Readable.from([Buffer.from('x')]));
-    await redis.kill();
+    await api.redis.kill();
     const looking = [id, lost].map((upload) =>
       removeUnlessQueued({ store: api.store, tasks }, upload, { first: 0, next: 50 }),
     );
-    await redis.start();
+    await api.redis.start();
     await Promise.all(looking);
     await tasks.close();
     expect(await uploads()).toContain(id);

@@ -1,20 +1,14 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { startRedis, type TestRedis } from '../../../test/support/redis.ts';
 import { ImageList } from '../api-schema.ts';
-import { startTestApi, type TestApi } from './support/api.ts';
+import { startTestStack, type TestStack } from './support/api.ts';
 import { putImage } from './support/image.ts';
 
 describe('images', () => {
-  let redis: TestRedis;
-  let api: TestApi;
+  let api: TestStack;
   beforeAll(async () => {
-    redis = await startRedis();
-    api = await startTestApi(redis.url);
+    api = await startTestStack();
   });
-  afterAll(async () => {
-    await api.close();
-    await redis.stop();
-  });
+  afterAll(() => api.close());
 
   test('are listed by name, each with its file', async () => {
     expect((await api.send('GET', '/images')).body).toEqual({ images: [], next: null });

@@ -1,20 +1,14 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { z } from 'zod';
-import { startRedis, type TestRedis } from '../../../test/support/redis.ts';
 import { noBody, type Route } from '../route.ts';
-import { errorBody, startTestApi, type TestApi } from './support/api.ts';
+import { errorBody, startTestStack, type TestStack } from './support/api.ts';
 
-let redis: TestRedis;
-let api: TestApi;
+let api: TestStack;
 beforeAll(async () => {
-  redis = await startRedis();
-  api = await startTestApi(redis.url);
+  api = await startTestStack();
 });
-afterAll(async () => {
-  await api.close();
-  await redis.stop();
-});
+afterAll(() => api.close());
 
 /** Ms for an answer; none takes that long but one that hangs. */
 const patience = 10_000;

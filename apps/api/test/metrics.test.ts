@@ -6,20 +6,14 @@ import { connectRedis, createTaskQueue, WorkerMetrics } from '@bhatti/tasks';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { parse } from 'yaml';
 import { z } from 'zod';
-import { startRedis, type TestRedis } from '../../../test/support/redis.ts';
-import { queuePull, startTestApi, type TestApi } from './support/api.ts';
+import { queuePull, startTestStack, type TestStack } from './support/api.ts';
 import { gate, resultOf, startWorker } from './support/worker.ts';
 
-let redis: TestRedis;
-let api: TestApi;
+let api: TestStack;
 beforeAll(async () => {
-  redis = await startRedis();
-  api = await startTestApi(redis.url);
+  api = await startTestStack();
 });
-afterAll(async () => {
-  await api.close();
-  await redis.stop();
-});
+afterAll(() => api.close());
 
 /** The lines of the metrics whose names start so. */
 async function scrape(...names: string[]): Promise<string[]> {
@@ -30,7 +24,7 @@ async function scrape(...names: string[]): Promise<string[]> {
 test('the queue, its workers, the disk and the answers are told', async () => {
   const begun = gate();
   const held = gate();
-  const { worker, close } = await startWorker(redis.url, async (job) => {
+  const { worker, close } = await startWorker(api.redis.url, async (job) => {
     begun.open();
     await held.opened;
     return resultOf(job);
@@ -60,7 +54,7 @@ test('the queue, its workers, the disk and the answers are told', async () => {
 });
 
 test('what workers counted is told in the text format, labels and buckets in order', async () => {
-  const connection = connectRedis(redis.url, { use: 'worker' });
+  const connection = connectRedis(api.redis.url, { use: 'worker' });
   const metrics = new WorkerMetrics(connection);
   metrics.count('tasks', { type: 'pull', result: 'failed', reason: 'no_space' });
   metrics.observe('phase', { phase: 'downloading' }, 0.2);
@@ -81,7 +75,7 @@ test('what workers counted is told in the text format, labels and buckets in ord
 });
 
 test('a paused queue is told', async () => {
-  const connection = connectRedis(redis.url, { use: 'worker' });
+  const connection = connectRedis(api.redis.url, { use: 'worker' });
   const queue = createTaskQueue(connection);
   await queue.pause();
   expect(await scrape('bhatti_queue_paused')).toEqual(['bhatti_queue_paused 1']);
@@ -146,11 +140,11 @@ async function expressions(): Promise<string[]> {
 }
 
 test('without Redis the rest is still told', async () => {
-  await redis.kill();
+  await api.redis.kill();
   const lines = await scrape('bhatti_redis_up', 'bhatti_queue_tasks', 'bhatti_workers', 'bhatti_disk_free_bytes');
   expect(lines).toContain('bhatti_redis_up 0');
   expect(lines.filter((line) => /^bhatti_(queue|workers)/.test(line))).toEqual([]);
   expect(lines.some((line) => line.startsWith('bhatti_disk_free_bytes'))).toBe(true);
-  await redis.start();
+  await api.redis.start();
   while (!(await scrape('bhatti_redis_up')).includes('bhatti_redis_up 1')) await sleep(20);
 });

@@ -2,21 +2,15 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { Validator } from '@seriousme/openapi-schema-validator';
 import { Agent } from 'undici';
 import { z } from 'zod';
-import { startRedis, type TestRedis } from '../../../test/support/redis.ts';
-import { startTestApi, type TestApi } from './support/api.ts';
+import { startTestStack, type TestStack } from './support/api.ts';
 import { documented } from './support/conformance.ts';
 
 describe('the documentation', () => {
-  let redis: TestRedis;
-  let api: TestApi;
+  let api: TestStack;
   beforeAll(async () => {
-    redis = await startRedis();
-    api = await startTestApi(redis.url);
+    api = await startTestStack();
   });
-  afterAll(async () => {
-    await api.close();
-    await redis.stop();
-  });
+  afterAll(() => api.close());
 
   test('is valid OpenAPI 3.1, needs no token, and names every route', async () => {
     const answer = await api.sendTcp('GET', '/openapi.json');

@@ -5,25 +5,19 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { startRedis, type TestRedis } from '../../../test/support/redis.ts';
 import { AdminStatus, Readiness } from '../api-schema.ts';
-import { queuePull, startTestApi, type TestApi } from './support/api.ts';
+import { queuePull, startTestStack, type TestStack } from './support/api.ts';
 import { gate, resultOf, startWorker } from './support/worker.ts';
 
 /** The built command line. */
 const program = fileURLToPath(new URL('../../../dist/cli.js', import.meta.url));
 
 describe('for those who run it', () => {
-  let redis: TestRedis;
-  let api: TestApi;
+  let api: TestStack;
   beforeAll(async () => {
-    redis = await startRedis();
-    api = await startTestApi(redis.url);
+    api = await startTestStack();
   });
-  afterAll(async () => {
-    await api.close();
-    await redis.stop();
-  });
+  afterAll(() => api.close());
 
   const ready = async () => {
     const { status, body } = await api.sendTcp('GET', '/ready');
@@ -52,7 +46,7 @@ describe('for those who run it', () => {
       },
     });
 
-    const worker = await startWorker(redis.url, async (job) => resultOf(job));
+    const worker = await startWorker(api.redis.url, async (job) => resultOf(job));
     const run = join(api.directory, 'run');
     try {
       const all = await untilReady(({ checks }) => checks.worker.ok);
@@ -68,11 +62,11 @@ describe('for those who run it', () => {
       await worker.close();
     }
 
-    await redis.kill();
+    await api.redis.kill();
     const away = await untilReady(({ checks }) => !checks.redis.ok);
     expect(away.checks.worker).toEqual({ ok: false, reason: 'unknown while Redis is away' });
     expect((await api.sendTcp('GET', '/health')).status).toBe(200);
-    await redis.start();
+    await api.redis.start();
     await untilReady(({ checks }) => checks.redis.ok);
     expect(JSON.stringify([without, away])).not.toContain(api.directory);
   });
@@ -87,7 +81,7 @@ describe('for those who run it', () => {
 
     const begun = gate();
     const go = gate();
-    const worker = await startWorker(redis.url, async (job) => {
+    const worker = await startWorker(api.redis.url, async (job) => {
       begun.open();
       await go.opened;
       return resultOf(job);

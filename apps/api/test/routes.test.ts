@@ -1,8 +1,7 @@
 import { stat } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { startRedis, type TestRedis } from '../../../test/support/redis.ts';
-import { errorBody, startTestApi, type TestApi } from './support/api.ts';
+import { errorBody, startTestStack, type TestStack } from './support/api.ts';
 
 const malformedBodies: readonly (string | Buffer)[] = [
   '',
@@ -41,16 +40,11 @@ const malformedBodies: readonly (string | Buffer)[] = [
 ];
 
 describe('every route', () => {
-  let redis: TestRedis;
-  let api: TestApi;
+  let api: TestStack;
   beforeAll(async () => {
-    redis = await startRedis();
-    api = await startTestApi(redis.url);
+    api = await startTestStack();
   });
-  afterAll(async () => {
-    await api.close();
-    await redis.stop();
-  });
+  afterAll(() => api.close());
 
   const wrong: readonly Record<string, string>[] = [
     {},

@@ -1,6 +1,4 @@
 /** The program behind `bhatti rootfs build`: from local layers to an ext4, without a server. A process of its own, so that the CLI starts without loading it. */
-import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
 import { access, link, mkdir, mkdtemp, open, rm, stat } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -9,6 +7,7 @@ import {
   buildRootfs,
   decodeLayer,
   describeLayerFile,
+  fileDigest,
   type LayerFile,
   limitsOf,
   limitVariables,
@@ -159,16 +158,14 @@ async function decode({ limits }: Decoder, source: string, layer: LayerFile, dir
 
 /** SHA-256 of the file, in hex; it is on the disk then. */
 async function hashAndSync(path: string): Promise<string> {
-  const hash = createHash('sha256');
-  for await (const chunk of createReadStream(path, { highWaterMark: 1024 * 1024, signal: stop.signal }))
-    hash.update(chunk);
+  const sha256 = await fileDigest(path, stop.signal);
   const file = await open(path, 'r+');
   try {
     await file.sync();
   } finally {
     await file.close();
   }
-  return hash.digest('hex');
+  return sha256;
 }
 
 async function requireAbsent(path: string): Promise<void> {

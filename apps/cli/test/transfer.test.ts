@@ -234,6 +234,21 @@ describe('image export', () => {
     expect(await readdir(directory)).toEqual(['out']);
   });
 
+  test('one that was interrupted while it was checked is checked again, and no byte is asked for', async () => {
+    const ranges = await serveFile();
+    await writeFile(join(directory, `.out.${sha256.slice(0, 16)}.partial`), content);
+    expect(await run(['image', 'export', 'py', '-o', 'out'])).toMatchObject({ exitCode: 0, stderr: '' });
+    expect(ranges).toEqual([undefined]);
+    expect(await readdir(directory)).toEqual(['out']);
+  });
+
+  test('what stands in a partial file that nothing vouches for does not show through', async () => {
+    await serveFile(0, '');
+    await writeFile(join(directory, '.out..partial'), Buffer.alloc(content.length, 7));
+    expect(await run(['image', 'export', 'py', '-o', 'out'])).toMatchObject({ exitCode: 0, stderr: '' });
+    expect(content.equals(await readFile(join(directory, 'out')))).toBe(true);
+  });
+
   test('bytes that are not what the server has are not kept', async () => {
     await serveFile(0, `"${'0'.repeat(64)}"`);
     const { exitCode, stderr } = await run(['image', 'export', 'py']);

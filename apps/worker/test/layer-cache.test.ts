@@ -105,7 +105,9 @@ if (!isRoot) process.stderr.write('skipped: a small disk, because only root can 
   });
 
   const digestsTaken = async () => {
-    const records = await Promise.all((await stack.store.rootfs.list()).map(({ hex }) => stack.store.rootfs.read(hex)));
+    const records = await Promise.all(
+      (await stack.store.rootfs.content.digests()).map((hex) => stack.store.rootfs.read(hex)),
+    );
     return records.every(({ sha256 }) => sha256 !== undefined);
   };
 

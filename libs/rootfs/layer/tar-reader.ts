@@ -43,6 +43,8 @@ const GNU_REALSIZE = 483;
 const GNU_SPARSE = { offset: 386, entries: 4, extended: 482 } as const;
 const GNU_SPARSE_EXTENSION = { offset: 0, entries: 21, extended: 504 } as const;
 const SPARSE_NUMBER = 12;
+/** Of a map, which is held in memory: what fits into the 16 MiB that the map of a PAX 1.0 sparse file may have. */
+const MAX_SPARSE_NUMBERS = 1_000_000;
 
 type State = 'header' | 'extension' | 'sparse' | 'content' | 'padding' | 'end';
 
@@ -187,6 +189,8 @@ export class TarReader {
 
   #sparseExtension(block: Buffer): void {
     this.#sparseNumbers.push(...sparseNumbers(block, GNU_SPARSE_EXTENSION));
+    if (this.#sparseNumbers.length > MAX_SPARSE_NUMBERS)
+      throw new RootfsError('layer_corrupt', 'the layer has a sparse file with an endless map');
     if (!block[GNU_SPARSE_EXTENSION.extended]) this.#oldSparseEntry();
   }
 

@@ -7,6 +7,7 @@ import type { TaskLimits } from '@bhatti/tasks';
 import { pino } from 'pino';
 import { Agent, request } from 'undici';
 import { z } from 'zod';
+import { startRedis, type TestRedis } from '../../../../test/support/redis.ts';
 import { describeError } from '../../logger.ts';
 import type { PageRoute } from '../../page/pages.ts';
 import type { Route } from '../../route.ts';
@@ -102,6 +103,21 @@ export async function startTestApi(
       await rm(directory, { recursive: true });
     },
   };
+}
+
+/** The API and a Redis of its own; `close` ends both. */
+export interface TestStack extends TestApi {
+  readonly redis: TestRedis;
+}
+
+export async function startTestStack(): Promise<TestStack> {
+  const redis = await startRedis();
+  const api = await startTestApi(redis.url);
+  const close = async () => {
+    await api.close();
+    await redis.stop();
+  };
+  return { ...api, redis, close };
 }
 
 function sender(origin: string, dispatcher: Agent, conforms: Conforms): Send {
