@@ -16,16 +16,21 @@ export const descriptorSchema = z.object({
 /** OCI image spec, "Descriptors": media type, digest (`sha256:<hex>`) and size in bytes of some content. */
 export type Descriptor = z.infer<typeof descriptorSchema>;
 
-export const platformSchema = z
+const platformSchema = z
   .object({ os: z.string().default(''), architecture: z.string().default(''), variant: z.string().nullish() })
   .transform(
     ({ os, architecture, variant }): Platform => normalizePlatform({ os, architecture, variant: variant ?? undefined }),
   );
 
+/** A platform that names neither system nor architecture says as little as none at all. */
+export const entryPlatformSchema = platformSchema
+  .nullish()
+  .transform((platform) => (platform?.os || platform?.architecture ? platform : undefined));
+
 const indexSchema = z.object({
   manifests: z.array(
     descriptorSchema.extend({
-      platform: platformSchema.nullish(),
+      platform: entryPlatformSchema,
       annotations: z.record(z.string(), z.string()).nullish(),
     }),
   ),

@@ -39,6 +39,7 @@ const LAYER_COMPRESSIONS: ReadonlyMap<string, LayerCompression> = new Map([
 
 /** Types that people do meet, and what they are, so that the refusal explains itself. */
 const KNOWN_REFUSALS: readonly (readonly [pattern: RegExp, what: string])[] = [
+  [/oci\.artifact\.manifest/, 'an artifact, not an image'],
   [
     /manifest\.v1\+(json|prettyjws)$/,
     'a Docker schema 1 manifest, which is obsolete; push the image again with a current Docker',

@@ -39,7 +39,7 @@ const IDENTIFIER = /^[a-f0-9]{64}$/;
  */
 export function parseReference(text: string): Reference {
   const fail = (reason: string): never => {
-    throw new OciError('invalid_reference', `invalid reference ${quote(text)}: ${reason}`);
+    throw new OciError('invalid_reference', `invalid reference ${quote(withoutCredentials(text))}: ${reason}`);
   };
   const surface = surfaceProblem(text);
   if (surface !== undefined) return fail(surface);
@@ -83,10 +83,17 @@ function familiarName({ domain, path }: Reference): string {
 function surfaceProblem(text: string): string | undefined {
   if (text === '') return 'it is empty; give a name such as python:3.12';
   if (text.length > TEXT_LENGTH_LIMIT) return `it is longer than ${TEXT_LENGTH_LIMIT} characters`;
+  if (withoutCredentials(text) !== text)
+    return 'it holds credentials, which are given apart from it (--auth user:token)';
   if (/\s/.test(text)) return 'it holds a space or a line break';
   if (/^[A-Za-z][A-Za-z0-9+.-]*:\/\//.test(text)) return 'leave out the scheme, as in ghcr.io/owner/image:tag';
   if (IDENTIFIER.test(text)) return '64 hexadecimal characters name an image id, not an image at a registry';
   return undefined;
+}
+
+/** `user:token@host/path`, as people paste it from a clone URL, without the secret: it must not come into a message. */
+function withoutCredentials(text: string): string {
+  return text.replace(/^([A-Za-z][A-Za-z0-9+.-]*:\/\/)?[^/]*@(?=[^/]*\/)/, '$1');
 }
 
 function splitDomain(text: string): { domain: string; remainder: string } {

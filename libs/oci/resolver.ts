@@ -116,10 +116,13 @@ export class Resolver {
     };
   }
 
-  /** Digest of the image manifest alone, with as few requests as that takes. */
+  /** Digest of the image manifest alone, with as few requests as that takes. A platform that was asked for is held to here, too. */
   async digest(): Promise<string> {
     const target = await this.#target();
-    if (target.kind === 'image') return target.digest;
+    if (target.kind === 'image') {
+      if (this.#options.platform !== undefined) this.#assertPlatform((await this.#config(target.image)).platform);
+      return target.digest;
+    }
     return this.#bestEntry(target.entries)?.digest ?? (await this.#choose(target)).digest;
   }
 

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { isDigest } from '../digest.ts';
 import { OciError } from '../error.ts';
-import { descriptorSchema, firstIssue, isAttestation, parseJson, platformSchema } from '../manifest.ts';
+import { descriptorSchema, entryPlatformSchema, firstIssue, isAttestation, parseJson } from '../manifest.ts';
 import type { Container } from './container.ts';
 import { type ArchiveContent, DAMAGED, readDocument } from './content.ts';
 
@@ -11,7 +11,7 @@ const indexSchema = z.object({
     .array(
       z.looseObject({
         ...descriptorSchema.shape,
-        platform: platformSchema.nullish(),
+        platform: entryPlatformSchema,
         annotations: z.record(z.string(), z.string()).nullish(),
       }),
     )

@@ -214,6 +214,16 @@ describe('refusals say why', () => {
   ])('%s: %s', (text, reason) => {
     expect(refusal(text)).toContain(reason);
   });
+
+  test.each([
+    'ann:hun@ter2@ghcr.io/a/b',
+    'https://ann:hunter2@ghcr.io/a/b:1',
+    'hunter2@ghcr.io/a/b',
+    'ann:hunter2@/ b',
+  ])('credentials in %s are not repeated', (text) => {
+    expect(refusal(text)).toContain('--auth user:token');
+    expect(refusal(text)).not.toMatch(/ter2/);
+  });
 });
 
 describe('properties', () => {

@@ -129,9 +129,12 @@ describe('an image', () => {
   });
 
   test('for another processor is taken when no platform was asked for, and refused when one was', async () => {
-    const { push, resolve, refusal } = await scene();
-    push({ architecture: 's390x' });
+    const { push, resolve, digest, refusal } = await scene();
+    const pushed = push({ architecture: 's390x' });
     expect((await resolve()).platform).toEqual({ os: 'linux', architecture: 's390x' });
+    expect(await digest()).toBe(pushed.digest);
+    expect(await digest(':latest', on('linux/s390x'))).toBe(pushed.digest);
+    await expect(digest(':latest', on('linux/amd64'))).rejects.toMatchObject({ code: 'platform_not_found' });
     const error = await refusal(':latest', on('linux/amd64'));
     expect(error).toMatchObject({ code: 'platform_not_found', retryable: false });
     expect(error.message).toMatch(
@@ -226,8 +229,10 @@ describe('an index', () => {
   test('entries that state no platform are looked into', async () => {
     const { registry, push, resolve, refusal } = await scene();
     const { descriptor, digest } = push({ architecture: 'riscv64' }, 'a');
-    registry.pushIndex(REPOSITORY, 'latest', [{ ...descriptor, platform: undefined }]);
-    expect((await resolve(':latest', on('linux/riscv64'))).manifestDigest).toBe(digest);
+    for (const platform of [{}, undefined]) {
+      registry.pushIndex(REPOSITORY, 'latest', [{ ...descriptor, platform }]);
+      expect((await resolve(':latest', on('linux/riscv64'))).manifestDigest).toBe(digest);
+    }
     expect((await refusal(':latest', on('linux/amd64'))).message).toContain('available for linux/riscv64');
   });
 
@@ -386,6 +391,13 @@ describe('what is no image is refused by the name of its type', () => {
     const error = await refusal();
     expect(error.code).toBe('unsupported_media_type');
     expect(error.message).toContain('Docker schema 1');
+  });
+
+  test('an artifact manifest', async () => {
+    const { refusal, registry } = await scene();
+    const mediaType = 'application/vnd.oci.artifact.manifest.v1+json';
+    registry.putManifest(REPOSITORY, 'latest', { mediaType, artifactType: 'a/b', blobs: [] });
+    expect((await refusal()).message).toMatch(/artifact\.manifest\.v1\+json": this is an artifact, not an image$/);
   });
 });
 
