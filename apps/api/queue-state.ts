@@ -1,4 +1,4 @@
-import type { TaskQueue } from '@bhatti/tasks';
+import { oldestWaiting, type TaskQueue } from '@bhatti/tasks';
 
 /** How the queue is, for those who run the service. */
 export interface QueueState {
@@ -23,21 +23,16 @@ export async function readWorkers(queue: TaskQueue): Promise<readonly ConnectedW
 }
 
 export async function readQueueState(queue: TaskQueue): Promise<QueueState> {
-  const [{ prioritized = 0, ...counts }, waiting, isPaused, workers] = await Promise.all([
+  const [{ prioritized = 0, ...counts }, oldest, isPaused, workers] = await Promise.all([
     queue.getJobCounts('waiting', 'prioritized', 'delayed', 'active', 'completed', 'failed'),
-    queue.getJobs(['waiting', 'prioritized'], 0, 0, true),
+    oldestWaiting(queue),
     queue.isPaused(),
     readWorkers(queue),
   ]);
-  // Each list by itself begins with its oldest, or with that of the owner whose turn it is.
-  const oldest = waiting.reduce<number | undefined>(
-    (first, job) => Math.min(first ?? job.timestamp, job.timestamp),
-    undefined,
-  );
   return {
     // To an operator both wait; BullMQ keeps those with a turn (`takeTurn`) apart.
     tasks: { ...counts, waiting: (counts.waiting ?? 0) + prioritized },
-    oldestWaitingSeconds: oldest === undefined ? 0 : Math.max(0, (Date.now() - oldest) / 1000),
+    oldestWaitingSeconds: oldest === null ? 0 : Math.max(0, (Date.now() - oldest) / 1000),
     isPaused,
     workers,
   };

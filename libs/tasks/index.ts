@@ -25,6 +25,7 @@ export {
   WorkerMetrics,
   workerMetrics,
 } from './metrics.ts';
+export { oldestWaiting } from './oldest-waiting.ts';
 export {
   createProgressReporter,
   type ProgressReporter,
