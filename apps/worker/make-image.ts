@@ -77,7 +77,7 @@ async function make(
     task.id,
     [...missing].map((layer) => layer.descriptor.digest),
   );
-  await services.claims.fetched.claim(
+  await services.fetchedLayers.add(
     task.id,
     [...missing].map((layer) => layer.diffId),
   );

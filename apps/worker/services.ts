@@ -1,6 +1,6 @@
 import type { RegistryClient } from '@bhatti/oci';
 import type { Store } from '@bhatti/store';
-import type { ClaimKind, RedisClient, TaskClaims, WorkerMetrics } from '@bhatti/tasks';
+import type { ClaimKind, FetchedLayers, RedisClient, TaskClaims, WorkerMetrics } from '@bhatti/tasks';
 import type { Tracing } from '@bhatti/tracing';
 import type { BackgroundWork } from './background-work.ts';
 import type { DecodeSlots } from './decode-slots.ts';
@@ -14,8 +14,10 @@ export interface PullServices {
   readonly registry: RegistryClient;
   /** Where leases are. */
   readonly redis: RedisClient;
-  /** Which tasks want which partial downloads, need which cached layers, and had to fetch which. */
+  /** Which tasks want which partial downloads, and need which cached layers. */
   readonly claims: Readonly<Record<ClaimKind, TaskClaims>>;
+  /** Which layers a task had to fetch. */
+  readonly fetchedLayers: FetchedLayers;
   readonly layerCache: LayerCacheLimit;
   readonly decodeSlots: DecodeSlots;
   readonly sync: BackgroundWork;

@@ -2,14 +2,17 @@ import { evictLayer } from '@bhatti/store';
 import type { PullServices } from './services.ts';
 
 /** The task needs its layers no more. */
-export async function releaseLayers({ claims }: PullServices, taskId: string): Promise<void> {
+export async function releaseLayers({ claims, fetchedLayers }: PullServices, taskId: string): Promise<void> {
   await claims.layer.release(taskId);
-  await claims.fetched.release(taskId);
+  await fetchedLayers.forget(taskId);
 }
 
 /** Removes the layers that a task had to fetch, except those that another needs: it found the disk full. */
-export async function removeFetchedLayers({ claims, store }: PullServices, taskId: string): Promise<void> {
-  for (const diffId of await claims.fetched.of(taskId)) {
+export async function removeFetchedLayers(
+  { claims, fetchedLayers, store }: PullServices,
+  taskId: string,
+): Promise<void> {
+  for (const diffId of await fetchedLayers.of(taskId)) {
     await evictLayer(store.layers, diffId, (layer) => claims.layer.isWanted(layer, taskId));
   }
 }

@@ -8,6 +8,7 @@ import {
   connectRedis,
   createTaskQueue,
   createTaskRelay,
+  FetchedLayers,
   liveTask,
   type PullResult,
   QUEUE_NAME,
@@ -99,7 +100,6 @@ export async function startWorker(options: StartWorkerOptions): Promise<RunningW
   const claims = {
     partial: new TaskClaims(redis, 'partial', isLive),
     layer: new TaskClaims(redis, 'layer', isLive),
-    fetched: new TaskClaims(redis, 'fetched', isLive),
   };
   const limit = options.cacheBytes ?? Number.POSITIVE_INFINITY;
   const layerCache = new LayerCacheLimit({ store, redis, claims: claims.layer, limit, logger });
@@ -112,6 +112,7 @@ export async function startWorker(options: StartWorkerOptions): Promise<RunningW
     registry,
     redis,
     claims,
+    fetchedLayers: new FetchedLayers(redis),
     layerCache,
     decodeSlots: new DecodeSlots(Math.min(DECODE_THREADS, availableParallelism())),
     sync: inLull('sync', SYNC_PATIENCE, () => store.syncPending()),

@@ -9,6 +9,7 @@ export {
 export { openCredentials, RegistryCredentials, sealCredentials } from './credentials.ts';
 export { TaskError, type TaskErrorCode } from './error.ts';
 export { encodeFailure, jobError, parseFailure, TaskFailure } from './failure.ts';
+export { FetchedLayers } from './fetched-layers.ts';
 export { formatBytes } from './format-bytes.ts';
 export { claimKey, findKeyedTask, type KeyedRequest, repointKey } from './idempotency.ts';
 export { deriveImageName, isValidImageName, type NamedReference } from './image-name.ts';

@@ -5,11 +5,8 @@ import { findTask, isEnded } from './task-view.ts';
 /** Claims outlive any task; those of tasks that are gone are told by the task's state. */
 const KEEP_SECONDS = 7 * 24 * 3600;
 
-/**
- * What is claimed: `partial` downloads, by the digest of the blob; cached layers that a task needs (`layer`), and those
- * that it had to fetch (`fetched`), by diff_id.
- */
-export type ClaimKind = 'partial' | 'layer' | 'fetched';
+/** What is claimed: `partial` downloads, by the digest of the blob; cached layers that a task needs (`layer`), by diff_id. */
+export type ClaimKind = 'partial' | 'layer';
 
 /** Whether a task still waits or runs, for `TaskClaims`. */
 export function liveTask(queue: TaskQueue): (taskId: string) => Promise<boolean> {
