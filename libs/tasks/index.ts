@@ -67,6 +67,7 @@ export {
   workerOptions,
 } from './queue.ts';
 export { type ConnectRedisOptions, connectRedis, type RedisClient } from './redis-connection.ts';
+export { type RedisInfo, readRedisInfo } from './redis-info.ts';
 export { checkRedisServer, type RedisServer } from './redis-server.ts';
 export { parseRedisUrl, type RedisAddress } from './redis-url.ts';
 export { Secret } from './secret.ts';

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { TaskError } from './error.ts';
 import type { RedisClient } from './redis-connection.ts';
+import { type RedisInfo, readRedisInfo } from './redis-info.ts';
 
 const reply = z.object({ name: z.literal('ReplyError'), message: z.string() });
 
@@ -20,11 +21,9 @@ export interface RedisServer {
  * when it does not answer, or refuses.
  */
 export async function checkRedisServer(redis: RedisClient): Promise<RedisServer> {
-  const info = parseInfo(await ask(redis));
-  const valkey = info.get('valkey_version');
-  const version = valkey ?? info.get('redis_version') ?? '0';
-  const product = `${valkey === undefined ? 'Redis' : 'Valkey'} ${version}`;
-  if (isOlder(version)) {
+  const info = await ask(redis);
+  const product = `${info.product} ${info.version ?? 'of unknown version'}`;
+  if (info.version !== null && isOlder(info.version)) {
     throw new TaskError(
       'redis_unavailable',
       `${product} is too old: Redis ${minimumVersion.join('.')} or newer, or Valkey, is needed`,
@@ -33,11 +32,10 @@ export async function checkRedisServer(redis: RedisClient): Promise<RedisServer>
   return { product, warnings: warningsOf(info) };
 }
 
-function warningsOf(info: ReadonlyMap<string, string>): string[] {
-  const policy = info.get('maxmemory_policy');
-  if (policy === undefined || policy === 'noeviction') return [];
+function warningsOf({ maxmemoryPolicy }: RedisInfo): string[] {
+  if (maxmemoryPolicy === null || maxmemoryPolicy === 'noeviction') return [];
   return [
-    `Redis may throw away tasks when its memory is full: its maxmemory-policy is ${policy}, it must be noeviction`,
+    `Redis may throw away tasks when its memory is full: its maxmemory-policy is ${maxmemoryPolicy}, it must be noeviction`,
   ];
 }
 
@@ -46,9 +44,9 @@ function isOlder(version: string): boolean {
   return major < minimumVersion[0] || (major === minimumVersion[0] && minor < minimumVersion[1]);
 }
 
-async function ask(redis: RedisClient): Promise<string> {
+async function ask(redis: RedisClient): Promise<RedisInfo> {
   try {
-    return await redis.info();
+    return await readRedisInfo(redis);
   } catch (error) {
     const refusal = reply.safeParse(error);
     const what = refusal.success
@@ -56,13 +54,4 @@ async function ask(redis: RedisClient): Promise<string> {
       : 'Redis does not answer';
     throw new TaskError('redis_unavailable', what, { retryable: true, cause: error });
   }
-}
-
-function parseInfo(text: string): Map<string, string> {
-  const fields = new Map<string, string>();
-  for (const line of text.split(/\r?\n/)) {
-    const colon = line.indexOf(':');
-    if (colon > 0) fields.set(line.slice(0, colon), line.slice(colon + 1));
-  }
-  return fields;
 }

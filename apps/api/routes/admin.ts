@@ -1,9 +1,8 @@
 import { statfs } from 'node:fs/promises';
-import type { TaskJob } from '@bhatti/tasks';
+import { type RedisInfo, readRedisInfo, type TaskJob } from '@bhatti/tasks';
 import { AdminStatus } from '../api-schema.ts';
 import { ApiError } from '../errors.ts';
 import { type QueueState, readQueueState } from '../queue-state.ts';
-import { readRedisFacts } from '../redis-facts.ts';
 import { defineRoute, noBody, noQuery, type Route } from '../route.ts';
 import type { Services } from '../services.ts';
 
@@ -27,7 +26,7 @@ export function adminRoutes({ tasks, store, version }: Pick<Services, 'tasks' | 
             const [state, active, redis] = await Promise.all([
               readQueueState(access.queue),
               access.queue.getJobs(['active'], 0, mostActive - 1),
-              readRedisFacts(access.redis),
+              readRedisInfo(access.redis),
             ]);
             return { state, active, redis };
           }),
@@ -36,7 +35,7 @@ export function adminRoutes({ tasks, store, version }: Pick<Services, 'tasks' | 
         const disk = { free_bytes: bavail * bsize, size_bytes: blocks * bsize };
         return {
           status: 200,
-          body: { version, queue: queueOf(state), workers: workersOf(state, active), disk, redis },
+          body: { version, queue: queueOf(state), workers: workersOf(state, active), disk, redis: redisOf(redis) },
         };
       },
     }),
@@ -63,4 +62,15 @@ function workersOf({ workers }: QueueState, active: readonly TaskJob[]): AdminSt
     // A job that ends while the list is read is missing in it.
     tasks: active.flatMap((job) => (job?.processedBy === name && job.id !== undefined ? [job.id] : [])),
   }));
+}
+
+function redisOf(info: RedisInfo): AdminStatus['redis'] {
+  return {
+    version: `${info.product} ${info.version ?? 'unknown'}`,
+    memory_used_bytes: info.memoryUsedBytes,
+    memory_limit_bytes: info.memoryLimitBytes,
+    maxmemory_policy: info.maxmemoryPolicy ?? 'unknown',
+    clients: info.clients,
+    uptime_seconds: info.uptimeSeconds,
+  };
 }
