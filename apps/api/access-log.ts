@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { endedStatus } from './ended-status.ts';
 import { contextOf } from './request-context.ts';
 
 /**
@@ -10,8 +11,7 @@ export function logRequest(request: IncomingMessage, response: ServerResponse): 
   const path = (request.url ?? '').split('?', 1)[0];
   response.once('close', () => {
     const context = contextOf(request);
-    // A client that leaves before its answer is no status of ours; 499 is what proxies write then.
-    const status = response.writableFinished ? response.statusCode : 499;
+    const status = endedStatus(response);
     const level = request.method === 'GET' && status < 400 ? 'debug' : 'info';
     if (!context.logs(level)) return;
     context.log[level](

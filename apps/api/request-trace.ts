@@ -1,5 +1,6 @@
 import type { Tracing } from '@bhatti/tracing';
 import type { RequestHandler } from 'express';
+import { endedStatus } from './ended-status.ts';
 import { routeOf } from './metrics/http-metrics.ts';
 import { contextOf } from './request-context.ts';
 
@@ -15,9 +16,8 @@ export function traceRequests(tracing: Tracing): RequestHandler {
     }
     const span = tracing.request(request.method, request.headers);
     response.once('close', () => {
-      const status = response.writableFinished ? response.statusCode : 499;
       const route = routeOf(request, request.baseUrl);
-      span.end(`${request.method} ${route}`, status, {
+      span.end(`${request.method} ${route}`, endedStatus(response), {
         'http.request.method': request.method,
         'http.route': route,
         request_id: contextOf(request).requestId,

@@ -194,7 +194,7 @@ class Api implements RunningApi {
 }
 
 /** Every route there is. */
-export function apiRoutes(services: Services, metrics: Metrics): Route[] {
+function apiRoutes(services: Services, metrics: Metrics): Route[] {
   return [
     ...healthRoutes(services),
     ...readyRoutes(services),

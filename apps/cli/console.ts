@@ -89,7 +89,7 @@ export function createConsole({ stdout, stderr, env, interactive }: ConsoleWorld
  * The text that takes lines of these widths away, seen from the start of the line below. Lines that were drawn on a wider
  * screen are wrapped by now.
  */
-export function eraseLines(widths: readonly number[], columns: number): string {
+function eraseLines(widths: readonly number[], columns: number): string {
   const rows = widths.reduce((sum, width) => sum + Math.max(1, Math.ceil(width / columns)), 0);
   return rows === 0 ? '' : `\r\x1b[${rows}A\x1b[J`;
 }

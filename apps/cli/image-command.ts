@@ -44,7 +44,7 @@ export async function inspectImage(
 }
 
 /** An image as `name value` lines; what it does not say is left out. */
-export function formatImage(image: Image): string {
+function formatImage(image: Image): string {
   const { entrypoint = [], cmd = [], user, workingDir } = image.config ?? {};
   return formatFields([
     ['name', image.name],

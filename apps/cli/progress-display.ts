@@ -73,7 +73,7 @@ export class ProgressDisplay {
 }
 
 /** Every step so far. A completed task has them in its result; a server that gives none still has its progress line. */
-export function stepsOf(task: Task): readonly TranscriptStep[] {
+function stepsOf(task: Task): readonly TranscriptStep[] {
   if (task.status === 'completed' && task.result && task.result.steps.length > 0) return task.result.steps;
   if (task.detail) return task.detail.steps;
   return task.progress === null ? [] : [{ phase: task.progress, line: task.progress }];

@@ -37,11 +37,7 @@ export async function setUp(given: Answers, env: NodeJS.ProcessEnv, console: Con
 }
 
 /** Replaces the two values and keeps the rest, comments too. The file is whole at every moment, and its owner's only. */
-export async function writeConfigFile(
-  path: string,
-  before: string,
-  values: { url: string; token: string },
-): Promise<void> {
+async function writeConfigFile(path: string, before: string, values: { url: string; token: string }): Promise<void> {
   const { parseDocument } = await import('yaml');
   const document = parseDocument(before);
   document.set('url', values.url);

@@ -17,7 +17,7 @@ export async function listTasks(
 }
 
 /** LAST is why it failed, or else how far it is. */
-export function formatTasks(tasks: readonly Task[], now: number): string {
+function formatTasks(tasks: readonly Task[], now: number): string {
   return formatTable(
     ['ID', 'TYPE', 'STATUS', 'NAME', 'CREATED', 'LAST'],
     tasks.map((task) => [
@@ -48,7 +48,7 @@ export async function cancelTask(client: ApiClient, id: string, console: Console
 }
 
 /** A task as `name value` lines; what is not known yet is left out. */
-export function formatTask(task: Task): string {
+function formatTask(task: Task): string {
   return formatFields([
     ['id', task.id],
     ['type', task.type],

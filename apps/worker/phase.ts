@@ -8,5 +8,5 @@ export function runPhase<Result>(
   work: () => Promise<Result>,
 ): Promise<Result> {
   const timed = () => metrics.time('phase', { phase }, work);
-  return tracing === undefined ? timed() : tracing.span(phase, {}, timed);
+  return tracing === undefined ? timed() : tracing.span(phase, timed);
 }

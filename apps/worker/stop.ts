@@ -13,7 +13,7 @@ export function stopReason(reason: unknown): StopReason {
 }
 
 /** The reason of the abort signal that every step of a job gets. */
-export class JobStopped extends Error {
+class JobStopped extends Error {
   override readonly name = 'JobStopped';
   readonly reason: StopReason;
 

@@ -6,7 +6,7 @@ import { systemCode } from './error.ts';
 import { ownIdentity } from './process-identity.ts';
 
 /** Name of the file in a published folder that says: this may not be on the disk yet. */
-export const UNSYNCED = 'unsynced';
+const UNSYNCED = 'unsynced';
 
 const marker = z.object({ host: z.string(), bootId: z.string() });
 

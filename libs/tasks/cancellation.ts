@@ -10,7 +10,7 @@ import { findTask, isEnded, type TaskView } from './task-view.ts';
 const topicPrefix = 'tasks.cancel.';
 
 /** The reason of the signal that a cancelled job gets. */
-export const CANCELLED = 'cancelled';
+const CANCELLED = 'cancelled';
 
 /**
  * Ms between looks at the cancel flags of running jobs: a message gets lost while Redis is away, and for some 10 s after it has lost

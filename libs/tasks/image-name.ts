@@ -2,7 +2,7 @@ const maximumLength = 63;
 const pattern = /^[a-zA-Z0-9][a-zA-Z0-9._-]{0,62}$/;
 
 /** The parts of an image reference that its name comes from. */
-export interface NamedReference {
+interface NamedReference {
   /** `library/python`, `myorg/sandbox-base` */
   readonly path: string;
   readonly tag?: string | undefined;

@@ -1,6 +1,5 @@
 /** The queue contract: what tasks are, how they travel through Redis, and how they are seen and cancelled. */
 export {
-  CANCELLED,
   type CancellationSubscription,
   cancelTask,
   subscribeCancellations,
@@ -12,7 +11,7 @@ export { encodeFailure, jobError, parseFailure, TaskFailure } from './failure.ts
 export { FetchedLayers } from './fetched-layers.ts';
 export { formatBytes } from './format-bytes.ts';
 export { claimKey, findKeyedTask, type KeyedRequest, repointKey } from './idempotency.ts';
-export { deriveImageName, isValidImageName, type NamedReference } from './image-name.ts';
+export { deriveImageName, isValidImageName } from './image-name.ts';
 export { removeCredentials } from './job-credentials.ts';
 export { LEASE_TTL, type Lease, LeaseLost, type LeaseOptions, layerLease, takeLease, withLease } from './lease.ts';
 export {
@@ -53,11 +52,8 @@ export {
   enqueueImport,
   enqueuePull,
   findPullUnderWay,
-  IMPORT_JOB,
-  jobOptions,
   KEY_PREFIX,
   MAX_DEATHS,
-  PULL_JOB,
   QUEUE_NAME,
   type TaskJob,
   type TaskJobName,
@@ -70,7 +66,6 @@ export { type ConnectRedisOptions, connectRedis, type RedisClient } from './redi
 export { type RedisInfo, readRedisInfo } from './redis-info.ts';
 export { checkRedisServer, type RedisServer } from './redis-server.ts';
 export { parseRedisUrl, type RedisAddress } from './redis-url.ts';
-export { Secret } from './secret.ts';
 export { loadSecretKey, type SecretKeyOptions } from './secret-key.ts';
 export { type ClaimKind, liveTask, TaskClaims } from './task-claims.ts';
 export { createTaskId, isTaskId } from './task-id.ts';

@@ -20,10 +20,10 @@ export const QUEUE_NAME = 'images';
 export const KEY_PREFIX = '{bhatti}';
 
 /** Name of the jobs that pull an image. */
-export const PULL_JOB = 'pull';
+const PULL_JOB = 'pull';
 
 /** Name of the jobs that import an image from an archive. */
-export const IMPORT_JOB = 'import';
+const IMPORT_JOB = 'import';
 
 export type TaskJobName = typeof PULL_JOB | typeof IMPORT_JOB;
 export type TaskJob = Job<TaskJobData, PullResult, TaskJobName>;
@@ -34,7 +34,7 @@ export type TaskQueue = Queue<TaskJob, PullResult, TaskJobName>;
 const keepEnded = { age: 7 * 24 * 3600, count: 10_000 } as const;
 
 /** Retries are for failures that pass by themselves (`jobError` decides). Deaths of the worker do not count. */
-export const jobOptions = {
+const jobOptions = {
   attempts: 3,
   backoff: { type: 'exponential', delay: 2000, jitter: 0.5 },
   removeOnComplete: keepEnded,

@@ -49,7 +49,7 @@ export async function findTask(queue: TaskQueue, id: string): Promise<OwnedTask 
 }
 
 /** A task as the API shows it. */
-export function taskView(record: TaskRecord): TaskView {
+function taskView(record: TaskRecord): TaskView {
   const { id, data, progress, createdAt, startedAt, endedAt } = record;
   const outcome = outcomeOf(record);
   const steps = outcome.result?.steps ?? progress?.steps;

@@ -22,7 +22,7 @@ export interface Tracing {
   /** The span of a request, part of the trace that its `traceparent` header names (W3C Trace Context). */
   request(name: string, headers: IncomingHttpHeaders): RequestSpan;
   /** A span around the work, below the active one; marked as an error when the work throws. */
-  span<Result>(name: string, attributes: SpanAttributes, work: () => Promise<Result>): Promise<Result>;
+  span<Result>(name: string, work: () => Promise<Result>): Promise<Result>;
   /** Sends what is left, for 1 s at most. Never rejects. */
   close(): Promise<void>;
 }
@@ -92,8 +92,8 @@ async function load({ service, version, onProblem }: StartTracingOptions): Promi
         },
       };
     },
-    span: (name, attributes, work) =>
-      tracer.startActiveSpan(name, { attributes }, async (span: Span) => {
+    span: (name, work) =>
+      tracer.startActiveSpan(name, async (span: Span) => {
         try {
           return await work();
         } catch (error) {

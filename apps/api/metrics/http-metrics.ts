@@ -1,6 +1,7 @@
 import type { RequestHandler } from 'express';
 import { Counter, collectDefaultMetrics, Histogram, type Registry } from 'prom-client';
 import { z } from 'zod';
+import { endedStatus } from '../ended-status.ts';
 
 /** Express sets it once a route has matched; its path is the pattern (`/tasks/:id`), so that labels stay few. */
 const matched = z.object({ route: z.object({ path: z.string() }) });
@@ -31,7 +32,7 @@ export class HttpMetrics {
   readonly observe: RequestHandler = (request, response, next) => {
     const started = performance.now();
     response.once('close', () => {
-      const status = response.writableFinished ? response.statusCode : 499;
+      const status = endedStatus(response);
       const route = routeOf(request, request.baseUrl);
       this.#requests.inc({ method: request.method, route, status: String(status) });
       this.#seconds.observe({ method: request.method, route }, (performance.now() - started) / 1000);

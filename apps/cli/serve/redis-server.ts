@@ -28,7 +28,7 @@ export function findRedisServer(env: NodeJS.ProcessEnv): string {
  * The configuration of the embedded Redis: reached only by its socket, every write in the append-only file, and never
  * an eviction, which would drop jobs.
  */
-export function redisConfiguration(paths: LocalPaths): string {
+function redisConfiguration(paths: LocalPaths): string {
   return [
     'port 0',
     `unixsocket ${quote(paths.redisSocket)}`,
