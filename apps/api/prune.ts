@@ -1,5 +1,5 @@
 import { evictLayers, type Store } from '@bhatti/store';
-import { LEASE_TTL, layerLease, liveTask, TaskClaims, takeLease } from '@bhatti/tasks';
+import { type ClaimKind, LEASE_TTL, layerLease, liveTask, TaskClaims, takeLease } from '@bhatti/tasks';
 import type { TaskService } from './task-service.ts';
 
 /** What a prune freed, or would free. */
@@ -21,7 +21,7 @@ export async function prune(store: Store, tasks: TaskService, dryRun: boolean): 
     isNeeded: (diffId) => isWanted(tasks, 'layer', diffId),
     dryRun,
   });
-  const rootfs = await pruneRootfs(store, dryRun);
+  const rootfs = await pruneRootfs(store, tasks, dryRun);
   const downloads = await prunePartials(store, tasks, dryRun);
   if (!dryRun) await store.collectOrphans();
   return {
@@ -32,14 +32,19 @@ export async function prune(store: Store, tasks: TaskService, dryRun: boolean): 
   };
 }
 
-function isWanted(tasks: TaskService, kind: 'layer' | 'partial', digest: string): Promise<boolean> {
+function isWanted(tasks: TaskService, kind: ClaimKind, digest: string): Promise<boolean> {
   return tasks.look(({ queue, redis }) => new TaskClaims(redis, kind, liveTask(queue)).isWanted(digest));
 }
 
 /** The bytes of each that went. */
-async function pruneRootfs(store: Store, dryRun: boolean): Promise<number[]> {
+async function pruneRootfs(store: Store, tasks: TaskService, dryRun: boolean): Promise<number[]> {
   const sizes = new Map((await store.rootfs.content.list()).map((entry) => [entry.hex, entry.allocatedBytes]));
-  return (await store.removeUnreferenced({ dryRun })).map((key) => sizes.get(key) ?? 0);
+  return (await removeUnreferenced(store, tasks, dryRun)).map((key) => sizes.get(key) ?? 0);
+}
+
+/** Removes root filesystems that no image points to and no task is about to name; returns their keys. */
+export function removeUnreferenced(store: Store, tasks: TaskService, dryRun = false): Promise<string[]> {
+  return store.removeUnreferenced({ isNeeded: (key) => isWanted(tasks, 'rootfs', key), dryRun });
 }
 
 /** The bytes of each that went. */

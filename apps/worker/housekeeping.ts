@@ -2,6 +2,7 @@ import type { Store } from '@bhatti/store';
 import type { Logger } from 'pino';
 import { collectUploads } from './collect-uploads.ts';
 import type { LayerCacheLimit } from './layer-cache-limit.ts';
+import type { PullServices } from './services.ts';
 
 /** Ms between two rounds. */
 const DAY = 24 * 3600 * 1000;
@@ -9,6 +10,7 @@ const DAY = 24 * 3600 * 1000;
 export interface HousekeepingOptions {
   readonly store: Store;
   readonly layerCache: LayerCacheLimit;
+  readonly claims: PullServices['claims'];
   /** Whether a task still waits or runs. */
   readonly isLive: (taskId: string) => Promise<boolean>;
   readonly logger: Logger;
@@ -43,16 +45,20 @@ export class Housekeeping {
     await this.#round;
   }
 
-  /** A failure costs disk only, until the next round. */
+  /** A failure costs disk only, until the next round, and keeps nothing else from being removed. */
   async #clean(): Promise<void> {
-    const { store, layerCache, isLive, logger } = this.#options;
-    try {
-      await store.collectOrphans();
-      await collectUploads(store, isLive);
-      await store.removeUnreferenced();
-      await layerCache.enforce();
-    } catch (error) {
-      logger.warn({ err: error }, 'cannot remove what nothing owns; tried again in the next round');
+    const { store, layerCache, claims, isLive, logger } = this.#options;
+    for (const step of [
+      () => store.collectOrphans(),
+      () => collectUploads(store, isLive),
+      () => store.removeUnreferenced({ isNeeded: (key) => claims.rootfs.isWanted(key) }),
+      () => layerCache.enforce(),
+    ]) {
+      try {
+        await step();
+      } catch (error) {
+        logger.warn({ err: error }, 'cannot remove what nothing owns; tried again in the next round');
+      }
     }
   }
 }

@@ -33,7 +33,7 @@ export async function makeImage(services: PullServices, task: ImageTask): Promis
   const { data, source, reporter, signal } = task;
   const progress = new PullProgress(reporter);
   progress.opening(source.opening);
-  const { key, image } = await runPhase(services, source.opening.phase, () => resolveTarget(services, source, data));
+  const { key, image } = await runPhase(services, source.opening.phase, () => resolveTarget(services, source, task));
   const reused = image === undefined ? 'rootfs' : await make(services, task, progress, key, image);
   signal.throwIfAborted();
   await task.requireOwned();

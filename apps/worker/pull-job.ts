@@ -25,7 +25,7 @@ import { freePartials } from './partials.ts';
 import { registrySource } from './registry-source.ts';
 import type { PullServices } from './services.ts';
 import { JobStop, stopReason } from './stop.ts';
-import { releaseLayers, removeFetchedLayers } from './task-layers.ts';
+import { releaseClaims, removeFetchedLayers } from './task-layers.ts';
 import { withTaskLogger } from './task-log.ts';
 import type { WorkerDeaths } from './worker-deaths.ts';
 
@@ -147,6 +147,8 @@ class PullAttempt {
         note: (line) => this.#note(line),
         requireOwned: () => this.#requireOwned(),
       });
+      // It may have hung after the image had its name: what it would remove then is what another works with.
+      await this.#requireOwned();
       await this.#conclude({ kind: 'completed', result });
       return result;
     } finally {
@@ -242,7 +244,7 @@ class PullAttempt {
     if (isRepeatable) await services.claims.partial.release(this.#id);
     else await freePartials(services, this.#id);
     if (outcome.kind === 'failed' && outcome.failure.code === 'no_space') await removeFetchedLayers(services, this.#id);
-    await releaseLayers(services, this.#id);
+    await releaseClaims(services, this.#id);
   }
 
   #log(failure: Failure, error: unknown, isLast: boolean): void {

@@ -11,22 +11,27 @@ export interface Target {
 }
 
 /**
- * Asks the source what the image is now. Where the name is in the catalog, the digest alone is asked for first: most
+ * Asks the source what the image is now, and claims its root filesystem for the task. Where the name is in the catalog, the digest alone is asked for first: most
  * often it is the same, and then not even the config has to be fetched. A forced task makes it anew in any case.
  */
 export async function resolveTarget(
-  { store, overlay }: Pick<PullServices, 'store' | 'overlay'>,
+  { store, overlay, claims }: Pick<PullServices, 'store' | 'overlay' | 'claims'>,
   source: ImageSource,
-  data: TaskJobData,
+  { id, data }: { readonly id: string; readonly data: TaskJobData },
 ): Promise<Target> {
   // Asked anew each time, which takes milliseconds: it may be upgraded while the worker runs.
   const parts = { sizeBytes: data.sizeBytes, overlayDiffId: overlay?.diffId, e2fsprogs: await e2fsprogsVersion() };
-  const keyOf = (manifestDigest: string) => rootfsKey({ ...parts, manifestDigest });
+  const claimedKey = async (manifestDigest: string) => {
+    const key = rootfsKey({ ...parts, manifestDigest });
+    // Before the look whether it is there: what is claimed is not collected.
+    await claims.rootfs.claim(id, [key]);
+    return key;
+  };
   if (source.digest !== undefined && !data.force && (await store.images.get(data.owner, data.name)) !== null) {
-    const key = keyOf(await source.digest());
+    const key = await claimedKey(await source.digest());
     if (await store.rootfs.has(key)) return { key };
   }
   const image = await source.resolve();
-  const key = keyOf(image.manifestDigest);
+  const key = await claimedKey(image.manifestDigest);
   return !data.force && (await store.rootfs.has(key)) ? { key } : { key, image };
 }

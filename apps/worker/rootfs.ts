@@ -60,8 +60,7 @@ async function build(services: PullServices, options: ProvideRootfsOptions): Pro
     };
     await publication.writeRecord(built);
     // The new one has the same bytes, unless the old one was damaged.
-    if (force) await store.rootfs.content.remove(key);
-    await publication.publish();
+    await publication.publish({ replace: force });
   } catch (error) {
     await discard(publication);
     await requireLayers(services, image, signal, error);

@@ -1,9 +1,10 @@
 import { evictLayer } from '@bhatti/store';
 import type { PullServices } from './services.ts';
 
-/** The task needs its layers no more. */
-export async function releaseLayers({ claims, fetchedLayers }: PullServices, taskId: string): Promise<void> {
+/** The task needs its layers and its root filesystem no more. */
+export async function releaseClaims({ claims, fetchedLayers }: PullServices, taskId: string): Promise<void> {
   await claims.layer.release(taskId);
+  await claims.rootfs.release(taskId);
   await fetchedLayers.forget(taskId);
 }
 

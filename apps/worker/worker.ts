@@ -39,7 +39,7 @@ import { PullProcessor } from './pull-job.ts';
 import { recordDigests } from './rootfs-digests.ts';
 import type { PullServices } from './services.ts';
 import type { StopReason } from './stop.ts';
-import { releaseLayers } from './task-layers.ts';
+import { releaseClaims } from './task-layers.ts';
 import { taskLogger } from './task-log.ts';
 import { recordAttempt } from './task-metrics.ts';
 import { WorkerDeaths } from './worker-deaths.ts';
@@ -100,6 +100,7 @@ export async function startWorker(options: StartWorkerOptions): Promise<RunningW
   const claims = {
     partial: new TaskClaims(redis, 'partial', isLive),
     layer: new TaskClaims(redis, 'layer', isLive),
+    rootfs: new TaskClaims(redis, 'rootfs', isLive),
   };
   const limit = options.cacheBytes ?? Number.POSITIVE_INFINITY;
   const layerCache = new LayerCacheLimit({ store, redis, claims: claims.layer, limit, logger });
@@ -158,7 +159,7 @@ export async function startWorker(options: StartWorkerOptions): Promise<RunningW
   worker.on('completed', attemptEnded);
   worker.on('failed', attemptEnded);
 
-  const housekeeping = new Housekeeping({ store, layerCache, isLive, logger });
+  const housekeeping = new Housekeeping({ store, layerCache, claims, isLive, logger });
   await housekeeping.start(options.housekeepingInterval);
   services.sync.request();
   services.digests.request();
@@ -246,7 +247,7 @@ class Aftercare {
     // This worker had lost it: it is another's.
     if (job !== undefined && job.finishedOn === undefined) return;
     await freePartials(this.#services, id);
-    await releaseLayers(this.#services, id);
+    await releaseClaims(this.#services, id);
     if (job !== undefined) await removeCredentials(job);
     await this.#services.store.uploads.remove(id);
     await this.#outcomes.forget(id);

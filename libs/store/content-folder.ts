@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { storing, systemCode } from './error.ts';
 import { statIfThere } from './file-status.ts';
 import { digestHex } from './names.ts';
+import { removeOrphans } from './orphans.ts';
 import { ownIdentity } from './process-identity.ts';
 import { beginPublication, type Publication } from './publication.ts';
 import { temporaryName } from './temporary-name.ts';
@@ -43,6 +44,11 @@ export class ContentFolder {
   begin(digest: string): Promise<Publication> {
     return beginPublication({
       target: this.path(digest),
+      setAside: async () => {
+        const aside = await this.setAside(digest);
+        if (aside === undefined) return undefined;
+        return { putBack: () => this.putBack(aside, digest), remove: () => this.removeAside(aside) };
+      },
       onPublished: (target) => this.#unsynced.add(target),
       ...(this.#check === undefined ? {} : { check: this.#check }),
     });
@@ -61,25 +67,18 @@ export class ContentFolder {
     });
   }
 
-  /** When the entry was published or used last, undefined when it is not there. */
-  async lastUsed(digest: string): Promise<Date | undefined> {
-    const path = this.path(digest);
-    return storing('look at an entry', async () => (await statIfThere(path))?.mtime);
+  /**
+   * Takes the entry away in one step; no reader sees half of it. Returns where it went, undefined when it was not there. Then
+   * `putBack` or `removeAside`; should this process die before it comes to that, it is put back as an orphan (`collectOrphans`).
+   */
+  async setAside(digest: string): Promise<string | undefined> {
+    return this.#moveAside(digest, temporaryName(await ownIdentity(), digestHex(digest)));
   }
 
-  /** Takes the entry away in one step; no reader sees half of it. Returns where it went, undefined when it was not there. */
-  async setAside(digest: string): Promise<string | undefined> {
+  async #moveAside(digest: string, name: string): Promise<string | undefined> {
     const path = this.path(digest);
-    const aside = join(this.folder, temporaryName(await ownIdentity()));
-    return storing('set an entry aside', async () => {
-      try {
-        await rename(path, aside);
-        return aside;
-      } catch (error) {
-        if (systemCode(error) === 'ENOENT') return undefined;
-        throw error;
-      }
-    });
+    const aside = join(this.folder, name);
+    return storing('set an entry aside', async () => ((await renameIfThere(path, aside)) ? aside : undefined));
   }
 
   /** Gives an entry that was set aside its name again. False when another was made meanwhile: then ours is removed. */
@@ -99,14 +98,27 @@ export class ContentFolder {
   }
 
   async removeAside(aside: string): Promise<void> {
-    await storing('remove an entry', () => rm(aside, { recursive: true, force: true }));
+    // By another name: one that says what it was is taken for whole by whoever finds it.
+    const doomed = join(this.folder, temporaryName(await ownIdentity()));
+    await storing('remove an entry', async () => {
+      if (await renameIfThere(aside, doomed)) await rm(doomed, { recursive: true, force: true });
+    });
   }
 
   async remove(digest: string): Promise<void> {
-    const aside = await this.setAside(digest);
-    if (aside === undefined) return;
+    const doomed = await this.#moveAside(digest, temporaryName(await ownIdentity()));
+    if (doomed === undefined) return;
     this.#unsynced.delete(this.path(digest));
-    await this.removeAside(aside);
+    await storing('remove an entry', () => rm(doomed, { recursive: true, force: true }));
+  }
+
+  /** Removes what dead processes were making, and puts back what they had set aside. */
+  async collectOrphans(): Promise<void> {
+    await removeOrphans(this.folder, async (aside, digest) => {
+      const isWhole = (await syncStateOf(aside)) !== 'lost';
+      if (isWhole) await this.putBack(aside, digest);
+      else await this.removeAside(aside);
+    });
   }
 
   /** The digests (64 hex digits) of all published entries. */
@@ -148,6 +160,17 @@ export class ContentFolder {
       // Removed meanwhile, or synced by another process, which took the marker away.
       if (systemCode(error) !== 'ENOENT') throw error;
     }
+  }
+}
+
+/** False when there was nothing of that name. */
+async function renameIfThere(from: string, to: string): Promise<boolean> {
+  try {
+    await rename(from, to);
+    return true;
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return false;
+    throw error;
   }
 }
 

@@ -1,7 +1,7 @@
 import { chmod, open, readdir, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { ownIdentity } from './process-identity.ts';
-import { temporaryName } from './temporary-name.ts';
+import { parseTemporaryName, temporaryName } from './temporary-name.ts';
 
 /** Brings a file, or the names in a folder, to the disk. */
 export async function syncToDisk(path: string): Promise<void> {
@@ -13,13 +13,21 @@ export async function syncToDisk(path: string): Promise<void> {
   }
 }
 
-/**
- * Writes a small file so that, whatever happens, either the old content or the new one is there, whole. Mode 0600.
- * @param confirm asked last, when all that takes time is done; when it rejects the old content stays
- */
-export async function writeDurably(path: string, content: string, confirm = async () => {}): Promise<void> {
+export interface WriteOptions {
+  /** Asked last, when all that takes time is done; when it rejects the old content stays. */
+  readonly confirm?: () => Promise<void>;
+  /** Of the temporary file, see `temporaryName`. */
+  readonly label?: string;
+}
+
+/** Writes a small file so that, whatever happens, either the old content or the new one is there, whole. Mode 0600. */
+export async function writeDurably(
+  path: string,
+  content: string,
+  { confirm, label }: WriteOptions = {},
+): Promise<void> {
   const folder = dirname(path);
-  const temporary = join(folder, temporaryName(await ownIdentity()));
+  const temporary = join(folder, temporaryName(await ownIdentity(), label));
   try {
     const handle = await open(temporary, 'wx', 0o600);
     try {
@@ -28,7 +36,7 @@ export async function writeDurably(path: string, content: string, confirm = asyn
     } finally {
       await handle.close();
     }
-    await confirm();
+    await confirm?.();
     await rename(temporary, path);
   } catch (error) {
     await rm(temporary, { force: true });
@@ -37,9 +45,11 @@ export async function writeDurably(path: string, content: string, confirm = asyn
   await syncToDisk(folder);
 }
 
-/** Syncs the files of a folder (not below it), then the folder. */
+/** Syncs the files of a folder (not below it), then the folder. What another is writing there this moment is its own to sync. */
 export async function syncFolder(folder: string): Promise<void> {
-  for (const name of await readdir(folder)) await syncToDisk(join(folder, name));
+  for (const name of await readdir(folder)) {
+    if (parseTemporaryName(name) === undefined) await syncToDisk(join(folder, name));
+  }
   await syncToDisk(folder);
 }
 

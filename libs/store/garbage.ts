@@ -1,41 +1,51 @@
 import type { ImageCatalog } from './image-catalog.ts';
 import type { RootfsStore } from './rootfs-store.ts';
 
+export interface RemoveUnreferencedOptions {
+  /** Whether a task is about to give the root filesystem of this key a name. Asked before it is taken away, and again after. */
+  readonly isNeeded: (key: string) => Promise<boolean>;
+  /** Remove nothing: tell what would go. */
+  readonly dryRun?: boolean | undefined;
+}
+
 /**
- * Removes root filesystems that no image points to and that nobody used for `graceMs`; returns their keys. With `dryRun`
- * it removes nothing.
+ * Removes root filesystems that no image points to and no task needs; returns their keys.
  *
- * A pull may be about to give one of them a name. Three things keep the two apart. The grace: a pull touches what it
- * finds or publishes, and names it within milliseconds. The order: here the entry is taken away first and the catalog
- * read again after that; `ImageCatalog.put` writes the catalog first and looks for the root filesystem after that. So
- * whichever way the steps fall, at least one side sees the other: the entry is put back here, or `put` fails there,
- * retryable. Two collections at once: only one gets hold of an entry.
+ * A pull may be about to give one of them a name. It claims the key, looks for the root filesystem, names it, and gives the
+ * claim up, in this order. Here the entry is taken away first, then the claims are read, then the catalog: who claims after
+ * that finds it missing and builds it; who had claimed is seen; who had given the claim up is in the catalog. Should Redis
+ * have lost the claims, `ImageCatalog.put` looks for the root filesystem after it has written the name, and fails,
+ * retryable. No clock decides anything. Two collections at once: only one gets hold of an entry.
  */
 export async function removeUnreferencedRootfs(
   rootfs: RootfsStore,
   images: Pick<ImageCatalog, 'referencedKeys'>,
-  { graceMs, dryRun = false }: { readonly graceMs: number; readonly dryRun?: boolean | undefined },
+  { isNeeded, dryRun = false }: RemoveUnreferencedOptions,
 ): Promise<string[]> {
   const removed: string[] = [];
+  const isKept = async (key: string) => (await isNeeded(key)) || (await images.referencedKeys()).has(key);
   const referenced = await images.referencedKeys();
   for (const key of await rootfs.content.digests()) {
-    if (referenced.has(key)) continue;
-    const lastUsed = await rootfs.content.lastUsed(key);
-    if (lastUsed === undefined || Date.now() - lastUsed.getTime() < graceMs) continue;
-    if (dryRun || (await removeOne(rootfs, images, key))) removed.push(key);
+    if (referenced.has(key) || (await isNeeded(key))) continue;
+    if (dryRun || (await removeUnless(rootfs, key, isKept))) removed.push(key);
   }
   return removed;
 }
 
-async function removeOne(
-  rootfs: RootfsStore,
-  images: Pick<ImageCatalog, 'referencedKeys'>,
+async function removeUnless(
+  { content }: RootfsStore,
   key: string,
+  isKept: (key: string) => Promise<boolean>,
 ): Promise<boolean> {
-  const aside = await rootfs.content.setAside(key);
+  const aside = await content.setAside(key);
   if (aside === undefined) return false;
-  const named = (await images.referencedKeys()).has(key);
-  if (named) await rootfs.content.putBack(aside, key);
-  else await rootfs.content.removeAside(aside);
-  return !named;
+  let kept = true;
+  try {
+    kept = await isKept(key);
+  } finally {
+    // Also when nobody can tell.
+    if (kept) await content.putBack(aside, key);
+  }
+  if (!kept) await content.removeAside(aside);
+  return !kept;
 }

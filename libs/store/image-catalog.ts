@@ -1,12 +1,22 @@
 import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { isDeepStrictEqual } from 'node:util';
 import { syncToDisk, writeDurably } from './durable-file.ts';
 import { StoreError, storing, systemCode } from './error.ts';
 import { ImageEntry } from './image-entry.ts';
 import { fileName } from './names.ts';
+import { ownIdentity } from './process-identity.ts';
 import type { RootfsStore } from './rootfs-store.ts';
+import { parseTemporaryName, temporaryLabel } from './temporary-name.ts';
 
 const suffix = '.json';
+
+/** Of writing an entry while other processes write the same: each takes from the others what they have not renamed yet. */
+const MOST_TRIES = 20;
+
+/** What the rename of such a file fails with; the second over NFS. */
+const REVOKED: ReadonlySet<string> = new Set(['ENOENT', 'ESTALE']);
 
 export interface ListOptions {
   readonly after?: string | undefined;
@@ -53,15 +63,20 @@ export class ImageCatalog {
     const checked = ImageEntry.parse(entry);
     await this.#requireRootfs(checked);
     const refusals: unknown[] = [];
+    const asked = async () => {
+      await confirm?.().catch((error: unknown) => {
+        refusals.push(error);
+        throw error;
+      });
+    };
+    const content = `${JSON.stringify(checked, null, 2)}\n`;
     try {
       await storing('write the image catalog', async () => {
         await mkdir(join(this.#folder, owner), { recursive: true, mode: 0o700 });
-        await writeDurably(path, `${JSON.stringify(checked, null, 2)}\n`, async () => {
-          await confirm?.().catch((error: unknown) => {
-            refusals.push(error);
-            throw error;
-          });
-        });
+        for (let tries = 1; !(await this.#write(path, content, entry.name, asked)); tries += 1) {
+          if (tries === MOST_TRIES) throw contended(entry.name);
+          await sleep(Math.random() * 50);
+        }
       });
     } catch (error) {
       // A refusal is the caller's own error, and no failure of the store.
@@ -75,6 +90,7 @@ export class ImageCatalog {
   async delete(owner: string, name: string): Promise<boolean> {
     const path = this.#path(owner, name);
     return storing('change the image catalog', async () => {
+      await revokeWrites(dirname(path), name);
       try {
         await rm(path);
       } catch (error) {
@@ -91,16 +107,33 @@ export class ImageCatalog {
     return names.filter((name) => !name.startsWith('.')).sort();
   }
 
-  /** The keys of all root filesystems that an image of any owner points to. */
+  /** The keys of all root filesystems that an image of any owner points to, and all that those which cannot be read may mean. */
   async referencedKeys(): Promise<Set<string>> {
     const keys = new Set<string>();
     for (const owner of await this.owners()) {
       for (const name of await this.#names(owner)) {
-        const entry = await storing('read the image catalog', () => readEntry(this.#path(owner, name)));
-        if (entry !== null) keys.add(entry.rootfsKey);
+        const text = await storing('read the image catalog', () => contentOf(this.#path(owner, name)));
+        for (const key of keysIn(text)) keys.add(key);
       }
     }
     return keys;
+  }
+
+  /** False when another process came to write the same name: then who confirms has to be asked again. */
+  async #write(path: string, content: string, name: string, confirm: () => Promise<void>): Promise<boolean> {
+    await revokeWrites(dirname(path), name);
+    let confirmed = false;
+    const asked = async () => {
+      await confirm();
+      confirmed = true;
+    };
+    try {
+      await writeDurably(path, content, { confirm: asked, label: name });
+      return true;
+    } catch (error) {
+      if (confirmed && REVOKED.has(systemCode(error) ?? '')) return false;
+      throw error;
+    }
   }
 
   async #requireRootfs(entry: ImageEntry): Promise<void> {
@@ -116,14 +149,7 @@ export class ImageCatalog {
 
   async #names(owner: string): Promise<string[]> {
     const folder = join(this.#folder, fileName('owner', owner));
-    const files = await storing('list images', async () => {
-      try {
-        return await readdir(folder);
-      } catch (error) {
-        if (systemCode(error) === 'ENOENT') return [];
-        throw error;
-      }
-    });
+    const files = await storing('list images', () => namesIn(folder));
     return files
       .filter((file) => !file.startsWith('.') && file.endsWith(suffix))
       .map((file) => file.slice(0, -suffix.length))
@@ -135,17 +161,55 @@ export class ImageCatalog {
   }
 }
 
-async function readEntry(path: string): Promise<ImageEntry | null> {
-  let text: string;
-  try {
-    text = await readFile(path, 'utf8');
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT') return null;
-    throw error;
+/**
+ * Takes from other processes what they have written to be the entry of this name, and not renamed yet: theirs cannot come
+ * after ours. One of them may have hung between asking whose the task is and the rename, and wake any time later.
+ */
+async function revokeWrites(folder: string, name: string): Promise<void> {
+  const self = await ownIdentity();
+  for (const file of await namesIn(folder)) {
+    if (temporaryLabel(file) !== name || isDeepStrictEqual(parseTemporaryName(file), self)) continue;
+    await rm(join(folder, file), { force: true });
   }
+}
+
+function contended(name: string): StoreError {
+  return new StoreError('internal', `other processes keep writing the image ${name}; try again`, { retryable: true });
+}
+
+async function readEntry(path: string): Promise<ImageEntry | null> {
+  return parseEntry(await contentOf(path));
+}
+
+function parseEntry(text: string): ImageEntry | null {
   try {
     return ImageEntry.safeParse(JSON.parse(text)).data ?? null;
   } catch {
     return null;
+  }
+}
+
+/** One that is damaged, or of a later version, may mean any key that is in it. */
+function keysIn(text: string): readonly string[] {
+  const entry = parseEntry(text);
+  return entry === null ? (text.match(/[0-9a-f]{64}/g) ?? []) : [entry.rootfsKey];
+}
+
+/** Empty when there is no such file. */
+async function contentOf(path: string): Promise<string> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return '';
+    throw error;
+  }
+}
+
+async function namesIn(folder: string): Promise<string[]> {
+  try {
+    return await readdir(folder);
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return [];
+    throw error;
   }
 }

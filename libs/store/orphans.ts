@@ -2,7 +2,7 @@ import { lstat, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { storing, systemCode } from './error.ts';
 import { isAlive } from './process-identity.ts';
-import { parseTemporaryName } from './temporary-name.ts';
+import { parseTemporaryName, temporaryLabel } from './temporary-name.ts';
 
 /**
  * Ms without a change after which what a process of another machine (or container) was making counts as left behind:
@@ -26,8 +26,14 @@ export async function removeUnlinked(folder: string): Promise<void> {
   });
 }
 
-/** Removes from the folder what processes that are dead were making. */
-export async function removeOrphans(folder: string): Promise<void> {
+/**
+ * Removes from the folder what processes that are dead were making.
+ * @param onLabelled what to do instead with what has a label; asked for its path and the label
+ */
+export async function removeOrphans(
+  folder: string,
+  onLabelled?: (path: string, label: string) => Promise<void>,
+): Promise<void> {
   await storing('collect orphans', async () => {
     for (const name of await namesIn(folder)) {
       const maker = parseTemporaryName(name);
@@ -36,7 +42,9 @@ export async function removeOrphans(folder: string): Promise<void> {
       const alive = await isAlive(maker);
       if (alive === true) continue;
       if (alive === undefined && Date.now() - (await lastChange(path)) < foreignAge) continue;
-      await rm(path, { recursive: true, force: true });
+      const label = temporaryLabel(name);
+      if (label !== undefined && onLabelled !== undefined) await onLabelled(path, label);
+      else await rm(path, { recursive: true, force: true });
     }
   });
 }

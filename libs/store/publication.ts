@@ -10,15 +10,25 @@ import { markUnsynced } from './unsynced-marker.ts';
 export interface Publication {
   /** Temporary folder on the file system of its target, empty, mode 0700. */
   readonly directory: string;
-  /** Gives the entry its name. When another was faster, ours is dropped: entries are named by content, both are right. */
-  publish(): Promise<void>;
+  /**
+   * Gives the entry its name. When another was faster, ours is dropped: entries are named by content, both are right. With
+   * `replace` ours takes its place: one that is there was damaged, maybe. It stays until ours is ready, and when that fails.
+   */
+  publish(options?: { readonly replace?: boolean | undefined }): Promise<void>;
   /** Drops what was made. Does nothing after `publish`; may be called twice. */
   discard(): Promise<void>;
+}
+
+export interface SetAside {
+  readonly putBack: () => Promise<unknown>;
+  readonly remove: () => Promise<void>;
 }
 
 export interface BeginOptions {
   /** Where the entry will be. */
   readonly target: string;
+  /** Takes away what is there. Returns how to go on: give it back, or remove it. */
+  readonly setAside: () => Promise<SetAside | undefined>;
   /** Throws when what was made is no whole entry. */
   readonly check?: (directory: string) => Promise<void>;
   /** Told of the entry once it is published by this process. */
@@ -35,12 +45,13 @@ export async function beginPublication(options: BeginOptions): Promise<Publicati
   let published = false;
   return {
     directory,
-    publish: () =>
+    publish: ({ replace = false } = {}) =>
       storing('publish an entry', async () => {
         await options.check?.(directory);
         await makePrivate(directory);
         await markUnsynced(directory);
-        if (await renameNew(directory, target)) options.onPublished(target);
+        const isOurs = await (replace ? renameOver(directory, target, options.setAside) : renameNew(directory, target));
+        if (isOurs) options.onPublished(target);
         else await discard();
         published = true;
       }),
@@ -60,4 +71,18 @@ async function renameNew(from: string, to: string): Promise<boolean> {
     if (code === 'ENOTEMPTY' || code === 'EEXIST') return false;
     throw error;
   }
+}
+
+/** A folder takes no other's place in one step: for a moment there is neither. */
+async function renameOver(from: string, to: string, setAside: BeginOptions['setAside']): Promise<boolean> {
+  const old = await setAside();
+  let isOurs: boolean;
+  try {
+    isOurs = await renameNew(from, to);
+  } catch (error) {
+    await old?.putBack();
+    throw error;
+  }
+  await old?.remove();
+  return isOurs;
 }

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { ContentFolder } from './content-folder.ts';
 import { writeDurably } from './durable-file.ts';
 import { StoreError, storing, systemCode } from './error.ts';
+import { removeOrphans } from './orphans.ts';
 import type { Publication } from './publication.ts';
 import { RootfsRecord } from './rootfs-record.ts';
 
@@ -25,11 +26,9 @@ export class RootfsStore {
     this.content = new ContentFolder(folder, checkRootfs);
   }
 
-  /** Notes that it is used now, too: what is about to be given a name is not collected. */
-  async has(key: string): Promise<boolean> {
-    if (!(await this.content.has(key))) return false;
-    await this.content.touch(key);
-    return true;
+  /** Who is about to give it a name claims it before. */
+  has(key: string): Promise<boolean> {
+    return this.content.has(key);
   }
 
   /** The `rootfs.ext4` of the key. */
@@ -77,6 +76,12 @@ export class RootfsStore {
         throw new StoreError('not_found', `there is no root filesystem ${key}`, { retryable: true, cause: error });
       }
     });
+  }
+
+  /** Removes what dead processes were making, here and in what is published (`rewriteRecord`), and puts back what they set aside. */
+  async collectOrphans(): Promise<void> {
+    await this.content.collectOrphans();
+    for (const key of await this.content.digests()) await removeOrphans(this.content.path(key));
   }
 
   /** Replaces the record of a root filesystem that is there, at once and whole. The file itself never changes. */

@@ -2,7 +2,7 @@ import { constants } from 'node:fs';
 import { access, mkdir, readdir, statfs } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { StoreError, storing } from './error.ts';
-import { removeUnreferencedRootfs } from './garbage.ts';
+import { type RemoveUnreferencedOptions, removeUnreferencedRootfs } from './garbage.ts';
 import { ImageCatalog } from './image-catalog.ts';
 import { LayerCache } from './layer-cache.ts';
 import { removeOrphans, removeUnlinked } from './orphans.ts';
@@ -12,9 +12,6 @@ import { closeToOthers, openToOthers } from './private-mode.ts';
 import { RootfsStore } from './rootfs-store.ts';
 import { Uploads } from './uploads.ts';
 import { UserList } from './user-list.ts';
-
-/** Ms after its last use before a root filesystem without a name may be removed. */
-const defaultGrace = 60_000;
 
 /** Partial downloads that nobody continued for a week belong to no task: ended tasks are kept that long. */
 const partialAge = 7 * 24 * 3600 * 1000;
@@ -36,8 +33,8 @@ export interface Store {
   syncPending(): Promise<void>;
   /** Removes what dead processes were making, and partial downloads that are a week old. */
   collectOrphans(): Promise<void>;
-  /** Removes root filesystems that no image points to, and returns their keys. */
-  removeUnreferenced(options?: { readonly graceMs?: number; readonly dryRun?: boolean }): Promise<string[]>;
+  /** Removes root filesystems that no image points to and no task needs, and returns their keys. */
+  removeUnreferenced(options: RemoveUnreferencedOptions): Promise<string[]>;
   /** Bytes that this user can still write. */
   freeBytes(): Promise<number>;
 }
@@ -87,19 +84,16 @@ export async function openStore(dataDirectory: string): Promise<Store> {
     },
     collectOrphans: async () => {
       const owners = await images.owners();
-      const folders = [
-        directory,
-        content.layers,
-        content.rootfs,
-        ...owners.map((owner) => join(content.images, owner)),
-      ];
-      for (const folder of folders) await removeOrphans(folder);
+      for (const folder of [directory, ...owners.map((owner) => join(content.images, owner))]) {
+        await removeOrphans(folder);
+      }
+      await layers.content.collectOrphans();
+      await rootfs.collectOrphans();
       for (const folder of [directory, paths.runDirectory]) await removeUnlinked(folder);
       await uploads.removeOrphans();
       await partials.removeOlderThan(partialAge);
     },
-    removeUnreferenced: ({ graceMs = defaultGrace, dryRun } = {}) =>
-      removeUnreferencedRootfs(rootfs, images, { graceMs, dryRun }),
+    removeUnreferenced: (options) => removeUnreferencedRootfs(rootfs, images, options),
     freeBytes,
   };
 }

@@ -31,15 +31,17 @@ export async function syncStateOf(folder: string): Promise<SyncState> {
   // Not even the marker is whole: a crash of the machine cut it.
   if (!parsed.success) return 'lost';
   const self = await ownIdentity();
-  if (parsed.data.host !== self.host) return 'unsynced elsewhere';
-  return parsed.data.bootId === self.bootId ? 'unsynced' : 'lost';
+  // Also of another container of this machine, or from before it was renamed.
+  if (parsed.data.bootId === self.bootId) return 'unsynced';
+  return parsed.data.host === self.host ? 'lost' : 'unsynced elsewhere';
 }
 
-/** Brings a published folder to the disk, also its own name, and takes the marker away. */
+/** Brings a published folder to the disk, also its own name, and takes the marker away: from the disk, too. */
 export async function syncPublished(folder: string, parent: string): Promise<void> {
   await syncFolder(folder);
   await syncToDisk(parent);
   await rm(join(folder, UNSYNCED), { force: true });
+  await syncToDisk(folder);
 }
 
 function parseJson(text: string): unknown {

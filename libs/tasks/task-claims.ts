@@ -5,8 +5,11 @@ import { findTask, isEnded } from './task-view.ts';
 /** Claims outlive any task; those of tasks that are gone are told by the task's state. */
 const KEEP_SECONDS = 7 * 24 * 3600;
 
-/** What is claimed: `partial` downloads, by the digest of the blob; cached layers that a task needs (`layer`), by diff_id. */
-export type ClaimKind = 'partial' | 'layer';
+/**
+ * What is claimed: `partial` downloads, by the digest of the blob; cached layers that a task needs (`layer`), by diff_id; the
+ * root filesystem that it is to name (`rootfs`), by its key.
+ */
+export type ClaimKind = 'partial' | 'layer' | 'rootfs';
 
 /** Whether a task still waits or runs, for `TaskClaims`. */
 export function liveTask(queue: TaskQueue): (taskId: string) => Promise<boolean> {

@@ -9,7 +9,7 @@ import { ApiError } from '../errors.ts';
 import { imageView } from '../image-view.ts';
 import { type ImportRequest, toImportRequest } from '../import-request.ts';
 import { decodeCursor, encodeCursor, longestPage, pageQuery } from '../pagination.ts';
-import { prune } from '../prune.ts';
+import { prune, removeUnreferenced } from '../prune.ts';
 import { toPullRequest } from '../pull-request.ts';
 import { type Call, defineRoute, noBody, noQuery, type Route, streamBody } from '../route.ts';
 import type { Services } from '../services.ts';
@@ -189,7 +189,7 @@ function showImage({ store }: Pick<Services, 'store'>): Route {
   });
 }
 
-function deleteImage({ store }: Pick<Services, 'store'>): Route {
+function deleteImage({ store, tasks }: Pick<Services, 'store' | 'tasks'>): Route {
   return defineRoute({
     method: 'DELETE',
     path: '/images/:name',
@@ -202,7 +202,7 @@ function deleteImage({ store }: Pick<Services, 'store'>): Route {
       requireOwner(caller, owner, query.owner);
       await store.images.delete(owner, entry.name);
       log.info({ image: entry.name, owner, by: caller.owner }, 'image deleted');
-      void freeDisk(store, log);
+      void freeDisk(store, tasks, log);
       return { status: 204 };
     },
   });
@@ -256,9 +256,9 @@ function pruneImages({ store, tasks }: Pick<Services, 'store' | 'tasks'>): Route
 }
 
 /** Gigabytes take a while to remove: nobody waits for it. */
-async function freeDisk(store: Services['store'], log: Call['log']): Promise<void> {
+async function freeDisk(store: Services['store'], tasks: Services['tasks'], log: Call['log']): Promise<void> {
   try {
-    const keys = await store.removeUnreferenced();
+    const keys = await removeUnreferenced(store, tasks);
     if (keys.length > 0) log.info({ rootfs_keys: keys }, 'root file systems without a name removed');
   } catch (error) {
     log.warn({ err: error }, 'root file systems without a name could not be removed; the next deletion tries again');

@@ -186,22 +186,32 @@ describe('images', () => {
     const needed = await putLayer(api.store, 'needed');
     await putLayer(api.store, 'unneeded');
     const connection = connectRedis(redis.url, { use: 'request' });
-    const claims = new TaskClaims(connection, 'layer', async () => true);
     const queue = createTaskQueue(connection);
     const data = { reference: 'docker.io/library/b:1', requested: 'b:1', name: 'b', owner: 'alice' };
-    await claims.claim((await enqueuePull(queue, data)).id, [needed]);
+    const { id } = await enqueuePull(queue, data);
+    await new TaskClaims(connection, 'layer', async () => true).claim(id, [needed]);
+    // Both as a pull leaves them this very moment: one is to have its name yet, the other's was taken away.
+    await api.store.removeUnreferenced({ isNeeded: async () => false });
+    const unnamed = async (name: string) => {
+      const { rootfsKey } = await putImage(api.store, { name }, 'bob', { content: Buffer.from(name) });
+      await api.store.images.delete('bob', name);
+      return rootfsKey;
+    };
+    const [about, gone] = [await unnamed('about-to-be-named'), await unnamed('deleted')];
+    await new TaskClaims(connection, 'rootfs', async () => true).claim(id, [about]);
     await queue.close();
     connection.disconnect();
     const prune = (headers: Record<string, string>, body?: object) =>
       api.sendTcp('POST', '/images/prune', { headers, ...(body && { body }) });
     expect((await prune(bob)).status).toBe(403);
     const would = await prune(admin, { dry_run: true });
-    expect(would.body).toMatchObject({ layers: 1, rootfs: 0, downloads: 0, dry_run: true });
+    expect(would.body).toMatchObject({ layers: 1, rootfs: 1, downloads: 0, dry_run: true });
     const pruned = await prune(admin);
     expect(pruned.body).toEqual({ ...Object(would.body), dry_run: false });
     expect(pruned.body).toMatchObject({ freed_bytes: expect.any(Number) });
     expect((await api.store.layers.list()).map(({ hex }) => `sha256:${hex}`)).toEqual([needed]);
-    expect((await prune(admin)).body).toMatchObject({ freed_bytes: 0, layers: 0 });
+    expect(await Promise.all([about, gone].map((key) => api.store.rootfs.has(key)))).toEqual([true, false]);
+    expect((await prune(admin)).body).toMatchObject({ freed_bytes: 0, layers: 0, rootfs: 0 });
     expect((await prune(admin, { dry_run: 'yes' })).status).toBe(400);
   });
 

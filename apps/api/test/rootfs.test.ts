@@ -255,7 +255,7 @@ describe('the root file system of an image', () => {
     await putImage(api.store, { name: 'gone' }, 'local', { content: bytes, sha256: digest });
     const response = await request('http://localhost/images/gone/rootfs', { dispatcher: agent });
     await api.send('DELETE', '/images/gone');
-    await api.store.removeUnreferenced({ graceMs: -1 });
+    await api.store.removeUnreferenced({ isNeeded: async () => false });
     expect((await api.send('GET', '/images/gone/rootfs')).status).toBe(404);
     expect(sha256(Buffer.from(await response.body.arrayBuffer()))).toBe(digest);
     await untilClosed();

@@ -13,6 +13,7 @@ import { startStack, type TestStack } from './support/stack.ts';
 import { layerTar } from './support/tar.ts';
 
 const run = promisify(execFile);
+const nobody = async () => false;
 const megabyte = 2 ** 20;
 
 /** Random, so that no compression makes it smaller. */
@@ -128,7 +129,7 @@ if (!isRoot) process.stderr.write('skipped: a small disk, because only root can 
     // Whoever still reads an image, for its digest, keeps its blocks.
     await eventually(digestsTaken);
     await stack.store.images.delete('local', 'large');
-    await stack.store.removeUnreferenced({ graceMs: 0 });
+    await stack.store.removeUnreferenced({ isNeeded: nobody });
     for (const { hex } of await stack.store.layers.list()) await stack.store.layers.remove(hex);
   });
 
@@ -152,7 +153,7 @@ if (!isRoot) process.stderr.write('skipped: a small disk, because only root can 
     expect(await stack.pull({ reference, name: 'cut-short' })).toMatchObject({ status: 'completed' });
     await eventually(digestsTaken);
     await stack.store.images.delete('local', 'cut-short');
-    await stack.store.removeUnreferenced({ graceMs: 0 });
+    await stack.store.removeUnreferenced({ isNeeded: nobody });
     for (const { hex } of await stack.store.layers.list()) await stack.store.layers.remove(hex);
   });
 
@@ -161,7 +162,7 @@ if (!isRoot) process.stderr.write('skipped: a small disk, because only root can 
     expect(await stack.pull({ reference: old, name: 'old' })).toMatchObject({ status: 'completed' });
     await eventually(digestsTaken);
     await stack.store.images.delete('local', 'old');
-    await stack.store.removeUnreferenced({ graceMs: 0 });
+    await stack.store.removeUnreferenced({ isNeeded: nobody });
     const [layer] = await stack.store.layers.list();
     // Needs more than is free, and less than is free without the old layer (see `estimateSpace`).
     const bytes = ((await stack.store.freeBytes()) - FREE_SPACE_RESERVE) / 4 + 0.35 * megabyte;

@@ -1,8 +1,9 @@
-import { readFile, stat, writeFile } from 'node:fs/promises';
+import { readFile, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { openStore, type Store } from '../index.ts';
 import { ownIdentity } from '../process-identity.ts';
+import { temporaryName } from '../temporary-name.ts';
 import { digestOf, hexOf, imageEntry, publishLayer, publishRootfs, temporaryDirectory } from './support/fixture.ts';
 
 const diffId = digestOf('a layer');
@@ -69,6 +70,22 @@ describe('published files that are not synced', () => {
   test('are gone when not even the marker is whole', async () => {
     await writeFile(marker, '');
     expect(await (await openStore(directory.path)).layers.has(diffId)).toBe(false);
+  });
+
+  test('are synced beside a record that is being written, which is not waited for', async () => {
+    await publishRootfs(store, key);
+    const folder = join(directory.path, 'rootfs', 'sha256', key);
+    // A link to nothing stands for a file that is gone by the time it is opened.
+    await symlink('nothing', join(folder, temporaryName(await ownIdentity())));
+    await store.syncPending();
+    expect(await exists(join(folder, 'unsynced'))).toBe(false);
+  });
+
+  test('of another container of this machine are synced, too', async () => {
+    const { bootId } = await ownIdentity();
+    await writeFile(marker, JSON.stringify({ host: 'another-container', bootId }));
+    await (await openStore(directory.path)).syncPending();
+    expect(await exists(marker)).toBe(false);
   });
 
   test('of another machine are that machine’s to sync', async () => {

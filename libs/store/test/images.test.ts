@@ -1,13 +1,16 @@
-import { readdir, stat, writeFile } from 'node:fs/promises';
+import { readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { removeUnreferencedRootfs } from '../garbage.ts';
 import { openStore, type Store } from '../index.ts';
+import { ownIdentity } from '../process-identity.ts';
+import { temporaryName } from '../temporary-name.ts';
 import { digestOf, hexOf, imageEntry, publishRootfs, record, temporaryDirectory } from './support/fixture.ts';
 
 const key = hexOf('a root filesystem');
 const otherKey = hexOf('another root filesystem');
+const nobody = async () => false;
 
 describe('the image catalog', () => {
   let directory: Awaited<ReturnType<typeof temporaryDirectory>>;
@@ -59,6 +62,43 @@ describe('the image catalog', () => {
     expect(await readdir(join(directory.path, 'images', 'ann'))).toEqual(['python.json']);
     await store.images.put('ann', imageEntry('python', otherKey), async () => {});
     expect((await store.images.get('ann', 'python'))?.rootfsKey).toBe(otherKey);
+  });
+
+  test('takes from other processes what they have not renamed, so that one that hung cannot come after a later one', async () => {
+    const folder = join(directory.path, 'images', 'ann');
+    const other = { ...(await ownIdentity()), pid: 1, startTime: '1' };
+    await store.images.put('ann', imageEntry('python', key));
+    const unrenamed = async () => (await readdir(folder)).filter((name) => name.startsWith('.tmp~'));
+    for (const change of [
+      () => store.images.put('ann', imageEntry('python', key)),
+      () => store.images.delete('ann', 'python'),
+    ]) {
+      await writeFile(join(folder, temporaryName(other, 'python')), 'an older image');
+      const another = temporaryName(other, 'python-3.12');
+      await writeFile(join(folder, another), 'the image of another name');
+      await change();
+      expect(await unrenamed()).toEqual([another]);
+      await rm(join(folder, another));
+    }
+    // Hung after it was told that the task is its own; a later pull names the image; it wakes.
+    let asked = 0;
+    const hung = store.images.put('ann', imageEntry('python', key), async () => {
+      asked += 1;
+      if (asked > 1) throw new Error('the task is another worker’s');
+      const [mine = ''] = await unrenamed();
+      await rm(join(folder, mine));
+      await writeFile(join(folder, 'python.json'), JSON.stringify(imageEntry('python', otherKey)));
+    });
+    await expect(hung).rejects.toThrow('another worker’s');
+    expect((await store.images.get('ann', 'python'))?.rootfsKey).toBe(otherKey);
+    expect(await unrenamed()).toEqual([]);
+    // One whose task it is still tries again.
+    asked = 0;
+    await store.images.put('ann', imageEntry('python', key), async () => {
+      asked += 1;
+      if (asked === 1) await rm(join(folder, (await unrenamed())[0] ?? ''));
+    });
+    expect([asked, (await store.images.get('ann', 'python'))?.rootfsKey]).toEqual([2, key]);
   });
 
   test('keeps its files private', async () => {
@@ -136,12 +176,12 @@ describe('root filesystems', () => {
     await publishRootfs(store, otherKey);
     await store.images.put('ann', imageEntry('one', key));
     await store.images.put('bob', imageEntry('two', key));
-    expect(await store.removeUnreferenced()).toEqual([]);
-    expect(await store.removeUnreferenced({ graceMs: 0 })).toEqual([otherKey]);
+    expect(await store.removeUnreferenced({ isNeeded: async (needed) => needed === otherKey })).toEqual([]);
+    expect(await store.removeUnreferenced({ isNeeded: nobody })).toEqual([otherKey]);
     await store.images.delete('ann', 'one');
-    expect(await store.removeUnreferenced({ graceMs: 0 })).toEqual([]);
+    expect(await store.removeUnreferenced({ isNeeded: nobody })).toEqual([]);
     await store.images.delete('bob', 'two');
-    expect(await store.removeUnreferenced({ graceMs: 0 })).toEqual([key]);
+    expect(await store.removeUnreferenced({ isNeeded: nobody })).toEqual([key]);
     expect(await readdir(join(directory.path, 'rootfs', 'sha256'))).toEqual([]);
   });
 
@@ -156,10 +196,54 @@ describe('root filesystems', () => {
         return keys;
       },
     };
-    expect(await removeUnreferencedRootfs(store.rootfs, images, { graceMs: 0 })).toEqual([]);
+    expect(await removeUnreferencedRootfs(store.rootfs, images, { isNeeded: nobody })).toEqual([]);
     expect(looks).toBe(2);
     expect(await store.images.get('ann', 'late')).not.toBeNull();
     expect((await stat(store.rootfs.path(key))).isFile()).toBe(true);
+  });
+
+  test('that a task comes to need while they are taken away are put back, also when nobody can tell', async () => {
+    await publishRootfs(store, key);
+    for (const answer of [async () => true, () => Promise.reject(new Error('Redis is away'))]) {
+      let asked = 0;
+      const isNeeded = async () => {
+        asked += 1;
+        if (asked === 1) return false;
+        expect(await store.rootfs.has(key)).toBe(false);
+        return answer();
+      };
+      expect(await store.removeUnreferenced({ isNeeded }).catch(() => [])).toEqual([]);
+      expect([asked, await store.rootfs.has(key)]).toEqual([2, true]);
+    }
+    expect(await store.rootfs.read(key)).toEqual(record);
+  });
+
+  test('that an entry may mean which cannot be read are kept', async () => {
+    await publishRootfs(store, key);
+    await publishRootfs(store, otherKey);
+    await store.images.put('ann', imageEntry('python', key));
+    const path = join(directory.path, 'images', 'ann', 'python.json');
+    await writeFile(path, (await readFile(path, 'utf8')).replace('"sizeBytes"', '"size_of_a_later_version"'));
+    expect(await store.images.get('ann', 'python')).toBeNull();
+    expect(await store.removeUnreferenced({ isNeeded: nobody })).toEqual([otherKey]);
+  });
+
+  test('are replaced by one that is made anew, and not by one that is not whole', async () => {
+    await publishRootfs(store, key);
+    await store.images.put('ann', imageEntry('python', key));
+    for (const [content, isWhole] of [
+      ['anew', true],
+      ['half', false],
+    ] as const) {
+      const anew = await store.rootfs.begin(key);
+      await writeFile(anew.path, content);
+      if (isWhole) await anew.writeRecord(record);
+      const [{ status }] = await Promise.allSettled([anew.publish({ replace: true })]);
+      expect(status).toBe(isWhole ? 'fulfilled' : 'rejected');
+      await anew.discard();
+      expect(await readFile(store.rootfs.path(key), 'utf8')).toBe('anew');
+    }
+    expect(await readdir(join(directory.path, 'rootfs', 'sha256'))).toEqual([key]);
   });
 
   test('that got their name for sure are never taken away by a collection at the same time', async () => {
@@ -168,8 +252,8 @@ describe('root filesystems', () => {
       const name = `round-${round}`;
       const [put] = await Promise.allSettled([
         store.images.put('ann', imageEntry(name, key)),
-        sleep(round % 8).then(() => store.removeUnreferenced({ graceMs: 0 })),
-        sleep(round % 5).then(() => store.removeUnreferenced({ graceMs: 0 })),
+        sleep(round % 8).then(() => store.removeUnreferenced({ isNeeded: nobody })),
+        sleep(round % 5).then(() => store.removeUnreferenced({ isNeeded: nobody })),
       ]);
       if (put.status === 'fulfilled') {
         expect(await store.images.get('ann', name)).not.toBeNull();
@@ -178,7 +262,7 @@ describe('root filesystems', () => {
         expect(put.reason).toMatchObject({ code: 'not_found', retryable: true });
       }
       await store.images.delete('ann', name);
-      await store.removeUnreferenced({ graceMs: 0 });
+      await store.removeUnreferenced({ isNeeded: nobody });
     }
   });
 });

@@ -1,13 +1,13 @@
 import { spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdir, readdir, readFile, utimes, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { openStore, type Store } from '../index.ts';
 import { ownIdentity, type ProcessIdentity } from '../process-identity.ts';
-import { parseTemporaryName, temporaryName } from '../temporary-name.ts';
+import { parseTemporaryName, temporaryLabel, temporaryName } from '../temporary-name.ts';
 import { digestOf, hexOf, imageEntry, publishLayer, publishRootfs, temporaryDirectory } from './support/fixture.ts';
 
 const hoursAgo = (hours: number) => new Date(Date.now() - hours * 3600 * 1000);
@@ -88,6 +88,34 @@ describe('what dead processes were making', () => {
     expect((await readdir(layers)).sort()).toEqual([...recent, growing].sort());
   });
 
+  test('was set aside by them is given back, but for what they were removing, or a power loss has damaged', async () => {
+    const dead = { ...(await ownIdentity()), startTime: '1' };
+    const rootfs = join(directory.path, 'rootfs', 'sha256');
+    const [key, damaged, doomed] = [hexOf('set aside'), hexOf('damaged'), hexOf('being removed')];
+    for (const one of [key, damaged, doomed]) await publishRootfs(store, one);
+    await writeFile(join(rootfs, damaged, 'unsynced'), JSON.stringify({ host: dead.host, bootId: 'an-earlier-boot' }));
+    await rename(join(rootfs, key), join(rootfs, temporaryName(dead, key)));
+    await rename(join(rootfs, damaged), join(rootfs, temporaryName(dead, damaged)));
+    await rename(join(rootfs, doomed), join(rootfs, temporaryName(dead)));
+    await store.collectOrphans();
+    expect(await readdir(rootfs)).toEqual([key]);
+    // One that was made anew meanwhile is as good.
+    await rename(join(rootfs, key), join(rootfs, temporaryName(dead, key)));
+    await publishRootfs(store, key);
+    await store.collectOrphans();
+    expect(await readdir(rootfs)).toEqual([key]);
+  });
+
+  test('goes from published root filesystems, too: they were writing a record', async () => {
+    const key = hexOf('a root filesystem');
+    await publishRootfs(store, key);
+    const folder = join(directory.path, 'rootfs', 'sha256', key);
+    const names = await readdir(folder);
+    await writeFile(join(folder, temporaryName({ ...(await ownIdentity()), startTime: '1' })), '{"si');
+    await store.collectOrphans();
+    expect(await readdir(folder)).toEqual(names);
+  });
+
   test('is removed from the catalog too', async () => {
     const key = hexOf('a root filesystem');
     await publishRootfs(store, key);
@@ -129,6 +157,9 @@ describe('temporary names', () => {
         expect(parseTemporaryName(name)).toEqual(identity);
         expect(Buffer.byteLength(name)).toBeLessThanOrEqual(255);
         expect(temporaryName(identity)).not.toBe(name);
+        const labelled = temporaryName(identity, 'Name_1.0-rc');
+        expect([parseTemporaryName(labelled), temporaryLabel(labelled)]).toEqual([identity, 'Name_1.0-rc']);
+        expect(temporaryLabel(name)).toBeUndefined();
       }),
     );
   });
