@@ -27,7 +27,7 @@ export function sealCredentials(credentials: RegistryCredentials, key: KeyObject
   return `${version}.${Buffer.concat([nonce, cipher.getAuthTag(), text]).toString('base64url')}`;
 }
 
-/** Throws TaskError `internal` when sealed with another key, for another registry, or changed on the way. */
+/** Throws TaskError `secret_key_mismatch` when sealed with another key, for another registry, or changed on the way. */
 export function openCredentials(sealed: string, key: KeyObject, registry: string): RegistryCredentials {
   try {
     if (!sealed.startsWith(`${version}.`)) throw new Error('unknown format');
@@ -39,8 +39,8 @@ export function openCredentials(sealed: string, key: KeyObject, registry: string
   } catch {
     // Without its cause: what the JSON parser says of a text may quote it.
     throw new TaskError(
-      'internal',
-      'the credentials of the task cannot be opened: API and workers must have the same secret key (BHATTI_SECRET_KEY, or secret.key in the data directory)',
+      'secret_key_mismatch',
+      'the credentials that came with the task do not open with the secret key of this worker: it is not that of the API, or was replaced since. Give all processes the same key (BHATTI_SECRET_KEY on every host, or secret.key in the data directory), start them again, and ask for the image again',
     );
   }
 }

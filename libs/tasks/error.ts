@@ -6,6 +6,7 @@ export type TaskErrorCode =
   | 'not_found'
   | 'queue_full'
   | 'redis_unavailable'
+  | 'secret_key_mismatch'
   | 'task_ended'
   | 'too_many_tasks'
   | 'worker_crashed';

@@ -15,20 +15,28 @@ export interface SecretKeyOptions {
 
 /**
  * The key that seals credentials. A KeyObject, because nothing prints what is in it.
- * Rejects with TaskError `invalid_request` when there is a key and it is no good, rather than replace it.
+ * Rejects with TaskError `invalid_request` when there is a key and it is no good, or cannot be read, rather than replace it.
  */
 export async function loadSecretKey(options: SecretKeyOptions): Promise<KeyObject> {
   const given = options.env.BHATTI_SECRET_KEY;
-  if (given !== undefined && given !== '') return parseKey(given, 'BHATTI_SECRET_KEY');
+  if (given !== undefined && given !== '') {
+    return parseKey(given, 'BHATTI_SECRET_KEY', 'openssl rand -base64 32 makes one, for all processes the same');
+  }
   const text = (await readIfThere(options.path)) ?? (await create(options.path));
-  return parseKey(text, options.path);
+  return parseKey(text, options.path, ON_WRONG_FILE);
 }
 
-function parseKey(text: string, source: string): KeyObject {
+const ON_WRONG_FILE =
+  'put the right one back; or remove the file, and a new key is made: tasks that wait with credentials will fail then';
+
+function parseKey(text: string, source: string, advice: string): KeyObject {
   const trimmed = text.trim();
   const bytes = /^[0-9a-fA-F]{64}$/.test(trimmed) ? Buffer.from(trimmed, 'hex') : decodeBase64(trimmed);
   if (bytes?.length !== keyBytes) {
-    throw new TaskError('invalid_request', `${source} does not hold a key: 32 bytes as 64 hex digits or base64`);
+    throw new TaskError(
+      'invalid_request',
+      `${source} does not hold a key, 32 bytes as 64 hex digits or base64: ${advice}`,
+    );
   }
   return createSecretKey(bytes);
 }
@@ -55,7 +63,12 @@ async function readIfThere(path: string): Promise<string | undefined> {
   try {
     return await readFile(path, 'utf8');
   } catch (error) {
-    if (systemError.safeParse(error).data?.code === 'ENOENT') return undefined;
-    throw error;
+    const code = systemError.safeParse(error).data?.code;
+    if (code === 'ENOENT') return undefined;
+    throw new TaskError(
+      'invalid_request',
+      `${path}, the key that seals credentials, cannot be read (${code}): it has to be a file that this user may read`,
+      { cause: error },
+    );
   }
 }

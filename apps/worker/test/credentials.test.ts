@@ -1,9 +1,10 @@
 import { randomBytes } from 'node:crypto';
-import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { readdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { KEY_PREFIX, QUEUE_NAME, sealedAuthOf, TaskClaims } from '@bhatti/tasks';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { Outcomes } from '../outcome.ts';
+import type { RunningWorker } from '../worker.ts';
 import { WorkerDeaths } from '../worker-deaths.ts';
 import { startStack, type TestStack } from './support/stack.ts';
 import { layerTar } from './support/tar.ts';
@@ -13,6 +14,9 @@ const wrong = randomBytes(12).toString('hex');
 
 let stack: TestStack;
 let reference: string;
+let worker: RunningWorker;
+/** What worker processes wrote. */
+let processes = '';
 
 beforeAll(async () => {
   stack = await startStack({ auth: { kind: 'basic', username: 'robot', password } });
@@ -71,7 +75,7 @@ describe('the credentials of a task', () => {
     const id = await stack.enqueue({ reference, name: 'ended', auth: `robot:${wrong}` });
     const outcomes = new Outcomes(stack.connection);
     await outcomes.remember(id, { kind: 'failed', failure: { code: 'manifest_unknown', message: 'not there' } });
-    await stack.startWorker();
+    worker = await stack.startWorker();
     expect(await stack.ended(id)).toMatchObject({
       status: 'failed',
       error: { code: 'manifest_unknown', message: 'not there' },
@@ -92,8 +96,35 @@ describe('the credentials of a task', () => {
     expect((await stack.job(id)).data).not.toHaveProperty('sealedAuth');
   });
 
+  test('that were sealed with a key which is lost fail it, say why, and stay sealed; other tasks are not concerned', async () => {
+    const pulled = stack.registry.requests.length;
+    await worker.close();
+    const id = await stack.enqueue({ reference, name: 'key-lost', auth: `robot:${password}` });
+    const { secretKeyFile } = stack.store.paths;
+    await rename(secretKeyFile, `${secretKeyFile}.away`);
+    const other = await stack.startWorkerProcess();
+    const ended = await stack.ended(id);
+    expect(ended).toMatchObject({ status: 'failed', error: { code: 'secret_key_mismatch' } });
+    expect(ended.error?.message).toContain('start them again, and ask for the image again');
+    const { attemptsMade, stalledCounter, data } = await stack.job(id);
+    expect([attemptsMade, stalledCounter, data]).toEqual([1, 0, expect.not.objectContaining({ sealedAuth: /./ })]);
+    expect(stack.registry.requests).toHaveLength(pulled);
+    // The process is none the worse for it.
+    expect(await stack.pull({ reference, name: 'without' })).toMatchObject({ error: { code: 'unauthorized' } });
+    await other.end('SIGTERM');
+    expect(other.output()).toContain('secret_key_mismatch');
+    processes += other.output();
+    await rename(`${secretKeyFile}.away`, secretKeyFile);
+  });
+
+  test('are not sealed or opened with what is no key: the process says so and ends', async () => {
+    const starting = stack.startWorkerProcess({ BHATTI_SECRET_KEY: password });
+    await expect(starting).rejects.toThrow(/bhatti worker: BHATTI_SECRET_KEY does not hold a key, 32 bytes as/);
+    await expect(starting).rejects.not.toThrow(password);
+  });
+
   test('are in no log, and never were in Redis but sealed', async () => {
-    const places = stack.log() + (await redisHistory());
+    const places = stack.log() + processes + (await redisHistory());
     expect(places).toContain('unauthorized');
     expect(places).toContain('sealedAuth');
     for (const secret of [password, wrong]) {

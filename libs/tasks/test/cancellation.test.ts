@@ -167,6 +167,36 @@ describe('cancelling a task', () => {
     expect((await queue.getJob(id))?.data).not.toHaveProperty('sealedAuth');
   });
 
+  test('is looked for once at a time, however long Redis takes: looks do not pile up', async () => {
+    const queue = fixture.queue();
+    const relay = fixture.relay('worker');
+    const worker = fixture.worker(obedient);
+    const subscription = await subscribeCancellations(relay, worker);
+    fixture.onEnd(() => subscription.close());
+    const { id } = await enqueuePull(queue, data);
+    await until(async () => (await findTask(queue, id))?.view.status === 'running');
+    const redis = fixture.connect('request');
+    const looks = async () => Number(/cmdstat_hgetall:calls=(\d+)/.exec(await redis.info('commandstats'))?.[1] ?? 0);
+    const looksWhenQuiet = () =>
+      until(async () => {
+        const seen = await looks();
+        await sleep(20);
+        return seen === (await looks()) && seen;
+      });
+    const before = await looksWhenQuiet();
+    process.kill(fixture.server.pid(), 'SIGSTOP');
+    // Each is a reason to look, as is each second that Redis is away.
+    for (let reason = 0; reason < 50; reason += 1) {
+      relay.emit('recovered', { downtimeMs: 0 });
+      await sleep(1);
+    }
+    process.kill(fixture.server.pid(), 'SIGCONT');
+    // One, and at most one of the timer since.
+    expect((await looksWhenQuiet()) - before).toBeLessThanOrEqual(2);
+    await cancelTask(queue, fixture.relay(), id);
+    expect((await ended(queue, id)).status).toBe('cancelled');
+  });
+
   test('is refused when it is not there or has ended', async () => {
     const queue = fixture.queue();
     const relay = fixture.relay();

@@ -27,8 +27,10 @@ describe('sealed credentials', () => {
 
   test('do not open with another key, nor for another registry', () => {
     const sealed = sealCredentials(credentials, key, registry);
-    expect(() => openCredentials(sealed, createSecretKey(randomBytes(32)), registry)).toThrow(TaskError);
-    expect(() => openCredentials(sealed, key, 'evil.example')).toThrow(/cannot be opened/);
+    const opening = () => openCredentials(sealed, createSecretKey(randomBytes(32)), registry);
+    expect(opening).toThrow(expect.objectContaining({ code: 'secret_key_mismatch', retryable: false }));
+    expect(opening).toThrow(/same key .*BHATTI_SECRET_KEY.* start them again, and ask for the image again/);
+    expect(() => openCredentials(sealed, key, 'evil.example')).toThrow(/do not open/);
   });
 
   test('do not open when any byte was changed or cut off', () => {

@@ -1,4 +1,5 @@
-import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { randomBytes } from 'node:crypto';
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
@@ -53,5 +54,17 @@ describe('loadSecretKey', () => {
     await writeFile(path, 'notes of mine\n');
     await expect(loadSecretKey({ path, env: {} })).rejects.toMatchObject({ code: 'invalid_request' });
     expect(await readFile(path, 'utf8')).toBe('notes of mine\n');
+  });
+
+  test.each([
+    ['an empty file', (path: string) => writeFile(path, '')],
+    ['half a key', (path: string) => writeFile(path, randomBytes(16).toString('hex'))],
+    ['bytes', (path: string) => writeFile(path, randomBytes(32))],
+    ['a folder', (path: string) => mkdir(path)],
+  ])('refuses %s in its place, and says where and what to do', async (_what, make) => {
+    await make(path);
+    const loading = loadSecretKey({ path, env: {} });
+    await expect(loading).rejects.toMatchObject({ name: 'TaskError', code: 'invalid_request', retryable: false });
+    await expect(loading).rejects.toThrow(new RegExp(`^${path}.*(?:remove the file|a file that this user may read)`));
   });
 });
