@@ -9,24 +9,62 @@ export interface OwnedImage {
   readonly entry: ImageEntry;
 }
 
-/** What the caller sees: the own images, those that are shared, and for an admin everybody's. By name and owner. */
-export async function visibleImages({ images }: Pick<Store, 'images'>, caller: Caller): Promise<OwnedImage[]> {
-  const seen: OwnedImage[] = [];
-  for (const owner of await ownersFor(images, caller)) {
-    for (const entry of await images.list(owner)) if (mayRead(caller, owner, entry)) seen.push({ owner, entry });
-  }
-  return seen.sort((a, b) => compare(a.entry.name, b.entry.name) || compare(a.owner, b.owner));
+/** A place in the order of images. */
+export interface ImagePosition {
+  readonly name: string;
+  readonly owner: string;
 }
 
-/** Whether the image comes later in that order than the one with this name and owner. */
-export function isAfter({ owner, entry }: OwnedImage, [name, ofOwner]: readonly [string, string]): boolean {
-  return (compare(entry.name, name) || compare(owner, ofOwner)) > 0;
+/**
+ * What the caller sees behind that place: the own images, those that are shared, and for an admin everybody's. By name and
+ * owner, in the order of code units. An image is read when it is asked for, and of each owner the one that follows.
+ */
+export async function* visibleImages(
+  { images }: Pick<Store, 'images'>,
+  caller: Caller,
+  after?: ImagePosition,
+): AsyncGenerator<OwnedImage> {
+  const heads: { image: OwnedImage; rest: AsyncGenerator<OwnedImage> }[] = [];
+  const add = async (rest: AsyncGenerator<OwnedImage>) => {
+    const { value: image } = await rest.next();
+    if (image !== undefined) heads.push({ image, rest });
+  };
+  for (const owner of await ownersFor(images, caller)) await add(visibleOf(images, caller, owner, after));
+  while (heads.length > 0) {
+    const first = heads.reduce((least, head) =>
+      compare(placeOf(head.image), placeOf(least.image)) < 0 ? head : least,
+    );
+    yield first.image;
+    heads.splice(heads.indexOf(first), 1);
+    await add(first.rest);
+  }
+}
+
+async function* visibleOf(
+  images: Store['images'],
+  caller: Caller,
+  owner: string,
+  after: ImagePosition | undefined,
+): AsyncGenerator<OwnedImage, undefined> {
+  for await (const entry of images.startingAt(owner, after?.name ?? '')) {
+    const image = { owner, entry };
+    if (after !== undefined && compare(placeOf(image), after) <= 0) continue;
+    if (mayRead(caller, owner, entry)) yield image;
+  }
+}
+
+function placeOf({ owner, entry }: OwnedImage): ImagePosition {
+  return { name: entry.name, owner };
+}
+
+function compare(one: ImagePosition, other: ImagePosition): number {
+  return compareText(one.name, other.name) || compareText(one.owner, other.owner);
 }
 
 /** By code units, whatever the locale. */
-function compare(a: string, b: string): number {
-  if (a === b) return 0;
-  return a < b ? -1 : 1;
+function compareText(one: string, other: string): number {
+  if (one === other) return 0;
+  return one < other ? -1 : 1;
 }
 
 /**

@@ -18,11 +18,6 @@ const MOST_TRIES = 20;
 /** What the rename of such a file fails with; the second over NFS. */
 const REVOKED: ReadonlySet<string> = new Set(['ENOENT', 'ESTALE']);
 
-export interface ListOptions {
-  readonly after?: string | undefined;
-  readonly limit?: number | undefined;
-}
-
 /** Which names stand for which root filesystems, for each owner: `<owner>/<name>.json`. */
 export class ImageCatalog {
   readonly #folder: string;
@@ -41,16 +36,20 @@ export class ImageCatalog {
     return (await this.#rootfs.content.has(entry.rootfsKey)) ? entry : null;
   }
 
-  /** The owner's images by name, those after the name `after`, at most `limit`. */
-  async list(owner: string, { after = '', limit = Number.POSITIVE_INFINITY }: ListOptions = {}): Promise<ImageEntry[]> {
+  /** The owner's images by name. */
+  async list(owner: string): Promise<ImageEntry[]> {
     const entries: ImageEntry[] = [];
-    for (const name of await this.#names(owner)) {
-      if (entries.length >= limit) break;
-      if (name <= after) continue;
-      const entry = await this.get(owner, name);
-      if (entry !== null) entries.push(entry);
-    }
+    for await (const entry of this.startingAt(owner, '')) entries.push(entry);
     return entries;
+  }
+
+  /** The owner's images by name, from that name on (in the order of code units). Each is read when it is asked for. */
+  async *startingAt(owner: string, first: string): AsyncGenerator<ImageEntry> {
+    for (const name of await this.#names(owner)) {
+      if (name < first) continue;
+      const entry = await this.get(owner, name);
+      if (entry !== null) yield entry;
+    }
   }
 
   /**

@@ -15,7 +15,7 @@ import { type Call, defineRoute, noBody, noQuery, type Route, streamBody } from 
 import type { Services } from '../services.ts';
 import { removeUnlessQueued } from '../unqueued-upload.ts';
 import { receiveUpload } from '../upload.ts';
-import { findImage, isAfter, visibleImages } from '../visible-image.ts';
+import { findImage, type ImagePosition, type OwnedImage, visibleImages } from '../visible-image.ts';
 
 /** Whose image is meant, where several have one of that name. */
 export const ownerQuery = z.strictObject({
@@ -69,9 +69,6 @@ function pullImage({
     },
   });
 }
-
-/** Name and owner. */
-const imageCursor = /^([A-Za-z0-9._-]{1,63})\/([A-Za-z0-9._-]{1,63})$/;
 
 /** Without the credentials: not even a hash of them is to be found in Redis. */
 function keyedRequest(owner: string, key: string | string[] | undefined, body: object): KeyedRequest | undefined {
@@ -147,22 +144,35 @@ function listImages({ store }: Pick<Services, 'store'>): Route {
     body: noBody,
     answers: { 200: { description: 'A page of images.', schema: ImageList } },
     handle: async ({ query, caller }) => {
-      const after = query.cursor === undefined ? undefined : decodeCursor(query.cursor, imageCursor);
-      const limit = query.limit ?? longestPage;
-      const images = (await visibleImages(store, caller)).filter(
-        (image) => after === undefined || isAfter(image, [after[1] ?? '', after[2] ?? '']),
-      );
-      const shown = images.slice(0, limit);
-      const last = images.length > limit ? shown.at(-1) : undefined;
+      const after = query.cursor === undefined ? undefined : toPosition(query.cursor);
+      const { shown, last } = await pageOf(visibleImages(store, caller, after), query.limit ?? longestPage);
       return {
         status: 200,
         body: {
           images: shown.map((image) => imageView(store, image)),
-          next: last === undefined ? null : encodeCursor(`${last.entry.name}/${last.owner}`),
+          next: last === null ? null : encodeCursor(`${last.entry.name}/${last.owner}`),
         },
       };
     },
   });
+}
+
+/** Name and owner. */
+const imageCursor = /^([A-Za-z0-9._-]{1,63})\/([A-Za-z0-9._-]{1,63})$/;
+
+function toPosition(cursor: string): ImagePosition {
+  const [, name = '', owner = ''] = decodeCursor(cursor, imageCursor);
+  return { name, owner };
+}
+
+/** The first images, and the last of them; null for that where no other follows. */
+async function pageOf(images: AsyncIterable<OwnedImage>, limit: number) {
+  const shown: OwnedImage[] = [];
+  for await (const image of images) {
+    if (shown.length === limit) return { shown, last: shown.at(-1) ?? null };
+    shown.push(image);
+  }
+  return { shown, last: null };
 }
 
 function showImage({ store }: Pick<Services, 'store'>): Route {

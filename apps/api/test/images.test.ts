@@ -1,4 +1,7 @@
+import { mkdir, rmdir } from 'node:fs/promises';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import type { z } from 'zod';
 import { ImageList } from '../api-schema.ts';
 import { startTestStack, type TestStack } from './support/api.ts';
 import { putImage } from './support/image.ts';
@@ -54,6 +57,31 @@ describe('images', () => {
         body: { code: 'invalid_request' },
       });
     }
+  });
+
+  test('of several owners come in pages, too: by name, then by owner', async () => {
+    for (const owner of ['zoe', 'ann', 'max']) {
+      for (const name of ['q-same', `q-${owner}`]) await putImage(api.store, { name }, owner);
+    }
+    const seen: string[] = [];
+    for (let cursor: string | null = Buffer.from('q/x').toString('base64url'); cursor !== null; ) {
+      const page: z.output<typeof ImageList> = ImageList.parse(
+        (await api.send('GET', `/images?limit=1&cursor=${cursor}`)).body,
+      );
+      seen.push(...page.images.map(({ name, owner }) => `${name} ${owner}`));
+      cursor = page.next;
+    }
+    const wanted = ['q-ann ann', 'q-max max', 'q-same ann', 'q-same max', 'q-same zoe', 'q-zoe zoe'];
+    expect(seen.slice(0, wanted.length)).toEqual(wanted);
+  });
+
+  test('are read as far as the page goes, and one more', async () => {
+    for (const name of ['0-a', '0-b', '0-c']) await putImage(api.store, { name });
+    const unreadable = join(api.directory, 'images', 'local', '0-d.json');
+    await mkdir(unreadable);
+    const list = async (limit: number) => (await api.send('GET', `/images?limit=${limit}`)).status;
+    expect([await list(2), await list(3)]).toEqual([200, 500]);
+    await rmdir(unreadable);
   });
 
   test('have an ETag that tells whether anything changed', async () => {
