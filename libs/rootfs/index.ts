@@ -6,7 +6,7 @@ export { type BuildOptions, buildRootfs, type RootfsReport } from './build-rootf
 export { type DecodedLayer, type DecodeOptions, decodeLayer } from './decode-layer.ts';
 export { e2fsprogsVersion, requireE2fsprogs } from './e2fsprogs.ts';
 export { RootfsError, type RootfsErrorCode } from './error.ts';
-export { MAXIMUM_SIZE_BYTES, MINIMUM_SIZE_BYTES } from './ext4/size-limits.ts';
+export { MAXIMUM_SIZE_BYTES, MINIMUM_SIZE_BYTES, wholeBlocks } from './ext4/size-limits.ts';
 export { fileDigest } from './file-digest.ts';
 export { FREE_SPACE_RESERVE } from './free-space.ts';
 export type { LayerCompression } from './layer/compression.ts';

@@ -26,6 +26,7 @@ export {
   workerMetrics,
 } from './metrics.ts';
 export { oldestWaiting } from './oldest-waiting.ts';
+export { parseBytes } from './parse-bytes.ts';
 export {
   createProgressReporter,
   type ProgressReporter,

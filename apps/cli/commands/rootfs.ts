@@ -2,7 +2,8 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { MAXIMUM_SIZE_BYTES, MINIMUM_SIZE_BYTES } from '@bhatti/rootfs';
+import { MAXIMUM_SIZE_BYTES, MINIMUM_SIZE_BYTES, wholeBlocks } from '@bhatti/rootfs';
+import { parseBytes } from '@bhatti/tasks';
 import { type Command, InvalidArgumentError } from 'commander';
 import { z } from 'zod';
 import type { BuildRequest } from '../rootfs/request.ts';
@@ -64,26 +65,11 @@ async function runProgram(request: BuildRequest, env: NodeJS.ProcessEnv): Promis
   return typeof code === 'number' ? code : 1;
 }
 
-const units: Readonly<Record<string, number>> = {
-  '': 1,
-  b: 1,
-  kb: 1e3,
-  mb: 1e6,
-  gb: 1e9,
-  tb: 1e12,
-  kib: 2 ** 10,
-  mib: 2 ** 20,
-  gib: 2 ** 30,
-  tib: 2 ** 40,
-};
-
-/** Bytes of a size as the API takes it: whole 4096-byte blocks, 16 MiB to 16 TiB. */
+/** Bytes of a size as the API takes it: whole blocks, 16 MiB to 16 TiB. */
 function parseSize(text: string): number {
-  const [, number, unit = ''] = /^(\d{1,20}(?:\.\d{1,6})?)\s*([A-Za-z]{0,3})$/.exec(text.trim()) ?? [];
-  const factor = units[unit.toLowerCase()];
-  if (number === undefined || factor === undefined)
-    throw new InvalidArgumentError('It is not a size; use 2GB, 512MB, 4GiB or a number of bytes.');
-  const bytes = Math.ceil((Number(number) * factor) / 4096) * 4096;
+  const given = parseBytes(text);
+  if (given === null) throw new InvalidArgumentError('It is not a size; use 2GB, 512MB, 4GiB or a number of bytes.');
+  const bytes = wholeBlocks(given);
   if (bytes < MINIMUM_SIZE_BYTES || bytes > MAXIMUM_SIZE_BYTES)
     throw new InvalidArgumentError('It must be 16MiB to 16TiB.');
   return bytes;

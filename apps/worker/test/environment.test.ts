@@ -27,6 +27,23 @@ test('limits go to layers, images and archives', () => {
   });
 });
 
+test.each([
+  ['20GB', 20e9],
+  ['500000kB', 500_000_000],
+  ['1.5GiB', 1.5 * 2 ** 30],
+  ['0', 0],
+  [' None ', undefined],
+  ['', undefined],
+])('a cache of %j has %s bytes', (text, bytes) => {
+  expect(readEnvironment({ BHATTI_CACHE_SIZE: text }).cacheBytes).toBe(bytes);
+});
+
+test.each(['much', '-1', '20G'])('a cache of %j is refused, and its variable named', (text) => {
+  expect(() => readEnvironment({ BHATTI_CACHE_SIZE: text })).toThrow(
+    `BHATTI_CACHE_SIZE: "${text}" is no size; use 20GB, 512MiB, a number of bytes, or none`,
+  );
+});
+
 test.each(['0', '-1', '1.5', '10GB', 'many'])('a limit of %j is refused, and its variable named', (value) => {
   expect(() => readEnvironment({ BHATTI_MAX_ENTRIES: value })).toThrow(/BHATTI_MAX_ENTRIES: must be a whole number/);
 });

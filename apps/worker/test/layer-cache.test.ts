@@ -7,7 +7,6 @@ import { promisify } from 'node:util';
 import { FREE_SPACE_RESERVE } from '@bhatti/rootfs';
 import { TaskClaims } from '@bhatti/tasks';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
-import { readEnvironment } from '../environment.ts';
 import { eventually } from './support/eventually.ts';
 import { startStack, type TestStack } from './support/stack.ts';
 import { layerTar } from './support/tar.ts';
@@ -31,23 +30,6 @@ async function push(stack: TestStack, repository: string, ...contents: (string |
   }
   return stack.registry.pushImage({ repository, layers }).reference;
 }
-
-describe('BHATTI_CACHE_SIZE', () => {
-  test.each([
-    ['20GB', 20e9],
-    ['1.5GiB', 1.5 * 2 ** 30],
-    ['1000', 1000],
-    ['0', 0],
-    ['none', undefined],
-    ['', undefined],
-  ])('%p is %p bytes', (text, bytes) => {
-    expect(readEnvironment({ BHATTI_CACHE_SIZE: text }).cacheBytes).toBe(bytes);
-  });
-
-  test.each(['much', '-1', '20 pounds', '1e9'])('%p is refused', (text) => {
-    expect(() => readEnvironment({ BHATTI_CACHE_SIZE: text })).toThrow('BHATTI_CACHE_SIZE');
-  });
-});
 
 describe('the limit of the layer cache', () => {
   let stack: TestStack;
