@@ -19,6 +19,23 @@ const ARCHITECTURE_ALIASES: ReadonlyMap<string, readonly [architecture: string, 
   ['armel', ['arm', 'v6']],
 ]);
 
+/** Those that Go makes programs for Linux for (`go tool dist list`): the names that images have. */
+const ARCHITECTURES: ReadonlySet<string> = new Set([
+  '386',
+  'amd64',
+  'arm',
+  'arm64',
+  'loong64',
+  'mips',
+  'mips64',
+  'mips64le',
+  'mipsle',
+  'ppc64',
+  'ppc64le',
+  'riscv64',
+  's390x',
+]);
+
 /** Node's `process.arch` where it differs from Go's and is no alias above. */
 const HOST_ARCHITECTURES: ReadonlyMap<string, string> = new Map([
   ['loong64', 'loong64'],
@@ -26,7 +43,8 @@ const HOST_ARCHITECTURES: ReadonlyMap<string, string> = new Map([
 ]);
 
 /**
- * Reads `linux/arm64`, `linux/arm/v7`, or the architecture alone (`arm64`). Aliases such as `x86_64` are accepted.
+ * Reads `linux/arm64`, `linux/arm/v7`, or the architecture alone (`arm64`). Aliases such as `x86_64` are accepted. A word alone
+ * must be an architecture that is known; behind `linux/` an index decides (its specification names Go's, and forbids no other).
  *
  * @throws OciError `invalid_platform`; also for systems other than Linux, whose images hold no Linux root file system
  */
@@ -35,7 +53,7 @@ export function parsePlatform(text: string): Platform {
   if (parts.length > 3 || parts.some((part) => !/^[a-z0-9][a-z0-9_.-]*$/.test(part))) {
     throw new OciError(
       'invalid_platform',
-      `invalid platform ${JSON.stringify(text)}: write it as linux/amd64 or linux/arm/v7`,
+      `invalid platform ${JSON.stringify(text.slice(0, 64))}: write it as os/architecture[/variant], such as linux/amd64 or linux/arm/v7`,
     );
   }
   const [first = '', second, variant] = parts;
@@ -43,6 +61,12 @@ export function parsePlatform(text: string): Platform {
   const platform = normalizePlatform(
     second === undefined ? { os: 'linux', architecture: first } : { os: first, architecture: second, variant },
   );
+  if (second === undefined && !ARCHITECTURES.has(platform.architecture)) {
+    throw new OciError(
+      'invalid_platform',
+      `invalid platform ${JSON.stringify(text)}: there is no such architecture; write it as os/architecture[/variant], such as linux/amd64 or linux/arm/v7`,
+    );
+  }
   if (platform.os !== 'linux') {
     throw new OciError('invalid_platform', `platform ${text} is not supported: only images for linux can be pulled`);
   }

@@ -87,6 +87,7 @@ describe('POST /images/import', () => {
     ['?name=-no', 'invalid_name'],
     ['?ref=UPPER:1', 'invalid_reference'],
     ['?name=a&platform=windows/amd64', 'invalid_platform'],
+    ['?name=a&platform=foo', 'invalid_platform'],
     ['?name=a&size=huge', 'invalid_request'],
     ['?name=a&force=yes', 'invalid_request'],
     ['?name=a&name=b', 'invalid_request'],

@@ -88,6 +88,7 @@ describe('POST /images/pull', () => {
     [{ ref: 'Not A Reference' }, 'invalid_reference'],
     [{ ref: 'alpine', name: '.hidden' }, 'invalid_name'],
     [{ ref: 'alpine', platform: 'windows/amd64' }, 'invalid_platform'],
+    [{ ref: 'alpine', platform: 'foo' }, 'invalid_platform'],
     [{ ref: 'alpine', size: 'huge' }, 'invalid_request'],
     [{ ref: 'alpine', auth: 'nobody' }, 'invalid_request'],
   ])('refuses %j', async (body, code) => {

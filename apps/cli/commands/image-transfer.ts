@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { z } from 'zod';
 import { CliError } from '../cli-error.ts';
+import { platformFlag } from '../platform-flag.ts';
 import type { CommandContext } from './context.ts';
 import { addNotes, watchingExitCodes } from './notes.ts';
 
@@ -27,7 +28,7 @@ export function addImageTransferCommands(image: Command, { console, withClient }
       '--name <name>',
       'name of the image here (default: derived from the reference, that of the archive with --tar)',
     )
-    .option('--platform <platform>', 'platform to take of an archive with several')
+    .option('--platform <platform>', 'platform to take of an archive with several', platformFlag)
     .option('--size <size>', 'size of the filesystem, as 2GB or 4GiB (default: content plus room to grow)')
     .option('-d, --detach', 'do not watch: print the task and end')
     .option('-q, --quiet', 'print the name of the image only')

@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { z } from 'zod';
 import { deleteImage, inspectImage, listImages, pruneImages, shareImage } from '../image-command.ts';
+import { platformFlag } from '../platform-flag.ts';
 import { pullImage } from '../pull-command.ts';
 import { registryAuth } from '../registry-auth.ts';
 import type { CommandContext } from './context.ts';
@@ -34,7 +35,8 @@ export function addImageCommands(program: Command, context: CommandContext): voi
     .option('--auth <user:token>', 'credentials for the registry; - reads them from stdin (BHATTI_REGISTRY_AUTH)')
     .option(
       '--platform <platform>',
-      'platform of a multi-platform image (default: linux on the architecture of the server)',
+      'platform of a multi-platform image, as linux/arm64 or linux/arm/v7 (default: linux on the architecture of the server)',
+      platformFlag,
     )
     .option('--size <size>', 'size of the filesystem, as 2GB or 4GiB (default: content plus room to grow)')
     .option('--force', 'pull again although the very digest is there')

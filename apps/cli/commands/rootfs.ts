@@ -6,6 +6,7 @@ import { MAXIMUM_SIZE_BYTES, MINIMUM_SIZE_BYTES, wholeBlocks } from '@bhatti/roo
 import { parseBytes } from '@bhatti/tasks';
 import { type Command, InvalidArgumentError } from 'commander';
 import { z } from 'zod';
+import { platformFlag } from '../platform-flag.ts';
 import type { BuildRequest } from '../rootfs/request.ts';
 import type { CommandContext } from './context.ts';
 import { addNotes } from './notes.ts';
@@ -29,7 +30,7 @@ export function addRootfsCommands(program: Command, { env, settingsOf, exit }: C
     .option('--size <size>', 'size of the filesystem, as 2GB or 4GiB (default: content plus room to grow)', parseSize)
     .option('--overlay <tar>', 'one more layer, applied last')
     .option('--image <name>', 'the image, of an archive or a layout that holds several')
-    .option('--platform <platform>', 'platform of a multi-platform image')
+    .option('--platform <platform>', 'platform of a multi-platform image', platformFlag)
     .action(async (sources: string[], options: unknown, command: Command) => {
       const { output, size, overlay, image, platform } = buildFlags.parse(options);
       const request: BuildRequest = {

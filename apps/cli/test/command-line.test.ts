@@ -160,6 +160,17 @@ describe('image pull', () => {
     );
   });
 
+  test.each([
+    ['pull', ['image', 'pull', 'alpine', '--platform', 'foo']],
+    ['import', ['image', 'import', '--tar', '-', '--name', 'a', '--platform', 'linux/']],
+    ['rootfs build', ['rootfs', 'build', 'none.tar', '-o', 'none.ext4', '--platform', 'windows/amd64']],
+  ])('a platform that is none is refused before anything is asked for: %s', async (_what, args) => {
+    await startServer(() => ({ status: 500, body: {} }));
+    const { exitCode, stdout, stderr } = await run(args);
+    expect({ exitCode, stdout, calls: server?.calls }).toEqual({ exitCode: 1, stdout: '', calls: [] });
+    expect(stderr).toMatch(/^error: .*platform .*linux.* \(invalid_platform\)\n$/);
+  });
+
   test('an image that is there already', async () => {
     await startServer(() => ({ status: 200, body: { status: 'exists', image: 'python-3.12', digest: 'sha256:1' } }));
     expect(await run(['image', 'pull', 'python:3.12'])).toEqual({

@@ -11,6 +11,9 @@ describe('parsePlatform', () => {
     ['Linux/X86_64', 'linux/amd64'],
     ['amd64', 'linux/amd64'],
     ['arm64', 'linux/arm64'],
+    ['x86_64', 'linux/amd64'],
+    ['armhf', 'linux/arm/v7'],
+    ['s390x', 'linux/s390x'],
     ['linux/arm/v7', 'linux/arm/v7'],
     ['linux/arm', 'linux/arm/v7'],
     ['linux/arm/6', 'linux/arm/v6'],
@@ -22,8 +25,20 @@ describe('parsePlatform', () => {
     expect(formatPlatform(parsePlatform(text))).toBe(expected);
   });
 
-  test.each(['', '/', 'linux/', 'linux/amd64/v1/x', 'linux//v7', 'linux/a b', 'linux/../etc'])('refuses %j', (text) => {
+  test.each([
+    '',
+    '/',
+    'linux/',
+    'linux/amd64/v1/x',
+    'linux//v7',
+    'linux/a b',
+    'linux/../etc',
+    'foo',
+    'windows',
+    'adm64',
+  ])('refuses %j', (text) => {
     expect(() => parsePlatform(text)).toThrow(expect.objectContaining({ code: 'invalid_platform' }));
+    expect(() => parsePlatform(text)).toThrow('write it as os/architecture[/variant], such as linux/amd64');
   });
 
   test('systems other than linux are refused by name', () => {
