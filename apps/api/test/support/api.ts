@@ -100,7 +100,8 @@ export async function startTestApi(
     close: async () => {
       await Promise.all(agents.map((agent) => agent.destroy()));
       await api.close();
-      await rm(directory, { recursive: true });
+      // A root filesystem that nobody names any more may be on its way out still.
+      await rm(directory, { recursive: true, maxRetries: 10 });
     },
   };
 }
