@@ -22,3 +22,14 @@ export function createDecompressor(compression: LayerCompression): Duplex {
       return new PassThrough({ highWaterMark: OUTPUT_CHUNK });
   }
 }
+
+/** Bytes that tell how what follows is compressed. */
+export const MAGIC_BYTES = 4;
+
+/** By its first bytes (RFC 1952; RFC 8878, whose skippable frames pzstd begins with). `none` also says that nobody can tell. */
+export function compressionOf(head: Buffer): LayerCompression {
+  if (head[0] === 0x1f && head[1] === 0x8b && head[2] === 8) return 'gzip';
+  if (head.length < MAGIC_BYTES) return 'none';
+  const magic = head.readUInt32LE(0);
+  return magic === 0xfd2f_b528 || magic >>> 4 === 0x184_d2a5 ? 'zstd' : 'none';
+}

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { RootfsError, toRootfsError } from '../error.ts';
 import { requireFreeSpace } from '../free-space.ts';
-import { createDecompressor, type LayerCompression } from './compression.ts';
+import { compressionOf, createDecompressor, type LayerCompression, MAGIC_BYTES } from './compression.ts';
 import { FileContent } from './file-content.ts';
 import { LayerData } from './layer-data.ts';
 import { DATA_FILE, LayerIndexWriter } from './layer-index.ts';
@@ -13,6 +13,7 @@ import { type EntryHeader, entryHeader } from './tar-entry.ts';
 import { type TarEntry, TarReader, type TarSink } from './tar-reader.ts';
 
 export interface LayerToDecode {
+  /** As the manifest states it; the blob's own first bytes decide, as they do for Docker and containerd. */
   readonly compression: LayerCompression;
   /** `sha256:<hex>` of the blob, and of the tar in it. */
   readonly compressedDigest: string;
@@ -92,11 +93,14 @@ function checkDigest(expected: string, actual: string, what: string, cause?: unk
  * apart here while the next one is inflated there (hashing alone, one layer at a time: 2.5 s against 3.0 s for 1 GB).
  */
 async function decompress(
-  compression: LayerCompression,
-  chunks: AsyncIterator<Buffer>,
+  stated: LayerCompression,
+  blob: AsyncIterator<Buffer>,
   onCompressed: (chunk: Buffer) => void,
   onTar: (chunk: Buffer) => void,
 ): Promise<void> {
+  const head = await headOf(blob);
+  const compression = head.length < MAGIC_BYTES ? stated : compressionOf(head);
+  const chunks = withHead(head, blob);
   const stream = createDecompressor(compression);
   const consumed = consume(stream, onTar);
   // zlib has taken a chunk in when it calls back; the others may hold on to it.
@@ -130,6 +134,22 @@ async function feed(
     });
   }
   stream.end();
+}
+
+/** The first bytes, enough to tell the compression by where there are as many; only few are copied. */
+async function headOf(chunks: AsyncIterator<Buffer>): Promise<Buffer> {
+  let head: Buffer = Buffer.alloc(0);
+  while (head.length < MAGIC_BYTES) {
+    const next = await chunks.next();
+    if (next.done === true) break;
+    head = head.length === 0 && next.value.length >= MAGIC_BYTES ? next.value : Buffer.concat([head, next.value]);
+  }
+  return head;
+}
+
+async function* withHead(head: Buffer, rest: AsyncIterator<Buffer>): AsyncGenerator<Buffer, void, undefined> {
+  if (head.length > 0) yield head;
+  for (let next = await rest.next(); next.done !== true; next = await rest.next()) yield next.value;
 }
 
 async function* copies(chunks: AsyncIterator<Buffer>): AsyncGenerator<Buffer, void, undefined> {

@@ -3,7 +3,7 @@ import { createReadStream } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { pipeline } from 'node:stream/promises';
 import { RootfsError } from '../error.ts';
-import { createDecompressor, type LayerCompression } from './compression.ts';
+import { compressionOf, createDecompressor, type LayerCompression, MAGIC_BYTES } from './compression.ts';
 import { BLOCK, isZero } from './layer-data.ts';
 import { checkExpansion, DEFAULT_LIMITS, type LayerLimits } from './limits.ts';
 
@@ -27,7 +27,7 @@ export async function describeLayerFile(
   { limits: given, signal }: { readonly limits?: Partial<LayerLimits>; readonly signal?: AbortSignal } = {},
 ): Promise<LayerFile> {
   const limits = { ...DEFAULT_LIMITS, ...given };
-  const compression = await compressionOf(path);
+  const compression = await fileCompression(path);
   const blob = createHash('sha256');
   const tar = createHash('sha256');
   let size = 0;
@@ -73,14 +73,12 @@ export async function describeLayerFile(
   };
 }
 
-/** RFC 1952 and RFC 8878: how their files begin. */
-async function compressionOf(path: string): Promise<LayerCompression> {
+async function fileCompression(path: string): Promise<LayerCompression> {
   const file = await open(path, 'r');
   try {
-    const magic = Buffer.alloc(4);
-    await file.read(magic, 0, 4, 0);
-    if (magic[0] === 0x1f && magic[1] === 0x8b) return 'gzip';
-    return magic.readUInt32LE(0) === 0xfd2f_b528 ? 'zstd' : 'none';
+    const head = Buffer.alloc(MAGIC_BYTES);
+    const { bytesRead } = await file.read(head, 0, head.length, 0);
+    return compressionOf(head.subarray(0, bytesRead));
   } finally {
     await file.close();
   }
