@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import type { z } from 'zod';
 import { ImageList } from '../api-schema.ts';
 import { startTestStack, type TestStack } from './support/api.ts';
-import { putImage } from './support/image.ts';
+import { putImage, untilRemoved } from './support/image.ts';
 
 describe('images', () => {
   let api: TestStack;
@@ -105,18 +105,20 @@ describe('images', () => {
   });
 
   test('are deleted once', async () => {
-    await putImage(api.store, { name: 'short-lived' });
+    const image = await putImage(api.store, { name: 'short-lived' });
     const answer = await api.send('DELETE', '/images/short-lived');
     expect(answer.status).toBe(204);
     expect(answer.text).toBe('');
     expect((await api.send('GET', '/images/short-lived')).status).toBe(404);
     expect((await api.send('DELETE', '/images/short-lived')).status).toBe(404);
+    await untilRemoved(api.store, image);
   });
 
   test('an image may be called pull', async () => {
-    await putImage(api.store, { name: 'pull' });
+    const image = await putImage(api.store, { name: 'pull' });
     expect((await api.send('GET', '/images/pull')).body).toMatchObject({ name: 'pull' });
     expect((await api.send('DELETE', '/images/pull')).status).toBe(204);
+    await untilRemoved(api.store, image);
   });
 
   test.each(['..%2F..%2Ftoken', '.hidden', '%00', 'a%2Fb', 'x'.repeat(300), '-a', '%20'])(

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { z } from 'zod';
 import { startRedis, type TestRedis } from '../../../test/support/redis.ts';
 import { errorBody, startTestApi, type TestApi } from './support/api.ts';
-import { putImage, putLayer } from './support/image.ts';
+import { putImage, putLayer, untilRemoved } from './support/image.ts';
 
 const listed = z.looseObject({ images: z.array(z.looseObject({ name: z.string(), owner: z.string() })) });
 
@@ -216,9 +216,10 @@ describe('images', () => {
   });
 
   test('are deleted by an admin who says whose', async () => {
-    await putImage(api.store, { name: 'old' }, 'bob');
+    const image = await putImage(api.store, { name: 'old' }, 'bob');
     expect((await api.sendTcp('DELETE', '/images/old?owner=bob', { headers: admin })).status).toBe(204);
     expect(await api.store.images.get('bob', 'old')).toBeNull();
+    await untilRemoved(api.store, image);
   });
 });
 

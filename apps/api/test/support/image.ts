@@ -1,6 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { ImageEntry, Store } from '@bhatti/store';
 
 /** Puts an image into the catalog whose root file system is a few bytes, or those given. */
@@ -28,6 +29,14 @@ export async function putImage(
   await publication.publish();
   await store.images.put(owner, entry);
   return entry;
+}
+
+/**
+ * Resolves when a deletion has removed the root filesystem, which goes on after its answer. Until then it looks at what a test
+ * puts meanwhile, too: a task would claim that, `putImage` does not.
+ */
+export async function untilRemoved(store: Store, { rootfsKey }: Pick<ImageEntry, 'rootfsKey'>): Promise<void> {
+  while (await store.rootfs.has(rootfsKey)) await sleep(10);
 }
 
 /** Puts a layer into the cache, and returns its diff_id. */
