@@ -26,7 +26,8 @@ export async function removeUnreferencedRootfs(
   const isKept = async (key: string) => (await isNeeded(key)) || (await images.referencedKeys()).has(key);
   const referenced = await images.referencedKeys();
   for (const key of await rootfs.content.digests()) {
-    if (referenced.has(key) || (await isNeeded(key))) continue;
+    // Once more by itself: one that got its name since the catalog was read must not be missing even for the moment of a look.
+    if (referenced.has(key) || (await isKept(key))) continue;
     if (dryRun || (await removeUnless(rootfs, key, isKept))) removed.push(key);
   }
   return removed;

@@ -192,14 +192,26 @@ describe('root filesystems', () => {
       referencedKeys: async () => {
         const keys = await store.images.referencedKeys();
         looks += 1;
-        if (looks === 1) await store.images.put('ann', imageEntry('late', key));
+        if (looks === 2) await store.images.put('ann', imageEntry('late', key));
         return keys;
       },
     };
     expect(await removeUnreferencedRootfs(store.rootfs, images, { isNeeded: nobody })).toEqual([]);
-    expect(looks).toBe(2);
+    expect(looks).toBe(3);
     expect(await store.images.get('ann', 'late')).not.toBeNull();
     expect((await stat(store.rootfs.path(key))).isFile()).toBe(true);
+  });
+
+  test('whose task has just given them a name are not taken away for a moment', async () => {
+    await publishRootfs(store, key);
+    let asked = 0;
+    const isNeeded = async () => {
+      asked += 1;
+      await store.images.put('ann', imageEntry('named', key));
+      return false;
+    };
+    expect(await store.removeUnreferenced({ isNeeded })).toEqual([]);
+    expect(asked).toBe(1);
   });
 
   test('that a task comes to need while they are taken away are put back, also when nobody can tell', async () => {
