@@ -1,4 +1,4 @@
-import { OciError, parseReference, readArchiveNames } from '@bhatti/oci';
+import { archiveCompression, OciError, parseReference, readArchiveNames } from '@bhatti/oci';
 import { deriveImageName } from '@bhatti/tasks';
 import { ApiError } from './errors.ts';
 
@@ -8,16 +8,23 @@ const giveName = 'give it a name (?name=NAME, or --name NAME of bhatti image imp
 const shown = { names: 20, characters: 100 };
 
 /**
+ * Looks at the first bytes of an archive (ARCHIVE_HEAD_BYTES of them), before the others are here. Throws OciError or ApiError
+ * `invalid_request`: it is in a format that is not read, or compressed although its name is to be read of it.
+ */
+export function checkArchiveHead(head: Uint8Array, isNamed: boolean): void {
+  const compression = archiveCompression(head, 'the archive');
+  if (isNamed || compression === 'none') return;
+  throw refused(
+    `what the image is called cannot be read of a compressed archive (${compression}): ${giveName}, or send it uncompressed`,
+  );
+}
+
+/**
  * What an uploaded archive calls its image, and the name that a pull of it would give. Only the list of images is read. Throws ApiError
- * `invalid_request`: there are several images, or none, the archive is compressed or none, or tells no more than a tag.
+ * `invalid_request`: there are several images, or none, it is no archive, or tells no more than a tag.
  */
 export async function nameByArchive(path: string): Promise<{ readonly reference: string; readonly name: string }> {
   const images = await namesOf(path);
-  if (images === undefined) {
-    throw refused(
-      `what the image is called cannot be read of a compressed archive: ${giveName}, or send it uncompressed`,
-    );
-  }
   if (images.length === 0) throw refused('the archive holds no image');
   // The platforms of one image have one name.
   const called = [...new Set(images.map((names) => names.find(isFull) ?? names[0]))];
@@ -36,7 +43,7 @@ export async function nameByArchive(path: string): Promise<{ readonly reference:
   }
 }
 
-async function namesOf(path: string): Promise<readonly (readonly string[])[] | undefined> {
+async function namesOf(path: string): Promise<readonly (readonly string[])[]> {
   try {
     return await readArchiveNames(path, 'the archive');
   } catch (error) {

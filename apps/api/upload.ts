@@ -1,4 +1,5 @@
 import type { Readable } from 'node:stream';
+import { ARCHIVE_HEAD_BYTES } from '@bhatti/oci';
 import type { Store } from '@bhatti/store';
 import { ApiError } from './errors.ts';
 
@@ -10,23 +11,27 @@ export interface UploadOptions {
   /** Of the task that it is for. */
   readonly id: string;
   readonly body: Readable;
+  /** Given the first bytes as soon as they are here, ARCHIVE_HEAD_BYTES or all that there are; what it throws ends the upload. */
+  readonly checkHead: (head: Uint8Array) => void;
   /** Aborted when the client is gone or the server stops. */
   readonly signal: AbortSignal;
 }
 
 /**
  * Writes a request's body to the data directory, and resolves to its bytes. Nothing stays of one that does not come to its end. Throws ApiError
- * `invalid_request` (empty, or cut off), StoreError `no_space`.
+ * `invalid_request` (empty, or cut off), StoreError `no_space`, what `checkHead` throws.
  */
-export async function receiveUpload({ uploads, id, body, signal }: UploadOptions): Promise<number> {
+export async function receiveUpload({ uploads, id, body, checkHead, signal }: UploadOptions): Promise<number> {
   const cut = () => body.destroy(cutOff());
   const stalled = setTimeout(cut, stallMilliseconds);
   signal.addEventListener('abort', cut, { once: true });
   try {
     if (signal.aborted) throw cutOff();
-    const bytes = await uploads.receive(id, chunksOf(body, stalled));
+    const bytes = await uploads.receive(id, chunksOf(body, stalled, checkHead));
     if (bytes > 0) return bytes;
   } catch (error) {
+    // What a refused client still sends goes nowhere, so that it comes to see the answer (and `cutUnread` ends it).
+    body.resume();
     throw body.errored === null ? error : cutOff(error);
   } finally {
     clearTimeout(stalled);
@@ -37,11 +42,21 @@ export async function receiveUpload({ uploads, id, body, signal }: UploadOptions
 }
 
 /** The stream is not destroyed when nobody wants more of it: that would take the connection, and so the answer, with it. */
-async function* chunksOf(body: Readable, stalled: NodeJS.Timeout): AsyncGenerator<Uint8Array> {
+async function* chunksOf(
+  body: Readable,
+  stalled: NodeJS.Timeout,
+  checkHead: UploadOptions['checkHead'],
+): AsyncGenerator<Uint8Array> {
+  let head = Buffer.alloc(0);
   for await (const chunk of body.iterator({ destroyOnReturn: false })) {
     stalled.refresh();
+    if (head.length < ARCHIVE_HEAD_BYTES) {
+      head = Buffer.concat([head, chunk]).subarray(0, ARCHIVE_HEAD_BYTES);
+      if (head.length === ARCHIVE_HEAD_BYTES) checkHead(head);
+    }
     yield chunk;
   }
+  if (head.length < ARCHIVE_HEAD_BYTES) checkHead(head);
 }
 
 function cutOff(cause?: unknown): ApiError {

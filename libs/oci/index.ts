@@ -10,7 +10,7 @@ export {
   type ResolvedArchiveImage,
 } from './archive/archive.ts';
 export { readArchiveNames } from './archive/archive-names.ts';
-export type { ArchiveLimits } from './archive/decompress.ts';
+export { ARCHIVE_HEAD_BYTES, type ArchiveLimits, archiveCompression } from './archive/decompress.ts';
 export { createRegistryClient, type RegistryClient, type RegistryClientOptions } from './client.ts';
 export type { ProxySettings } from './connections.ts';
 export { type Credentials, parseAuthFlag } from './credentials.ts';

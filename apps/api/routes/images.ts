@@ -2,7 +2,7 @@ import { isEnded, type KeyedRequest } from '@bhatti/tasks';
 import { z } from 'zod';
 import { alreadyPulled } from '../already-pulled.ts';
 import { AlreadyThere, ImageList, ImageView, ImportQuery, PruneBody, Pruned, PullBody, Queued } from '../api-schema.ts';
-import { nameByArchive } from '../archive-name.ts';
+import { checkArchiveHead, nameByArchive } from '../archive-name.ts';
 import type { Caller } from '../authentication.ts';
 import { etagOf, isUnchanged } from '../entity-tag.ts';
 import { ApiError } from '../errors.ts';
@@ -100,7 +100,8 @@ function importImage({ store, tasks }: Pick<Services, 'store' | 'tasks'>): Route
       // Before gigabytes are sent for nothing.
       const id = await tasks.admitImport(caller.owner, repeat);
       await store.uploads.requireRoom(Number(bytes ?? 0));
-      const archiveBytes = await receiveUpload({ uploads: store.uploads, id, body: body.open(), signal });
+      const checkHead = (head: Uint8Array) => checkArchiveHead(head, asked.name !== undefined);
+      const archiveBytes = await receiveUpload({ uploads: store.uploads, id, body: body.open(), checkHead, signal });
       const named = await nameUpload(store, id, asked);
       try {
         await tasks.enqueueImport(caller.owner, named, { id, archiveBytes, requestId });

@@ -122,6 +122,42 @@ describe('POST /images/import', () => {
     clearInterval(sending);
   });
 
+  test.each([
+    ['', '1f8b0800000000000003', 'send it uncompressed'],
+    ['', '28b52ffd0458010000', 'compressed archive (zstd)'],
+    ['?name=a', 'fd377a585a000004', 'the archive is xz'],
+  ])('what the first bytes tell (%s, %s) is told at once, and nothing kept', async (query, head, message) => {
+    const refused = rawUpload(['Content-Length: 99999'], query);
+    const bytes = Buffer.from(head, 'hex');
+    refused.socket.write(bytes.subarray(0, 3));
+    refused.socket.write(bytes.subarray(3));
+    await refused.answered(/"code":"invalid_request"/);
+    expect(refused.received()).toMatch(/^HTTP\/1\.1 400 /);
+    expect(refused.received()).toContain(message);
+    expect(await uploads()).toEqual([]);
+    refused.socket.destroy();
+  });
+
+  test('a body that goes on after its first bytes were refused is not read for long', async () => {
+    const refused = rawUpload(['Content-Length: 9999999'], '');
+    const ended = new Promise((resolve) => refused.socket.once('close', resolve));
+    refused.socket.write(Buffer.from('1f8b0800', 'hex'));
+    const sending = setInterval(() => refused.socket.write('x'.repeat(1000)), 50);
+    await refused.answered(/send it uncompressed/);
+    await ended;
+    clearInterval(sending);
+  });
+
+  test('a refused archive that has come whole leaves its connection to the next request', async () => {
+    const refused = rawUpload(['Content-Length: 500000'], '');
+    refused.socket.write(Buffer.concat([Buffer.from('1f8b0800', 'hex'), Buffer.alloc(499_996)]));
+    await refused.answered(/send it uncompressed/);
+    refused.socket.write('GET /health HTTP/1.1\r\nHost: x\r\n\r\n');
+    await refused.answered(/"status":"ok"/);
+    refused.socket.destroy();
+    expect(await uploads()).toEqual([]);
+  });
+
   test('a client that goes away leaves nothing', async () => {
     const logged = api.log().length;
     const { socket } = rawUpload(['Transfer-Encoding: chunked']);

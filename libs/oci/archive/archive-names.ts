@@ -7,16 +7,15 @@ import { readOciLayout } from './oci-layout.ts';
 
 /**
  * What the images of an archive are called, of each all its names (none, a tag alone, or full ones), without a look at configs and layers:
- * of a tar its headers and one document are read. Undefined for a compressed archive, which would have to be unpacked for it.
+ * of a tar its headers and one document are read. Not of a compressed archive, which would have to be unpacked for it.
  *
  * @param label what errors call the archive
- * @throws OciError `invalid_request` (not there, or something else), `layer_corrupt` (no tar, or cut short), `invalid_manifest`
+ * @throws OciError `invalid_request` (not there, compressed, or something else), `layer_corrupt` (no tar, or cut short), `invalid_manifest`
  */
-export async function readArchiveNames(
-  path: string,
-  label: string,
-): Promise<readonly (readonly string[])[] | undefined> {
-  if ((await sniffFile(path, label)) !== 'none') return undefined;
+export async function readArchiveNames(path: string, label: string): Promise<readonly (readonly string[])[]> {
+  if ((await sniffFile(path, label)) !== 'none') {
+    throw new OciError('invalid_request', `${label} is compressed: what its images are called cannot be read of it`);
+  }
   // The scratch folder is for compressed ones.
   const source = { path, label, scratchDirectory: dirname(path), limits: DEFAULT_ARCHIVE_LIMITS, signal: undefined };
   const container = await openContainer(source);

@@ -3,8 +3,9 @@ import { constants } from 'node:fs';
 import { type FileHandle, open, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { OciError } from '../error.ts';
+import type { LayerCompression } from '../media-type.ts';
 import { errorCode } from '../network-error.ts';
-import { type ArchiveLimits, decompressFile, otherFormat, sniffCompression } from './decompress.ts';
+import { ARCHIVE_HEAD_BYTES, type ArchiveLimits, archiveCompression, decompressFile } from './decompress.ts';
 import { type Extent, TarIndex } from './tar-index.ts';
 
 /** One file of an archive: a piece of a file on disk. */
@@ -107,19 +108,11 @@ async function tarContainer({ path, label, scratchDirectory, limits, signal }: A
 }
 
 /** How the file is compressed. @throws OciError `invalid_request` for a format that is not read here */
-export async function sniffFile(path: string, label: string): Promise<'gzip' | 'zstd' | 'none'> {
+export async function sniffFile(path: string, label: string): Promise<LayerCompression> {
   const file = await open(path, 'r');
   try {
-    const { buffer, bytesRead } = await file.read(Buffer.alloc(8), 0, 8, 0);
-    const head = buffer.subarray(0, bytesRead);
-    const other = otherFormat(head);
-    if (other !== undefined) {
-      throw new OciError(
-        'invalid_request',
-        `${label} is ${other}; an archive is a tar, plain or compressed with gzip or zstd`,
-      );
-    }
-    return sniffCompression(head);
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(ARCHIVE_HEAD_BYTES), 0, ARCHIVE_HEAD_BYTES, 0);
+    return archiveCompression(buffer.subarray(0, bytesRead), label);
   } finally {
     await file.close();
   }

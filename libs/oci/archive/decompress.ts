@@ -47,10 +47,23 @@ export function sniffCompression(head: Uint8Array): LayerCompression {
   return hex === '28b52ffd' || /^5.2a4d18$/.test(hex) ? 'zstd' : 'none';
 }
 
-/** The name of a format that is no archive that can be read here, if the first bytes are of one that is known. */
-export function otherFormat(head: Uint8Array): string | undefined {
+/** Bytes at the start of an archive that `archiveCompression` looks at. */
+export const ARCHIVE_HEAD_BYTES = 8;
+
+/**
+ * How an archive is compressed, as its first bytes tell.
+ *
+ * @param label what errors call the archive
+ * @throws OciError `invalid_request` for a format that is known, and not read here
+ */
+export function archiveCompression(head: Uint8Array, label: string): LayerCompression {
   const hex = Buffer.from(head).toString('hex');
-  return OTHER_FORMATS.find(([, magic]) => hex.startsWith(magic))?.[0];
+  const [other] = OTHER_FORMATS.find(([, magic]) => hex.startsWith(magic)) ?? [];
+  if (other === undefined) return sniffCompression(head);
+  throw new OciError(
+    'invalid_request',
+    `${label} is ${other}; an archive is a tar, plain or compressed with gzip or zstd`,
+  );
 }
 
 export interface CompressedFile {

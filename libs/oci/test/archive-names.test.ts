@@ -37,7 +37,7 @@ test.each([
 test('an image without a name has none, and a compressed archive is not unpacked for them', async () => {
   const unnamed = await imageArchive('docker-old', [{ tags: [], tars: [random(10)] }]);
   expect(await namesOf(unnamed)).toEqual([[]]);
-  expect(await namesOf(gzipSync(unnamed))).toBeUndefined();
+  expect(await failure(namesOf(gzipSync(unnamed)))).toMatchObject({ code: 'invalid_request' });
 });
 
 test('what is no archive is told as such', async () => {
