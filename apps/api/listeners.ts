@@ -21,6 +21,18 @@ const socketPathLimit = 107;
  * ListenError, because two APIs on one data directory would take each other's clients.
  */
 export async function listenOnSocket(path: string, listener: RequestListener): Promise<Server> {
+  await requireFreeSocket(path);
+  await unlink(path).catch((error: unknown) => {
+    if (codeOf(error) !== 'ENOENT') throw error;
+  });
+  const server = httpServer(listener);
+  await listen(server, { path });
+  await chmod(path, 0o600);
+  return server;
+}
+
+/** Rejects with ListenError where `listenOnSocket` would. */
+export async function requireFreeSocket(path: string): Promise<void> {
   if (Buffer.byteLength(path) > socketPathLimit) {
     throw new ListenError(
       `the path of the unix socket is longer than ${socketPathLimit} bytes: ${path}; use a data directory with a shorter path (BHATTI_DATA_DIR)`,
@@ -31,13 +43,6 @@ export async function listenOnSocket(path: string, listener: RequestListener): P
       `another API is running on this data directory: ${path} answers; stop it first, or set another BHATTI_DATA_DIR`,
     );
   }
-  await unlink(path).catch((error: unknown) => {
-    if (codeOf(error) !== 'ENOENT') throw error;
-  });
-  const server = httpServer(listener);
-  await listen(server, { path });
-  await chmod(path, 0o600);
-  return server;
 }
 
 /**
@@ -129,6 +134,6 @@ function reasonOf(code: string | undefined): string {
   if (code === 'EADDRINUSE') return 'the port is taken';
   if (code === 'EACCES') return 'not permitted (ports below 1024 need a privilege)';
   if (code === 'EADDRNOTAVAIL') return 'this machine does not have the address';
-  if (code === 'ENOTFOUND') return 'the host name is not known';
+  if (code === 'ENOTFOUND' || code === 'EAI_AGAIN') return 'the host name is not known';
   return code ?? 'unknown reason';
 }

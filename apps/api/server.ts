@@ -11,7 +11,7 @@ import { createApp } from './app.ts';
 import { type Authenticate, requireBearer, trustSocket } from './authentication.ts';
 import { type ApiConfig, DEFAULT_LISTEN, type ListenAddress } from './config.ts';
 import { FailureLimit } from './failure-limit.ts';
-import { closeServer, listenOnSocket, listenOnTcp, urlOf } from './listeners.ts';
+import { closeServer, listenOnSocket, listenOnTcp, requireFreeSocket, urlOf } from './listeners.ts';
 import { Metrics } from './metrics/metrics.ts';
 import { refuseOtherSites } from './own-page.ts';
 import { type PageRoute, pageRoutes, pages } from './page/pages.ts';
@@ -131,10 +131,12 @@ class Api implements RunningApi {
     return this.#url;
   }
 
+  /** The socket after TCP: `bhatti serve` takes an API that answers there for one that has started. */
   async listen(address: ListenAddress | null): Promise<void> {
-    this.#servers.push(await listenOnSocket(this.socketPath, this.#app(trustSocket, refuseOtherSites)));
+    await requireFreeSocket(this.socketPath);
     if (address !== null)
       await this.#listenOnTcp(address, requireBearer(this.#services.store.users, new FailureLimit()));
+    this.#servers.push(await listenOnSocket(this.socketPath, this.#app(trustSocket, refuseOtherSites)));
     await writeApiRecord(this.#services.store.paths.runDirectory, {
       pid: process.pid,
       listen: this.#url,

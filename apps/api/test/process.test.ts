@@ -124,6 +124,20 @@ describe('the API process', () => {
     await agent.destroy();
   });
 
+  test('one that cannot listen where it was told to never answers on its socket', async () => {
+    const started = run({ BHATTI_LISTEN: 'nowhere.invalid:18080' });
+    let ended = false;
+    void started.ended.then(() => {
+      ended = true;
+    });
+    while (!ended) {
+      expect(existsSync(join(directory, 'run', 'api.sock'))).toBe(false);
+      await sleep(1);
+    }
+    expect(await started.ended).toBe(1);
+    expect(started.stderr()).toMatch(/bhatti api: cannot listen on nowhere.invalid:18080: the host name is not known/);
+  });
+
   test('what one that was killed has left is replaced', async () => {
     const first = run();
     await untilListening(first);

@@ -22,6 +22,7 @@ export function addServeCommands(program: Command, { env, console, settingsOf, e
     .option(
       '--listen <host:port>',
       'where the API listens (BHATTI_LISTEN; default: 127.0.0.1:8080; none: unix socket only)',
+      parseListen,
     )
     .action(async (options: unknown, command: Command) => {
       const settings = await settingsOf(command);
@@ -62,4 +63,11 @@ function parseCount(text: string): number {
   const count = Number(text);
   if (!Number.isInteger(count) || count < 1 || count > 256) throw new InvalidArgumentError('It must be 1 to 256.');
   return count;
+}
+
+/** The API says no to the same, but only after Redis and workers have been started. */
+function parseListen(text: string): string {
+  const [, port] = /^(?:\[[0-9a-fA-F:.]+\]|[^:[\]\s/*]*):([0-9]{1,5})$/.exec(text) ?? [];
+  if (text === 'none' || (port !== undefined && Number(port) <= 65_535)) return text;
+  throw new InvalidArgumentError('It must be host:port, as 127.0.0.1:8080 (0.0.0.0:8080 for every address), or none.');
 }

@@ -176,6 +176,18 @@ describe('another release', () => {
   });
 });
 
+describe('serve', () => {
+  test.each(['8080', 'localhost', '*:8080', '::1:8080', 'http://127.0.0.1:8080', '127.0.0.1:65536'])(
+    '--listen %s is refused before anything is started',
+    async (address) => {
+      await makeDirectory();
+      expect(await failing(['serve', '--data-dir', directory, '--listen', address])).toContain(
+        'It must be host:port, as 127.0.0.1:8080 (0.0.0.0:8080 for every address), or none.',
+      );
+    },
+  );
+});
+
 describe('names', () => {
   const image = (name: string) => ({
     name,

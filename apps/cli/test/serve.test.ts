@@ -211,7 +211,7 @@ describe('bhatti serve', () => {
 
   test('an API that does not start: the error shows what it said, and nothing is left running', async () => {
     fresh('broken');
-    const { exitCode, stderr } = await run(['serve', '--detach', '--listen', 'broken']);
+    const { exitCode, stderr } = await run(['serve', '--detach'], { BHATTI_LISTEN: 'broken' });
     expect(exitCode).toBe(1);
     expect(stderr).toContain('error: the local server does not start (start_failed)');
     expect(stderr).toContain('the address is broken');
