@@ -5,6 +5,8 @@ import { once } from 'node:events';
 export interface WorkerProcess {
   /** Sends the signal and waits for the end. Resolves to the exit code, null when the signal itself ended it. */
   end(signal: NodeJS.Signals): Promise<number | null>;
+  /** Sends one that does not end it. */
+  signal(signal: 'SIGSTOP' | 'SIGCONT'): void;
   /** Closes the channel to the supervisor, as its death does, and waits for the end. */
   abandon(): Promise<number | null>;
   /** What it wrote so far, on stdout and stderr. */
@@ -33,6 +35,9 @@ export async function startWorkerProcess(env: NodeJS.ProcessEnv): Promise<Worker
     end: (signal) => {
       child.kill(signal);
       return ended;
+    },
+    signal: (signal) => {
+      child.kill(signal);
     },
     abandon: () => {
       child.disconnect();

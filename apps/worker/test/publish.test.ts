@@ -1,0 +1,114 @@
+/**
+ * A worker process that is stopped (SIGSTOP) between two steps of a publish, for as long as it takes another to end its task and
+ * to make another image of the same name; and that then goes on. Each step waits for Redis, so a gate on the way there stops it
+ * at that very point, each time.
+ */
+import { randomBytes } from 'node:crypto';
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { KEY_PREFIX, QUEUE_NAME } from '@bhatti/tasks';
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { eventually } from './support/eventually.ts';
+import { type RedisGate, startRedisGate } from './support/redis-gate.ts';
+import { startStack, type TestStack } from './support/stack.ts';
+import { layerTar } from './support/tar.ts';
+import type { WorkerProcess } from './support/worker-process.ts';
+
+const key = (name: string) => `${KEY_PREFIX}:${QUEUE_NAME}:${name}`;
+const NAME = 'app';
+
+let stack: TestStack;
+let gate: RedisGate;
+let victim: WorkerProcess;
+
+beforeAll(async () => {
+  stack = await startStack();
+  gate = await startRedisGate(stack.redis.socketPath, join(stack.redis.directory, 'gate.sock'));
+  victim = await stack.startWorkerProcess({ REDIS_URL: gate.socketPath });
+});
+afterAll(async () => {
+  await victim?.end('SIGKILL');
+  await gate?.close();
+  await stack.close();
+});
+
+async function push(repository: string) {
+  const tar = await layerTar([{ name: 'f', content: randomBytes(1000) }]);
+  return stack.registry.pushImage({ repository, layers: [{ tar }] });
+}
+
+/** Published entries, and the catalog's files of the name: `app.json`, and `?` for one that has not its name yet. */
+function published(): { readonly layers: number; readonly rootfs: number; readonly names: string[] } {
+  const namesIn = (folder: string) => {
+    try {
+      return readdirSync(join(stack.directory, folder));
+    } catch {
+      return [];
+    }
+  };
+  const entries = (folder: string) => namesIn(folder).filter((name) => /^[0-9a-f]{64}$/.test(name)).length;
+  const names = namesIn('images/local').map((name) => (name.startsWith('.tmp~') ? '?' : name));
+  return { layers: entries('layers/sha256'), rootfs: entries('rootfs/sha256'), names };
+}
+
+/** The lock of the task runs out, and whoever looks next finds that: what otherwise takes up to 13 s. */
+async function giveUpOn(id: string): Promise<void> {
+  await stack.connection.del(key(`${id}:lock`), key('stalled-check'));
+  await stack.connection.sadd(key('stalled'), id);
+}
+
+type Published = ReturnType<typeof published>;
+const asksWhoseItIs = /\r\nget\r\n\$\d+\r\n[^\r]*:lock\r\n/i;
+
+test.each([
+  {
+    point: 'its layer is published, and nothing is built',
+    when: (now: Published, before: Published) => now.layers > before.layers && now.rootfs === before.rootfs,
+  },
+  {
+    point: 'its root filesystem is published, and has no name',
+    when: (now: Published, before: Published) => now.rootfs > before.rootfs && now.names.length === 0,
+  },
+  {
+    point: 'it knows that the task is its own, and has only to rename the entry',
+    when: (now: Published) => now.names.includes('?'),
+    answerTo: asksWhoseItIs,
+  },
+  {
+    point: 'the image has its name, and the task has not ended',
+    when: (now: Published) => now.names.includes(`${NAME}.json`),
+  },
+])('stopped when $point, and woken when all is over, it does no harm', async ({ when, answerTo }) => {
+  const [image, later] = [await push('older'), await push('newer')];
+  const before = published();
+  const shut = gate.shut({
+    when: () => when(published(), before),
+    onShut: () => victim.signal('SIGSTOP'),
+    ...(answerTo && { answerTo }),
+  });
+  const id = await stack.enqueue({ reference: image.reference, name: NAME });
+  await shut;
+  const [seen, wrote] = [published(), victim.output().length];
+  expect(when(seen, before)).toBe(true);
+
+  await giveUpOn(id);
+  const other = await stack.startWorker();
+  expect(await stack.ended(id)).toMatchObject({ status: 'completed', result: { digest: image.digest } });
+  expect(await stack.pull({ reference: later.reference, name: NAME })).toMatchObject({ status: 'completed' });
+  await other.close();
+
+  gate.open();
+  victim.signal('SIGCONT');
+  await eventually(async () => victim.output().slice(wrote).includes('taken over by another worker'));
+  expect((await stack.store.images.get('local', NAME))?.manifestDigest).toBe(later.digest);
+  expect(await stack.view(id)).toMatchObject({ status: 'completed', error: null, result: { digest: image.digest } });
+  expect(await stack.leftovers()).toEqual([]);
+  for (const { digest } of image.layers) {
+    expect(stack.registry.requests.filter(({ path }) => path.endsWith(digest))).toHaveLength(1);
+  }
+
+  // It is as good as before, and nothing of its own was kept for later.
+  expect(await stack.pull({ reference: image.reference, name: 'next' })).toMatchObject({ status: 'completed' });
+  await eventually(async () => (await stack.connection.keys(`${KEY_PREFIX}:*claims*`)).length === 0);
+  for (const name of [NAME, 'next']) await stack.store.images.delete('local', name);
+});
