@@ -88,8 +88,8 @@ class ThrottledReporter implements ProgressReporter {
   }
 
   async #sendRest(): Promise<void> {
-    await this.#sending;
-    await this.#send();
+    // While an update was under way another may have begun, with what is the last one.
+    while (this.#sending !== undefined || this.#pending !== undefined) await (this.#sending ?? this.#send());
   }
 
   async #send(): Promise<void> {

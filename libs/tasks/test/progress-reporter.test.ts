@@ -111,6 +111,25 @@ describe('a progress reporter', () => {
     expect(job.received).toHaveLength(2);
   });
 
+  test('flushes what a slow update has held up, too', async () => {
+    const job = new SlowJob();
+    job.hang();
+    const reporter = createProgressReporter(job);
+    reporter.report(downloading(1));
+    reporter.report(downloading(2));
+    await jest.advanceTimersByTimeAsync(500);
+    let flushed = false;
+    const flushing = reporter.flush().then(() => {
+      flushed = true;
+    });
+    job.answer();
+    await jest.advanceTimersByTimeAsync(0);
+    expect(job.lines()).toEqual(['1 MB', '2 MB']);
+    expect(flushed).toBe(false);
+    job.answer();
+    await flushing;
+  });
+
   test('flushes behind the update under way, but waits a second at most', async () => {
     const job = new SlowJob();
     job.hang();
