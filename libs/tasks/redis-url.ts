@@ -53,7 +53,7 @@ function hostAddress(url: URL, tls: boolean): RedisAddress {
 /** A user part without a host makes no valid URL: it is given one. */
 function socketAddress(text: string): RedisAddress {
   const url = parseUrl(text.replace(/^([^/]*:\/\/[^/]*@)\//, '$1socket/'));
-  const path = decodeURIComponent(url.pathname);
+  const path = decoded(url.pathname);
   if (path === '' || path === '/') throw invalid('the path of the unix socket is missing');
   return { options: { path, db: databaseOf(url.searchParams.get('db')), ...credentialsOf(url) }, display: path };
 }
@@ -65,7 +65,7 @@ function sentinelAddress(text: string): RedisAddress {
   if (match === null) throw invalid('use redis+sentinel://host:26379,host:26379/master-name');
   const sentinels = nodesOf(hosts, defaultSentinelPort);
   const url = parseUrl(`redis://${userPart === '' ? '' : `${userPart}@`}sentinel${query}`);
-  const name = decodeURIComponent(master);
+  const name = decoded(master);
   return {
     options: { sentinels, name, db: databaseOf(url.searchParams.get('db')), ...credentialsOf(url) },
     display: `${name} (sentinels ${hosts})`,
@@ -98,9 +98,17 @@ function parseUrl(text: string): URL {
 
 function credentialsOf(url: URL): { username?: string; password?: string } {
   return {
-    ...(url.username === '' ? {} : { username: decodeURIComponent(url.username) }),
-    ...(url.password === '' ? {} : { password: decodeURIComponent(url.password) }),
+    ...(url.username === '' ? {} : { username: decoded(url.username) }),
+    ...(url.password === '' ? {} : { password: decoded(url.password) }),
   };
+}
+
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    throw invalid('a % in user, password or path that is no part of an escape is written %25');
+  }
 }
 
 function databaseOf(text: string | null): number {
