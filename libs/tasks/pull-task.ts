@@ -25,7 +25,7 @@ const imageJobFields = {
 
 /** What a pull is asked to do: the data of its BullMQ job. */
 export const PullJobData = z.object({
-  /** Not in the jobs of version 0.1. */
+  /** What has none is a pull. */
   type: z.literal('pull').optional(),
   /** Canonical: `docker.io/library/python:3.12`. */
   reference: z.string().min(1),

@@ -160,8 +160,8 @@ export async function wakeWorkers(redis: RedisClient): Promise<void> {
 }
 
 /**
- * Puts a pull on the queue, unless an identical one (owner, reference, name, platform, size) is under way; pulls with
- * credentials of their own are never identical.
+ * Puts a pull on the queue, unless an identical one (owner, reference, name, platform, size, force) is under way; pulls with
+ * credentials of their own are never identical, as these are sealed differently each time.
  */
 export async function enqueuePull(
   queue: TaskQueue,

@@ -28,7 +28,7 @@ export interface ConnectRedisOptions {
 export type RedisClient = Redis | Cluster;
 
 /**
- * Connects to Redis, in the background: resolve nothing, commands wait for the connection. Hand the instance to BullMQ
+ * Connects to Redis, in the background: nothing needs to be waited for, commands wait for the connection. Hand the instance to BullMQ
  * (`createTaskQueue`, `workerOptions`, `createTaskRelay`); end it with `disconnect()` after them.
  * Throws TaskError `invalid_request` for a URL that is none (forms: see `parseRedisUrl`).
  */
