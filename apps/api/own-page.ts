@@ -1,9 +1,6 @@
-import type { IncomingMessage } from 'node:http';
 import type { RequestHandler } from 'express';
+import type { Asking } from './authentication.ts';
 import { ApiError } from './errors.ts';
-
-/** What of a request tells who sends it. */
-export type Asking = Pick<IncomingMessage, 'headers'>;
 
 /**
  * Whether no page of another site sent the request. Browsers say from where one comes: by Sec-Fetch-Site on trustworthy
