@@ -20,21 +20,23 @@ export async function nameImage(
   requireOwned: () => Promise<void>,
 ): Promise<BuiltImage> {
   const built = await readBuiltImage(store, key);
-  const present = await store.images.get(owner, name);
-  if (present?.rootfsKey === key && present.reference === reference) return built;
-  const entry = {
-    name,
-    rootfsKey: key,
-    reference,
-    manifestDigest: built.manifestDigest,
-    platform: built.platform,
-    sizeBytes: built.sizeBytes,
-    allocatedBytes: built.allocatedBytes,
-    createdAt: new Date().toISOString(),
-    config: built.config,
-    warnings: built.warnings,
-    ...(present?.shared === undefined ? {} : { shared: present.shared }),
-  };
-  await store.images.put(owner, entry, requireOwned);
-  return built;
+  for (;;) {
+    const present = await store.images.get(owner, name);
+    if (present?.rootfsKey === key && present.reference === reference) return built;
+    const entry = {
+      name,
+      rootfsKey: key,
+      reference,
+      manifestDigest: built.manifestDigest,
+      platform: built.platform,
+      sizeBytes: built.sizeBytes,
+      allocatedBytes: built.allocatedBytes,
+      createdAt: new Date().toISOString(),
+      config: built.config,
+      warnings: built.warnings,
+      ...(present?.shared === undefined ? {} : { shared: present.shared }),
+    };
+    // Once more where it is being shared, say, at this very moment.
+    if (await store.images.replace(owner, present, entry, requireOwned)) return built;
+  }
 }

@@ -85,6 +85,29 @@ export class ImageCatalog {
     await this.#requireRootfs(checked);
   }
 
+  /**
+   * Puts an entry in the place of what `get` gave for its name. False, and nothing is changed, when the name stands for something
+   * else by now: another has put, changed or deleted it. Rejects as `put` does.
+   */
+  async replace(
+    owner: string,
+    present: ImageEntry | null,
+    entry: ImageEntry,
+    confirm?: () => Promise<void>,
+  ): Promise<boolean> {
+    const moved = new Error('the name stands for something else by now');
+    try {
+      await this.put(owner, entry, async () => {
+        await confirm?.();
+        if (!isDeepStrictEqual(await this.get(owner, entry.name), present)) throw moved;
+      });
+      return true;
+    } catch (error) {
+      if (error === moved) return false;
+      throw error;
+    }
+  }
+
   /** False when there was none. Its root filesystem stays until `removeUnreferenced`. */
   async delete(owner: string, name: string): Promise<boolean> {
     const path = this.#path(owner, name);

@@ -237,12 +237,15 @@ function shareImage({ store }: Pick<Services, 'store'>, method: 'PUT' | 'DELETE'
     body: noBody,
     answers: { 200: { description: 'The image.', schema: ImageView } },
     handle: async ({ params, query, caller, log }) => {
-      const { owner, entry } = await findImage(store, caller, params.name ?? '', query.owner);
-      if (!caller.admin) throw new ApiError(403, 'forbidden', 'only an admin can share images with everybody');
-      const changed = { ...entry, shared };
-      await store.images.put(owner, changed);
-      log.info({ image: entry.name, owner, shared }, 'sharing of an image changed');
-      return { status: 200, body: imageView(store, { owner, entry: changed }) };
+      for (;;) {
+        const { owner, entry } = await findImage(store, caller, params.name ?? '', query.owner);
+        if (!caller.admin) throw new ApiError(403, 'forbidden', 'only an admin can share images with everybody');
+        const changed = { ...entry, shared };
+        // A pull may just give the name another image, or somebody delete it: then that counts, and is looked at.
+        if (!(await store.images.replace(owner, entry, changed))) continue;
+        log.info({ image: entry.name, owner, shared }, 'sharing of an image changed');
+        return { status: 200, body: imageView(store, { owner, entry: changed }) };
+      }
     },
   });
 }

@@ -45,6 +45,20 @@ describe('the image catalog', () => {
     expect(await store.images.list('ann')).toEqual([]);
   });
 
+  test('puts an entry only in the place of the one that it was made of', async () => {
+    const entry = imageEntry('python', key);
+    expect(await store.images.replace('ann', null, entry)).toBe(true);
+    expect(await store.images.replace('ann', null, imageEntry('python', otherKey))).toBe(false);
+    const shared = { ...entry, shared: true };
+    const pulledMeanwhile = () => store.images.put('ann', imageEntry('python', otherKey));
+    expect(await store.images.replace('ann', entry, shared, pulledMeanwhile)).toBe(false);
+    expect(await store.images.get('ann', 'python')).toEqual(imageEntry('python', otherKey));
+    await store.images.put('ann', entry);
+    const deletedMeanwhile = async () => void (await store.images.delete('ann', 'python'));
+    expect(await store.images.replace('ann', entry, shared, deletedMeanwhile)).toBe(false);
+    expect(await store.images.get('ann', 'python')).toBeNull();
+  });
+
   test('rejects with the very error of who did not confirm: what it means is not for the store to say', async () => {
     const refusal = Object.assign(new Error('LOADING Redis is loading the dataset in memory'), { name: 'ReplyError' });
     await expect(store.images.put('ann', imageEntry('python', key), () => Promise.reject(refusal))).rejects.toBe(

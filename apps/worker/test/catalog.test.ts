@@ -1,0 +1,47 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { openStore, type Store } from '@bhatti/store';
+import { afterEach, beforeEach, expect, test } from '@jest/globals';
+import { nameImage } from '../catalog.ts';
+
+let directory: string;
+let store: Store;
+
+beforeEach(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'bhatti-catalog-'));
+  store = await openStore(directory);
+});
+afterEach(() => rm(directory, { recursive: true }));
+
+/** The root filesystem of an image that is nothing. */
+async function publish(digit: string): Promise<string> {
+  const key = digit.repeat(64);
+  const publication = await store.rootfs.begin(key);
+  await writeFile(publication.path, 'not really a file system');
+  await publication.writeRecord({
+    sizeBytes: 4096,
+    allocatedBytes: 4096,
+    createdAt: '2026-01-02T03:04:05.000Z',
+    warnings: [],
+    manifestDigest: `sha256:${key}`,
+    platform: 'linux/amd64',
+    config: {},
+  });
+  await publication.publish();
+  return key;
+}
+
+test('an image that is shared at the very moment when it is pulled anew stays shared', async () => {
+  const [before, after] = [await publish('a'), await publish('b')];
+  const named = { owner: 'ann', name: 'app', reference: 'docker.io/library/app:1' };
+  await nameImage(store, { ...named, key: before }, async () => {});
+  const asked: string[] = [];
+  await nameImage(store, { ...named, key: after }, async () => {
+    const entry = await store.images.get('ann', 'app');
+    asked.push(entry?.rootfsKey ?? '');
+    if (entry !== null && entry.shared !== true) await store.images.put('ann', { ...entry, shared: true });
+  });
+  expect(await store.images.get('ann', 'app')).toMatchObject({ rootfsKey: after, shared: true });
+  expect(asked).toEqual([before, before]);
+});
