@@ -51,7 +51,8 @@ export async function complete(
     if (typed.startsWith('-')) return [command, ...ancestors(command)].flatMap(flags);
     const visible = command.createHelp().visibleCommands(command);
     if (visible.length > 0 && operands === 0) return visible.map((child) => child.name());
-    const argument = command.registeredArguments[operands];
+    const last = command.registeredArguments.at(-1);
+    const argument = command.registeredArguments[operands] ?? (last?.variadic ? last : undefined);
     if (argument === undefined) return [];
     if (argument.argChoices !== undefined) return argument.argChoices;
     const group = command.parent?.name();

@@ -52,9 +52,14 @@ async function readConfigFile(path: string, required: boolean, warn: (text: stri
   const config = await parseConfigFile(text, path);
   // The one of the system is for everybody on purpose.
   if (config.token !== undefined && path !== SYSTEM_FILE && ((await stat(path)).mode & 0o077) !== 0) {
-    warn(`other users may read the token in ${path}; keep it to yourself with: chmod 600 ${path}`);
+    warn(`other users may read the token in ${path}; keep it to yourself with: chmod 600 ${quoted(path)}`);
   }
   return config;
+}
+
+/** For a shell, where it needs quotes. */
+function quoted(path: string): string {
+  return /^[\w./~+-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`;
 }
 
 /** Parses the YAML of a config file; keys that are not ours are left alone. */

@@ -3,13 +3,19 @@ import type { ApiClient } from './api-client.ts';
 import type { Image, Pruned } from './api-schema.ts';
 import { CliError } from './cli-error.ts';
 import { type Console, printJson } from './console.ts';
+import { forEach } from './for-each.ts';
 import { suggestingImage } from './suggestion.ts';
 import { formatAge, formatFields, formatTable, shortDigest } from './table.ts';
 
 /** `bhatti image list`. */
-export async function listImages(client: ApiClient, console: Console, json: boolean): Promise<number> {
+export async function listImages(
+  client: ApiClient,
+  console: Console,
+  { quiet, json }: { quiet: boolean; json: boolean },
+): Promise<number> {
   const images = await client.images();
   if (json) printJson(console, { images });
+  else if (quiet) console.out(images.map(({ name }) => `${name}\n`).join(''));
   else console.out(formatImages(images, Date.now()));
   return 0;
 }
@@ -63,21 +69,23 @@ function formatImage(image: Image): string {
   ]);
 }
 
-/** `bhatti image delete`: asks a person first; a script has to say `-y`. */
-export async function deleteImage(
+/** `bhatti image delete`: asks a person first; a script has to say `-y`. One that cannot be deleted does not keep the others. */
+export async function deleteImages(
   client: ApiClient,
-  name: string,
+  names: readonly string[],
   console: Console,
   { yes, owner, json }: { yes: boolean; owner: string | undefined; json: boolean },
 ): Promise<number> {
-  if (!yes && !(await confirm(`Delete image ${name}?`, console))) {
+  const question = `Delete ${names.length === 1 ? 'image' : `${names.length} images:`} ${names.join(', ')}?`;
+  if (!yes && !(await confirm(question, console))) {
     console.err('not deleted\n');
     return 1;
   }
-  await suggestingImage(client, name, () => client.deleteImage(name, owner));
-  if (json) printJson(console, { name, deleted: true });
-  else console.out(`deleted ${name}\n`);
-  return 0;
+  return forEach(names, console, async (name) => {
+    await suggestingImage(client, name, () => client.deleteImage(name, owner));
+    if (json) printJson(console, { name, deleted: true });
+    else console.out(`deleted ${name}\n`);
+  });
 }
 
 /** `bhatti image share` and `unshare`. */

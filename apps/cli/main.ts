@@ -1,8 +1,7 @@
 /** The entry of `bhatti`: the process around a command line. Exit codes: 0 done, 1 error, 130 detached by Ctrl+C. */
-import { ApiError, UnreachableError } from './api-client.ts';
-import { CliError, systemErrorCode } from './cli-error.ts';
+import { systemErrorCode } from './cli-error.ts';
 import { processConsole } from './console.ts';
-import { printableLine } from './printable.ts';
+import { explain } from './explanation.ts';
 import { runCommandLine } from './program.ts';
 
 // Replaces the command line in the process list, which may hold a token.
@@ -29,23 +28,6 @@ async function main(): Promise<number> {
       version: process.env.BHATTI_VERSION ?? 'unknown',
     });
   } catch (error) {
-    return explain(error);
+    return explain(error, processConsole);
   }
-}
-
-function explain(error: unknown): number {
-  const { err } = processConsole;
-  if (error instanceof CliError) {
-    err(`error: ${printableLine(error.message)} (${error.code})\n${error.hint === undefined ? '' : `${error.hint}\n`}`);
-  } else if (error instanceof ApiError) {
-    const request = error.status >= 500 && error.requestId !== undefined ? `, request ${error.requestId}` : '';
-    err(`error: ${printableLine(error.message)} (${printableLine(error.code)}${request})\n`);
-  } else if (error instanceof UnreachableError) {
-    err(`error: ${error.message}\n${error.hint}\n`);
-  } else if (error instanceof Error && error.name === 'AbortError') {
-    return 130;
-  } else {
-    err(`error: ${error instanceof Error ? (error.stack ?? error.message) : String(error)} (internal)\n`);
-  }
-  return 1;
 }

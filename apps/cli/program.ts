@@ -12,6 +12,26 @@ import { addUserCommands } from './commands/user.ts';
 import { addVersionCommand } from './commands/version.ts';
 import { formatHelp } from './help-format.ts';
 
+/** What people who know Docker type first; none is so like a command of ours that commander would find it. */
+const DOCKER_COMMANDS: ReadonlyMap<string, string> = new Map([
+  ['pull', 'image pull'],
+  ['images', 'image list'],
+  ['ls', 'image list'],
+  ['list', 'image list'],
+  ['inspect', 'image inspect'],
+  ['rmi', 'image delete'],
+  ['rm', 'image delete'],
+  ['import', 'image import'],
+  ['load', 'image import --tar'],
+  ['save', 'image export'],
+  ['export', 'image export'],
+  ['ps', 'task list'],
+  ['logs', 'task watch'],
+  ['start', 'serve --detach'],
+  ['stop', 'serve stop'],
+  ['status', 'serve status'],
+]);
+
 /** Runs the command line `argv` (without node and script). Resolves with the exit code. */
 export async function runCommandLine(argv: readonly string[], world: CommandWorld): Promise<number> {
   let exitCode = 0;
@@ -24,17 +44,24 @@ export async function runCommandLine(argv: readonly string[], world: CommandWorl
     command.outputHelp();
     return 0;
   }
+  const meant = DOCKER_COMMANDS.get(argv[0] ?? '');
+  if (meant !== undefined) program.error(`error: unknown command '${argv[0]}'\n(Did you mean ${meant}?)`);
   // `help` of what there is not: the error names it.
   await program.parseAsync(argv[0] === 'help' ? argv.slice(1) : argv, { from: 'user' });
   return exitCode;
 }
 
-/** The command whose help is asked for: `help image pull`, or a group (or nothing) as all that was typed. */
+/** The command whose help is asked for: `help image pull`, `image help pull`, or a group (or nothing) as all that was typed. */
 function helpAsked(program: Command, argv: readonly string[]): Command | undefined {
-  const [first, ...rest] = argv;
+  const at = argv.indexOf('help');
+  const isAsked =
+    at === 0 || (at === 1 && program.commands.some((child) => child.name() === argv[0] && isGroup(child)));
+  const words = isAsked ? argv.filter((_word, index) => index !== at) : argv;
   let command: Command | undefined = program;
-  for (const word of first === 'help' ? rest : argv) command = command?.commands.find((child) => child.name() === word);
-  if (command === undefined || first === 'help') return command;
+  for (const word of words) {
+    command = command?.commands.find((child) => child.name() === word || child.aliases().includes(word));
+  }
+  if (command === undefined || isAsked) return command;
   return command === program || isGroup(command) ? command : undefined;
 }
 

@@ -37,12 +37,22 @@ export function resolveSettings(flags: GlobalFlags, file: ConfigFile, env: NodeJ
   const dataDirectory = flags.dataDir || file.data_dir;
   return {
     url: serverUrl(flags.url || file.url || env.BHATTI_URL),
-    token: flags.token || file.token || env.BHATTI_TOKEN || undefined,
+    token: usableToken(flags.token || file.token || env.BHATTI_TOKEN),
     dataDirectory: resolveDataDirectory({ flag: dataDirectory, env }),
     dataDirectoryGiven: Boolean(dataDirectory || env.BHATTI_DATA_DIR),
     json: flags.json ?? false,
     timing: flags.timing ?? false,
   };
+}
+
+/** Without the line break of the file that it came from. What no header can hold would be told as a server that does not answer. */
+function usableToken(text: string | undefined): string | undefined {
+  const token = text?.trim();
+  if (!token) return undefined;
+  if (/^[\x21-\x7e]+$/.test(token)) return token;
+  throw new CliError('invalid_request', 'the token holds spaces, line breaks or other characters that no token has', {
+    hint: 'Take it as "bhatti serve status" or "bhatti user create" printed it: bht_ and letters and digits.',
+  });
 }
 
 /** Throws CliError `invalid_request` for a URL that is none. */

@@ -1,6 +1,7 @@
 import type { ApiClient } from './api-client.ts';
 import type { Task } from './api-schema.ts';
 import { type Console, printJson } from './console.ts';
+import { forEach } from './for-each.ts';
 import { formatAge, formatFields, formatTable } from './table.ts';
 
 /** `bhatti task list`. */
@@ -8,10 +9,11 @@ export async function listTasks(
   client: ApiClient,
   filter: { status?: string; limit: number },
   console: Console,
-  json: boolean,
+  { quiet, json }: { quiet: boolean; json: boolean },
 ): Promise<number> {
   const tasks = await client.tasks(filter);
   if (json) printJson(console, { tasks });
+  else if (quiet) console.out(tasks.map(({ id }) => `${id}\n`).join(''));
   else console.out(formatTasks(tasks, Date.now()));
   return 0;
 }
@@ -40,11 +42,17 @@ export async function showTask(client: ApiClient, id: string, console: Console, 
 }
 
 /** `bhatti task cancel`. A running pull stops within a second or so; its state then says `cancelled`. */
-export async function cancelTask(client: ApiClient, id: string, console: Console, json: boolean): Promise<number> {
-  const task = await client.cancelTask(id);
-  if (json) printJson(console, task);
-  else console.out(`${task.status === 'cancelled' ? 'cancelled' : 'cancelling'} ${task.id}\n`);
-  return 0;
+export async function cancelTasks(
+  client: ApiClient,
+  ids: readonly string[],
+  console: Console,
+  json: boolean,
+): Promise<number> {
+  return forEach(ids, console, async (id) => {
+    const task = await client.cancelTask(id);
+    if (json) printJson(console, task);
+    else console.out(`${task.status === 'cancelled' ? 'cancelled' : 'cancelling'} ${task.id}\n`);
+  });
 }
 
 /** A task as `name value` lines; what is not known yet is left out. */

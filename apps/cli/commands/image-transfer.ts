@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import type { Command } from 'commander';
 import { z } from 'zod';
 import { CliError } from '../cli-error.ts';
@@ -34,6 +35,15 @@ export function addImageTransferCommands(image: Command, { console, withClient }
     .option('-q, --quiet', 'print the name of the image only')
     .action(async (reference: string | undefined, options: unknown, command: Command) => {
       const { tar, detach, quiet, ...request } = importFlags.parse(options);
+      if (tar === undefined && reference !== undefined && isFile(reference)) {
+        throw new CliError(
+          'invalid_request',
+          `${reference === '-' ? 'stdin' : reference} is no image of the local Docker, but an archive`,
+          {
+            hint: `Did you mean bhatti image import --tar ${reference}?`,
+          },
+        );
+      }
       if ((reference === undefined) === (tar === undefined)) {
         throw new CliError('invalid_request', 'either a Docker image or --tar is needed', {
           hint: 'bhatti image import python:3.12, or bhatti image import --tar image.tar --name python-3.12',
@@ -76,4 +86,9 @@ export function addImageTransferCommands(image: Command, { console, withClient }
       ],
     },
   });
+}
+
+/** A name such as `alpine` may be both; what looks like a path is meant as a file where there is one. */
+function isFile(reference: string): boolean {
+  return reference === '-' || (/^[./~]|\.(tar|tgz|gz|zst|oci)$/.test(reference) && existsSync(reference));
 }

@@ -1,6 +1,6 @@
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { z } from 'zod';
-import { deleteImage, inspectImage, listImages, pruneImages, shareImage } from '../image-command.ts';
+import { deleteImages, inspectImage, listImages, pruneImages, shareImage } from '../image-command.ts';
 import { platformFlag } from '../platform-flag.ts';
 import { pullImage } from '../pull-command.ts';
 import { registryAuth } from '../registry-auth.ts';
@@ -18,9 +18,13 @@ const pullFlags = z.object({
   quiet: z.boolean().default(false),
 });
 const ownerFlags = z.object({ owner: z.string().optional() });
-const deleteFlags = ownerFlags.extend({ yes: z.boolean().default(false) });
-const pruneFlags = z.object({ yes: z.boolean().default(false), dryRun: z.boolean().default(false) });
+const listFlags = z.object({ quiet: z.boolean().default(false) });
+const sureFlags = z.object({ yes: z.boolean().default(false), force: z.boolean().default(false) });
+const deleteFlags = sureFlags.extend(ownerFlags.shape);
+const pruneFlags = sureFlags.extend({ dryRun: z.boolean().default(false) });
 
+/** What people who come from Docker type for `-y`. */
+const forceOption = () => new Option('-f, --force').hideHelp();
 const ownerOption = ['--owner <name>', 'the user whose image is meant (admin token)'] as const;
 
 /** `bhatti image …` */
@@ -53,9 +57,11 @@ export function addImageCommands(program: Command, context: CommandContext): voi
     .command('list')
     .alias('ls')
     .description('list the images')
-    .action((_options: unknown, command: Command) =>
-      withClient(command, (client, { json }) => listImages(client, console, json)),
-    );
+    .option('-q, --quiet', 'print the names only')
+    .action((options: unknown, command: Command) => {
+      const { quiet } = listFlags.parse(options);
+      return withClient(command, (client, { json }) => listImages(client, console, { quiet, json }));
+    });
   image
     .command('inspect')
     .description('show everything about an image')
@@ -68,14 +74,17 @@ export function addImageCommands(program: Command, context: CommandContext): voi
     );
   image
     .command('delete')
-    .alias('rm')
-    .description('delete an image')
-    .argument('<name>', 'name of the image')
+    .aliases(['rm', 'remove', 'rmi'])
+    .description('delete images')
+    .argument('<name...>', 'names of the images')
     .option('-y, --yes', 'do not ask')
+    .addOption(forceOption())
     .option(...ownerOption)
-    .action((name: string, options: unknown, command: Command) => {
-      const { yes, owner } = deleteFlags.parse(options);
-      return withClient(command, (client, { json }) => deleteImage(client, name, console, { yes, owner, json }));
+    .action((names: string[], options: unknown, command: Command) => {
+      const { yes, force, owner } = deleteFlags.parse(options);
+      return withClient(command, (client, { json }) =>
+        deleteImages(client, names, console, { yes: yes || force, owner, json }),
+      );
     });
   for (const shared of [true, false]) {
     image
@@ -92,10 +101,14 @@ export function addImageCommands(program: Command, context: CommandContext): voi
     .command('prune')
     .description('remove cached layers and whatever else no image and no running task needs (admin token)')
     .option('-y, --yes', 'do not ask')
+    .addOption(forceOption())
     .option('--dry-run', 'remove nothing, tell what would go')
-    .action((options: unknown, command: Command) =>
-      withClient(command, (client, { json }) => pruneImages(client, console, { ...pruneFlags.parse(options), json })),
-    );
+    .action((options: unknown, command: Command) => {
+      const { yes, force, dryRun } = pruneFlags.parse(options);
+      return withClient(command, (client, { json }) =>
+        pruneImages(client, console, { yes: yes || force, dryRun, json }),
+      );
+    });
   addNotes(image, {
     pull: {
       examples: [
@@ -106,7 +119,7 @@ export function addImageCommands(program: Command, context: CommandContext): voi
       ],
       exitCodes: watchingExitCodes,
     },
-    list: { examples: ['bhatti image list', "bhatti image ls --json | jq -r '.images[].name'"] },
+    list: { examples: ['bhatti image list', 'bhatti image ls -q', "bhatti image ls --json | jq -r '.images[].name'"] },
     inspect: { examples: ['bhatti image inspect python-3.12', 'bhatti image inspect python-3.12 --json'] },
     delete: { examples: ['bhatti image delete node-22', 'bhatti image rm -y node-22'] },
     share: { examples: ['bhatti image share python-3.12', 'bhatti image share app-1 --owner ann'] },

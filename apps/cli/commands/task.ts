@@ -2,11 +2,11 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import { z } from 'zod';
 import { taskStatus } from '../api-schema.ts';
 import { watchTask } from '../pull-command.ts';
-import { cancelTask, listTasks, showTask } from '../task-command.ts';
+import { cancelTasks, listTasks, showTask } from '../task-command.ts';
 import type { CommandContext } from './context.ts';
 import { addNotes, watchingExitCodes } from './notes.ts';
 
-const listFlags = z.object({ status: taskStatus.optional(), limit: z.number() });
+const listFlags = z.object({ status: taskStatus.optional(), limit: z.number(), quiet: z.boolean().default(false) });
 
 /** `bhatti task …` */
 export function addTaskCommands(program: Command, { console, withClient }: CommandContext): void {
@@ -17,9 +17,11 @@ export function addTaskCommands(program: Command, { console, withClient }: Comma
     .description('list the tasks, the newest first')
     .addOption(new Option('--status <status>', 'only those').choices(taskStatus.options))
     .option('--limit <count>', 'at most so many', parseLimit, 30)
-    .action((options: unknown, command: Command) =>
-      withClient(command, (client, { json }) => listTasks(client, listFlags.parse(options), console, json)),
-    );
+    .option('-q, --quiet', 'print the ids only')
+    .action((options: unknown, command: Command) => {
+      const { quiet, ...filter } = listFlags.parse(options);
+      return withClient(command, (client, { json }) => listTasks(client, filter, console, { quiet, json }));
+    });
   task
     .command('show')
     .description('show how far a task is, or how it ended')
@@ -36,13 +38,15 @@ export function addTaskCommands(program: Command, { console, withClient }: Comma
     );
   task
     .command('cancel')
-    .description('cancel a task')
-    .argument('<id>', 'task id, as printed by the pull')
-    .action((id: string, _options: unknown, command: Command) =>
-      withClient(command, (client, { json }) => cancelTask(client, id, console, json)),
+    .description('cancel tasks')
+    .argument('<id...>', 'task ids, as printed by the pull')
+    .action((ids: string[], _options: unknown, command: Command) =>
+      withClient(command, (client, { json }) => cancelTasks(client, ids, console, json)),
     );
   addNotes(task, {
-    list: { examples: ['bhatti task list', 'bhatti task list --status failed --json'] },
+    list: {
+      examples: ['bhatti task list', 'bhatti task list --status failed --json', 'bhatti task ls -q | head -n 1'],
+    },
     show: { examples: ['bhatti task show tsk_abc123'] },
     watch: {
       examples: ['bhatti task watch tsk_abc123', 'bhatti task watch tsk_abc123 --json'],

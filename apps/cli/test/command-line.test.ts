@@ -306,6 +306,12 @@ Check status: bhatti image list
   });
 });
 
+async function savedFile() {
+  const path = join(dataDirectory, 'saved.tar');
+  await writeFile(path, '');
+  return path;
+}
+
 describe('other commands', () => {
   test('image delete asks nobody in a script: it needs -y', async () => {
     await startServer(() => ({ status: 204, body: null }));
@@ -314,6 +320,93 @@ describe('other commands', () => {
     expect(server?.calls.some(({ method }) => method === 'DELETE')).toBe(false);
     expect(await run(['image', 'rm', '-y', 'py'])).toEqual({ exitCode: 0, stdout: 'deleted py\n', stderr: '' });
     expect(server?.calls.at(-1)).toMatchObject({ method: 'DELETE', url: { pathname: '/images/py' } });
+  });
+
+  test('image delete of several: one that is not there does not keep the others', async () => {
+    const images: Answer = { status: 200, body: { images: [] } };
+    const missing: Answer = { status: 404, body: { error: 'no image "b"', code: 'not_found', request_id: 'r' } };
+    await startServer(({ method, url }) => {
+      if (method === 'GET') return images;
+      return url.pathname === '/images/b' ? missing : { status: 204, body: null };
+    });
+    for (const [command, yes] of [
+      ['delete', '-y'],
+      ['rm', '-f'],
+      ['rmi', '--force'],
+    ] as const) {
+      expect(await run(['image', command, 'a', 'b', yes, 'c'])).toEqual({
+        exitCode: 1,
+        stdout: 'deleted a\ndeleted c\n',
+        stderr: 'error: no image "b" (not_found)\n',
+      });
+    }
+  });
+
+  test('-q lists names and ids alone', async () => {
+    const image = {
+      name: 'py',
+      ref: 'python:3.12',
+      digest: 'sha256:1',
+      platform: 'linux/amd64',
+      size_bytes: 1,
+      disk_bytes: 1,
+      created_at: '2026-01-01T00:00:00.000Z',
+    };
+    await startServer(({ url }) => ({
+      status: 200,
+      body: url.pathname === '/images' ? { images: [image] } : { tasks: [completed], next: null },
+    }));
+    expect(await run(['image', 'ls', '-q'])).toEqual({ exitCode: 0, stdout: 'py\n', stderr: '' });
+    expect(await run(['task', 'ls', '--quiet'])).toEqual({ exitCode: 0, stdout: 'tsk_abc123\n', stderr: '' });
+  });
+
+  test.each([
+    ['pull', 'image pull'],
+    ['images', 'image list'],
+    ['rmi', 'image delete'],
+    ['ps', 'task list'],
+  ])('%s, as Docker has it, is told its name here', async (typed, meant) => {
+    await startServer(() => noRoute);
+    expect(await run([typed, 'alpine'])).toEqual({
+      exitCode: 1,
+      stdout: '',
+      stderr: `error: unknown command '${typed}'\n(Did you mean ${meant}?)\nRun with --help for the usage.\n`,
+    });
+  });
+
+  test('image help COMMAND is its help', async () => {
+    await startServer(() => noRoute);
+    const { stdout } = await run(['image', 'help', 'rm']);
+    expect(stdout).toContain('bhatti image delete <name...> [flags]');
+    expect(await run(['help', 'image', 'delete'])).toMatchObject({ exitCode: 0, stdout });
+  });
+
+  test.each([
+    ['a file', savedFile],
+    ['stdin', () => '-'],
+  ])('image import of %s without --tar says so', async (_what, source) => {
+    await startServer(() => noRoute);
+    const path = await source();
+    const { exitCode, stderr } = await run(['image', 'import', path]);
+    expect({ exitCode, calls: server?.calls }).toEqual({ exitCode: 1, calls: [] });
+    expect(stderr).toContain(`Did you mean bhatti image import --tar ${path}?`);
+  });
+
+  test('a token with the line break of its file is taken without, one that cannot be sent is refused', async () => {
+    await startServer(() => ({ status: 200, body: { images: [] } }));
+    const tcp = await serveAnswers(() => ({ status: 200, body: { images: [] } }));
+    const url = `http://127.0.0.1:${tcp.port}`;
+    try {
+      expect(await run(['image', 'ls', '-q', '--url', url], { BHATTI_TOKEN: 'bht_x\r\n' })).toMatchObject({
+        exitCode: 0,
+      });
+      expect(tcp.calls.at(-1)?.headers.authorization).toBe('Bearer bht_x');
+      const refused = await run(['image', 'ls', '--url', url], { BHATTI_TOKEN: 'bht_ü' });
+      expect(refused).toMatchObject({ exitCode: 1, stderr: expect.stringContaining('that no token has') });
+      expect(refused.stderr).not.toContain('ü');
+    } finally {
+      await tcp.close();
+    }
   });
 
   test('image share, unshare and prune', async () => {

@@ -1,0 +1,21 @@
+import { ApiError, UnreachableError } from './api-client.ts';
+import { CliError } from './cli-error.ts';
+import type { Console } from './console.ts';
+import { printableLine } from './printable.ts';
+
+/** Says what went wrong and what to do; the result is the exit code. */
+export function explain(error: unknown, { err }: Pick<Console, 'err'>): number {
+  if (error instanceof CliError) {
+    err(`error: ${printableLine(error.message)} (${error.code})\n${error.hint === undefined ? '' : `${error.hint}\n`}`);
+  } else if (error instanceof ApiError) {
+    const request = error.status >= 500 && error.requestId !== undefined ? `, request ${error.requestId}` : '';
+    err(`error: ${printableLine(error.message)} (${printableLine(error.code)}${request})\n`);
+  } else if (error instanceof UnreachableError) {
+    err(`error: ${error.message}\n${error.hint}\n`);
+  } else if (error instanceof Error && error.name === 'AbortError') {
+    return 130;
+  } else {
+    err(`error: ${error instanceof Error ? (error.stack ?? error.message) : String(error)} (internal)\n`);
+  }
+  return 1;
+}
