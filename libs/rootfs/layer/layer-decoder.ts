@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { RootfsError, toRootfsError } from '../error.ts';
 import { requireFreeSpace } from '../free-space.ts';
+import { giveBack } from './chunk-memory.ts';
 import { compressionOf, createDecompressor, type LayerCompression, MAGIC_BYTES } from './compression.ts';
 import { FileContent } from './file-content.ts';
 import { LayerData } from './layer-data.ts';
@@ -102,7 +103,11 @@ async function decompress(
   const compression = head.length < MAGIC_BYTES ? stated : compressionOf(head);
   const chunks = withHead(head, blob);
   const stream = createDecompressor(compression);
-  const consumed = consume(stream, onTar);
+  const consumed = consume(stream, (chunk) => {
+    onTar(chunk);
+    // zlib has done with a buffer that it filled; the others may use theirs again.
+    if (compression === 'gzip') giveBack(chunk);
+  });
   // zlib has taken a chunk in when it calls back; the others may hold on to it.
   const fed = feed(stream, compression === 'gzip' ? chunks : copies(chunks), onCompressed);
   try {
