@@ -1,33 +1,21 @@
-/** Bundles the three programs and the worker threads into dist/, and copies the page's files beside them. Third-party packages stay in node_modules. */
-import { cp, readFile } from 'node:fs/promises';
+/** Bundles the three programs and the worker threads into dist/, and copies the page's files beside them. */
+import { cp } from 'node:fs/promises';
 import { build } from 'esbuild';
-import { z } from 'zod';
+import { manifest, program, root, wholeProgram } from './bundle.ts';
 
-const root = new URL('..', import.meta.url);
-const manifest = z
-  .object({ version: z.string(), dependencies: z.record(z.string(), z.string()) })
-  .parse(JSON.parse(await readFile(new URL('package.json', root), 'utf8')));
-
-export const entries = {
-  cli: 'apps/cli/main.ts',
+/** Those that stay: their third-party packages are loaded from node_modules. */
+const services = {
   api: 'apps/api/main.ts',
   worker: 'apps/worker/main.ts',
   rootfs: 'apps/cli/rootfs/program.ts',
   'rootfs-thread': 'libs/rootfs/thread-program.ts',
 };
 
-await build({
-  absWorkingDir: new URL('.', root).pathname,
-  entryPoints: entries,
-  outdir: 'dist',
-  bundle: true,
-  platform: 'node',
-  target: 'node20',
-  format: 'esm',
-  external: Object.keys(manifest.dependencies),
-  define: { 'process.env.BHATTI_VERSION': JSON.stringify(manifest.version) },
-  sourcemap: 'linked',
-  logLevel: 'warning',
-});
+const output = { outdir: 'dist', sourcemap: 'linked' } as const;
 
-await cp(new URL('apps/api/page/assets/', root), new URL('dist/assets/', root), { recursive: true });
+await Promise.all([
+  // Somebody waits for it each time: it starts in 140 ms as one file, in 200 ms from node_modules.
+  build({ ...wholeProgram, ...output, entryPoints: { cli: 'apps/cli/main.ts' } }),
+  build({ ...program, ...output, entryPoints: services, external: Object.keys(manifest.dependencies) }),
+  cp(`${root}apps/api/page/assets`, `${root}dist/assets`, { recursive: true }),
+]);

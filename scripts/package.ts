@@ -6,23 +6,9 @@ import { execFile } from 'node:child_process';
 import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { build } from 'esbuild';
-import { z } from 'zod';
-
-const root = fileURLToPath(new URL('..', import.meta.url));
-const manifest = z
-  .object({
-    version: z.string(),
-    license: z.string(),
-    engines: z.object({ node: z.string() }),
-    dependencies: z.record(z.string(), z.string()),
-  })
-  .parse(JSON.parse(await readFile(join(root, 'package.json'), 'utf8')));
-
-/** It starts threads from a file of its own, and so cannot be bundled. */
-const POOL = 'tinypool';
+import { manifest, POOL, root, wholeProgram } from './bundle.ts';
 
 const staging = await mkdtemp(join(tmpdir(), 'bhatti-package-'));
 try {
@@ -46,28 +32,17 @@ try {
 /** Resolves with the files that went into it. */
 async function bundle(): Promise<string[]> {
   const { metafile } = await build({
-    absWorkingDir: root,
+    ...wholeProgram,
     entryPoints: {
       cli: 'apps/cli/main.ts',
       rootfs: 'apps/cli/rootfs/program.ts',
       'rootfs-thread': 'libs/rootfs/thread-program.ts',
     },
     outdir: join(staging, 'dist'),
-    bundle: true,
     metafile: true,
     minify: true,
     keepNames: true,
     legalComments: 'none',
-    platform: 'node',
-    target: 'node20',
-    format: 'esm',
-    external: [POOL],
-    // Packages of the older kind ask for Node's modules by `require`.
-    banner: {
-      js: "import { createRequire as createBundleRequire } from 'node:module'; const require = createBundleRequire(import.meta.url);",
-    },
-    define: { 'process.env.BHATTI_VERSION': JSON.stringify(manifest.version) },
-    logLevel: 'warning',
   });
   return Object.keys(metafile.inputs);
 }

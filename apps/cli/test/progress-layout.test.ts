@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import stringWidth from 'string-width';
+import stringWidth from 'fast-string-width';
 import { rateOf, type SeenBytes, seeBytes } from '../download-rate.ts';
 import { bar, type LayerDownload, layoutStep } from '../progress-layout.ts';
 
