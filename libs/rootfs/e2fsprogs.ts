@@ -1,15 +1,21 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
-import { z } from 'zod';
+import * as z from 'zod';
 import { RootfsError } from './error.ts';
+import { type Executable, findExecutable } from './executable.ts';
 
 const run = promisify(execFile);
 const failed = z.object({ code: z.union([z.string(), z.number()]).nullish(), stdout: z.string(), stderr: z.string() });
 
-/** The tools live in /sbin, which is not on every user's PATH. Times and locale are pinned so that bytes and words are. */
+/** The tools live in /sbin, which is not on every user's PATH. */
+function toolPath(): string {
+  return `${process.env.PATH ?? ''}:/usr/local/sbin:/usr/sbin:/sbin`;
+}
+
+/** Times and locale are pinned so that bytes and words are. */
 export function toolEnvironment(): NodeJS.ProcessEnv {
   return {
-    PATH: `${process.env.PATH ?? ''}:/usr/local/sbin:/usr/sbin:/sbin`,
+    PATH: toolPath(),
     LC_ALL: 'C',
     TZ: 'UTC',
     MKE2FS_CONFIG: '/dev/null',
@@ -20,23 +26,27 @@ export function toolEnvironment(): NodeJS.ProcessEnv {
 
 /** @throws RootfsError `mke2fs_missing`, `e2fsck_missing` when e2fsprogs is not installed */
 export async function requireE2fsprogs(): Promise<void> {
-  for (const [tool, code] of [
-    ['mke2fs', 'mke2fs_missing'],
-    ['e2fsck', 'e2fsck_missing'],
-  ] as const) {
-    try {
-      await run(tool, ['-V'], { env: toolEnvironment() });
-    } catch (error) {
-      throw toolMissing(tool, code, error);
-    }
-  }
+  await Promise.all([requireTool('mke2fs', 'mke2fs_missing'), requireTool('e2fsck', 'e2fsck_missing')]);
 }
+
+/** Looks for it only: to run it would cost each pull 10 ms, and a tool that cannot do its work says so when it is asked to. */
+async function requireTool(tool: string, code: 'mke2fs_missing' | 'e2fsck_missing'): Promise<Executable> {
+  const found = await findExecutable(tool, toolPath());
+  if (found === undefined) throw toolMissing(tool, code);
+  return found;
+}
+
+/** What mke2fs said that it is, while its file is the same. */
+let known: { readonly identity: string; readonly version: string } | undefined;
 
 /** What mke2fs says it is: `1.47.0 (5-Feb-2023)`. @throws RootfsError `mke2fs_missing` */
 export async function e2fsprogsVersion(): Promise<string> {
+  const { path, identity } = await requireTool('mke2fs', 'mke2fs_missing');
+  if (known?.identity === identity) return known.version;
   try {
-    const { stderr } = await run('mke2fs', ['-V'], { env: toolEnvironment() });
-    return /^mke2fs (.+)$/m.exec(stderr)?.[1] ?? stderr.trim();
+    const { stderr } = await run(path, ['-V'], { env: toolEnvironment() });
+    known = { identity, version: /^mke2fs (.+)$/m.exec(stderr)?.[1] ?? stderr.trim() };
+    return known.version;
   } catch (error) {
     throw toolMissing('mke2fs', 'mke2fs_missing', error);
   }
@@ -61,7 +71,7 @@ export async function checkFileSystem(path: string, signal?: AbortSignal): Promi
   }
 }
 
-export function toolMissing(tool: string, code: 'mke2fs_missing' | 'e2fsck_missing', cause: unknown): RootfsError {
+export function toolMissing(tool: string, code: 'mke2fs_missing' | 'e2fsck_missing', cause?: unknown): RootfsError {
   return new RootfsError(
     code,
     `${tool} was not found; install the package e2fsprogs on the worker's host (apt-get install e2fsprogs)`,
