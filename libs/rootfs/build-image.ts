@@ -35,7 +35,7 @@ export function buildImage(
     warnings.push("the image's /lost+found was left out: in an ext4 it is the directory that e2fsck needs");
   checkEntries(options.limits.entries, tree.inodes.count);
   const numbering = new Numbering(tree);
-  const { blocks, dataBytes } = measureContent(numbering);
+  const { blocks, dataBytes, linearBlocks } = measureContent(numbering);
   checkContent(options.limits, dataBytes);
   const geometry = fileSystemGeometry(blocks, numbering.highest, options.sizeBytes);
   const uuid = fileSystemUuid(
@@ -43,7 +43,7 @@ export function buildImage(
     options.sizeBytes,
   );
   makeFileSystem(options.output, geometry, uuid);
-  populate(options.output, numbering, onCopies);
+  populate(options.output, numbering, { linearBlocks, onCopies });
   return {
     sizeBytes: geometry.blocks * BLOCK_SIZE,
     entries: tree.inodes.count,

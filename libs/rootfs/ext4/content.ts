@@ -37,7 +37,8 @@ function entriesOf(directory: Inode, numbering: Numbering): DirectoryEntries {
   return entries;
 }
 
-export function directoryBlockCount({ blocks }: Pick<DirectoryPlan, 'blocks'>, number: number): number {
+/** Blocks that a directory gets whose entries take so many. */
+export function directoryBlockCount(blocks: number, number: number): number {
   return number === LOST_AND_FOUND_INODE ? Math.max(blocks, LOST_AND_FOUND_BLOCKS) : blocks;
 }
 
@@ -50,9 +51,19 @@ export function attributesOf({ inodes }: Tree, inode: Inode): Attribute[] {
   return inodes.xattrs(inode).flatMap(([name, value]) => toAttribute(name, value) ?? []);
 }
 
-/** Blocks that a tree's content takes, the inode tables aside, and bytes of file data among them. */
-export function measureContent(numbering: Numbering): { readonly blocks: number; readonly dataBytes: number } {
+/** What a tree's content takes, the inode tables aside. */
+export interface ContentMeasure {
+  /** All blocks. */
+  readonly blocks: number;
+  /** Bytes of file data among them. */
+  readonly dataBytes: number;
+  /** By number: the blocks of a directory without an index; 0 for all else. */
+  readonly linearBlocks: Uint8Array;
+}
+
+export function measureContent(numbering: Numbering): ContentMeasure {
   const { tree } = numbering;
+  const linear = new Uint8Array(numbering.highest + 1);
   let metadataBlocks = 0;
   let dataBlocks = 0;
   for (const number of numbering.numbers()) {
@@ -63,11 +74,13 @@ export function measureContent(numbering: Numbering): { readonly blocks: number;
       dataBlocks += blocks;
     });
     metadataBlocks += extentTreeBlocks(runs) + attributeBlocks(tree, inode);
-    if (tree.inodes.isDirectory(inode))
-      metadataBlocks += directoryBlockCount({ blocks: measureDirectory(inode, numbering) }, number);
-    else if (tree.inodes.type(inode) === 'symlink' && !isFastSymlink(tree, inode)) metadataBlocks++;
+    if (tree.inodes.isDirectory(inode)) {
+      // Most are small, and their names need not be hashed for that (40 to 80 ms for 27,000 entries).
+      linear[number] = linearBlocks(nameLengths(inode, tree)) ?? 0;
+      metadataBlocks += directoryBlockCount(linear[number] || measureIndexed(inode, numbering), number);
+    } else if (tree.inodes.type(inode) === 'symlink' && !isFastSymlink(tree, inode)) metadataBlocks++;
   }
-  return { blocks: metadataBlocks + dataBlocks, dataBytes: dataBlocks * BLOCK_SIZE };
+  return { blocks: metadataBlocks + dataBlocks, dataBytes: dataBlocks * BLOCK_SIZE, linearBlocks: linear };
 }
 
 function attributeBlocks(tree: Tree, inode: Inode): number {
@@ -75,11 +88,9 @@ function attributeBlocks(tree: Tree, inode: Inode): number {
   return (placeAttributes(attributesOf(tree, inode))?.inBlock.length ?? 1) > 0 ? 1 : 0;
 }
 
-/** Blocks of a directory. Most are small, and their names need not be hashed for that (40 to 80 ms for 27,000 entries). */
-function measureDirectory(directory: Inode, numbering: Numbering): number {
-  const linear = linearBlocks(nameLengths(directory, numbering.tree));
-  // The real seed is not known yet; it moves names between blocks, but hardly changes how many there are.
-  return linear ?? planOf(directory, numbering, [1, 2, 3, 4]).blocks;
+/** Blocks of a directory with an index. The real seed is not known yet; it moves names between blocks, but hardly changes how many there are. */
+function measureIndexed(directory: Inode, numbering: Numbering): number {
+  return planOf(directory, numbering, [1, 2, 3, 4]).blocks;
 }
 
 function* nameLengths(directory: Inode, tree: Tree): Iterable<number> {

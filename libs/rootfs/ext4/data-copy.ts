@@ -1,6 +1,6 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { RootfsError } from '../error.ts';
 import { DATA_FILE } from '../layer/layer-index.ts';
 import { alignedBuffer, DirectFile } from './direct-file.ts';

@@ -6,31 +6,38 @@ import { BlockAllocator } from './allocator.ts';
 import { BlockGroups } from './block-groups.ts';
 import { attributesOf, directoryBlockCount, isFastSymlink, planOf } from './content.ts';
 import { addCopyRun, type CopyRun } from './data-copy.ts';
-import { directoryBlocks } from './directory.ts';
+import { type DirectoryPlan, directoryBlocks } from './directory.ts';
 import { buildExtentTree, type Extent, ExtentList, extentTreeBlocks } from './extent.ts';
 import { BLOCK_SIZE, FIRST_FREE_INODE, INODE_SIZE, InodeFlag, LOST_AND_FOUND_INODE, ROOT_INODE } from './format.ts';
 import { ImageFile } from './image-file.ts';
 import { deviceBlock, type InodeRecord, inodeSeed, writeInode } from './inode-record.ts';
 import type { Numbering } from './numbering.ts';
-import { attributeBlock, placeAttributes } from './xattr.ts';
+import { type AttributePlacement, attributeBlock, placeAttributes } from './xattr.ts';
 
 /** Links that an inode can count (the kernel's EXT4_LINK_MAX); a directory with more has 1 (dir_nlink). */
 const MAX_LINKS = 65_000;
 
+export interface PopulateOptions {
+  /** See `ContentMeasure`. */
+  readonly linearBlocks: Uint8Array;
+  /** Told what is to be copied as soon as that is known, before anything is written. */
+  readonly onCopies: (copies: readonly CopyRun[]) => void;
+}
+
 /**
- * Writes a tree into the empty file system that mke2fs made: directories and other metadata first, then room for all
- * file data in the order in which the layers have it, so that it is copied in large runs; then inodes, bitmaps and
- * descriptors. With that the file system is whole, but for the data.
+ * Writes a tree into the empty file system that mke2fs made. Directories and other metadata lie first, then all file data in the order
+ * in which the layers have it, so that it is copied in large runs. Where everything lies is decided before any of it is written: the data
+ * is copied meanwhile. With the inodes, bitmaps and descriptors the file system is whole, but for the data.
  *
- * @param onCopies is told what is to be copied as soon as that is known, before the inodes are written
  * @throws RootfsError `image_too_large` when it does not fit, `layer_corrupt` for what ext4 cannot hold
  */
-export function populate(path: string, numbering: Numbering, onCopies: (copies: readonly CopyRun[]) => void): void {
+export function populate(path: string, numbering: Numbering, { linearBlocks, onCopies }: PopulateOptions): void {
   const image = new ImageFile(path);
   try {
-    const population = new Population(image, numbering);
+    const population = new Population(image, numbering, linearBlocks);
     population.placeMetadata();
     onCopies(population.placeData());
+    population.writeMetadata();
     population.writeInodes();
     population.finish();
   } finally {
@@ -45,6 +52,7 @@ class Population {
   readonly #groups: BlockGroups;
   readonly #allocator: BlockAllocator;
   readonly #seed: number;
+  readonly #linearBlocks: Uint8Array;
   /** By number: the allocator's place of an inode's content, and the blocks of a directory or a symlink. */
   readonly #places: Uint32Array;
   readonly #blocks: Uint32Array;
@@ -53,8 +61,9 @@ class Population {
   readonly #attributeBlocks = new Map<number, number>();
   readonly #extentTrees = new Map<number, number>();
 
-  constructor(image: ImageFile, numbering: Numbering) {
+  constructor(image: ImageFile, numbering: Numbering, linearBlocks: Uint8Array) {
     this.#image = image;
+    this.#linearBlocks = linearBlocks;
     this.#numbering = numbering;
     this.#tree = numbering.tree;
     this.#groups = new BlockGroups(image);
@@ -77,9 +86,12 @@ class Population {
     const { inodes } = this.#tree;
     for (const number of this.#numbering.numbers()) {
       const inode = this.#numbering.inodeOf(number);
-      if (inodes.xattrs(inode).length > 0) this.#placeAttributes(inode, number);
-      if (inodes.isDirectory(inode)) this.#placeDirectory(inode, number);
-      else if (inodes.type(inode) === 'symlink' && !isFastSymlink(this.#tree, inode)) this.#placeSymlink(inode, number);
+      if (inodes.xattrs(inode).length > 0 && this.#attributes(inode, number).inBlock.length > 0)
+        this.#attributeBlocks.set(number, this.#allocator.blockAt(this.#allocator.take(1)));
+      if (inodes.isDirectory(inode)) {
+        const blocks = this.#linearBlocks[number] || this.#plan(inode).blocks;
+        this.#place(number, directoryBlockCount(blocks, number));
+      } else if (inodes.type(inode) === 'symlink' && !isFastSymlink(this.#tree, inode)) this.#place(number, 1);
     }
   }
 
@@ -115,6 +127,22 @@ class Population {
       files.push(number);
     }
     return Uint32Array.from(files).sort((a, b) => (data[a] ?? 0) - (data[b] ?? 0));
+  }
+
+  /** Writes what `placeMetadata` found room for. */
+  writeMetadata(): void {
+    const { inodes } = this.#tree;
+    for (const number of this.#numbering.numbers()) {
+      const inode = this.#numbering.inodeOf(number);
+      const block = this.#attributeBlocks.get(number);
+      if (block !== undefined) {
+        const { inBlock } = this.#attributes(inode, number);
+        this.#image.writeBlock(block, attributeBlock(inBlock, block, this.#seed));
+      }
+      if (this.#blocks[number] === 0) continue;
+      if (inodes.isDirectory(inode)) this.#writeDirectory(inode, number);
+      else this.#writeSymlink(inode, number);
+    }
   }
 
   /** Writes the inode tables, a block after the other. */
@@ -178,31 +206,30 @@ class Population {
     }
   }
 
-  #placeAttributes(inode: Inode, number: number): void {
+  #attributes(inode: Inode, number: number): AttributePlacement {
     const placement = placeAttributes(attributesOf(this.#tree, inode));
-    if (placement === undefined) {
-      throw new RootfsError(
-        'layer_corrupt',
-        `the image's ${quote(this.#numbering.pathOf(number))} has more extended attributes than ext4 can hold, 4 KiB`,
-      );
-    }
-    if (placement.inBlock.length === 0) return;
-    const block = this.#allocator.blockAt(this.#allocator.take(1));
-    this.#attributeBlocks.set(number, block);
-    this.#image.writeBlock(block, attributeBlock(placement.inBlock, block, this.#seed));
+    if (placement !== undefined) return placement;
+    throw new RootfsError(
+      'layer_corrupt',
+      `the image's ${quote(this.#numbering.pathOf(number))} has more extended attributes than ext4 can hold, 4 KiB`,
+    );
   }
 
-  #placeDirectory(inode: Inode, number: number): void {
-    const plan = planOf(inode, this.#numbering, this.#groups.superblock.hashSeed);
-    const count = directoryBlockCount(plan, number);
-    let place = this.#place(number, count);
+  #plan(directory: Inode): DirectoryPlan {
+    return planOf(directory, this.#numbering, this.#groups.superblock.hashSeed);
+  }
+
+  #writeDirectory(inode: Inode, number: number): void {
+    const plan = this.#plan(inode);
     if (plan.indexed) this.#indexed.add(number);
     const parent = this.#numbering.parentOf(number);
-    for (const bytes of directoryBlocks(plan, number, parent, inodeSeed(this.#seed, number), count))
+    const blocks = this.#blocks[number] ?? 0;
+    let place = this.#places[number] ?? 0;
+    for (const bytes of directoryBlocks(plan, number, parent, inodeSeed(this.#seed, number), blocks))
       this.#image.writeBlock(this.#allocator.blockAt(place++), bytes);
   }
 
-  #placeSymlink(inode: Inode, number: number): void {
+  #writeSymlink(inode: Inode, number: number): void {
     const target = this.#tree.inodes.target(inode);
     if (target.length >= BLOCK_SIZE) {
       throw new RootfsError(
@@ -212,15 +239,13 @@ class Population {
     }
     const bytes = Buffer.alloc(BLOCK_SIZE);
     bytes.write(target, 'latin1');
-    this.#image.writeBlock(this.#allocator.blockAt(this.#place(number, 1)), bytes);
+    this.#image.writeBlock(this.#allocator.blockAt(this.#places[number] ?? 0), bytes);
   }
 
-  /** Takes blocks for a directory or a symlink. Returns the place of the first. */
-  #place(number: number, blocks: number): number {
-    const place = this.#allocator.take(blocks);
-    this.#places[number] = place;
+  /** Takes blocks for a directory or a symlink. */
+  #place(number: number, blocks: number): void {
+    this.#places[number] = this.#allocator.take(blocks);
     this.#blocks[number] = blocks;
-    return place;
   }
 
   #extentsOf(number: number): readonly Extent[] {
@@ -254,9 +279,7 @@ class Population {
       block,
       attributeBlock: attributeBlockNumber,
       inInodeAttributes:
-        (this.#tree.inodes.xattrs(inode).length > 0
-          ? placeAttributes(attributesOf(this.#tree, inode))?.inInode
-          : undefined) ?? NO_BYTES,
+        this.#tree.inodes.xattrs(inode).length > 0 ? this.#attributes(inode, number).inInode : NO_BYTES,
     };
   }
 
