@@ -18,7 +18,7 @@ import { pipeline } from 'node:stream/promises';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { gzipSync } from 'node:zlib';
-import { z } from 'zod';
+import * as z from 'zod';
 import { measureLink } from './link/measure.ts';
 import { type LayerBlob, pushImage, sha256, startLoopbackRegistry } from './loopback-registry.ts';
 import { measureScaling } from './scaling.ts';

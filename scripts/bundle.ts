@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import type { BuildOptions } from 'esbuild';
-import { z } from 'zod';
+import * as z from 'zod';
 
 export const root = fileURLToPath(new URL('..', import.meta.url));
 

@@ -6,7 +6,7 @@
  * With --minutes seed after seed is run until the time is over. Filling the disk takes root, which mounts a small tmpfs.
  */
 import { parseArgs } from 'node:util';
-import { z } from 'zod';
+import * as z from 'zod';
 import { runChaos } from './chaos/run.ts';
 
 const { values } = parseArgs({

@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { gzip } from 'node:zlib';
 import { pack } from 'tar-stream';
-import { z } from 'zod';
+import * as z from 'zod';
 import { type LayerBlob, pushImage, sha256, startLoopbackRegistry } from './loopback-registry.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));

@@ -13,7 +13,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { gzipSync } from 'node:zlib';
-import { z } from 'zod';
+import * as z from 'zod';
 import { buildRootfs, decodeLayer, startThreads } from '../libs/rootfs/index.ts';
 
 /** Files of an image and bytes of each. */

@@ -6,7 +6,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
-import { z } from 'zod';
+import * as z from 'zod';
 import { imageArchive } from './support/archive.ts';
 import { type Bhatti, createBhatti, type StackStatus } from './support/bhatti.ts';
 import { fileLayer } from './support/layer.ts';

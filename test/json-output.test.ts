@@ -1,7 +1,7 @@
 /** What programs read: `--json` of every command, on a real stack, held to the OpenAPI document of its API where that names it. */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { Agent } from 'undici';
-import { z } from 'zod';
+import * as z from 'zod';
 import { type Conforms, documented } from '../apps/api/test/support/conformance.ts';
 import { createDocumentedWorld } from './support/documented-world.ts';
 

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { z } from 'zod';
+import * as z from 'zod';
 import { identifyProcess } from '../apps/cli/serve/process-identity.ts';
 import { type Bhatti, createBhatti, type RunningCommand } from './support/bhatti.ts';
 import { fileLayer } from './support/layer.ts';

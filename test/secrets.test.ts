@@ -12,7 +12,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { KEY_PREFIX, QUEUE_NAME } from '@bhatti/tasks';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { Redis } from 'ioredis';
-import { z } from 'zod';
+import * as z from 'zod';
 import { imageArchive } from './support/archive.ts';
 import { type Bhatti, createBhatti, type RunningCommand } from './support/bhatti.ts';
 import { fileLayer } from './support/layer.ts';

@@ -1,6 +1,6 @@
 import { readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 
 /** What `bhatti serve status` and the CLI read of a running API: DATA_DIR/run/api.json. */
 const apiRecord = z.object({

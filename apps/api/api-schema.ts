@@ -1,6 +1,6 @@
 import { ImageConfigRecord } from '@bhatti/store';
 import { TaskStatus, TaskView } from '@bhatti/tasks';
-import { z } from 'zod';
+import * as z from 'zod';
 
 /**
  * Every body of the API, in the form that requests are validated against, the OpenAPI document is made from, and tests hold

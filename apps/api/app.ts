@@ -8,7 +8,7 @@ import express, {
   type Response,
 } from 'express';
 import type { Logger } from 'pino';
-import { z } from 'zod';
+import * as z from 'zod';
 import { logRequest } from './access-log.ts';
 import type { Authenticate } from './authentication.ts';
 import { ApiError, stopping, toApiError } from './errors.ts';

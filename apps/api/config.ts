@@ -1,5 +1,5 @@
 import type { TaskLimits } from '@bhatti/tasks';
-import { z } from 'zod';
+import * as z from 'zod';
 
 /** Where the TCP listener binds. `explicit` is false for the default, which may be taken without that being fatal. */
 export interface ListenAddress {

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { namedSchemas } from './api-schema.ts';
 import { type Html, html } from './page/html.ts';
 import { noBody, type Route, streamBody } from './route.ts';

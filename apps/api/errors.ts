@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 
 /** An error that the API answers with: the HTTP status, a stable code, a message that says what to do, extra headers. */
 export class ApiError extends Error {

@@ -1,6 +1,6 @@
 import { formatPlatform, parsePlatform, parseReference } from '@bhatti/oci';
 import { deriveImageName } from '@bhatti/tasks';
-import type { z } from 'zod';
+import type * as z from 'zod';
 import type { ImportQuery } from './api-schema.ts';
 import { checkImageName } from './pull-request.ts';
 import { parseSize } from './size.ts';

@@ -1,7 +1,7 @@
 import { chmod, unlink } from 'node:fs/promises';
 import { createServer, type RequestListener, type Server } from 'node:http';
 import { connect, isIPv6 } from 'node:net';
-import { z } from 'zod';
+import * as z from 'zod';
 import { answerBadRequest } from './bad-request.ts';
 import type { ListenAddress } from './config.ts';
 

@@ -1,5 +1,5 @@
 import { type Logger, pino } from 'pino';
-import { z } from 'zod';
+import * as z from 'zod';
 
 const describable = z.object({
   name: z.string(),

@@ -4,7 +4,7 @@
  */
 import { startTracing, type Tracing } from '@bhatti/tracing';
 import type { Logger } from 'pino';
-import { z } from 'zod';
+import * as z from 'zod';
 import { readConfig } from './config.ts';
 import { createLogger } from './logger.ts';
 import { type RunningApi, startApi } from './server.ts';

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { namedSchemas, Problem } from './api-schema.ts';
 import { type Answer, noBody, type Route, streamBody } from './route.ts';
 

@@ -7,7 +7,7 @@ import {
   type Reference,
 } from '@bhatti/oci';
 import { deriveImageName, isValidImageName } from '@bhatti/tasks';
-import type { z } from 'zod';
+import type * as z from 'zod';
 import type { PullBody } from './api-schema.ts';
 import { ApiError } from './errors.ts';
 import { parseSize } from './size.ts';

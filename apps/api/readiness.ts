@@ -2,7 +2,7 @@ import { rm, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { requireE2fsprogs } from '@bhatti/rootfs';
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Readiness } from './api-schema.ts';
 import { type ConnectedWorker, readWorkers } from './queue-state.ts';
 import type { Services } from './services.ts';

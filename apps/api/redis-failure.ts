@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 
 const thrown = z.object({ name: z.string(), message: z.string(), code: z.string().optional() });
 

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { link, readFile, rm, writeFile } from 'node:fs/promises';
 import { createApiToken, isApiToken } from '@bhatti/store';
-import { z } from 'zod';
+import * as z from 'zod';
 
 const fileError = z.object({ code: z.string() });
 

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 
 /**
  * What the CLI reads in the answers of the API, and no more: a server of another version may say more than this, and

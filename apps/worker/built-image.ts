@@ -1,5 +1,5 @@
 import { ImageConfigRecord, RootfsRecord, type Store } from '@bhatti/store';
-import { z } from 'zod';
+import * as z from 'zod';
 
 /**
  * What is kept beside a root filesystem: all that a catalog entry needs but name and reference, so that the same image

@@ -1,5 +1,5 @@
 import { parseBytes } from '@bhatti/tasks';
-import { z } from 'zod';
+import * as z from 'zod';
 
 /** Bytes of a limit as people write it (see `parseBytes`), for zod's `transform`; `none` is no limit, 0 keeps nothing. */
 export function parseCacheSize(text: string, context: z.RefinementCtx): number | undefined {

@@ -1,6 +1,6 @@
 import type { ArchiveLimits } from '@bhatti/oci';
 import { limitsOf, limitVariables, type RootfsLimits } from '@bhatti/rootfs';
-import { z } from 'zod';
+import * as z from 'zod';
 import { parseCacheSize } from './cache-size.ts';
 
 const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;

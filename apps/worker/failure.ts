@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 
 /** What went wrong with a task, as users and operators see it. */
 export interface Failure {

@@ -1,6 +1,6 @@
 import type { RedisClient } from '@bhatti/tasks';
 import { KEY_PREFIX, PullResult, TaskFailure } from '@bhatti/tasks';
-import { z } from 'zod';
+import * as z from 'zod';
 
 /** How a task ended. */
 export const Outcome = z.discriminatedUnion('kind', [

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 
 /**
  * Why a running job is told to stop: its task was cancelled; the worker process ends, and another takes the job; or the

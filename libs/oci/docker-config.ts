@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Credentials } from './credentials.ts';
 import { OciError } from './error.ts';
 import { errorCode } from './network-error.ts';

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { digestLike, isDigest } from './digest.ts';
 import { OciError } from './error.ts';
 import { bareMediaType, isIndexType, isManifestType, unsupportedMediaType } from './media-type.ts';

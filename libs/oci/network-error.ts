@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Purpose } from './connections.ts';
 import { OciError } from './error.ts';
 import { StallError } from './exchange.ts';

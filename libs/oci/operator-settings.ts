@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { isIPv6 } from 'node:net';
 import { homedir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import type { AddressPolicy } from './address-policy.ts';
 import type { RegistryClientOptions } from './client.ts';
 import { dockerConfigCredentials } from './docker-config.ts';

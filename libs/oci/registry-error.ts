@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { OciError, type OciErrorCode } from './error.ts';
 import type { ResponseHead } from './exchange.ts';
 import { parseRetryAfter } from './retry.ts';

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { checkFileSystem, requireE2fsprogs } from './e2fsprogs.ts';
 import { RootfsError, toRootfsError } from './error.ts';
 import { type CopyRun, copyData, copyRun } from './ext4/data-copy.ts';

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import type { DecodedLayer, LayerToDecode } from './layer/layer-decoder.ts';
 import { DEFAULT_LIMITS, type LayerLimits } from './layer/limits.ts';
 import { runOnThread } from './threads.ts';

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import type { ImageLimits, LayerLimits } from './layer/limits.ts';
 
 /** A whole number, in digits. */

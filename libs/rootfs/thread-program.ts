@@ -1,6 +1,6 @@
 /** The program of the threads: see `threads.ts`. */
 import { MessagePort } from 'node:worker_threads';
-import { z } from 'zod';
+import * as z from 'zod';
 import { buildImage } from './build-image.ts';
 import { type ThreadFailure, toThreadFailure } from './error.ts';
 import { digestOf } from './file-digest.ts';

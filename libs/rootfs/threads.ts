@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { Tinypool } from 'tinypool';
-import { z } from 'zod';
+import * as z from 'zod';
 import { RootfsError, threadFailure } from './error.ts';
 
 /** Work that the thread's program does; `thread-program.ts` exports each by its name. */

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 
 /**
  * The image's config as the registry had it, read by `@bhatti/oci`: the store keeps it as it is and asks nothing of it but

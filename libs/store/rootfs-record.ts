@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 
 /** What is known of a root filesystem whatever its image is called: `image.json` beside its `rootfs.ext4`. */
 export const RootfsRecord = z.looseObject({

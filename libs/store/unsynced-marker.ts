@@ -1,6 +1,6 @@
 import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { syncFolder, syncToDisk } from './durable-file.ts';
 import { systemCode } from './error.ts';
 import { ownIdentity } from './process-identity.ts';

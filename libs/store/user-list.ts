@@ -1,6 +1,6 @@
 import { timingSafeEqual } from 'node:crypto';
 import { readFile, stat } from 'node:fs/promises';
-import { z } from 'zod';
+import * as z from 'zod';
 import { createApiToken, hashApiToken, isApiToken } from './api-token.ts';
 import { writeDurably } from './durable-file.ts';
 import { StoreError, storing, systemCode } from './error.ts';

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Job, type Relay, type Worker } from 'bullmq';
-import { z } from 'zod';
+import * as z from 'zod';
 import { TaskError } from './error.ts';
 import { removeCredentials } from './job-credentials.ts';
 import { type PullResult, TaskJobData } from './pull-task.ts';

@@ -1,5 +1,5 @@
 import { createCipheriv, createDecipheriv, type KeyObject, randomBytes } from 'node:crypto';
-import { z } from 'zod';
+import * as z from 'zod';
 import { TaskError } from './error.ts';
 
 /** What a registry is shown: a user and a password, or a bearer token. */

@@ -1,5 +1,5 @@
 import { UnrecoverableError } from 'bullmq';
-import { z } from 'zod';
+import * as z from 'zod';
 
 /** Why a task failed. The code is stable, snake_case; the message is for people. */
 export const TaskFailure = z.object({ code: z.string(), message: z.string() });

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { isValidImageName } from './image-name.ts';
 
 const byteCount = z.int().min(0);

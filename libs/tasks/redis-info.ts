@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import type { RedisClient } from './redis-connection.ts';
 
 /** What a server says of itself (`INFO`). Numbers that a managed Redis hides are 0, texts null. */

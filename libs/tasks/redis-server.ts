@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { TaskError } from './error.ts';
 import type { RedisClient } from './redis-connection.ts';
 import { type RedisInfo, readRedisInfo } from './redis-info.ts';

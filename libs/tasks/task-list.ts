@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { connectionOf, type TaskQueue } from './queue.ts';
 import { RedisScript } from './redis-script.ts';
 import { keyOf } from './task-record.ts';

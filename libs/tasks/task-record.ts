@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { PullResult, TaskJobData, TaskProgress } from './pull-task.ts';
 import { connectionOf, KEY_PREFIX, QUEUE_NAME, type TaskQueue } from './queue.ts';
 import { RedisScript } from './redis-script.ts';

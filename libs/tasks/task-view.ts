@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { parseFailure, TaskFailure } from './failure.ts';
 import { PullResult, TaskProgress } from './pull-task.ts';
 import type { TaskQueue } from './queue.ts';

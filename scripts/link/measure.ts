@@ -16,7 +16,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { gzipSync } from 'node:zlib';
-import { z } from 'zod';
+import * as z from 'zod';
 import { fileLayer } from '../../test/support/layer.ts';
 import { type LayerBlob, pushImage, startLoopbackRegistry } from '../loopback-registry.ts';
 import { median, timed } from '../timing.ts';

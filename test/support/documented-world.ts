@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { gzipSync } from 'node:zlib';
-import { z } from 'zod';
+import * as z from 'zod';
 import { createApiClient } from '../../apps/cli/api-client.ts';
 import { type PseudoTerminal, startInTerminal } from '../../apps/cli/test/pseudo-terminal.ts';
 import { imageArchive } from './archive.ts';

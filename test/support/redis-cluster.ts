@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { Redis } from 'ioredis';
-import { z } from 'zod';
+import * as z from 'zod';
 
 const execute = promisify(execFile);
 const NODES = 3;

@@ -1,6 +1,6 @@
 import type { RequestHandler } from 'express';
 import { Counter, collectDefaultMetrics, Histogram, type Registry } from 'prom-client';
-import { z } from 'zod';
+import * as z from 'zod';
 import { endedStatus } from '../ended-status.ts';
 
 /** Express sets it once a route has matched; its path is the pattern (`/tasks/:id`), so that labels stay few. */

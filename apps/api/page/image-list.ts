@@ -1,5 +1,5 @@
 import { formatBytes } from '@bhatti/tasks';
-import { z } from 'zod';
+import * as z from 'zod';
 import { type Html, html } from './html.ts';
 import type { Visitor } from './layout.ts';
 import { timeTag } from './time.ts';

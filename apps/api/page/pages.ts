@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { pipeline } from 'node:stream/promises';
 import { TaskView } from '@bhatti/tasks';
 import express, { type ErrorRequestHandler, type Request, type RequestHandler, type Response, Router } from 'express';
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Authenticate, Caller } from '../authentication.ts';
 import { ApiError, toApiError } from '../errors.ts';
 import { readJson } from '../json-body.ts';

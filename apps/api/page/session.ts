@@ -7,7 +7,7 @@ import {
   randomBytes,
   timingSafeEqual,
 } from 'node:crypto';
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Asking, Authenticate, Caller } from '../authentication.ts';
 import { ApiError } from '../errors.ts';
 import { isOwnPage } from '../own-page.ts';

@@ -1,5 +1,5 @@
 import { isEnded, type KeyedRequest } from '@bhatti/tasks';
-import { z } from 'zod';
+import * as z from 'zod';
 import { alreadyPulled } from '../already-pulled.ts';
 import { AlreadyThere, ImageList, ImageView, ImportQuery, PruneBody, Pruned, PullBody, Queued } from '../api-schema.ts';
 import { checkArchiveHead, nameByArchive } from '../archive-name.ts';

@@ -1,5 +1,5 @@
 import { isEnded, type OwnedTask, type TaskPosition, TaskStatus, TaskView } from '@bhatti/tasks';
-import { z } from 'zod';
+import * as z from 'zod';
 import { TaskList } from '../api-schema.ts';
 import type { Caller } from '../authentication.ts';
 import { ApiError } from '../errors.ts';

@@ -1,7 +1,7 @@
 import { mkdir, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import type { z } from 'zod';
+import type * as z from 'zod';
 import { ImageList } from '../api-schema.ts';
 import { startTestStack, type TestStack } from './support/api.ts';
 import { putImage, untilRemoved } from './support/image.ts';

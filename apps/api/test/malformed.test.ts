@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { z } from 'zod';
+import * as z from 'zod';
 import { noBody, type Route } from '../route.ts';
 import { errorBody, startTestStack, type TestStack } from './support/api.ts';
 

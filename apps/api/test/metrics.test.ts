@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { connectRedis, createTaskQueue, WorkerMetrics } from '@bhatti/tasks';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { parse } from 'yaml';
-import { z } from 'zod';
+import * as z from 'zod';
 import { queuePull, startTestStack, type TestStack } from './support/api.ts';
 import { gate, resultOf, startWorker } from './support/worker.ts';
 

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { Validator } from '@seriousme/openapi-schema-validator';
 import { Agent } from 'undici';
-import { z } from 'zod';
+import * as z from 'zod';
 import { startTestStack, type TestStack } from './support/api.ts';
 import { documented } from './support/conformance.ts';
 

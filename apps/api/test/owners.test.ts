@@ -1,7 +1,7 @@
 import { stat } from 'node:fs/promises';
 import { connectRedis, createTaskQueue, enqueuePull, TaskClaims } from '@bhatti/tasks';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { z } from 'zod';
+import * as z from 'zod';
 import { startRedis, type TestRedis } from '../../../test/support/redis.ts';
 import { errorBody, startTestApi, type TestApi } from './support/api.ts';
 import { putImage, putLayer, untilRemoved } from './support/image.ts';

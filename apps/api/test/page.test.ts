@@ -3,7 +3,7 @@ import { get, IncomingMessage } from 'node:http';
 import type { RedisClient } from '@bhatti/tasks';
 import { connectRedis, createTaskQueue, type TaskQueue } from '@bhatti/tasks';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
-import { z } from 'zod';
+import * as z from 'zod';
 import { startRedis, type TestRedis } from '../../../test/support/redis.ts';
 import { type Answer, queuePull, startTestApi, type TestApi } from './support/api.ts';
 import { putImage } from './support/image.ts';

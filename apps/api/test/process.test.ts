@@ -8,7 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { Agent, request } from 'undici';
-import { z } from 'zod';
+import * as z from 'zod';
 import { startRedis, type TestRedis } from '../../../test/support/redis.ts';
 
 const program = fileURLToPath(new URL('../../../dist/api.js', import.meta.url));

@@ -1,5 +1,5 @@
 import { type Command, Option } from 'commander';
-import { z } from 'zod';
+import * as z from 'zod';
 import { deleteImages, inspectImage, listImages, pruneImages, shareImage } from '../image-command.ts';
 import { platformFlag } from '../platform-flag.ts';
 import { pullImage } from '../pull-command.ts';

@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { MAXIMUM_SIZE_BYTES, MINIMUM_SIZE_BYTES, wholeBlocks } from '@bhatti/rootfs';
 import { parseBytes } from '@bhatti/tasks';
 import { type Command, InvalidArgumentError } from 'commander';
-import { z } from 'zod';
+import * as z from 'zod';
 import { platformFlag } from '../platform-flag.ts';
 import type { BuildRequest } from '../rootfs/request.ts';
 import type { CommandContext } from './context.ts';

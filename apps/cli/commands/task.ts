@@ -1,5 +1,5 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { z } from 'zod';
+import * as z from 'zod';
 import { taskStatus } from '../api-schema.ts';
 import { watchTask } from '../pull-command.ts';
 import { cancelTasks, listTasks, showTask } from '../task-command.ts';

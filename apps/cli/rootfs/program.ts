@@ -15,7 +15,7 @@ import {
   type RootfsLimits,
 } from '@bhatti/rootfs';
 import { formatBytes } from '@bhatti/tasks';
-import { z } from 'zod';
+import * as z from 'zod';
 import { mapConcurrently } from './concurrently.ts';
 import { BuildRequest } from './request.ts';
 

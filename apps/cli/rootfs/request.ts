@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 
 /** What `bhatti rootfs build` asks of its program, as JSON in its only argument. Paths are absolute. */
 export const BuildRequest = z.object({

@@ -1,5 +1,5 @@
 import { readFile, rename, writeFile } from 'node:fs/promises';
-import { z } from 'zod';
+import * as z from 'zod';
 import { processIdentity } from './process-identity.ts';
 
 /** What a supervisor writes about its stack, for `serve status`, for who waits for it, and for the next one. */

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { setTimeout as delay } from 'node:timers/promises';
-import { z } from 'zod';
+import * as z from 'zod';
 import { deathsInARow, restartDelay } from './restart-policy.ts';
 
 export interface ChildSpecification {

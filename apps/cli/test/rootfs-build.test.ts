@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
-import { z } from 'zod';
+import * as z from 'zod';
 import { fileLayer } from '../../../test/support/layer.ts';
 import { zstdFrame } from '../../../test/support/registry.ts';
 

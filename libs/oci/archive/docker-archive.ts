@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { z } from 'zod';
+import * as z from 'zod';
 import { sha256Digest } from '../digest.ts';
 import { OciError } from '../error.ts';
 import { parseImageConfig } from '../image-config.ts';

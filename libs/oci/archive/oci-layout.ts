@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { isDigest } from '../digest.ts';
 import { OciError } from '../error.ts';
 import { descriptorSchema, entryPlatformSchema, firstIssue, isAttestation, parseJson } from '../manifest.ts';

@@ -1,6 +1,6 @@
 import { closeSync, openSync, readSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { RootfsError } from '../error.ts';
 import { formatEntry, type LayerEntry, parseEntry } from './entry.ts';
 import { DEFAULT_LIMITS, type LayerLimits } from './limits.ts';

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { RootfsError } from '../error.ts';
 import { quote } from './path.ts';
 

@@ -6,7 +6,7 @@ import { openStore, type Store } from '@bhatti/store';
 import type { TaskLimits } from '@bhatti/tasks';
 import { pino } from 'pino';
 import { Agent, request } from 'undici';
-import { z } from 'zod';
+import * as z from 'zod';
 import { startRedis, type TestRedis } from '../../../../test/support/redis.ts';
 import { describeError } from '../../logger.ts';
 import type { PageRoute } from '../../page/pages.ts';

@@ -3,7 +3,7 @@ import { mkdtemp, open, rmdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { z } from 'zod';
+import * as z from 'zod';
 import type { ListedNode } from './listing.ts';
 import { withTemporaryDirectory } from './temporary-directory.ts';
 
