@@ -14,6 +14,7 @@ import {
   type KeyedRequest,
   type ListTasksOptions,
   listTasks,
+  noteArrival,
   type OwnedTask,
   repointKey,
   sealCredentials,
@@ -128,6 +129,11 @@ export class TaskService {
       await admitTask(redis, { id, owner }, this.#limits);
       return id;
     });
+  }
+
+  /** Keeps the upload of a task that is not on the queue yet from those who collect what is nobody's, for a minute. */
+  noteArrival(id: string): Promise<void> {
+    return this.#session.use(({ redis }) => noteArrival(redis, id));
   }
 
   /** Puts the import of an upload on the queue. */

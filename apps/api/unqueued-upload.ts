@@ -15,8 +15,8 @@ export async function removeUnlessQueued(
   id: string,
   { first, next } = pauses,
 ): Promise<void> {
-  const until = Date.now() + lastLook;
-  for (let pause = first; Date.now() < until; pause = next) {
+  const until = performance.now() + lastLook;
+  for (let pause = first; performance.now() < until; pause = next) {
     await sleep(pause, undefined, { ref: false });
     try {
       if ((await tasks.find(id)) === null) await store.uploads.remove(id);

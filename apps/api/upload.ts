@@ -15,19 +15,22 @@ export interface UploadOptions {
   readonly checkHead: (head: Uint8Array) => void;
   /** Aborted when the client is gone or the server stops. */
   readonly signal: AbortSignal;
+  /** Called just before the upload is there. */
+  readonly arriving: () => Promise<void>;
 }
 
 /**
  * Writes a request's body to the data directory, and resolves to its bytes. Nothing stays of one that does not come to its end. Throws ApiError
  * `invalid_request` (empty, or cut off), StoreError `no_space`, what `checkHead` throws.
  */
-export async function receiveUpload({ uploads, id, body, checkHead, signal }: UploadOptions): Promise<number> {
+export async function receiveUpload(options: UploadOptions): Promise<number> {
+  const { uploads, id, body, checkHead, signal, arriving } = options;
   const cut = () => body.destroy(cutOff());
   const stalled = setTimeout(cut, stallMilliseconds);
   signal.addEventListener('abort', cut, { once: true });
   try {
     if (signal.aborted) throw cutOff();
-    const bytes = await uploads.receive(id, chunksOf(body, stalled, checkHead));
+    const bytes = await uploads.receive(id, chunksOf(body, stalled, checkHead), arriving);
     if (bytes > 0) return bytes;
   } catch (error) {
     // What a refused client still sends goes nowhere, so that it comes to see the answer (and `cutUnread` ends it).

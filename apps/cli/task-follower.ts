@@ -54,8 +54,8 @@ export async function followTask(
       }
     } catch (error) {
       if (!isTemporary(error)) throw error;
-      awaySince ??= Date.now();
-      if (Date.now() - awaySince > AWAY_LIMIT) throw lostContact(id, error);
+      awaySince ??= performance.now();
+      if (performance.now() - awaySince > AWAY_LIMIT) throw lostContact(id, error);
       await delay(AWAY_PAUSE);
     }
   }

@@ -57,11 +57,11 @@ export async function importImage(
 function showUpload(archive: Readable, console: Console): void {
   if (!console.screen().terminal) return;
   let sent = 0;
-  let drawnAt = 0;
+  let drawnAt = Number.NEGATIVE_INFINITY;
   archive.on('data', (chunk: Buffer) => {
     sent += chunk.length;
-    if (Date.now() - drawnAt < 200) return;
-    drawnAt = Date.now();
+    if (performance.now() - drawnAt < 200) return;
+    drawnAt = performance.now();
     console.live(layoutStep({ line: `uploading (${formatBytes(sent)})...`, layers: [] }, console.screen()));
   });
   // Who listens starts the flow; the request has to be there first.

@@ -1,17 +1,17 @@
 import type { Store } from '@bhatti/store';
 
-/** Ms between the arrival of an upload and its task, at most: the API puts it on the queue at once, or removes the upload. */
-const GRACE = 60_000;
+export interface UploadOwners {
+  /** Whether the upload may be about to have its task. */
+  readonly isArriving: (taskId: string) => Promise<boolean>;
+  /** Whether its task still waits or runs. */
+  readonly isLive: (taskId: string) => Promise<boolean>;
+}
 
-/**
- * Removes uploads that no task under way has: an API died between the two, or Redis lost the task.
- *
- * @param isLive whether a task still waits or runs
- */
-export async function collectUploads(
-  { uploads }: Pick<Store, 'uploads'>,
-  isLive: (taskId: string) => Promise<boolean>,
-  graceMs = GRACE,
-): Promise<void> {
-  for (const id of await uploads.olderThan(graceMs)) if (!(await isLive(id))) await uploads.remove(id);
+/** Removes uploads that no task has, or is about to have: an API died between the two, or Redis lost the task. */
+export async function collectUploads({ uploads }: Pick<Store, 'uploads'>, owners: UploadOwners): Promise<void> {
+  for (const id of await uploads.list()) {
+    // In this order: one that has arrived has its task.
+    if ((await owners.isArriving(id)) || (await owners.isLive(id))) continue;
+    await uploads.remove(id);
+  }
 }

@@ -1,16 +1,14 @@
-import type { Store } from '@bhatti/store';
+import { isArriving } from '@bhatti/tasks';
 import type { Logger } from 'pino';
 import { collectUploads } from './collect-uploads.ts';
-import type { LayerCacheLimit } from './layer-cache-limit.ts';
+import { freeOldPartials } from './partials.ts';
 import type { PullServices } from './services.ts';
 
 /** Ms between two rounds. */
 const DAY = 24 * 3600 * 1000;
 
 export interface HousekeepingOptions {
-  readonly store: Store;
-  readonly layerCache: LayerCacheLimit;
-  readonly claims: PullServices['claims'];
+  readonly services: PullServices;
   /** Whether a task still waits or runs. */
   readonly isLive: (taskId: string) => Promise<boolean>;
   readonly logger: Logger;
@@ -47,10 +45,12 @@ export class Housekeeping {
 
   /** A failure costs disk only, until the next round, and keeps nothing else from being removed. */
   async #clean(): Promise<void> {
-    const { store, layerCache, claims, isLive, logger } = this.#options;
+    const { services, isLive, logger } = this.#options;
+    const { store, layerCache, claims, redis } = services;
     for (const step of [
       () => store.collectOrphans(),
-      () => collectUploads(store, isLive),
+      () => freeOldPartials(services),
+      () => collectUploads(store, { isArriving: (id) => isArriving(redis, id), isLive }),
       () => store.removeUnreferenced({ isNeeded: (key) => claims.rootfs.isWanted(key) }),
       () => layerCache.enforce(),
     ]) {

@@ -1,6 +1,9 @@
 import { LEASE_TTL, layerLease, takeLease } from '@bhatti/tasks';
 import type { PullServices } from './services.ts';
 
+/** Ms: a week. */
+const OLD = 7 * 24 * 3600 * 1000;
+
 /**
  * Removes the partial downloads of a task that has come to its end, except those that another task wants or is fetching
  * this moment, and then gives up its claims. A completed task can have left some, too: its tag pointed to another image
@@ -12,7 +15,20 @@ export async function freePartials(services: PullServices, taskId: string): Prom
   await partial.release(taskId);
 }
 
-async function freePartial({ claims, redis, store }: PullServices, taskId: string, digest: string): Promise<void> {
+/**
+ * Removes partial downloads that nobody continued for a week, and no task wants: ended tasks are kept that long. A clock that is
+ * wrong costs bytes that nobody needs.
+ */
+export async function freeOldPartials(services: PullServices): Promise<void> {
+  for (const digest of await services.store.partials.olderThan(OLD)) await freePartial(services, undefined, digest);
+}
+
+/** Removes it unless a task, other than the one named, wants it. */
+async function freePartial(
+  { claims, redis, store }: PullServices,
+  taskId: string | undefined,
+  digest: string,
+): Promise<void> {
   if (!(await store.partials.has(digest))) return;
   // Whoever fetches the blob has its lease. One that gets it after us begins anew.
   const lease = await takeLease(redis, layerLease(digest), { ttl: LEASE_TTL, signal: new AbortController().signal });

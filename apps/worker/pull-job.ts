@@ -59,9 +59,11 @@ export class PullProcessor {
     if (signal.aborted) onAbort();
     else signal.addEventListener('abort', onAbort, { once: true });
     if (this.#stopping) stop.stop('worker_stopping');
+    const letLockGo = this.#options.lock.keep(job, token, () => stop.stop('lock_lost'));
     try {
       return await new PullAttempt(this.#options, job, token, stop).run();
     } finally {
+      letLockGo();
       signal.removeEventListener('abort', onAbort);
     }
   }

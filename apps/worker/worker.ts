@@ -19,6 +19,7 @@ import {
   type TaskJobData,
   type TaskJobName,
   type TaskQueue,
+  takeUpLateRetries,
   WorkerMetrics,
   workerOptions,
 } from '@bhatti/tasks';
@@ -53,6 +54,9 @@ const DECODE_THREADS = 2;
  */
 const SYNC_PATIENCE = 15_000;
 const DIGEST_PATIENCE = 120_000;
+
+/** Ms between looks for tasks whose next attempt a wrong clock has put off. */
+const LATE_RETRIES_INTERVAL = 10_000;
 
 export interface StartWorkerOptions {
   readonly store: Store;
@@ -141,15 +145,14 @@ export async function startWorker(options: StartWorkerOptions): Promise<RunningW
     {
       ...workerOptions({ connection: redis, concurrency: options.concurrency, telemetry: options.tracing?.queue }),
       autorun: false,
+      // See JobLock.
+      skipLockRenewal: true,
     },
   );
   worker.on('error', (error) => logger.warn({ err: error }, 'queue'));
   worker.on('stalled', (id) => {
     logger.warn({ task_id: id }, 'its worker died or hung; another takes it over');
     metrics.count('takeovers');
-  });
-  worker.on('lockRenewalFailed', (ids) => {
-    for (const id of ids) worker.cancelJob(id, 'lock_lost' satisfies StopReason);
   });
   const aftercare = new Aftercare(services, queue, outcomes, deaths, logger);
   const attemptEnded = (job: TaskJob | undefined) => {
@@ -159,8 +162,11 @@ export async function startWorker(options: StartWorkerOptions): Promise<RunningW
   worker.on('completed', attemptEnded);
   worker.on('failed', attemptEnded);
 
-  const housekeeping = new Housekeeping({ store, layerCache, claims, isLive, logger });
+  const housekeeping = new Housekeeping({ services, isLive, logger });
   await housekeeping.start(options.housekeepingInterval);
+  const retries = setInterval(() => {
+    takeUpLateRetries(queue).catch((error: unknown) => logger.warn({ err: error }, 'cannot look for late retries'));
+  }, LATE_RETRIES_INTERVAL);
   services.sync.request();
   services.digests.request();
   const cancellations = await subscribeCancellations(relay, worker);
@@ -170,6 +176,7 @@ export async function startWorker(options: StartWorkerOptions): Promise<RunningW
   const close = async () => {
     processor.stop();
     stopping.abort();
+    clearInterval(retries);
     const closed = worker.close();
     worker.cancelAllJobs('worker_stopping' satisfies StopReason);
     await closed;

@@ -63,7 +63,7 @@ export class Authenticator {
   readonly #hashKey = randomBytes(32);
   readonly #now: () => number;
 
-  constructor(http: Pick<Http, 'send'>, now: () => number = Date.now) {
+  constructor(http: Pick<Http, 'send'>, now: () => number = () => performance.now()) {
     this.#http = http;
     this.#now = now;
   }

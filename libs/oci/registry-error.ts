@@ -37,7 +37,7 @@ export function registryError({ head, body, url, kind, what }: RefusedRequest): 
     host: url.host,
     path: url.pathname,
     registryCode: stated.code,
-    retryAfterMs: parseRetryAfter(headers.get('retry-after')),
+    retryAfterMs: parseRetryAfter(headers.get('retry-after'), timeOf(headers.get('date'))),
   };
   const make = (code: OciErrorCode, message: string, retryable: boolean): OciError =>
     new OciError(code, message, { ...details, retryable });
@@ -94,4 +94,10 @@ function printable(text: string): string {
     .replace(/(https?:\/\/[^\s?#]*)\?[^\s"']*/g, '$1')
     .trim();
   return line.length > 300 ? `${line.slice(0, 300)}…` : line;
+}
+
+/** Ms since the epoch of an HTTP date: the registry's own clock, by which it counts until when to wait. Undefined where there is none. */
+function timeOf(date: string | undefined): number | undefined {
+  const time = Date.parse(date ?? '');
+  return Number.isNaN(time) ? undefined : time;
 }

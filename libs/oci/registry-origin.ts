@@ -40,7 +40,7 @@ export class RegistryOrigins {
     const secure = new URL(`https://${host}`);
     if (!isLoopbackHost(host) && !this.#options.configuration.isInsecure(host)) return secure;
     const known = this.#known.get(host);
-    if (known !== undefined && known.until > Date.now()) return known.origin;
+    if (known !== undefined && known.until > performance.now()) return known.origin;
     return orCancelled(this.#pending.get(host) ?? this.#startProbe(host, secure), signal);
   }
 
@@ -59,7 +59,7 @@ export class RegistryOrigins {
     guard.assertHost(secure.host);
     const speaks = await this.#speaksTls(secure);
     const origin = speaks === 'tls' ? secure : new URL(`http://${host}`);
-    if (speaks !== 'nothing') this.#known.set(host, { origin, until: Date.now() + BELIEVED_MS });
+    if (speaks !== 'nothing') this.#known.set(host, { origin, until: performance.now() + BELIEVED_MS });
     return origin;
   }
 

@@ -31,6 +31,8 @@ export function retryDelay(
 /**
  * Milliseconds that a `Retry-After` header asks for, in seconds or as a date (RFC 9110, 10.2.3); undefined when there is none
  * or it cannot be read.
+ *
+ * @param now ms since the epoch, by the clock of who sent it where that is known: ours may be wrong
  */
 export function parseRetryAfter(header: string | undefined, now = Date.now()): number | undefined {
   const text = header?.trim() ?? '';

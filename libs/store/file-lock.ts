@@ -1,4 +1,4 @@
-import { link, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { link, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { StoreError, systemCode } from './error.ts';
@@ -9,33 +9,53 @@ import { parseTemporaryName, temporaryName } from './temporary-name.ts';
 const patience = 10_000;
 const pollInterval = 20;
 
-/** Ms after which the lock of a process of another host, of which nobody can tell from here, counts as left behind. */
-const foreignAge = 60_000;
+/**
+ * Ms of waiting after which the lock of one process of another host, of which nobody can tell from here, counts as left behind. Time
+ * spent in waiting, because clocks differ: by its age, one that is a minute ahead would take away every lock.
+ */
+const foreignPatience = 5_000;
+
+export interface FileLockOptions {
+  /** Ms, in place of five seconds. */
+  readonly foreignPatience?: number;
+}
 
 /**
  * Runs the work while no other process, on this host or another, holds the lock. The file holds a temporary name, which
  * says whose it is; that of a dead process is taken away. Rejects with StoreError `internal` (retryable) after 10 s.
+ * @param work is given what rejects once the lock was taken away: asked just before what cannot be undone
  */
-export async function withFileLock<T>(path: string, work: () => Promise<T>): Promise<T> {
+export async function withFileLock<T>(
+  path: string,
+  work: (requireHeld: () => Promise<void>) => Promise<T>,
+  options: FileLockOptions = {},
+): Promise<T> {
   const mine = temporaryName(await ownIdentity());
-  await acquire(path, mine);
+  await acquire(path, mine, options.foreignPatience ?? foreignPatience);
+  const isHeld = async () => (await contentOf(path)) === mine;
   try {
-    return await work();
+    return await work(async () => {
+      if (!(await isHeld())) throw heldByAnother(path);
+    });
   } finally {
-    if ((await contentOf(path)) === mine) await rm(path, { force: true });
+    if (await isHeld()) await rm(path, { force: true });
   }
 }
 
-async function acquire(path: string, mine: string): Promise<void> {
+async function acquire(path: string, mine: string, patienceWithForeign: number): Promise<void> {
   const temporary = join(dirname(path), mine);
-  const until = Date.now() + patience;
+  const began = performance.now();
+  let watched: { readonly holder: string | undefined; readonly since: number } = { holder: undefined, since: began };
   await writeFile(temporary, mine, { mode: 0o600, flag: 'wx' });
   try {
     while (!(await linkNew(temporary, path))) {
-      await removeStale(path, join(dirname(path), temporaryName(await ownIdentity())));
-      if (Date.now() > until) {
-        throw new StoreError('internal', `another process holds ${path}; try again`, { retryable: true });
+      const holder = await contentOf(path);
+      const now = performance.now();
+      if (holder !== watched.holder) watched = { holder, since: now };
+      if (holder !== undefined && (await isStale(holder, now - watched.since > patienceWithForeign))) {
+        await removeStale(path, holder, join(dirname(path), temporaryName(await ownIdentity())));
       }
+      if (now - began > patience) throw heldByAnother(path);
       await sleep(pollInterval);
     }
   } finally {
@@ -54,9 +74,7 @@ async function linkNew(from: string, to: string): Promise<boolean> {
   }
 }
 
-async function removeStale(path: string, aside: string): Promise<void> {
-  const holder = await contentOf(path);
-  if (holder === undefined || !(await isStale(path, holder))) return;
+async function removeStale(path: string, holder: string, aside: string): Promise<void> {
   try {
     await rename(path, aside);
   } catch (error) {
@@ -68,15 +86,15 @@ async function removeStale(path: string, aside: string): Promise<void> {
   await rm(aside, { force: true });
 }
 
-async function isStale(path: string, holder: string): Promise<boolean> {
+/** @param isLong whether it has been seen to be this one's for long */
+async function isStale(holder: string, isLong: boolean): Promise<boolean> {
   const maker = parseTemporaryName(holder);
   const alive = maker === undefined ? undefined : await isAlive(maker);
-  if (alive !== undefined) return !alive;
-  const changed = await stat(path).then(
-    ({ mtimeMs }) => mtimeMs,
-    () => Date.now(),
-  );
-  return Date.now() - changed > foreignAge;
+  return alive === undefined ? isLong : !alive;
+}
+
+function heldByAnother(path: string): StoreError {
+  return new StoreError('internal', `another process holds ${path}; try again`, { retryable: true });
 }
 
 async function contentOf(path: string): Promise<string | undefined> {

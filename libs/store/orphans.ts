@@ -13,15 +13,12 @@ const foreignAge = 24 * 3600 * 1000;
 /** What other parts write beside a small file before they link or rename it to that: there for milliseconds, unless they died. */
 const unlinked = /^(?:(?:token|secret\.key)\.[0-9a-f-]{36}|api\.json\.\d+|serve\.pid\.\d+\.tmp|write-check)$/;
 
-/** Ms without a change after which such a file is nobody's. */
-const unlinkedAge = 60_000;
-
-/** Removes such files from the folder. */
+/** Removes such files from the folder once they are as old. */
 export async function removeUnlinked(folder: string): Promise<void> {
   await storing('collect orphans', async () => {
     for (const name of await namesIn(folder)) {
       const path = join(folder, name);
-      if (unlinked.test(name) && Date.now() - (await changeTime(path)) > unlinkedAge) await rm(path, { force: true });
+      if (unlinked.test(name) && Date.now() - (await changeTime(path)) > foreignAge) await rm(path, { force: true });
     }
   });
 }

@@ -39,14 +39,14 @@ export class PartialFiles {
     return names.filter((name) => /^[0-9a-f]{64}$/.test(name)).map((hex) => `sha256:${hex}`);
   }
 
-  /** Removes those that nobody has written to for longer than `ageMs`. */
-  async removeOlderThan(ageMs: number): Promise<void> {
-    await storing('remove old partial downloads', async () => {
-      for (const name of await readdir(this.#folder)) {
-        const path = join(this.#folder, name);
-        const file = await statIfThere(path);
-        if (file?.isFile() && Date.now() - file.mtimeMs > ageMs) await rm(path, { force: true });
-      }
-    });
+  /** The digests of those that nobody has written to for longer than `ageMs`, as far as the clock of this host can tell. */
+  async olderThan(ageMs: number): Promise<string[]> {
+    const old: string[] = [];
+    for (const digest of await this.list()) {
+      const path = this.path(digest);
+      const file = await storing('look at a partial download', () => statIfThere(path));
+      if (file !== undefined && Date.now() - file.mtimeMs > ageMs) old.push(digest);
+    }
+    return old;
   }
 }

@@ -13,9 +13,6 @@ import { RootfsStore } from './rootfs-store.ts';
 import { Uploads } from './uploads.ts';
 import { UserList } from './user-list.ts';
 
-/** Partial downloads that nobody continued for a week belong to no task: ended tasks are kept that long. */
-const partialAge = 7 * 24 * 3600 * 1000;
-
 /** A data directory. Any number of processes and hosts may have it open. */
 export interface Store {
   /** Absolute. */
@@ -31,7 +28,7 @@ export interface Store {
   readonly warnings: readonly string[];
   /** Brings published files to the disk. Publishing does not wait for it: syncing a gigabyte takes seconds. */
   syncPending(): Promise<void>;
-  /** Removes what dead processes were making, and partial downloads that are a week old. */
+  /** Removes what dead processes were making. */
   collectOrphans(): Promise<void>;
   /** Removes root filesystems that no image points to and no task needs, and returns their keys. */
   removeUnreferenced(options: RemoveUnreferencedOptions): Promise<string[]>;
@@ -91,7 +88,6 @@ export async function openStore(dataDirectory: string): Promise<Store> {
       await rootfs.collectOrphans();
       for (const folder of [directory, paths.runDirectory]) await removeUnlinked(folder);
       await uploads.removeOrphans();
-      await partials.removeOlderThan(partialAge);
     },
     removeUnreferenced: (options) => removeUnreferencedRootfs(rootfs, images, options),
     freeBytes,

@@ -33,13 +33,19 @@ export class Uploads {
    * Writes a stream to the upload of this id (mode 0600), which is there, whole and on the disk, once this resolves to its
    * size in bytes, and not before. Nothing stays of one that fails.
    *
+   * @param arriving called just before it is there: when it rejects, so does this
    * @throws StoreError `no_space`, or what the stream throws
    */
-  async receive(id: string, content: AsyncIterable<Uint8Array>): Promise<number> {
+  async receive(
+    id: string,
+    content: AsyncIterable<Uint8Array>,
+    arriving: () => Promise<void> = async () => {},
+  ): Promise<number> {
     const path = this.path(id);
     const temporary = join(this.#folder, temporaryName(await ownIdentity()));
     try {
       const bytes = await this.#write(temporary, content);
+      await arriving();
       await storing('publish an upload', async () => {
         await rename(temporary, path);
         await syncToDisk(this.#folder);
@@ -100,14 +106,14 @@ export class Uploads {
     return path;
   }
 
-  /** The ids of all uploads that came in more than so many ms ago. */
-  async olderThan(ageMs: number): Promise<string[]> {
+  /** The ids of all uploads that are there. */
+  async list(): Promise<string[]> {
     return storing('list uploads', async () => {
       const ids: string[] = [];
       for (const name of await readdir(this.#folder)) {
         if (parseTemporaryName(name) !== undefined) continue;
         const file = await statIfThere(join(this.#folder, name));
-        if (file?.isFile() && Date.now() - file.mtimeMs > ageMs) ids.push(name);
+        if (file?.isFile()) ids.push(name);
       }
       return ids;
     });

@@ -130,10 +130,10 @@ export class UserList {
   async #change<T>(change: (users: readonly StoredUser[]) => { users: readonly StoredUser[]; result: T }): Promise<T> {
     const path = this.#paths.usersFile;
     return storing('change the users', () =>
-      withFileLock(`${path}.lock`, async () => {
+      withFileLock(`${path}.lock`, async (requireHeld) => {
         const text = await contentOf(path);
         const { users, result } = change(text === undefined ? [] : parseUsers(text, path));
-        await writeDurably(path, `${JSON.stringify({ version: 1, users }, null, 2)}\n`);
+        await writeDurably(path, `${JSON.stringify({ version: 1, users }, null, 2)}\n`, { confirm: requireHeld });
         return result;
       }),
     );

@@ -1,4 +1,6 @@
 /** The queue contract: what tasks are, how they travel through Redis, and how they are seen and cancelled. */
+
+export { isArriving, noteArrival } from './arriving-upload.ts';
 export {
   type CancellationSubscription,
   cancelTask,
@@ -13,6 +15,7 @@ export { formatBytes } from './format-bytes.ts';
 export { claimKey, findKeyedTask, type KeyedRequest, repointKey } from './idempotency.ts';
 export { deriveImageName, isValidImageName } from './image-name.ts';
 export { removeCredentials } from './job-credentials.ts';
+export { takeUpLateRetries } from './late-retries.ts';
 export { LEASE_TTL, type Lease, LeaseLost, type LeaseOptions, layerLease, takeLease, withLease } from './lease.ts';
 export {
   type MetricDefinition,
@@ -54,6 +57,7 @@ export {
   enqueuePull,
   findPullUnderWay,
   KEY_PREFIX,
+  LOCK_DURATION,
   MAX_DEATHS,
   QUEUE_NAME,
   type TaskJob,

@@ -43,9 +43,9 @@ const jobOptions = {
 } as const satisfies JobsOptions;
 
 /** Ms without renewal after which a running job counts as abandoned. */
-const lockDuration = 10_000;
+export const LOCK_DURATION = 10_000;
 
-/** Ms between looks for abandoned jobs: one is taken over at most `lockDuration + stalledInterval` after its worker died. */
+/** Ms between looks for abandoned jobs: one is taken over at most `LOCK_DURATION + stalledInterval` after its worker died. */
 const stalledInterval = 3_000;
 
 /** So many deaths of its workers, and a task fails as `worker_crashed`: the next worker ends it, and says who died when. */
@@ -109,7 +109,7 @@ export function workerOptions(options: TaskWorkerOptions): WorkerOptions {
     prefix: KEY_PREFIX,
     name: options.name ?? `${hostname()}:${process.pid}`,
     concurrency: options.concurrency ?? 2,
-    lockDuration,
+    lockDuration: LOCK_DURATION,
     stalledInterval,
     maxStalledCount,
     runRetryDelay: redisRetryDelay,

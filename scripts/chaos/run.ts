@@ -188,7 +188,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
     const store = await openStore(disk.path);
     // One that an API was killed over, before it put the task on the queue, is nobody's after a minute.
     for (const deadline = Date.now() + 61_000; Date.now() < deadline; await sleep(500)) {
-      if ((await store.uploads.olderThan(0)).length === 0) break;
+      if ((await store.uploads.list()).length === 0) break;
     }
     // The next start collects what dead processes left.
     const last = new Program('worker', env, join(directory, 'last.log'));

@@ -101,7 +101,14 @@ function importImage({ store, tasks }: Pick<Services, 'store' | 'tasks'>): Route
       const id = await tasks.admitImport(caller.owner, repeat);
       await store.uploads.requireRoom(Number(bytes ?? 0));
       const checkHead = (head: Uint8Array) => checkArchiveHead(head, asked.name !== undefined);
-      const archiveBytes = await receiveUpload({ uploads: store.uploads, id, body: body.open(), checkHead, signal });
+      const archiveBytes = await receiveUpload({
+        uploads: store.uploads,
+        id,
+        body: body.open(),
+        checkHead,
+        signal,
+        arriving: () => tasks.noteArrival(id),
+      });
       const named = await nameUpload(store, id, asked);
       try {
         await tasks.enqueueImport(caller.owner, named, { id, archiveBytes, requestId });

@@ -3,7 +3,7 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { gzipSync } from 'node:zlib';
-import { connectRedis, createTaskQueue, type RedisClient, type TaskQueue, TaskView } from '@bhatti/tasks';
+import { connectRedis, createTaskQueue, isArriving, type RedisClient, type TaskQueue, TaskView } from '@bhatti/tasks';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { type ArchiveLayout, imageArchive } from '../../../test/support/archive.ts';
 import { startRedis, type TestRedis } from '../../../test/support/redis.ts';
@@ -65,6 +65,8 @@ describe('POST /images/import', () => {
     expect(answer).toMatchObject({ status: 202, body: { status: 'queued', name: 'app-1.2' } });
     const [id = ''] = await uploads();
     expect(answer.body).toMatchObject({ task_id: id });
+    // From before it was there: no collector takes it for nobody's.
+    expect(await isArriving(connection, id)).toBe(true);
     const file = await stat(api.store.uploads.path(id));
     expect([file.size, file.mode & 0o777]).toEqual([300_000, 0o600]);
     expect((await queue.getJob(id))?.data).toEqual({

@@ -39,7 +39,7 @@ export async function startDetached(options: DetachedOptions): Promise<StackStat
   if (!process.env.REDIS_URL) findRedisServer(process.env);
   await makeDirectories(paths);
   const logStart = await rotateLog(paths);
-  const startedAt = Date.now();
+  const startedAt = performance.now();
   let told = false;
   let supervisor: ChildProcess | undefined;
   for (;;) {
@@ -56,7 +56,7 @@ export async function startDetached(options: DetachedOptions): Promise<StackStat
         });
       }
     }
-    const waited = Date.now() - startedAt;
+    const waited = performance.now() - startedAt;
     if (waited > START_TIMEOUT) throw await startFailed(paths, logStart, 'the local server is not healthy after 30 s');
     if (waited > PATIENCE && !told) {
       told = true;

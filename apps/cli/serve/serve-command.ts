@@ -78,9 +78,9 @@ export async function serveStop(settings: Settings, console: Console): Promise<n
     throw new CliError('other_host', `the server runs on the host ${holder.host}; stop it there`);
   }
   signalProcess(holder, 'SIGTERM');
-  const until = Date.now() + STOP_TIMEOUT;
+  const until = performance.now() + STOP_TIMEOUT;
   while (processState(holder) === 'alive') {
-    if (Date.now() > until) {
+    if (performance.now() > until) {
       throw new CliError('stop_failed', `the server (pid ${holder.pid}) has not stopped after 15 s`, {
         hint: `See ${paths.logFile}.`,
       });

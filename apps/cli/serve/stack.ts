@@ -269,9 +269,9 @@ async function stopLeftovers(paths: LocalPaths, log: (line: string) => void): Pr
     if (name !== 'redis') signalProcess(process, 'SIGTERM');
   }
   await stopLeftoverRedis(paths.redisSocket);
-  const until = Date.now() + LEFTOVER_STOP_TIMEOUT;
+  const until = performance.now() + LEFTOVER_STOP_TIMEOUT;
   while (left.some(({ process }) => processState(process) === 'alive')) {
-    if (Date.now() > until) for (const { process } of left) signalProcess(process, 'SIGKILL');
+    if (performance.now() > until) for (const { process } of left) signalProcess(process, 'SIGKILL');
     await delay(20);
   }
 }

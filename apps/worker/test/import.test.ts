@@ -1,8 +1,9 @@
 import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
+import { utimes } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { gzipSync } from 'node:zlib';
-import { cancelTask } from '@bhatti/tasks';
+import { cancelTask, isArriving, KEY_PREFIX, noteArrival } from '@bhatti/tasks';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { type ArchiveLayout, imageArchive } from '../../../test/support/archive.ts';
 import { hostArchitecture, zstdFrame } from '../../../test/support/registry.ts';
@@ -148,7 +149,7 @@ describe('an import', () => {
     expect(await stack.connection.keys('*lease*')).toEqual([]);
   });
 
-  test('whose task is lost has its upload collected once it is not new, and one that waits keeps it', async () => {
+  test('whose task is lost has its upload collected, not while it may be on its way; one that waits keeps it, whatever clocks say', async () => {
     const { uploads } = stack.store;
     await stack.queue.pause();
     const archive = await imageArchive('docker', [{ tags: ['a:1'], tars: [await layer('kept')] }]);
@@ -158,9 +159,15 @@ describe('an import', () => {
     ];
     await (await stack.job(lost)).remove();
     const isLive = async (id: string) => (await stack.queue.getJob(id)) !== undefined;
-    await collectUploads(stack.store, isLive);
+    // For this host's clock both came long ago.
+    const long = new Date(Date.now() - 3600_000);
+    for (const id of [lost, kept]) await utimes(uploads.path(id), long, long);
+    const owners = { isArriving: (id: string) => isArriving(stack.connection, id), isLive };
+    await noteArrival(stack.connection, lost);
+    await collectUploads(stack.store, owners);
     expect(await uploads.size(lost)).toBe(archive.length);
-    await collectUploads(stack.store, isLive, -1);
+    await stack.connection.del(`${KEY_PREFIX}:arriving:${lost}`);
+    await collectUploads(stack.store, owners);
     expect(await uploads.size(lost)).toBeUndefined();
     await stack.queue.resume();
     expect(await stack.ended(kept)).toMatchObject({ status: 'completed' });

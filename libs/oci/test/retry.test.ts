@@ -1,6 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { parseContentRange } from '../content-range.ts';
 import { OciError } from '../error.ts';
+import { registryError } from '../registry-error.ts';
 import { mayRetry, parseRetryAfter, retryDelay } from '../retry.ts';
 
 const options = { attempts: 4, baseDelayMs: 100, maxDelayMs: 1000, maxRetryAfterMs: 5000 };
@@ -33,6 +34,16 @@ describe('parseRetryAfter', () => {
   ])('%j is %s ms', (header, expected) => {
     expect(parseRetryAfter(header, now)).toBe(expected);
   });
+});
+
+test('a date to wait until is counted by the clock of the registry that says it, however wrong ours is', () => {
+  const headers = new Map([
+    ['date', 'Wed, 01 May 2024 12:00:00 GMT'],
+    ['retry-after', 'Wed, 01 May 2024 12:00:30 GMT'],
+  ]);
+  const url = new URL('https://registry.example/v2/');
+  const refused = { head: { status: 429, headers }, body: new Uint8Array(), url, kind: 'blob', what: 'it' } as const;
+  expect(registryError(refused).retryAfterMs).toBe(30_000);
 });
 
 describe('mayRetry', () => {

@@ -1,4 +1,4 @@
-import { readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
@@ -300,6 +300,10 @@ test('partial downloads have their size and go when told', async () => {
   expect(await partials.size(digest)).toBe(0);
   await writeFile(partials.path(digest), 'bytes');
   expect(await partials.size(digest)).toBe(5);
+  const week = 7 * 24 * 3600 * 1000;
+  expect(await partials.olderThan(week)).toEqual([]);
+  await utimes(partials.path(digest), new Date(Date.now() - week), new Date(Date.now() - week - 1000));
+  expect(await partials.olderThan(week)).toEqual([digest]);
   await partials.remove(digest);
   await partials.remove(digest);
   expect(await partials.size(digest)).toBe(0);

@@ -1,0 +1,80 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import {
+  connectRedis,
+  createTaskQueue,
+  enqueuePull,
+  type PullResult,
+  QUEUE_NAME,
+  type RedisClient,
+  type TaskJobData,
+  type TaskJobName,
+  type TaskQueue,
+  workerOptions,
+} from '@bhatti/tasks';
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { Worker } from 'bullmq';
+import { startRedis, type TestRedis } from '../../../test/support/redis.ts';
+import { JobLock } from '../job-lock.ts';
+import { eventually } from './support/eventually.ts';
+
+/** Ms. */
+const LOCK = 300;
+
+const result: PullResult = { image: 'a', digest: `sha256:${'a'.repeat(64)}`, sizeBytes: 1, steps: [], warnings: [] };
+let redis: TestRedis;
+let connection: RedisClient;
+let queue: TaskQueue;
+beforeAll(async () => {
+  redis = await startRedis();
+  connection = connectRedis(redis.url, { use: 'worker' });
+  queue = createTaskQueue(connection);
+});
+afterAll(async () => {
+  await queue.close();
+  connection.disconnect();
+  await redis.stop();
+});
+
+const realNow = Date.now;
+
+test('a clock that is set back while a task runs does not have it begun a second time', async () => {
+  const lock = new JobLock(connection, LOCK);
+  let begun = 0;
+  const lost: string[] = [];
+  const options = { ...workerOptions({ connection, concurrency: 1 }), lockDuration: LOCK, stalledInterval: 50 };
+  const workers = [1, 2].map(
+    (number) =>
+      new Worker<TaskJobData, PullResult, TaskJobName>(
+        QUEUE_NAME,
+        async (job, token = '', _signal) => {
+          begun += 1;
+          const letGo = lock.keep(job, token, () => lost.push(`worker ${number}`));
+          Date.now = () => realNow() - 3600_000;
+          await sleep(4 * LOCK);
+          letGo();
+          return result;
+        },
+        { ...options, name: `worker ${number}`, skipLockRenewal: true },
+      ),
+  );
+  const data = { reference: 'docker.io/library/a:1', requested: 'a:1', name: 'a', owner: 'local' };
+  try {
+    const { id } = await enqueuePull(queue, data);
+    await eventually(async () => (await queue.getJobState(id)) === 'completed');
+    expect([begun, lost, (await queue.getJob(id))?.stalledCounter]).toEqual([1, [], 0]);
+  } finally {
+    Date.now = realNow;
+    await Promise.all(workers.map((worker) => worker.close()));
+  }
+});
+
+test('who renews a lock that went to another is told', async () => {
+  const { id } = await enqueuePull(queue, { reference: 'b', requested: 'b', name: 'b', owner: 'local' });
+  const job = await queue.getJob(id);
+  if (job === undefined) throw new Error('no job');
+  await connection.set(`{bhatti}:${QUEUE_NAME}:${id}:lock`, 'another');
+  const letGo = await new Promise<() => void>((told) => {
+    const stop = new JobLock(connection, LOCK).keep(job, 'mine', () => told(stop));
+  });
+  letGo();
+});

@@ -1,0 +1,34 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { expect, test } from '@jest/globals';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+
+/**
+ * Who reads the wall clock for more than to tell it, and what happens where it is wrong, or set. Durations are for `performance.now()`,
+ * and what is to hold between hosts for Redis, the file system, or time spent in watching. See docs/operating.md, "Clocks".
+ */
+const readers: Readonly<Record<string, string>> = {
+  'apps/api/page/session.ts': 'a log-in lasts shorter or longer by so much',
+  'apps/api/page/time.ts': 'shown',
+  'apps/api/queue-state.ts': 'shown',
+  'apps/cli/image-command.ts': 'shown',
+  'apps/cli/progress-display.ts': 'shown',
+  'apps/cli/task-command.ts': 'shown',
+  'apps/cli/user-command.ts': 'shown',
+  'libs/oci/retry.ts': 'only where the registry does not tell its own time',
+  'libs/store/orphans.ts': 'what another host is making counts as left behind, when it is a day ahead',
+  'libs/store/partial-files.ts': 'partial downloads that no task wants go, when it is a week ahead',
+  'libs/tasks/late-retries.ts': 'a task is tried again without its pause, when it is behind by more than a minute',
+};
+
+test('nothing else goes by the wall clock', () => {
+  const found = ['apps', 'libs'].flatMap((folder) =>
+    readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
+      .map((path) => join(folder, path))
+      .filter((path) => path.endsWith('.ts') && !/\/(test|node_modules)\//.test(path))
+      .filter((path) => readFileSync(join(root, path), 'utf8').includes('Date.now')),
+  );
+  expect(found.sort()).toEqual(Object.keys(readers).sort());
+});
