@@ -396,7 +396,7 @@ describe('redirects', () => {
     ['in a circle', '{path}', 'redirects in a circle'],
     ['to no URL', 'http://[', 'redirects to what is no URL'],
     ['to plain HTTP on another host', 'http://registry.invalid/blob', 'plain HTTP'],
-    ['to another protocol', 'file:///etc/passwd', 'plain HTTP'],
+    ['to another protocol', 'file:///etc/passwd', 'redirects to file:, which is not followed'],
   ])('%s', async (_, redirect, message) => {
     const { download } = await scene([{ redirect }]);
     const error = await failure(download());
