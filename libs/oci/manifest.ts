@@ -1,7 +1,7 @@
 import * as z from 'zod';
 import { digestLike, isDigest } from './digest.ts';
 import { OciError } from './error.ts';
-import { bareMediaType, isIndexType, isManifestType, unsupportedMediaType } from './media-type.ts';
+import { bareMediaType, isIndexType, isManifestType, isSchema1, unsupportedMediaType } from './media-type.ts';
 import { normalizePlatform, type Platform } from './platform.ts';
 
 /** Manifests larger than this are refused, as the distribution spec advises registries and clients ("Pushing Manifests"). */
@@ -78,6 +78,9 @@ export interface ReceivedManifest {
  * @throws OciError `digest_mismatch`, `invalid_manifest`, or `unsupported_media_type` naming the type
  */
 export function parseManifest(received: ReceivedManifest): Manifest {
+  const sentAs = bareMediaType(received.contentType);
+  // Before its digest, which is that of the part that its signatures sign.
+  if (isSchema1(sentAs)) throw unsupportedMediaType(received.name, 'its manifest', sentAs);
   const digest = verifiedDigest(received);
   const json = parseJson(received.body, `the manifest of ${received.name}`);
   const shape = shapeSchema.safeParse(json);

@@ -64,6 +64,11 @@ export function isManifestType(mediaType: string): boolean {
   return mediaType === OCI_MANIFEST || mediaType === DOCKER_MANIFEST;
 }
 
+/** Docker's image manifest v2 schema 1, signed or not. */
+export function isSchema1(mediaType: string): boolean {
+  return /^application\/vnd\.docker\.distribution\.manifest\.v1\+(?:json|prettyjws)$/.test(mediaType);
+}
+
 export function isConfigType(mediaType: string): boolean {
   return CONFIG_TYPES.has(mediaType);
 }

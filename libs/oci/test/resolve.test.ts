@@ -388,6 +388,8 @@ describe('what is no image is refused by the name of its type', () => {
   ])('schema 1 as %s', async (mediaType, content) => {
     const { refusal, registry } = await scene();
     registry.putManifest(REPOSITORY, 'latest', content, mediaType);
+    // That of what is signed, not of what is sent.
+    registry.plan({ path: '/manifests/', headers: { 'docker-content-digest': `sha256:${'0'.repeat(64)}` } });
     const error = await refusal();
     expect(error.code).toBe('unsupported_media_type');
     expect(error.message).toContain('Docker schema 1');
