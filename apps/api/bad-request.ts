@@ -1,13 +1,11 @@
 import { STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
-import * as z from 'zod';
+import { errorCode } from './error-code.ts';
 import { requestId } from './request-id.ts';
-
-const parserError = z.object({ code: z.string() });
 
 /** Answers what the HTTP parser refused, where no request exists yet for Express to answer, and closes the connection. */
 export function answerBadRequest(error: Error, socket: Duplex): void {
-  const code = parserError.safeParse(error).data?.code;
+  const code = errorCode(error);
   if (code === 'ECONNRESET' || !socket.writable) {
     socket.destroy();
     return;

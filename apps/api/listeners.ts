@@ -4,13 +4,13 @@ import { connect, isIPv6 } from 'node:net';
 import * as z from 'zod';
 import { answerBadRequest } from './bad-request.ts';
 import type { ListenAddress } from './config.ts';
+import { errorCode } from './error-code.ts';
 
 /** A listener that cannot be opened. The message says why, and what to do. */
 export class ListenError extends Error {
   override readonly name = 'ListenError';
 }
 
-const systemError = z.object({ code: z.string() });
 const boundAddress = z.object({ port: z.int() });
 
 /** The kernel's limit for the path of a unix socket (sockaddr_un), in bytes. */
@@ -23,7 +23,7 @@ const socketPathLimit = 107;
 export async function listenOnSocket(path: string, listener: RequestListener): Promise<Server> {
   await requireFreeSocket(path);
   await unlink(path).catch((error: unknown) => {
-    if (codeOf(error) !== 'ENOENT') throw error;
+    if (errorCode(error) !== 'ENOENT') throw error;
   });
   const server = httpServer(listener);
   await listen(server, { path });
@@ -55,7 +55,7 @@ export async function listenOnTcp(address: ListenAddress, listener: RequestListe
     await listen(server, { host: address.host, port: address.port });
     return server;
   } catch (error) {
-    const code = codeOf(error);
+    const code = errorCode(error);
     if (code === 'EADDRINUSE' && !address.explicit) return null;
     throw new ListenError(`cannot listen on ${address.host}:${address.port}: ${reasonOf(code)}; set BHATTI_LISTEN`, {
       cause: error,
@@ -118,16 +118,12 @@ function answers(path: string): Promise<boolean> {
       resolve(true);
     });
     socket.once('error', (error) => {
-      const code = codeOf(error);
+      const code = errorCode(error);
       // ENOTSOCK: some other file has the name; unlink will tell when it is a folder.
       if (code === 'ENOENT' || code === 'ECONNREFUSED' || code === 'ENOTSOCK') resolve(false);
       else reject(error);
     });
   });
-}
-
-function codeOf(error: unknown): string | undefined {
-  return systemError.safeParse(error).data?.code;
 }
 
 function reasonOf(code: string | undefined): string {

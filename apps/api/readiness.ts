@@ -2,8 +2,9 @@ import { rm, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { requireE2fsprogs } from '@bhatti/rootfs';
-import * as z from 'zod';
+import type { Logger } from 'pino';
 import type { Readiness } from './api-schema.ts';
+import { errorCode } from './error-code.ts';
 import { type ConnectedWorker, readWorkers } from './queue-state.ts';
 import type { Services } from './services.ts';
 
@@ -12,25 +13,26 @@ type Check = Readiness['checks']['redis'];
 /** Ms that one check may take; a shared folder that hangs would hold the answer for ever. */
 const checkMilliseconds = 2_000;
 
-const systemError = z.object({ code: z.string().regex(/^[A-Z0-9_]+$/) });
-
 /**
  * Looks whether a pull that is asked for now would be done. Reasons name no path, host or task: whoever reaches the
  * server may ask.
  */
-export async function lookWhetherReady({ store, tasks }: Pick<Services, 'store' | 'tasks'>): Promise<Readiness> {
+export async function lookWhetherReady(
+  { store, tasks }: Pick<Services, 'store' | 'tasks'>,
+  log: Logger,
+): Promise<Readiness> {
   const [queue, data_dir] = await Promise.all([
-    within('Redis', async () => ({
+    within('Redis', log, async () => ({
       workers: await tasks.look((at) => readWorkers(at.queue)),
     })),
-    within('the data directory', () => checkWritable(store.paths.runDirectory)),
+    within('the data directory', log, () => checkWritable(store.paths.runDirectory)),
   ]);
   const workers = 'workers' in queue ? queue.workers : null;
   const checks = {
     redis: workers === null ? failed('Redis does not answer') : { ok: true },
     data_dir,
     worker: checkWorkers(workers),
-    e2fsprogs: await within('mke2fs', () => checkTools(workers ?? [])),
+    e2fsprogs: await within('mke2fs', log, () => checkTools(workers ?? [])),
   };
   return { status: Object.values(checks).every(({ ok }) => ok) ? 'ready' : 'not_ready', checks };
 }
@@ -57,7 +59,11 @@ async function checkTools(workers: readonly ConnectedWorker[]): Promise<Check> {
   return { ok: true };
 }
 
-async function within<Result extends object>(what: string, check: () => Promise<Result>): Promise<Result | Check> {
+async function within<Result extends object>(
+  what: string,
+  log: Logger,
+  check: () => Promise<Result>,
+): Promise<Result | Check> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<Check>((resolve) => {
     timer = setTimeout(resolve, checkMilliseconds, failed(`${what} did not answer within ${checkMilliseconds} ms`));
@@ -65,7 +71,7 @@ async function within<Result extends object>(what: string, check: () => Promise<
   try {
     return await Promise.race([check(), late]);
   } catch (error) {
-    return failed(reasonOf(what, error));
+    return failed(reasonOf(what, error, log));
   } finally {
     clearTimeout(timer);
   }
@@ -80,9 +86,13 @@ const missingTools: Readonly<Record<string, string>> = {
   e2fsck_missing: 'e2fsck was not found; install e2fsprogs',
 };
 
-const codedError = z.object({ code: z.string() });
-
-function reasonOf(what: string, error: unknown): string {
-  const code = codedError.safeParse(error).data?.code ?? '';
-  return missingTools[code] ?? `${what} cannot be used (${systemError.safeParse(error).data?.code ?? 'see the log'})`;
+function reasonOf(what: string, error: unknown, log: Logger): string {
+  const code = errorCode(error) ?? '';
+  const missing = missingTools[code];
+  if (missing !== undefined) return missing;
+  // The system's own codes, such as EROFS, tell no secret.
+  if (/^[A-Z0-9_]+$/.test(code)) return `${what} cannot be used (${code})`;
+  // That Redis is away is in the log once.
+  if (code !== 'redis_unavailable') log.warn({ err: error }, `not ready: ${what} cannot be used`);
+  return `${what} cannot be used (see the log)`;
 }

@@ -1,9 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { link, readFile, rm, writeFile } from 'node:fs/promises';
 import { createApiToken, isApiToken } from '@bhatti/store';
-import * as z from 'zod';
-
-const fileError = z.object({ code: z.string() });
+import { errorCode } from './error-code.ts';
 
 /**
  * The bearer token of the TCP listener: read from its file (mode 0600), or made there on the first start.
@@ -26,7 +24,7 @@ async function create(path: string): Promise<string> {
     await link(temporary, path);
     return token;
   } catch (error) {
-    if (fileError.safeParse(error).data?.code !== 'EEXIST') throw error;
+    if (errorCode(error) !== 'EEXIST') throw error;
     return (await readFile(path, 'utf8')).trim();
   } finally {
     await rm(temporary, { force: true });
@@ -37,7 +35,7 @@ async function readIfThere(path: string): Promise<string | undefined> {
   try {
     return (await readFile(path, 'utf8')).trim();
   } catch (error) {
-    if (fileError.safeParse(error).data?.code === 'ENOENT') return undefined;
+    if (errorCode(error) === 'ENOENT') return undefined;
     throw error;
   }
 }

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { KEY_PREFIX } from './queue.ts';
 import type { RedisClient } from './redis-connection.ts';
+import { RedisScript } from './redis-script.ts';
 
 /** Ms after which the lease of a dead worker is free: before its job is taken over, which takes 10 s or more. */
 export const LEASE_TTL = 6000;
@@ -13,16 +14,16 @@ export const layerLease = (digest: string): string => `layer:${digest}`;
 const defaultPollInterval = 100;
 
 /** Keeps the lease, or takes back one that ran out while nobody else took it (Redis was away, say). */
-const renewScript = `
+const renewScript = new RedisScript(`
 local holder = redis.call('GET', KEYS[1])
 if holder and holder ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-return 1`;
+return 1`);
 
 /** Gives the lease back only if it is ours still. */
-const releaseScript = `
+const releaseScript = new RedisScript(`
 if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
-return 0`;
+return 0`);
 
 export interface LeaseOptions<T> {
   /** Ms after which the lease of a dead process is free. Renewed three times in that time while held. */
@@ -95,7 +96,7 @@ export async function takeLease(
   const redisKey = `${KEY_PREFIX}:lease:${key}`;
   const token = randomUUID();
   const release = async () => {
-    await redis.eval(releaseScript, 1, redisKey, token).catch(() => {});
+    await releaseScript.run(redis, [redisKey], [token]).catch(() => {});
   };
   const asked = redis.set(redisKey, token, 'PX', ttl, 'NX');
   try {
@@ -122,8 +123,8 @@ function renewal(redis: RedisClient, redisKey: string, token: string, ttl: numbe
   return () => {
     if (underWay || lost.signal.aborted) return;
     underWay = true;
-    redis
-      .eval(renewScript, 1, redisKey, token, ttl)
+    renewScript
+      .run(redis, [redisKey], [token, ttl])
       .then((kept) => {
         if (kept !== 1) lost.abort(new LeaseLost(`the lease ${redisKey} went to another holder`));
       })

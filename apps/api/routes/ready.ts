@@ -24,7 +24,7 @@ export function readyRoutes(services: Pick<Services, 'store' | 'tasks'>): Route[
       handle: async ({ log }) => {
         const now = performance.now();
         if (latest === undefined || now - latest.at >= keepMilliseconds) {
-          latest = { at: now, readiness: lookWhetherReady(services) };
+          latest = { at: now, readiness: lookWhetherReady(services, log) };
         }
         const readiness = await latest.readiness;
         if (readiness.status === 'ready') return { status: 200, body: readiness };
