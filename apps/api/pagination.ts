@@ -1,21 +1,19 @@
 import * as z from 'zod';
 import { ApiError } from './errors.ts';
 
-const once = { error: 'is given twice: give it once' };
-
 /** The most entries of one page. */
 export const longestPage = 1000;
 
 /** The query parameters of every list. */
 export const pageQuery = {
   limit: z
-    .string(once)
+    .string()
     .regex(/^[1-9]\d{0,3}$/, { error: `must be a number from 1 to ${longestPage}` })
     .transform(Number)
     .refine((limit) => limit <= longestPage, { error: `must be at most ${longestPage}` })
     .describe(`entries of a page, at most ${longestPage}`)
     .optional(),
-  cursor: z.string(once).max(512).describe('"next" of the page before').optional(),
+  cursor: z.string().max(512).describe('"next" of the page before').optional(),
 };
 
 /** A cursor is opaque to clients: where the page before ended, as text that survives a URL. */

@@ -1,6 +1,8 @@
 import * as z from 'zod';
 import { ApiError } from './errors.ts';
 
+const queryValues = z.record(z.string(), z.unknown());
+
 /**
  * Parses what a client sent. Throws ApiError 400 invalid_request whose message names every field that is wrong
  * and what to send instead.
@@ -13,11 +15,23 @@ export function parseInput<Schema extends z.ZodType>(
   const parsed = schema.safeParse(input);
   if (parsed.success) return parsed.data;
   const allowed = schema instanceof z.ZodObject ? Object.keys(schema.shape) : [];
-  const message = parsed.error.issues.map((issue) => describeIssue(issue, part, allowed)).join('; ');
+  const twice = part === 'query' ? givenTwice(input) : [];
+  const message = parsed.error.issues.map((issue) => describeIssue(issue, part, allowed, twice)).join('; ');
   throw new ApiError(400, 'invalid_request', message);
 }
 
-function describeIssue(issue: z.core.$ZodIssue, part: 'body' | 'query', allowed: readonly string[]): string {
+/** The names of query parameters that are lists. */
+function givenTwice(query: unknown): string[] {
+  const values = Object.entries(queryValues.safeParse(query).data ?? {});
+  return values.filter(([, value]) => Array.isArray(value)).map(([name]) => name);
+}
+
+function describeIssue(
+  issue: z.core.$ZodIssue,
+  part: 'body' | 'query',
+  allowed: readonly string[],
+  twice: readonly string[],
+): string {
   const noun = part === 'body' ? 'field' : 'query parameter';
   if (issue.code === 'unrecognized_keys') {
     const names = issue.keys.map((key) => JSON.stringify(key.slice(0, 64))).join(', ');
@@ -25,5 +39,6 @@ function describeIssue(issue: z.core.$ZodIssue, part: 'body' | 'query', allowed:
     return `unknown ${noun}${issue.keys.length > 1 ? 's' : ''} ${names}; ${hint}`;
   }
   if (issue.path.length === 0) return `the ${part} must be a JSON object`;
-  return `${noun} "${issue.path.join('.')}" ${issue.message}`;
+  const name = issue.path.join('.');
+  return `${noun} "${name}" ${twice.includes(name) ? 'is given twice: give it once' : issue.message}`;
 }

@@ -19,7 +19,7 @@ import { findImage, type ImagePosition, type OwnedImage, visibleImages } from '.
 
 /** Whose image is meant, where several have one of that name. */
 export const ownerQuery = z.strictObject({
-  owner: z.string({ error: 'is given twice: give it once' }).max(63, { error: 'is longer than any name' }).optional(),
+  owner: z.string().max(63, { error: 'is longer than any name' }).optional(),
 });
 
 /** Pulling images, and what is in the catalog of the caller. */

@@ -12,15 +12,12 @@ const longestWaitSeconds = 60;
 
 const taskQuery = z.strictObject({
   wait: z
-    .string({ error: 'is given twice: give it once' })
+    .string()
     .regex(/^\d{1,4}(\.\d{1,3})?$/, { error: `must be seconds, from 0 to ${longestWaitSeconds}` })
     .transform(Number)
     .refine((seconds) => seconds <= longestWaitSeconds, { error: `must be at most ${longestWaitSeconds} seconds` })
     .default(0),
-  seen: z
-    .string({ error: 'is given twice: give it once' })
-    .max(1024, { error: 'is longer than any progress line' })
-    .optional(),
+  seen: z.string().max(1024, { error: 'is longer than any progress line' }).optional(),
 });
 
 const defaultPage = 100;

@@ -137,6 +137,18 @@ describe('every route', () => {
     errorBody.parse(answer.body);
   });
 
+  test.each([
+    ['GET', '/tasks?limit=1&limit=2', 'limit'],
+    ['GET', '/tasks?status=queued&status=running', 'status'],
+    ['GET', '/tasks/tsk_aaaaaaaaaaaa?wait=1&wait=1', 'wait'],
+    ['POST', '/images/import?name=a&name=b', 'name'],
+    ['POST', '/images/import?force=true&force=true', 'force'],
+  ])('a query parameter that is given twice is told as such: %s %s', async (method, path, name) => {
+    const answer = await api.send(method, path);
+    expect(answer.status).toBe(400);
+    expect(errorBody.parse(answer.body).error).toBe(`query parameter "${name}" is given twice: give it once`);
+  });
+
   test('unknown query parameters are refused by name', async () => {
     const answer = await api.send('GET', '/images?color=red');
     expect(answer.status).toBe(400);
