@@ -19,7 +19,7 @@ import { liveEvents } from './live-events.ts';
 import { boardPath, queueBoard } from './queue-board.ts';
 import type { Sessions } from './session.ts';
 import { type RecentTasks, taskList } from './task-list.ts';
-import { taskPage, taskState } from './task-page.ts';
+import { type TaskPageView, taskPage, taskState } from './task-page.ts';
 
 const contentSecurityPolicy = [
   "default-src 'none'",
@@ -139,13 +139,15 @@ class Pages {
   async #task(
     request: Request,
     response: Response,
-    show: (view: { task: TaskView; log: readonly string[] }, visitor: Visitor) => Html,
+    show: (view: TaskPageView, visitor: Visitor) => Html,
   ): Promise<void> {
     const visitor = await this.#visitor(request);
     const id = z.string().parse(request.params.id);
     const task = TaskView.parse((await this.#run('GET', '/tasks/:id', request, visitor, { params: { id } })).body);
-    const { logs } = await this.#options.tasks.look(({ queue }) => queue.getJobLogs(id));
-    send(response, 200, show({ task, log: logs }, visitor));
+    const [{ logs }, job] = await this.#options.tasks.look(({ queue }) =>
+      Promise.all([queue.getJobLogs(id), queue.getJob(id)]),
+    );
+    send(response, 200, show({ task, asked: job?.data ?? {}, log: logs }, visitor));
   }
 
   async #login(request: Request, response: Response): Promise<void> {

@@ -1,4 +1,4 @@
-import { formatBytes, isEnded, type TaskView } from '@bhatti/tasks';
+import { formatBytes, isEnded, type TaskJobData, type TaskView } from '@bhatti/tasks';
 import { type Html, html } from './html.ts';
 import { formField, layout, type Visitor } from './layout.ts';
 import { cancelForm, statusBadge, taskProgress } from './task-list.ts';
@@ -6,6 +6,8 @@ import { timeTag } from './time.ts';
 
 export interface TaskPageView {
   readonly task: TaskView;
+  /** What was asked for, beside reference and name. */
+  readonly asked: Pick<TaskJobData, 'platform' | 'sizeBytes' | 'force'>;
   /** What the attempts wrote, oldest first. */
   readonly log: readonly string[];
 }
@@ -21,14 +23,15 @@ export function taskPage(view: TaskPageView, visitor: Visitor): Html {
 }
 
 /** The part of the page that changes. */
-export function taskState({ task, log }: TaskPageView, visitor: Visitor): Html {
+export function taskState({ task, asked, log }: TaskPageView, visitor: Visitor): Html {
   const steps = task.result?.steps ?? task.detail?.steps ?? [];
   return html`<div class="card task" data-key="${task.id}" data-status="${task.status}" data-title="${task.ref}">
-<div class="head">${statusBadge(task)}<span class="as">${task.type} as <b>${task.name}</b></span><span class="actions">${cancelForm(task, visitor)}${againForm(task, visitor)}</span></div>
+<div class="head">${statusBadge(task)}<span class="as">${task.type} as <b>${task.name}</b></span><span class="actions">${cancelForm(task, visitor)}${againForm(task, asked, visitor)}</span></div>
 ${taskProgress(task)}
 ${task.status === 'failed' && hint(task.error?.code ?? '')}
 <dl>
 <div><dt>Task</dt><dd><code>${task.id}</code></dd></div>
+${asked.platform !== undefined && html`<div><dt>Platform</dt><dd>${asked.platform}</dd></div>`}
 <div><dt>Asked for</dt><dd>${timeTag(task.created_at)}</dd></div>
 ${task.started_at !== null && html`<div><dt>Started</dt><dd>${timeTag(task.started_at)}</dd></div>`}
 ${task.completed_at !== null && html`<div><dt>Ended</dt><dd>${timeTag(task.completed_at)}</dd></div>`}
@@ -44,10 +47,16 @@ ${log.length > 0 && html`<h2>Log</h2><pre class="log">${log.join('\n')}</pre>`}
 </div>`;
 }
 
-function againForm(task: TaskView, visitor: Visitor): Html | null {
+/** Asks for the same once more; but for a login, which is not kept. */
+function againForm(task: TaskView, asked: TaskPageView['asked'], visitor: Visitor): Html | null {
   // The archive of an import is gone with its task.
   if (!isEnded(task.status) || task.status === 'completed' || task.type === 'import') return null;
-  return html`<form method="post" action="/ui/pull">${formField(visitor.formToken)}<input type="hidden" name="ref" value="${task.ref}"><input type="hidden" name="name" value="${task.name}"><button class="quiet">Pull again</button></form>`;
+  const { platform, sizeBytes, force } = asked;
+  const fields = { ref: task.ref, name: task.name, platform, size: sizeBytes, force: force && 'true' };
+  const inputs = Object.entries(fields).map(
+    ([name, value]) => value !== undefined && html`<input type="hidden" name="${name}" value="${value}">`,
+  );
+  return html`<form method="post" action="/ui/pull">${formField(visitor.formToken)}${inputs}<button class="quiet">Pull again</button></form>`;
 }
 
 const hints: Readonly<Record<string, string>> = {

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { get, IncomingMessage } from 'node:http';
 import type { RedisClient } from '@bhatti/tasks';
-import { connectRedis, createTaskQueue, type TaskQueue } from '@bhatti/tasks';
+import { connectRedis, createTaskQueue, TaskJobData, type TaskQueue } from '@bhatti/tasks';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import * as z from 'zod';
 import { startRedis, type TestRedis } from '../../../test/support/redis.ts';
@@ -157,6 +157,26 @@ describe('forms', () => {
     expect((await api.send('GET', `/ui/tasks/${job?.id}`)).text).toContain('cancelled');
     // What has ended cannot be cancelled again: the page just shows it.
     expect((await post(`/ui/tasks/${job?.id}/cancel`, { form_token: formToken }, { cookie })).status).toBe(303);
+  });
+
+  test('pulling again asks for the same', async () => {
+    const body = { ref: 'alpine:3.20', name: 'mine', platform: 'arm64', size: '1GB', force: true };
+    const first = await queuePull(api.send, body);
+    await api.send('DELETE', `/tasks/${first}`);
+    const cookie = await logIn();
+    const { text } = await api.sendTcp('GET', `/ui/tasks/${first}`, { headers: { cookie } });
+    const form = text.slice(text.indexOf('action="/ui/pull"'));
+    const inputs = [...form.matchAll(/<input type="hidden" name="(\w+)" value="([^"]*)">/g)];
+    const again = await post('/ui/pull', Object.fromEntries(inputs.map(([, name, value]) => [name, value])), {
+      cookie,
+    });
+    const second = z.string().parse(again.headers.location).split('/').at(-1) ?? '';
+    expect(second).not.toBe(first);
+    const dataOf = async (id: string) => TaskJobData.parse((await queue.getJob(id))?.data);
+    const { requestId: _, cancelRequested: __, ...one } = await dataOf(first);
+    const { requestId: ___, ...other } = await dataOf(second);
+    expect(other).toEqual(one);
+    expect(other).toMatchObject({ platform: 'linux/arm64', sizeBytes: 1_000_001_536, force: true });
   });
 
   test('an image is deleted once that is confirmed, and only by the form', async () => {
