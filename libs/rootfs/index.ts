@@ -11,6 +11,7 @@ export { fileDigest } from './file-digest.ts';
 export { FREE_SPACE_RESERVE } from './free-space.ts';
 export type { LayerCompression } from './layer/compression.ts';
 export { describeLayerFile, type LayerFile } from './layer/layer-file.ts';
+export { type LayerIndex, readLayerIndex } from './layer/layer-index.ts';
 export type { ImageLimits, LayerLimits } from './layer/limits.ts';
 export { limitsOf, limitVariables, type RootfsLimits } from './limit-variables.ts';
 export { type RootfsKeyParts, rootfsKey } from './rootfs-key.ts';

@@ -6,6 +6,7 @@ import { MAXIMUM_SIZE_BYTES, MINIMUM_SIZE_BYTES, wholeBlocks } from '@bhatti/roo
 import { parseBytes } from '@bhatti/tasks';
 import { type Command, InvalidArgumentError } from 'commander';
 import * as z from 'zod';
+import { CliError } from '../cli-error.ts';
 import { platformFlag } from '../platform-flag.ts';
 import type { BuildRequest } from '../rootfs/request.ts';
 import type { CommandContext } from './context.ts';
@@ -24,8 +25,10 @@ export function addRootfsCommands(program: Command, { env, settingsOf, exit }: C
   const rootfs = program.command('rootfs').description('build root filesystems without a server').helpCommand(false);
   rootfs
     .command('build')
-    .description('build an ext4 root filesystem from the tars of layers, bottom first, or from an OCI layout')
-    .argument('<source...>', 'tars (plain, gzip or zstd); or one OCI layout folder')
+    .description(
+      'build an ext4 root filesystem from the tars of layers, bottom first, or from an image in a file or folder',
+    )
+    .argument('<source...>', 'tars (plain, gzip or zstd); or one image: what docker save writes, an OCI layout')
     .requiredOption('-o, --output <file>', 'the ext4 file to write; it must not be there')
     .option('--size <size>', 'size of the filesystem, as 2GB or 4GiB (default: content plus room to grow)', parseSize)
     .option('--overlay <tar>', 'one more layer, applied last')
@@ -33,6 +36,12 @@ export function addRootfsCommands(program: Command, { env, settingsOf, exit }: C
     .option('--platform <platform>', 'platform of a multi-platform image', platformFlag)
     .action(async (sources: string[], options: unknown, command: Command) => {
       const { output, size, overlay, image, platform } = buildFlags.parse(options);
+      if (output === '-') {
+        throw new CliError(
+          'invalid_request',
+          'an ext4 is written here and there, not from its start to its end: -o takes a file',
+        );
+      }
       const request: BuildRequest = {
         sources: sources.map((source) => resolve(source)),
         output: resolve(output),

@@ -13,10 +13,12 @@ import {
   limitVariables,
   RootfsError,
   type RootfsLimits,
+  readLayerIndex,
 } from '@bhatti/rootfs';
 import { formatBytes } from '@bhatti/tasks';
 import * as z from 'zod';
 import { mapConcurrently } from './concurrently.ts';
+import { isImageArchive } from './image-archive.ts';
 import { BuildRequest } from './request.ts';
 
 class UsageError extends Error {}
@@ -110,9 +112,20 @@ async function decodeImage(decoder: Decoder): Promise<Layer[]> {
         `${source} is a folder: give either one OCI layout, or the tars of the layers, bottom first`,
       );
   }
-  return mapConcurrently(request.sources, LAYERS_AT_ONCE, (source, number) =>
+  const layers = await mapConcurrently(request.sources, LAYERS_AT_ONCE, (source, number) =>
     decodeFile(decoder, source, join(decoder.scratch, `layer-${number}`)),
   );
+  for (const [number, { directory }] of layers.entries()) {
+    if (!isImageArchive(readLayerIndex(directory).entries)) continue;
+    if (others.length > 0) {
+      throw new UsageError(
+        `${request.sources[number]} is an image, not a layer: build it alone, with --overlay for more`,
+      );
+    }
+    await rm(directory, { recursive: true });
+    return decodeArchive(decoder, first);
+  }
+  return layers;
 }
 
 async function decodeArchive(decoder: Decoder, path: string): Promise<Layer[]> {
@@ -174,6 +187,8 @@ async function requireAbsent(path: string): Promise<void> {
     () => false,
   );
   if (isThere) throw new UsageError(`${path} is there already; remove it or choose another with -o`);
+  const folder = await stat(dirname(path)).catch(() => undefined);
+  if (!folder?.isDirectory()) throw new UsageError(`there is no folder ${dirname(path)}`);
 }
 
 function report(result: Result): void {

@@ -81,9 +81,35 @@ test('takes a tar for what its first bytes say it is: zstd, gzip or plain give t
   expect(digests.size).toBe(1);
 });
 
+test('takes what docker save and skopeo write for the image that it is, not for a layer', async () => {
+  const layer = await readFile(join(directory, 'base.tar'));
+  const digest = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex');
+  const platform = { os: 'linux', architecture: process.arch === 'x64' ? 'amd64' : process.arch };
+  const config = Buffer.from(
+    JSON.stringify({ ...platform, rootfs: { type: 'layers', diff_ids: [`sha256:${digest(layer)}`] } }),
+  );
+  const [configFile, layerFile] = [`${digest(config)}.json`, `${digest(Buffer.from('1'))}/layer.tar`];
+  const list = JSON.stringify([{ Config: configFile, RepoTags: ['app:1'], Layers: [layerFile] }]);
+  const { tar } = await fileLayer({ [layerFile]: layer, [configFile]: config, 'manifest.json': list });
+  await writeFile(join(directory, 'saved.tar'), tar);
+  await writeFile(join(directory, 'saved.tar.gz'), gzipSync(tar));
+  const expected = await build('base.tar', '-o', 'a.ext4', '--size', '64MiB', '--json');
+  const { sha256 } = output.parse(JSON.parse(expected.stdout));
+  for (const name of ['saved.tar', 'saved.tar.gz']) {
+    const built = await build(name, '-o', `${name}.ext4`, '--size', '64MiB', '--json');
+    expect(output.parse(JSON.parse(built.stdout))).toMatchObject({ sha256, layers: [`sha256:${digest(layer)}`] });
+  }
+  expect(await build('saved.tar', 'app.tar.gz', '-o', 'x.ext4')).toMatchObject({
+    code: 1,
+    stderr: expect.stringContaining('saved.tar is an image, not a layer: build it alone, with --overlay for more'),
+  });
+});
+
 test.each([
   ['what is there already', ['base.tar', '-o', 'app.tar.gz'], 'app.tar.gz is there already'],
   ['what is not there', ['nothing.tar', '-o', 'x.ext4'], 'nothing.tar'],
+  ['a folder that is not there', ['base.tar', '-o', 'no/x.ext4'], 'there is no folder '],
+  ['stdout', ['base.tar', '-o', '-'], '-o takes a file'],
   ['what is no tar', ['name', '-o', 'x.ext4'], 'name: the layer has a tar header whose checksum is wrong'],
   ['a folder that is no layout', ['.', '-o', 'x.ext4'], 'it has neither an index.json'],
   ['a size that is too small', ['big.tar', '-o', 'x.ext4', '--size', '15MiB'], 'It must be 16MiB to 16TiB'],
