@@ -57,12 +57,14 @@ export interface TestApi {
   readonly close: () => Promise<void>;
 }
 
+/** @param dataDirectory left out, one is made */
 export async function startTestApi(
   redisUrl: string,
   limits: TaskLimits = { ofOwner: 1000, inAll: 1000 },
   env: NodeJS.ProcessEnv = { PATH: process.env.PATH },
+  dataDirectory?: string,
 ): Promise<TestApi> {
-  const directory = await mkdtemp(join(tmpdir(), 'bhatti-api-'));
+  const directory = dataDirectory ?? (await mkdtemp(join(tmpdir(), 'bhatti-api-')));
   let lines = '';
   const sink = new Writable({
     write: (chunk, _encoding, done) => {
@@ -101,7 +103,7 @@ export async function startTestApi(
       await Promise.all(agents.map((agent) => agent.destroy()));
       await api.close();
       // A root filesystem that nobody names any more may be on its way out still.
-      await rm(directory, { recursive: true, maxRetries: 10 });
+      if (dataDirectory === undefined) await rm(directory, { recursive: true, maxRetries: 10 });
     },
   };
 }
