@@ -49,7 +49,7 @@ export class DirectFile {
     try {
       file.#direct = await file.#open(constants.O_RDWR | constants.O_DIRECT);
     } catch (error) {
-      if (!isUnsupported(error)) throw error;
+      if (!isDirectUnsupported(error)) throw error;
       await file.#throughCache();
     }
     return file;
@@ -72,7 +72,7 @@ export class DirectFile {
     try {
       await writeWhole(direct, buffer, bytes, position);
     } catch (error) {
-      if (!isUnsupported(error)) throw error;
+      if (!isDirectUnsupported(error)) throw error;
       await writeWhole(await this.#throughCache(), buffer, bytes, position);
     }
     this.#bytes += bytes;
@@ -99,7 +99,7 @@ export class DirectFile {
 }
 
 /** No O_DIRECT on this file system (some network and memory ones), or only in larger blocks. */
-function isUnsupported(error: unknown): boolean {
+export function isDirectUnsupported(error: unknown): boolean {
   return typeof error === 'object' && error !== null && 'code' in error && error.code === 'EINVAL';
 }
 
