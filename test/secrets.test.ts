@@ -9,7 +9,7 @@ import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'n
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { KEY_PREFIX, QUEUE_NAME } from '@bhatti/tasks';
+import { queueKey } from '@bhatti/tasks';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { Redis } from 'ioredis';
 import * as z from 'zod';
@@ -91,8 +91,7 @@ function secrets(): string[] {
   return [PASSWORD, token, ...tokens];
 }
 
-const keyOf = (id: string) => `${KEY_PREFIX}:${QUEUE_NAME}:${id}`;
-const dataOf = (id: string) => redis.hget(keyOf(id), 'data');
+const dataOf = (id: string) => redis.hget(queueKey(id), 'data');
 
 async function everyPlace(): Promise<Place[]> {
   const { pid, children } = await bhatti.status();
@@ -189,10 +188,10 @@ test('when all have ended, also with their worker, credentials and what was seal
   for (const { id, end } of held) if (end === 'cancelled') await bhatti.run(['task', 'cancel', id]);
   for (const { end, command } of held) if (end === 'cancelled') expect((await command.outcome).exitCode).toBe(1);
   // One more death ends the first of them; the others are taken over. The locks are taken away, rather than waited for.
-  await redis.hset(keyOf(crashed[0]?.id ?? ''), 'stc', 4);
+  await redis.hset(queueKey(crashed[0]?.id ?? ''), 'stc', 4);
   const victim = children.find(({ name }) => name === 'worker 1')?.pid ?? 0;
   process.kill(victim, 'SIGKILL');
-  await redis.del(crashed.map(({ id }) => `${keyOf(id)}:lock`));
+  await redis.del(crashed.map(({ id }) => `${queueKey(id)}:lock`));
   registry.clearFaults();
   const ends = await Promise.all(crashed.map(({ command }) => command.outcome));
   expect(ends.map(({ exitCode }) => exitCode)).toEqual([1, 0, 0]);

@@ -1,5 +1,5 @@
 import type { RedisClient, TaskJob } from '@bhatti/tasks';
-import { KEY_PREFIX, LOCK_DURATION, QUEUE_NAME } from '@bhatti/tasks';
+import { LOCK_DURATION, queueKey } from '@bhatti/tasks';
 
 /** BullMQ's locks on running jobs: whose a job is. */
 export class JobLock {
@@ -14,7 +14,7 @@ export class JobLock {
 
   /** Whether the job is still held with this token, that is, by this run of it. */
   async isHeld(jobId: string, token: string): Promise<boolean> {
-    return (await this.#redis.get(`${KEY_PREFIX}:${QUEUE_NAME}:${jobId}:lock`)) === token;
+    return (await this.#redis.get(queueKey(`${jobId}:lock`))) === token;
   }
 
   /**

@@ -60,6 +60,7 @@ export {
   LOCK_DURATION,
   MAX_DEATHS,
   QUEUE_NAME,
+  queueKey,
   type TaskJob,
   type TaskJobName,
   type TaskQueue,

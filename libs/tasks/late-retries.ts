@@ -1,5 +1,4 @@
-import { connectionOf, type TaskQueue } from './queue.ts';
-import { keyOf } from './task-record.ts';
+import { connectionOf, queueKey, type TaskQueue } from './queue.ts';
 
 /** Ms that no pause between two attempts lasts (see `jobOptions`). */
 const LONGEST_PAUSE = 60_000;
@@ -16,7 +15,7 @@ const AT_MOST = 1000;
  */
 export async function takeUpLateRetries(queue: TaskQueue): Promise<void> {
   const late = (Date.now() + LONGEST_PAUSE) * SCORE_OF_MS;
-  const ids = await connectionOf(queue).zrevrangebyscore(keyOf('delayed'), '+inf', late, 'LIMIT', 0, AT_MOST);
+  const ids = await connectionOf(queue).zrevrangebyscore(queueKey('delayed'), '+inf', late, 'LIMIT', 0, AT_MOST);
   for (const id of ids) {
     const job = await queue.getJob(id);
     // Another worker was faster.

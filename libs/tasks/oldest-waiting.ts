@@ -1,7 +1,6 @@
 import * as z from 'zod';
-import { connectionOf, type TaskQueue } from './queue.ts';
+import { connectionOf, queueKey, type TaskQueue } from './queue.ts';
 import { RedisScript } from './redis-script.ts';
-import { keyOf } from './task-record.ts';
 
 /** Turns that Redis looks at in one call: about 2 ms, in which no other command runs. */
 const chunk = 500;
@@ -33,14 +32,14 @@ export async function oldestWaiting(queue: TaskQueue): Promise<number | null> {
   const times: string[] = [];
   for (let from = '-inf'; from !== ''; ) {
     const [oldest, next] = answer.parse(
-      await firstsScript.run(redis, [keyOf('prioritized')], [keyOf(''), from, chunk]),
+      await firstsScript.run(redis, [queueKey('prioritized')], [queueKey(''), from, chunk]),
     );
     times.push(oldest);
     from = next;
   }
   // Without a turn is what an operator tries again: the next of these stands last.
-  const next = await redis.lindex(keyOf('wait'), -1);
-  if (next !== null) times.push((await redis.hget(keyOf(next), 'timestamp')) ?? '');
+  const next = await redis.lindex(queueKey('wait'), -1);
+  if (next !== null) times.push((await redis.hget(queueKey(next), 'timestamp')) ?? '');
   const known = times.filter((time) => time !== '').map(Number);
   return known.length === 0 ? null : Math.min(...known);
 }

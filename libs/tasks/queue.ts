@@ -19,6 +19,11 @@ export const QUEUE_NAME = 'images';
 /** Prefix of every key. The braces are a hash tag: on a Redis Cluster all keys share one slot, as BullMQ's scripts need. */
 export const KEY_PREFIX = '{bhatti}';
 
+/** The key that BullMQ gives to a job, or to a list of jobs. */
+export function queueKey(name: string): string {
+  return `${KEY_PREFIX}:${QUEUE_NAME}:${name}`;
+}
+
 /** Name of the jobs that pull an image. */
 const PULL_JOB = 'pull';
 
@@ -156,7 +161,7 @@ export function findPullUnderWay(queue: TaskQueue, data: PullJobData): Promise<s
 
 /** Wakes a worker that waits for tasks: BullMQ does not when a prioritized job is given back (moveJobFromActiveToWait). */
 export async function wakeWorkers(redis: RedisClient): Promise<void> {
-  await redis.zadd(`${KEY_PREFIX}:${QUEUE_NAME}:marker`, 0, '0');
+  await redis.zadd(queueKey('marker'), 0, '0');
 }
 
 /**

@@ -1,8 +1,7 @@
 import { TaskError } from './error.ts';
-import { KEY_PREFIX } from './queue.ts';
+import { KEY_PREFIX, queueKey } from './queue.ts';
 import type { RedisClient } from './redis-connection.ts';
 import { RedisScript } from './redis-script.ts';
-import { keyOf } from './task-record.ts';
 
 /** How many tasks may be under way (waiting, running, or to be tried again). */
 export interface TaskLimits {
@@ -44,13 +43,13 @@ export async function admitTask(
   limits: TaskLimits,
 ): Promise<void> {
   const owned = `${KEY_PREFIX}:owner-tasks:${task.owner}`;
-  const keys = [owned, ...['prioritized', 'delayed', 'wait', 'active'].map(keyOf)];
+  const keys = [owned, ...['prioritized', 'delayed', 'wait', 'active'].map(queueKey)];
   const admit = async () =>
     Number(await admitScript.run(redis, keys, [task.id, limits.inAll, limits.ofOwner, keepSeconds]));
   let answer = await admit();
   if (answer === -2) {
     // Only looked at when the limit seems to be reached, so that neither the end of a task nor a crash has to keep count.
-    await forgetScript.run(redis, [owned], [keyOf('')]);
+    await forgetScript.run(redis, [owned], [queueKey('')]);
     answer = await admit();
   }
   if (answer === -1) return;

@@ -1,7 +1,6 @@
 import * as z from 'zod';
-import { connectionOf, type TaskQueue } from './queue.ts';
+import { connectionOf, queueKey, type TaskQueue } from './queue.ts';
 import { RedisScript } from './redis-script.ts';
-import { keyOf } from './task-record.ts';
 import { findTask, type OwnedTask, type TaskStatus } from './task-view.ts';
 
 /** A place in the list of tasks. Those under way come first, then the ended, each the latest first. */
@@ -120,7 +119,7 @@ async function* positionsInOrder(queue: TaskQueue, options: ListTasksOptions): A
 function idsUnderWay(queue: TaskQueue, list: string): Promise<string[]> {
   const redis = connectionOf(queue);
   const isList = list === 'wait' || list === 'active';
-  return isList ? redis.lrange(keyOf(list), 0, -1) : redis.zrange(keyOf(list), 0, '-1');
+  return isList ? redis.lrange(queueKey(list), 0, -1) : redis.zrange(queueKey(list), 0, '-1');
 }
 
 interface TaskTime {
@@ -137,9 +136,9 @@ async function select(
 ): Promise<TaskTime[]> {
   const selected: TaskTime[] = [];
   for (let start = 0; start < ids.length; start += chunk) {
-    const args = [keyOf(''), owner, status, ...ids.slice(start, start + chunk)];
+    const args = [queueKey(''), owner, status, ...ids.slice(start, start + chunk)];
     // The key is there to tell a Cluster in which slot the jobs are.
-    selected.push(...inPairs(await selectScript.run(connectionOf(queue), [keyOf('meta')], args)));
+    selected.push(...inPairs(await selectScript.run(connectionOf(queue), [queueKey('meta')], args)));
   }
   return selected;
 }
@@ -154,7 +153,9 @@ async function* endedIn(
   const last = after?.ended === true ? after : undefined;
   let from = String(last?.time ?? '+inf');
   for (let start = 0; ; start += chunk) {
-    const ended = inPairs(await redis.zrevrangebyscore(keyOf(list), from, '-inf', 'WITHSCORES', 'LIMIT', start, chunk));
+    const ended = inPairs(
+      await redis.zrevrangebyscore(queueKey(list), from, '-inf', 'WITHSCORES', 'LIMIT', start, chunk),
+    );
     const [first] = ended;
     if (first === undefined) return;
     // Tasks that end from now on do not shift what follows.

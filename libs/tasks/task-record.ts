@@ -1,6 +1,6 @@
 import * as z from 'zod';
 import { PullResult, TaskJobData, TaskProgress } from './pull-task.ts';
-import { connectionOf, KEY_PREFIX, QUEUE_NAME, type TaskQueue } from './queue.ts';
+import { connectionOf, queueKey, type TaskQueue } from './queue.ts';
 import { RedisScript } from './redis-script.ts';
 
 /** What Redis has of a task, all of it from one moment. Times are in ms. */
@@ -37,7 +37,7 @@ const found = z.tuple([z.string(), text, text, text, text, count, text, text, z.
 
 /** null when there is no such task (any more). */
 export async function readTask(queue: TaskQueue, id: string): Promise<TaskRecord | null> {
-  const answer = found.parse(await readScript.run(connectionOf(queue), [keyOf(id), keyOf('active')], [id]));
+  const answer = found.parse(await readScript.run(connectionOf(queue), [queueKey(id), queueKey('active')], [id]));
   if (answer === null) return null;
   const [data, progress, result, failedReason, deaths, createdAt, startedAt, endedAt, active] = answer;
   return {
@@ -52,11 +52,6 @@ export async function readTask(queue: TaskQueue, id: string): Promise<TaskRecord
     endedAt: endedAt === null ? null : Number(endedAt),
     active: active === 1,
   };
-}
-
-/** The key that BullMQ gives to a job, or to a list of jobs. */
-export function keyOf(name: string): string {
-  return `${KEY_PREFIX}:${QUEUE_NAME}:${name}`;
 }
 
 /** Progress and result are whatever a worker of any version wrote. */

@@ -1,4 +1,4 @@
-import { KEY_PREFIX, QUEUE_NAME } from './queue.ts';
+import { KEY_PREFIX, queueKey } from './queue.ts';
 import type { RedisClient } from './redis-connection.ts';
 import { RedisScript } from './redis-script.ts';
 
@@ -27,6 +27,6 @@ return turn`);
  * So a hundred pulls of one owner do not keep another's one waiting.
  */
 export async function takeTurn(redis: RedisClient, owner: string): Promise<number> {
-  const keys = [`${KEY_PREFIX}:${QUEUE_NAME}:prioritized`, `${KEY_PREFIX}:turns`];
+  const keys = [queueKey('prioritized'), `${KEY_PREFIX}:turns`];
   return Number(await turnScript.run(redis, keys, [owner, lastTurn]));
 }

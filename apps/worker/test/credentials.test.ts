@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { readdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { KEY_PREFIX, QUEUE_NAME, sealedAuthOf, TaskClaims } from '@bhatti/tasks';
+import { queueKey, sealedAuthOf, TaskClaims } from '@bhatti/tasks';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { Outcomes } from '../outcome.ts';
 import type { RunningWorker } from '../worker.ts';
@@ -57,7 +57,7 @@ describe('the credentials of a task', () => {
       for (const dead of ['one:1', 'two:2']) await deaths.begin(id, dead);
       await (await deaths.begin(id, 'ended:3'))();
       // What BullMQ does to a job that stalls.
-      await stack.connection.hset(`${KEY_PREFIX}:${QUEUE_NAME}:${id}`, field);
+      await stack.connection.hset(queueKey(id), field);
       const worker = await stack.startWorker();
       const { status, error } = await stack.ended(id);
       expect([status, error?.code]).toEqual(['failed', 'worker_crashed']);

@@ -6,7 +6,7 @@
 import { randomBytes } from 'node:crypto';
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { KEY_PREFIX, QUEUE_NAME } from '@bhatti/tasks';
+import { KEY_PREFIX, queueKey } from '@bhatti/tasks';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { eventually } from './support/eventually.ts';
 import { type RedisGate, startRedisGate } from './support/redis-gate.ts';
@@ -14,7 +14,6 @@ import { startStack, type TestStack } from './support/stack.ts';
 import { layerTar } from './support/tar.ts';
 import type { WorkerProcess } from './support/worker-process.ts';
 
-const key = (name: string) => `${KEY_PREFIX}:${QUEUE_NAME}:${name}`;
 const NAME = 'app';
 
 let stack: TestStack;
@@ -53,8 +52,8 @@ function published(): { readonly layers: number; readonly rootfs: number; readon
 
 /** The lock of the task runs out, and whoever looks next finds that: what otherwise takes up to 13 s. */
 async function giveUpOn(id: string): Promise<void> {
-  await stack.connection.del(key(`${id}:lock`), key('stalled-check'));
-  await stack.connection.sadd(key('stalled'), id);
+  await stack.connection.del(queueKey(`${id}:lock`), queueKey('stalled-check'));
+  await stack.connection.sadd(queueKey('stalled'), id);
 }
 
 type Published = ReturnType<typeof published>;
