@@ -14,8 +14,8 @@ export async function syncToDisk(path: string): Promise<void> {
 }
 
 export interface WriteOptions {
-  /** Asked last, when all that takes time is done; when it rejects the old content stays. */
-  readonly confirm?: () => Promise<void>;
+  /** Asked last, when all that takes time is done, with the path of the temporary file; when it rejects the old content stays. */
+  readonly confirm?: (temporary: string) => Promise<void>;
   /** Of the temporary file, see `temporaryName`. */
   readonly label?: string;
 }
@@ -36,7 +36,7 @@ export async function writeDurably(
     } finally {
       await handle.close();
     }
-    await confirm?.();
+    await confirm?.(temporary);
     await rename(temporary, path);
   } catch (error) {
     await rm(temporary, { force: true });

@@ -6,13 +6,12 @@ import { syncToDisk, writeDurably } from './durable-file.ts';
 import { StoreError, storing, systemCode } from './error.ts';
 import { ImageEntry } from './image-entry.ts';
 import { fileName } from './names.ts';
-import { ownIdentity } from './process-identity.ts';
 import type { RootfsStore } from './rootfs-store.ts';
-import { parseTemporaryName, temporaryLabel } from './temporary-name.ts';
+import { temporaryLabel } from './temporary-name.ts';
 
 const suffix = '.json';
 
-/** Of writing an entry while other processes write the same: each takes from the others what they have not renamed yet. */
+/** Of writing an entry while others write the same: each takes from the others what they have not renamed yet. */
 const MOST_TRIES = 20;
 
 /** What the rename of such a file fails with; the second over NFS. */
@@ -74,7 +73,7 @@ export class ImageCatalog {
         await mkdir(join(this.#folder, owner), { recursive: true, mode: 0o700 });
         for (let tries = 1; !(await this.#write(path, content, entry.name, asked)); tries += 1) {
           if (tries === MOST_TRIES) throw contended(entry.name);
-          await sleep(Math.random() * 50);
+          await sleep(Math.random() * 20 * tries);
         }
       });
     } catch (error) {
@@ -112,7 +111,7 @@ export class ImageCatalog {
   async delete(owner: string, name: string): Promise<boolean> {
     const path = this.#path(owner, name);
     return storing('change the image catalog', async () => {
-      await revokeWrites(dirname(path), name);
+      await revokeWrites(path, name);
       try {
         await rm(path);
       } catch (error) {
@@ -141,11 +140,14 @@ export class ImageCatalog {
     return keys;
   }
 
-  /** False when another process came to write the same name: then who confirms has to be asked again. */
+  /**
+   * False when another came to write the same name: then who confirms has to be asked again. Ours is there before it takes away
+   * those of others. So of two at once the later takes the other's away, or is asked after the other is done.
+   */
   async #write(path: string, content: string, name: string, confirm: () => Promise<void>): Promise<boolean> {
-    await revokeWrites(dirname(path), name);
     let confirmed = false;
-    const asked = async () => {
+    const asked = async (temporary: string) => {
+      await revokeWrites(path, name, temporary);
       await confirm();
       confirmed = true;
     };
@@ -184,19 +186,19 @@ export class ImageCatalog {
 }
 
 /**
- * Takes from other processes what they have written to be the entry of this name, and not renamed yet: theirs cannot come
- * after ours. One of them may have hung between asking whose the task is and the rename, and wake any time later.
+ * Takes from others what they have written to be the entry of this name, and not renamed yet: theirs cannot come after ours.
+ * One of them may have hung between asking whose the task is and the rename, and wake any time later.
  */
-async function revokeWrites(folder: string, name: string): Promise<void> {
-  const self = await ownIdentity();
+async function revokeWrites(path: string, name: string, mine?: string): Promise<void> {
+  const folder = dirname(path);
   for (const file of await namesIn(folder)) {
-    if (temporaryLabel(file) !== name || isDeepStrictEqual(parseTemporaryName(file), self)) continue;
-    await rm(join(folder, file), { force: true });
+    const other = join(folder, file);
+    if (temporaryLabel(file) === name && other !== mine) await rm(other, { force: true });
   }
 }
 
 function contended(name: string): StoreError {
-  return new StoreError('internal', `other processes keep writing the image ${name}; try again`, { retryable: true });
+  return new StoreError('internal', `others keep writing the image ${name}; try again`, { retryable: true });
 }
 
 async function readEntry(path: string): Promise<ImageEntry | null> {

@@ -115,6 +115,22 @@ describe('the image catalog', () => {
     expect([asked, (await store.images.get('ann', 'python'))?.rootfsKey]).toEqual([2, key]);
   });
 
+  test('loses none of the changes that are made at the same time', async () => {
+    await store.images.put('ann', { ...imageEntry('python', key), warnings: [] });
+    const numbers = Array.from({ length: 8 }, (_, number) => String(number));
+    await Promise.all(
+      numbers.map(async (number) => {
+        for (;;) {
+          const present = await store.images.get('ann', 'python');
+          if (present === null) throw new Error('there is always one');
+          const entry = { ...present, warnings: [...present.warnings, number] };
+          if (await store.images.replace('ann', present, entry)) return;
+        }
+      }),
+    );
+    expect((await store.images.get('ann', 'python'))?.warnings.toSorted()).toEqual(numbers);
+  });
+
   test('keeps its files private', async () => {
     await store.images.put('ann', imageEntry('python', key));
     expect((await stat(join(directory.path, 'images', 'ann'))).mode & 0o777).toBe(0o700);
