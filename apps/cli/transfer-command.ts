@@ -17,6 +17,9 @@ import { suggestingImage } from './suggestion.ts';
 const EXPORT_ATTEMPTS = 5;
 const EXPORT_PAUSE = 1000;
 
+/** As `docker images` prints it, short or in full. */
+const IMAGE_ID = /^(?:sha256:[0-9a-f]{12,64}|[0-9a-f]{12,64})$/;
+
 export interface ImportSource {
   /** Image in the local Docker; undefined with `tar`. */
   readonly reference: string | undefined;
@@ -35,7 +38,9 @@ export async function importImage(
   let answer: Awaited<ReturnType<ApiClient['importImage']>>;
   try {
     if (!output.json && !output.quiet) showUpload(archive, console);
-    answer = await client.importImage(archive, { ...request, ...(reference !== undefined && { ref: reference }) });
+    // Saved by its id, an image has no name in the archive, and is the only one there.
+    const named = reference !== undefined && !IMAGE_ID.test(reference);
+    answer = await client.importImage(archive, { ...request, ...(named && { ref: reference }) });
   } finally {
     archive.destroy();
     console.live([]);

@@ -130,6 +130,15 @@ describe('image import', () => {
     expect(blob.stdout).toBe('x'.repeat(100_000));
   });
 
+  test('an image that is saved by its id has no name in the archive that could be asked for', async () => {
+    await startServer(() => accepted);
+    const env = await program('docker', 'echo "$@"');
+    for (const id of ['96f5e158b8aa', `sha256:${'a'.repeat(64)}`, 'b'.repeat(64)]) {
+      expect(await run(['image', 'import', id, '--name', 'app', '-q', '-d'], { env })).toMatchObject({ exitCode: 0 });
+      expect(server?.calls.at(-1)).toMatchObject({ url: { search: '?name=app' }, body: `save ${id}\n` });
+    }
+  });
+
   test('podman where there is no docker; neither is an error that says what to do', async () => {
     await startServer(() => accepted);
     const env = await program('podman', 'echo "$@"');
