@@ -1,7 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import Negotiator from 'negotiator';
 import { type ByteRange, requestedRange } from './byte-range.ts';
-import { isUnchanged } from './entity-tag.ts';
+import { isUnchanged, requireMatch } from './entity-tag.ts';
 import type { ContentCoding } from './rootfs-compression.ts';
 
 /** The ext4 file that is asked for. */
@@ -24,7 +24,7 @@ export interface RootfsAnswer {
 const codings: readonly ContentCoding[] = ['zstd', 'gzip'];
 
 /**
- * Decides about a file by the headers of a request (RFC 9110): If-None-Match before Range; the whole file compressed when
+ * Decides about a file by the headers of a request (RFC 9110): If-Match, If-None-Match, then Range; the whole file compressed when
  * the client prefers that, by the first of `offered` that it takes. A compressed file is other bytes and has a tag of its own.
  */
 export function rootfsAnswer(
@@ -40,8 +40,10 @@ export function rootfsAnswer(
     'Accept-Ranges': 'bytes',
     Vary: 'Accept-Encoding',
   };
+  const tags = [etag, ...codings.map(tagOf)];
+  requireMatch(headers['if-match'], tags);
   const ifNoneMatch = headers['if-none-match'];
-  const known = [etag, ...codings.map(tagOf)].find((tag) => isUnchanged(ifNoneMatch, tag));
+  const known = tags.find((tag) => isUnchanged(ifNoneMatch, tag));
   if (known !== undefined) return { status: 304, headers: { ...common, ETag: known } };
   // Ranges are defined for GET only.
   const range = request.method === 'GET' ? headers.range : undefined;

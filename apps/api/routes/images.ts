@@ -4,7 +4,7 @@ import { alreadyPulled } from '../already-pulled.ts';
 import { AlreadyThere, ImageList, ImageView, ImportQuery, PruneBody, Pruned, PullBody, Queued } from '../api-schema.ts';
 import { checkArchiveHead, nameByArchive } from '../archive-name.ts';
 import type { Caller } from '../authentication.ts';
-import { etagOf, isUnchanged } from '../entity-tag.ts';
+import { etagOf, isUnchanged, requireMatch } from '../entity-tag.ts';
 import { ApiError } from '../errors.ts';
 import { imageView } from '../image-view.ts';
 import { type ImportRequest, toImportRequest } from '../import-request.ts';
@@ -197,9 +197,9 @@ function showImage({ store }: Pick<Services, 'store'>): Route {
     },
     handle: async (call) => {
       const image = await findImage(store, call.caller, call.params.name ?? '', call.query.owner);
-      const { sha256 } = await store.rootfs.read(image.entry.rootfsKey);
-      const body = { ...imageView(store, image), sha256 };
+      const body = await wholeView(store, image);
       const headers = { ETag: etagOf(body), 'Cache-Control': 'private, no-cache' };
+      requireMatch(call.headers['if-match'], [headers.ETag]);
       return isUnchanged(call.headers['if-none-match'], headers.ETag)
         ? { status: 304, headers }
         : { status: 200, headers, body };
@@ -207,17 +207,27 @@ function showImage({ store }: Pick<Services, 'store'>): Route {
   });
 }
 
+/** All that is known of an image. */
+async function wholeView(store: Services['store'], image: OwnedImage) {
+  const { sha256 } = await store.rootfs.read(image.entry.rootfsKey);
+  return { ...imageView(store, image), sha256 };
+}
+
 function deleteImage({ store, tasks }: Pick<Services, 'store' | 'tasks'>): Route {
   return defineRoute({
     method: 'DELETE',
     path: '/images/:name',
-    summary: 'Take the name away. Its root file system stays in the cache while anything else needs it.',
+    summary:
+      'Take the name away, with If-Match only where it stands for that image still. Its root file system stays in the cache while anything else needs it.',
     query: ownerQuery,
     body: noBody,
     answers: { 204: { description: 'It is gone.' } },
-    handle: async ({ params, query, caller, log }) => {
-      const { owner, entry } = await findImage(store, caller, params.name ?? '', query.owner);
+    handle: async ({ params, query, caller, log, headers }) => {
+      const image = await findImage(store, caller, params.name ?? '', query.owner);
+      const { owner, entry } = image;
       requireOwner(caller, owner, query.owner);
+      const ifMatch = headers['if-match'];
+      if (ifMatch !== undefined) requireMatch(ifMatch, [etagOf(await wholeView(store, image))]);
       await store.images.delete(owner, entry.name);
       log.info({ image: entry.name, owner, by: caller.owner }, 'image deleted');
       void freeDisk(store, tasks, log);

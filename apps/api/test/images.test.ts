@@ -97,6 +97,27 @@ describe('images', () => {
     expect(changed.headers.etag).not.toBe(etag);
   });
 
+  test('are shown, fetched and deleted with If-Match only while they are the same', async () => {
+    await putImage(api.store, { name: 'matched' });
+    const { headers } = await api.send('GET', '/images/matched');
+    const etag = String(headers.etag);
+    const image = await putImage(api.store, { name: 'matched', warnings: ['another'] });
+    const changed = { status: 412, body: { code: 'precondition_failed' } };
+    for (const tags of [etag, `"other", ${etag}`]) {
+      for (const method of ['GET', 'DELETE'] as const) {
+        expect(await api.send(method, '/images/matched', { headers: { 'if-match': tags } })).toMatchObject(changed);
+      }
+    }
+    const file = String((await api.send('HEAD', '/images/matched/rootfs')).headers.etag);
+    const rootfs = (tag: string) => api.send('HEAD', '/images/matched/rootfs', { headers: { 'if-match': tag } });
+    expect([(await rootfs(file)).status, (await rootfs('"other"')).status]).toEqual([200, 412]);
+    const now = String((await api.send('GET', '/images/matched', { headers: { 'if-match': '*' } })).headers.etag);
+    const weak = await api.send('DELETE', '/images/matched', { headers: { 'if-match': `W/${now}` } });
+    expect(weak.status).toBe(412);
+    expect((await api.send('DELETE', '/images/matched', { headers: { 'if-match': now } })).status).toBe(204);
+    await untilRemoved(api.store, image);
+  });
+
   test('of another owner are an admin’s to see, and to delete only when saying whose', async () => {
     await putImage(api.store, { name: 'theirs' }, 'somebody');
     expect((await api.send('GET', '/images/theirs')).body).toMatchObject({ owner: 'somebody' });
