@@ -1,4 +1,5 @@
 import { type FileHandle, open } from 'node:fs/promises';
+import { giveBack } from './chunk-memory.ts';
 import { OciError } from './error.ts';
 import type { Flow } from './exchange.ts';
 import { errorCode } from './network-error.ts';
@@ -62,7 +63,7 @@ export class PartialFile {
     return this.#length + this.#held;
   }
 
-  /** Takes a chunk without waiting; holds the sender back while too much is on its way. @throws OciError once writing failed */
+  /** Takes a chunk, and its memory, without waiting; holds the sender back while too much is on its way. @throws OciError once writing failed */
   append(chunk: Buffer, flow: Flow): void {
     if (this.#failure !== undefined) throw this.#failure;
     this.#chunks.push(chunk);
@@ -114,6 +115,7 @@ export class PartialFile {
         const chunks = this.#chunks;
         this.#chunks = [];
         await this.#writeAll(chunks);
+        for (const chunk of chunks) giveBack(chunk);
         this.#release();
         this.#onBytes(this.#length);
       } while (this.#isBatch() || (this.#isFlushing && this.#held > 0));
