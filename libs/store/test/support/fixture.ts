@@ -12,8 +12,8 @@ export function digestOf(text: string): string {
   return `sha256:${hexOf(text)}`;
 }
 
-export async function temporaryDirectory(): Promise<{ path: string; remove: () => Promise<void> }> {
-  const path = await mkdtemp(join(tmpdir(), 'bhatti-store-'));
+export async function temporaryDirectory(parent = tmpdir()): Promise<{ path: string; remove: () => Promise<void> }> {
+  const path = await mkdtemp(join(parent, 'bhatti-store-'));
   return { path, remove: () => rm(path, { recursive: true, force: true }) };
 }
 
