@@ -33,3 +33,10 @@ export function compressionOf(head: Buffer): LayerCompression {
   const magic = head.readUInt32LE(0);
   return magic === 0xfd2f_b528 || magic >>> 4 === 0x184_d2a5 ? 'zstd' : 'none';
 }
+
+/** What layers are not unpacked from here, though Docker may: bzip2 (its magic and that of its first block), and xz. */
+export function foreignCompression(head: Buffer): 'bzip2' | 'xz' | undefined {
+  const start = head.toString('latin1', 0, 10);
+  if (/^BZh[1-9]1AY&SY$/.test(start)) return 'bzip2';
+  return start.startsWith('\xfd7zXZ\0') ? 'xz' : undefined;
+}

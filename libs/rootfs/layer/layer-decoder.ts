@@ -5,7 +5,13 @@ import type { Readable } from 'node:stream';
 import { RootfsError, toRootfsError } from '../error.ts';
 import { requireFreeSpace } from '../free-space.ts';
 import { giveBack } from './chunk-memory.ts';
-import { compressionOf, createDecompressor, type LayerCompression, MAGIC_BYTES } from './compression.ts';
+import {
+  compressionOf,
+  createDecompressor,
+  foreignCompression,
+  type LayerCompression,
+  MAGIC_BYTES,
+} from './compression.ts';
 import { FileContent } from './file-content.ts';
 import { LayerData } from './layer-data.ts';
 import { DATA_FILE, LayerIndexWriter } from './layer-index.ts';
@@ -101,6 +107,14 @@ async function decompress(
 ): Promise<void> {
   const head = await headOf(blob);
   const compression = head.length < MAGIC_BYTES ? stated : compressionOf(head);
+  const foreign = foreignCompression(head);
+  if (foreign !== undefined) {
+    onCompressed(head);
+    throw new RootfsError(
+      'layer_corrupt',
+      `a layer is compressed with ${foreign}, which is not unpacked here: push the image anew, with gzip or zstd`,
+    );
+  }
   const chunks = withHead(head, blob);
   const stream = createDecompressor(compression);
   const consumed = consume(stream, (chunk) => {

@@ -105,8 +105,16 @@ test('a blob that was published damaged is corrupt, and no other download can he
     const damaged = Buffer.from(forms.gzip);
     damaged.fill(0xff, 1000, 2000);
     await expect(decode(directory, damaged, 'gzip')).rejects.toMatchObject({ code: 'layer_corrupt', retryable: false });
-    const xz = Buffer.concat([Buffer.from('fd377a585a00', 'hex'), tar]);
-    await expect(decode(directory, xz, 'gzip')).rejects.toMatchObject({ code: 'layer_corrupt', retryable: false });
+    for (const [name, magic] of [
+      ['xz', 'fd377a585a00'],
+      ['bzip2', '425a6839314159265359'],
+    ] as const) {
+      const foreign = Buffer.concat([Buffer.from(magic, 'hex'), tar]);
+      const message = expect.stringContaining(`a layer is compressed with ${name}, which is not unpacked here`);
+      await expect(decode(directory, foreign, 'gzip')).rejects.toMatchObject({ code: 'layer_corrupt', message });
+      const stored = Buffer.concat([foreign.subarray(0, -1), Buffer.from('x')]);
+      await expect(decode(directory, foreign, 'gzip', { stored })).rejects.toMatchObject({ code: 'digest_mismatch' });
+    }
   });
 });
 
