@@ -1,4 +1,8 @@
+import { createHash } from 'node:crypto';
+
 const maximumLength = 63;
+/** Hex digits of a checksum, at the end of what is cut. */
+const checksumLength = 12;
 const pattern = /^[a-zA-Z0-9][a-zA-Z0-9._-]{0,62}$/;
 
 /** The parts of an image reference that its name comes from. */
@@ -18,13 +22,16 @@ export function isValidImageName(name: string): boolean {
 /**
  * The name that a pull gives its image when the user gives none: last path component and tag (`python-3.12`), the first
  * 12 hex digits where there is only a digest, `latest` where there is neither. The tag keeps its case. Always a valid
- * name: longer ones are cut to 63 characters, characters that a name may not have become `-`.
+ * name: characters that a name may not have become `-`; longer ones are cut, and end in a checksum of the whole. Tags of CI are long and
+ * differ at their end (branch, then commit): cut alone, each pull would take the name of the one before.
  */
 export function deriveImageName(reference: NamedReference): string {
   const repository = reference.path.slice(reference.path.lastIndexOf('/') + 1);
   const version = reference.tag ?? shortDigest(reference.digest) ?? 'latest';
   const name = `${repository}-${version}`.replace(/[^a-zA-Z0-9._-]/g, '-').replace(/^[^a-zA-Z0-9]+/, '');
-  return name.slice(0, maximumLength) || 'image';
+  if (name.length <= maximumLength) return name || 'image';
+  const checksum = createHash('sha256').update(name).digest('hex').slice(0, checksumLength);
+  return `${name.slice(0, maximumLength - checksumLength - 1)}-${checksum}`;
 }
 
 function shortDigest(digest: string | undefined): string | undefined {

@@ -18,9 +18,14 @@ describe('deriveImageName', () => {
     expect(deriveImageName(reference)).toBe(name);
   });
 
-  test('cuts long names to 63 characters', () => {
-    const name = deriveImageName({ path: 'library/python', tag: 'x'.repeat(128) });
-    expect(name).toBe(`python-${'x'.repeat(56)}`);
+  test('cuts long names to 63 characters, and keeps apart what differs at its end', () => {
+    const nameOf = (tag: string) => deriveImageName({ path: 'library/python', tag });
+    const name = nameOf(`${'x'.repeat(100)}-1`);
+    expect(name).toMatch(/^python-x{43}-[0-9a-f]{12}$/);
+    expect(name).toHaveLength(63);
+    expect(nameOf(`${'x'.repeat(100)}-1`)).toBe(name);
+    expect(nameOf(`${'x'.repeat(100)}-2`)).not.toBe(name);
+    expect(nameOf('x'.repeat(56))).toBe(`python-${'x'.repeat(56)}`);
   });
 
   test('is valid for every reference that the grammar allows', () => {
