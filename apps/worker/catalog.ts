@@ -10,6 +10,12 @@ export interface NamedImage {
   readonly key: string;
 }
 
+export interface Naming {
+  readonly built: BuiltImage;
+  /** The reference that the name stood for, where that was of another repository: two repositories may end alike. */
+  readonly displaced?: string;
+}
+
 /**
  * Makes the name stand for the root filesystem: the last step of a pull. An entry that says so already is left alone.
  * @param requireOwned asked just before the name is given: a worker that hung meanwhile must not take it from a later pull
@@ -18,11 +24,11 @@ export async function nameImage(
   store: Store,
   { owner, name, reference, key }: NamedImage,
   requireOwned: () => Promise<void>,
-): Promise<BuiltImage> {
+): Promise<Naming> {
   const built = await readBuiltImage(store, key);
   for (;;) {
     const present = await store.images.get(owner, name);
-    if (present?.rootfsKey === key && present.reference === reference) return built;
+    if (present?.rootfsKey === key && present.reference === reference) return { built };
     const entry = {
       name,
       rootfsKey: key,
@@ -37,6 +43,14 @@ export async function nameImage(
       ...(present?.shared === undefined ? {} : { shared: present.shared }),
     };
     // Once more where it is being shared, say, at this very moment.
-    if (await store.images.replace(owner, present, entry, requireOwned)) return built;
+    if (await store.images.replace(owner, present, entry, requireOwned)) {
+      const isOther = present !== null && repositoryOf(present.reference) !== repositoryOf(reference);
+      return isOther ? { built, displaced: present.reference } : { built };
+    }
   }
+}
+
+/** Without tag and digest; the colon of a port stays. */
+function repositoryOf(reference: string): string {
+  return reference.replace(/@.*$/, '').replace(/:[^/]*$/, '');
 }

@@ -39,15 +39,19 @@ export async function makeImage(services: PullServices, task: ImageTask): Promis
   await task.requireOwned();
   metrics.count('rootfs', { source: reused === 'rootfs' ? 'cache' : 'built' });
   const named = { owner: data.owner, name: data.name, reference: source.reference, key };
-  const built = await nameImage(store, named, task.requireOwned);
+  const { built, displaced } = await nameImage(store, named, task.requireOwned);
   return {
     image: data.name,
     digest: built.manifestDigest,
     sizeBytes: built.sizeBytes,
     steps: [...reporter.steps],
-    warnings: built.warnings,
+    warnings: displaced === undefined ? built.warnings : [...built.warnings, displacedWarning(data.name, displaced)],
     ...(reused === undefined ? {} : { reused }),
   };
+}
+
+function displacedWarning(name: string, reference: string): string {
+  return `the name ${name} stood for ${reference} before; to keep both, pull that one again under another name`;
 }
 
 /** Fetches what is missing and builds. Returns what was there already. */

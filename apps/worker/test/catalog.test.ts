@@ -32,6 +32,16 @@ async function publish(digit: string): Promise<string> {
   return key;
 }
 
+test('a name that is taken from another repository is told, and not that a tag moved', async () => {
+  const key = await publish('a');
+  const name = (reference: string) => nameImage(store, { owner: 'ann', name: 'app-1', reference, key }, async () => {});
+  expect((await name('host:5000/a/app:1')).displaced).toBeUndefined();
+  expect((await name('host:5000/a/app:1')).displaced).toBeUndefined();
+  expect((await name(`host:5000/a/app@sha256:${'a'.repeat(64)}`)).displaced).toBeUndefined();
+  expect((await name('host:5000/b/app:1')).displaced).toBe(`host:5000/a/app@sha256:${'a'.repeat(64)}`);
+  expect((await name('host:5001/b/app:1')).displaced).toBe('host:5000/b/app:1');
+});
+
 test('an image that is shared at the very moment when it is pulled anew stays shared', async () => {
   const [before, after] = [await publish('a'), await publish('b')];
   const named = { owner: 'ann', name: 'app', reference: 'docker.io/library/app:1' };
