@@ -174,11 +174,17 @@ async function renameIfThere(from: string, to: string): Promise<boolean> {
   }
 }
 
+/** Undefined when it is not there, or taken away while it is looked at. */
 async function describe(path: string, hex: string): Promise<ContentEntry | undefined> {
   const folder = await statIfThere(path);
   if (folder === undefined) return undefined;
   let blocks = folder.blocks;
-  for (const name of await readdir(path)) blocks += (await statIfThere(join(path, name)))?.blocks ?? 0;
+  try {
+    for (const name of await readdir(path)) blocks += (await statIfThere(join(path, name)))?.blocks ?? 0;
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return undefined;
+    throw error;
+  }
   return { hex, allocatedBytes: blocks * 512, lastUsed: folder.mtime };
 }
 

@@ -1,10 +1,11 @@
 /**
- * A process dies before each of its changes to the file system in turn: the promise of that change never settles, so nothing
+ * What falls between two steps of the store. Somebody else takes an entry away before each look that it takes in turn. And a process
+ * dies before each of its changes to the file system in turn: the promise of that change never settles, so nothing
  * after it happens, as after SIGKILL. Then the data directory is opened anew.
  */
 import { existsSync } from 'node:fs';
 import * as real from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { Readable } from 'node:stream';
 import { afterAll, describe, expect, jest, test } from '@jest/globals';
 import type { Store } from '../index.ts';
@@ -35,18 +36,34 @@ function mortal<Arguments extends unknown[], Result>(change: (...given: Argument
   };
 }
 
+/** Looks at the file system before somebody else changes it. */
+let looks = Number.POSITIVE_INFINITY;
+let change = async () => {};
+
+function interrupted<Arguments extends unknown[], Result>(look: (...given: Arguments) => Promise<Result>) {
+  return async (...given: Arguments): Promise<Result> => {
+    looks -= 1;
+    if (looks === -1) await change();
+    return look(...given);
+  };
+}
+
 jest.unstable_mockModule('node:fs/promises', () => ({
   ...real,
   chmod: mortal(real.chmod),
   link: mortal(real.link),
+  lstat: interrupted(real.lstat),
   mkdir: mortal(real.mkdir),
-  open: mortal(real.open),
+  open: mortal(interrupted(real.open)),
+  readdir: interrupted(real.readdir),
+  readFile: interrupted(real.readFile),
   rename: mortal(real.rename),
   rm: mortal(real.rm),
+  stat: interrupted(real.stat),
   utimes: mortal(real.utimes),
   writeFile: mortal(real.writeFile),
 }));
-const { openStore, evictLayer } = await import('../index.ts');
+const { openStore, evictLayer, evictLayers } = await import('../index.ts');
 
 /** What a process of before has left is, from now on, that of a dead one: in names, and in locks. */
 async function bury(directory: string): Promise<void> {
@@ -225,6 +242,57 @@ describe('a process dies while', () => {
       expect(await temporaryNamesIn(directory.path)).toEqual([]);
       await directory.remove();
       if (done) expect(survived).toBeGreaterThan(0);
+    }
+  });
+});
+
+describe('somebody takes an entry away while', () => {
+  const lookers: readonly { readonly what: string; readonly look: (store: Store) => Promise<unknown> }[] = [
+    { what: 'the layers are listed', look: (store) => store.layers.list() },
+    { what: 'layers are evicted', look: (store) => evictLayers(store.layers, { bytes: 1e9, isNeeded: nobody }) },
+    { what: 'root filesystems are listed', look: (store) => store.rootfs.content.list() },
+    { what: 'images are listed', look: (store) => store.images.list('ann') },
+    {
+      what: 'root filesystems without a name are removed',
+      look: (store) => store.removeUnreferenced({ isNeeded: nobody }),
+    },
+    { what: 'all is synced', look: (store) => store.syncPending() },
+    { what: 'orphans are collected', look: (store) => store.collectOrphans() },
+    { what: 'partial downloads are looked at', look: (store) => store.partials.olderThan(-1) },
+    { what: 'uploads are listed', look: (store) => store.uploads.list() },
+    { what: 'the store is opened', look: (store) => openStore(store.directory) },
+  ];
+
+  test.each(lookers)('$what: nobody is stopped by that', async ({ look }) => {
+    const blob = digestOf('a blob');
+    const taken = (store: Store) => [
+      store.layers.directory(layer),
+      dirname(store.rootfs.path(key)),
+      dirname(store.rootfs.path(other)),
+      join(store.directory, 'images', 'ann', 'python.json'),
+      store.partials.path(blob),
+      store.uploads.path('tsk_a'),
+    ];
+    for (let seen = 0, done = false; !done; seen += 1) {
+      const directory = await temporaryDirectory(memory);
+      const store = await openStore(directory.path);
+      await publishLayer(store, layer);
+      await image(store);
+      await publishRootfs(store, other);
+      await store.uploads.receive('tsk_a', Readable.from([Buffer.from('an archive')]));
+      await real.writeFile(store.partials.path(blob), 'bytes');
+      // Opened anew, it has looked at nothing yet.
+      const fresh = await openStore(directory.path);
+      done = true;
+      change = async () => {
+        done = false;
+        for (const path of taken(store)) await real.rm(path, { recursive: true, force: true });
+      };
+      looks = seen;
+      await look(fresh);
+      looks = Number.POSITIVE_INFINITY;
+      await directory.remove();
+      if (done) expect(seen).toBeGreaterThan(0);
     }
   });
 });
