@@ -24,6 +24,16 @@ const UNREACHABLE: ReadonlyMap<string, { readonly reason: string; readonly retry
 const CERTIFICATE =
   /^(CERT_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO_|ERR_TLS_CERT|HOSTNAME_MISMATCH|INVALID_CA|INVALID_PURPOSE)/;
 
+/** What Node tells of OpenSSL's errors, whose messages hold addresses of memory and files of its source. */
+const tlsError = z.object({ code: z.string().regex(/^ERR_SSL_|^EPROTO$/), reason: z.string().min(1) });
+
+/** Whether a host answered plain HTTP (or anything else) where TLS was expected. */
+const NO_TLS = new Set(['wrong version number', 'packet length too long', 'record layer failure', 'http request']);
+
+/** What two sides that do not fit will say again and again; others may be bytes that were damaged on their way. */
+const NO_AGREEMENT =
+  /handshake failure|protocol version|unsupported protocol|certificate required|unrecognized name|no shared cipher/;
+
 /** The stable code of a system, TLS or undici error, empty when it has none. */
 export function errorCode(error: unknown): string {
   const parsed = coded.safeParse(error);
@@ -79,6 +89,20 @@ export function networkError(error: unknown, url: URL, purpose: Purpose): OciErr
       `cannot trust ${url.host}: its TLS certificate was not accepted (${code}); add its CA, or configure the registry as insecure`,
       details,
     );
+  }
+  const tls = tlsError.safeParse(error).data;
+  if (tls !== undefined && NO_TLS.has(tls.reason)) {
+    return new OciError(
+      'registry_unreachable',
+      `cannot reach ${url.host}: what answers there does not speak TLS. If it is a registry with plain HTTP, an operator may allow that: BHATTI_INSECURE_REGISTRIES=${url.host}, or insecure in registries.yaml`,
+      details,
+    );
+  }
+  if (tls !== undefined) {
+    return new OciError('registry_unreachable', `cannot reach ${url.host}: TLS failed (${tls.reason})`, {
+      ...details,
+      retryable: !NO_AGREEMENT.test(tls.reason),
+    });
   }
   if (error instanceof StallError) {
     return new OciError(

@@ -392,6 +392,18 @@ describe('redirects', () => {
     expect(JSON.stringify([error.message, error.path])).not.toContain('secret');
   });
 
+  test('to a server without TLS that is to have it: said so at once, with what an operator can do', async () => {
+    const { download, registry } = await scene();
+    const plain = await fixture.registry();
+    registry.plan({ path: '/blobs/', redirect: `https://${plain.host}{path}` });
+    const error = await failure(download());
+    expect(error).toMatchObject({ code: 'registry_unreachable', retryable: false, host: plain.host });
+    expect(error.message).toBe(
+      `cannot reach ${plain.host}: what answers there does not speak TLS. If it is a registry with plain HTTP, an operator may allow that: BHATTI_INSECURE_REGISTRIES=${plain.host}, or insecure in registries.yaml`,
+    );
+    expect(registry.requests.filter(({ path }) => path.includes('/blobs/'))).toHaveLength(1);
+  });
+
   test.each([
     ['in a circle', '{path}', 'redirects in a circle'],
     ['to no URL', 'http://[', 'redirects to what is no URL'],
