@@ -39,6 +39,15 @@ export class Client {
     await this.#ask('DELETE', `/tasks/${id}`);
   }
 
+  /** One that is not there stays so. */
+  async deleteImage(name: string): Promise<void> {
+    await this.#ask('DELETE', `/images/${name}`);
+  }
+
+  async prune(): Promise<void> {
+    await this.#ask('POST', '/images/prune', '{}');
+  }
+
   close(): Promise<void> {
     return this.#agent.destroy();
   }

@@ -8,7 +8,7 @@ const LOOK_INTERVAL = 100;
 const SETTLED = 500;
 
 /** Why bytes that were on the disk may be fetched again. */
-export type FreedBy = 'full disk' | 'cancelled';
+export type FreedBy = 'full disk' | 'cancelled' | 'pruned';
 
 /** Bytes of layers that the registry sent more than once. */
 export interface BytesTwice {
@@ -16,6 +16,7 @@ export interface BytesTwice {
   readonly inFlight: number;
   readonly fullDisk: number;
   readonly cancelled: number;
+  readonly pruned: number;
   /** They were on the disk, and nothing was to free them. */
   readonly withoutReason: number;
 }
@@ -63,7 +64,7 @@ export class FetchedBytes {
   }
 
   count(requests: readonly LoggedRequest[]): BytesTwice {
-    const twice = { inFlight: 0, fullDisk: 0, cancelled: 0, withoutReason: 0 };
+    const twice = { inFlight: 0, fullDisk: 0, cancelled: 0, pruned: 0, withoutReason: 0 };
     const reached = new Map<string, { bytes: number; at: number }>();
     for (const { path, range, sentBytes, at } of requests) {
       const digest = path.slice(path.lastIndexOf('/') + 1);
@@ -77,6 +78,7 @@ export class FetchedBytes {
         const by = this.#freedBy(digest, before.at, at);
         if (by === 'full disk') twice.fullDisk += stored;
         else if (by === 'cancelled') twice.cancelled += stored;
+        else if (by === 'pruned') twice.pruned += stored;
         else twice.withoutReason += stored;
       }
       reached.set(digest, { bytes: Math.max(before?.bytes ?? 0, start + sentBytes), at });

@@ -96,6 +96,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
     ['disk filled', disk.isMounted ? 1 : 0, fillDisk],
     ['connections dropped', 2, async () => registry.dropConnections()],
     ['task cancelled', 3, cancelOne],
+    ['image deleted, and all pruned', 2, deleteAndPrune],
   ];
 
   async function restart(programs: readonly (Program | undefined)[], signal: NodeJS.Signals): Promise<void> {
@@ -124,6 +125,13 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
     await disk.fill(() => sleep(random.between(300, 2000)));
     // What was only cached may have given way.
     fetched?.freed('full disk', 'any', began, Date.now());
+  }
+  async function deleteAndPrune(): Promise<void> {
+    const names = [...accepted.values()].slice(-LATEST).map(({ name }) => name);
+    await client.deleteImage(names[random.between(0, Math.max(0, names.length - 1))] ?? 'none');
+    const began = Date.now();
+    await client.prune();
+    fetched?.freed('pruned', 'any', began, Date.now());
   }
   async function cancelOne(): Promise<void> {
     // Those of long ago have ended.
