@@ -46,7 +46,7 @@ export function resolveSettings(flags: GlobalFlags, file: ConfigFile, env: NodeJ
 }
 
 /** Without the line break of the file that it came from. What no header can hold would be told as a server that does not answer. */
-function usableToken(text: string | undefined): string | undefined {
+export function usableToken(text: string | undefined): string | undefined {
   const token = text?.trim();
   if (!token) return undefined;
   if (/^[\x21-\x7e]+$/.test(token)) return token;

@@ -1,11 +1,11 @@
-import { chmod, mkdir, open, readFile, rename, rm } from 'node:fs/promises';
+import { chmod, mkdir, open, readFile, realpath, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { Writable } from 'node:stream';
 import { createApiClient } from './api-client.ts';
 import { CliError, systemErrorCode } from './cli-error.ts';
 import { configFilePaths, parseConfigFile } from './config-file.ts';
 import { type Console, printJson } from './console.ts';
-import { serverUrl } from './settings.ts';
+import { serverUrl, usableToken } from './settings.ts';
 
 interface Answers {
   readonly url: string | undefined;
@@ -22,7 +22,7 @@ export async function setUp(given: Answers, env: NodeJS.ProcessEnv, console: Con
   const text = await readExisting(path);
   const before = await parseConfigFile(text, path);
   const url = serverUrl(given.url || (await ask('Server URL', before.url ?? 'http://localhost:8080', false, console)));
-  const token = given.token || (await ask('API token (not shown)', before.token, true, console));
+  const token = usableToken(given.token || (await ask('API token (not shown)', before.token, true, console)));
   if (url === undefined || !token) throw new CliError('setup_incomplete', 'a URL and a token are needed');
   const client = createApiClient({ kind: 'url', url, token });
   try {
@@ -43,7 +43,9 @@ async function writeConfigFile(path: string, before: string, values: { url: stri
   document.set('url', values.url);
   document.set('token', values.token);
   await mkdir(dirname(path), { recursive: true, mode: 0o700 });
-  const temporary = `${path}.${process.pid}.tmp`;
+  // Who keeps it elsewhere and links to it (dotfiles) finds it there.
+  const target = await realpath(path).catch(() => path);
+  const temporary = `${target}.${process.pid}.tmp`;
   try {
     const file = await open(temporary, 'wx', 0o600);
     try {
@@ -53,7 +55,7 @@ async function writeConfigFile(path: string, before: string, values: { url: stri
       await file.close();
     }
     await chmod(temporary, 0o600);
-    await rename(temporary, path);
+    await rename(temporary, target);
   } catch (error) {
     await rm(temporary, { force: true });
     throw new CliError('setup_failed', `cannot write ${path} (${systemErrorCode(error) ?? 'unknown error'})`, {

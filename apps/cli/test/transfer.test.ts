@@ -1,7 +1,7 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { chmod, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readdir, readFile, readlink, stat, symlink, writeFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
 import { dirname, join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
@@ -328,6 +328,20 @@ describe('setup', () => {
     expect((await stat(path)).mode & 0o777).toBe(0o600);
     expect(await readdir(dirname(path))).toEqual(['config.yaml']);
     expect(await run(['setup'])).toMatchObject({ exitCode: 1, stderr: expect.stringContaining('as BHATTI_TOKEN') });
+  });
+
+  test('a config file that is a link stays one, and a token comes without the end of its line', async () => {
+    await startServer(({ headers }) => ({
+      status: headers.authorization === 'Bearer bht_good' ? 200 : 401,
+      body: { images: [] },
+    }));
+    await mkdir(join(directory, '.bhatti'));
+    const [kept, path] = [join(directory, 'dotfile.yaml'), join(directory, '.bhatti/config.yaml')];
+    await writeFile(kept, 'data_dir: /srv\n');
+    await symlink(kept, path);
+    expect(await run(['setup'], { env: { BHATTI_TOKEN: 'bht_good\r\n' } })).toMatchObject({ exitCode: 0 });
+    expect(await readlink(path)).toBe(kept);
+    expect(await readFile(kept, 'utf8')).toBe(`data_dir: /srv\nurl: ${url}\ntoken: bht_good\n`);
   });
 });
 
