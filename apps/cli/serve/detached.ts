@@ -6,7 +6,7 @@ import { createApiClient } from '../api-client.ts';
 import { CliError } from '../cli-error.ts';
 import { checkSocketPaths, type LocalPaths, localPaths } from '../local-paths.ts';
 import { pidLockHolder } from './pid-lock.ts';
-import { processState } from './process-identity.ts';
+import { type ProcessIdentity, processState } from './process-identity.ts';
 import { findRedisServer } from './redis-server.ts';
 import { requireServerProgram } from './server-program.ts';
 import { makeDirectories } from './stack.ts';
@@ -16,6 +16,8 @@ export interface DetachedOptions {
   readonly dataDirectory: string;
   readonly workers: number;
   readonly listen?: string;
+  /** How long it may take until it is healthy, ms. */
+  readonly startTimeout?: number;
 }
 
 const START_TIMEOUT = 30_000;
@@ -30,7 +32,7 @@ const PRIVATE_VARIABLES = ['BHATTI_TOKEN', 'BHATTI_URL', 'BHATTI_CONFIG', 'BHATT
 
 /**
  * Starts the local stack in the background, unless one runs, and resolves when it is healthy. Two at once end with one
- * stack. Rejects with CliError `start_failed`, which shows the end of the log.
+ * stack. Rejects with CliError `start_failed`, which shows the end of the log, or names the process that runs and does not answer.
  */
 export async function startDetached(options: DetachedOptions): Promise<StackState> {
   const paths = localPaths(options.dataDirectory);
@@ -41,7 +43,9 @@ export async function startDetached(options: DetachedOptions): Promise<StackStat
   const logStart = await rotateLog(paths);
   const startedAt = performance.now();
   let told = false;
+  const timeout = options.startTimeout ?? START_TIMEOUT;
   let supervisor: ChildProcess | undefined;
+  let other: ProcessIdentity | undefined;
   for (;;) {
     const state = await healthyState(paths);
     if (state !== undefined) return state;
@@ -55,12 +59,13 @@ export async function startDetached(options: DetachedOptions): Promise<StackStat
           hint: 'Use its URL (--url), or a data directory of this host (--data-dir).',
         });
       }
+      other = holder;
     }
     const waited = performance.now() - startedAt;
-    if (waited > START_TIMEOUT) throw await startFailed(paths, logStart, 'the local server is not healthy after 30 s');
+    if (waited > timeout) throw await tooLate(paths, logStart, timeout, supervisor === undefined ? other : undefined);
     if (waited > PATIENCE && !told) {
       told = true;
-      process.stderr.write('starting the local server...\n');
+      process.stderr.write(`${supervisor === undefined ? 'waiting for' : 'starting'} the local server...\n`);
     }
     await delay(POLL);
   }
@@ -116,6 +121,20 @@ async function rotateLog(paths: LocalPaths): Promise<number> {
   if (size < LOG_LIMIT || (await pidLockHolder(paths.lockFile)) !== undefined) return size;
   await rename(paths.logFile, `${paths.logFile}.1`);
   return 0;
+}
+
+/** `other` is who runs a server that was there before. */
+async function tooLate(
+  paths: LocalPaths,
+  logStart: number,
+  timeout: number,
+  other: ProcessIdentity | undefined,
+): Promise<CliError> {
+  const seconds = `${timeout / 1000} s`;
+  if (other === undefined) return startFailed(paths, logStart, `the local server is not healthy after ${seconds}`);
+  return new CliError('start_failed', `the local server (pid ${other.pid}) runs, but has not answered for ${seconds}`, {
+    hint: `It may be overloaded, suspended or stuck: see ${paths.logFile}. "bhatti serve stop" ends it.`,
+  });
 }
 
 async function startFailed(paths: LocalPaths, logStart: number, message: string): Promise<CliError> {

@@ -1,13 +1,15 @@
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFile, stat } from 'node:fs/promises';
+import { mkdir, readFile, stat } from 'node:fs/promises';
 import { createConnection } from 'node:net';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import * as z from 'zod';
+import { acquirePidLock } from '../serve/pid-lock.ts';
 import { identifyProcess } from '../serve/process-identity.ts';
-import { cleanEnvironment, stageCli } from './staged-cli.ts';
+import { bundle, cleanEnvironment, stageCli } from './staged-cli.ts';
 
 /**
  * The supervisor with a real Redis, and with an API and a worker that only keep to the contract with it: ready over IPC
@@ -217,6 +219,24 @@ describe('bhatti serve', () => {
     expect(stderr).toContain('the address is broken');
     expect(await run(['serve', 'status'])).toMatchObject({ exitCode: 1 });
     await expect(redis(join(dataDirectory, 'run/redis.sock'), 'PING')).rejects.toThrow();
+  });
+
+  test('one that runs and does not answer is told by its process, and not as one that does not start', async () => {
+    fresh('silent');
+    await mkdir(join(dataDirectory, 'run'), { recursive: true });
+    const module = join(dirname(staged.cli), 'detached.js');
+    await bundle('serve/detached.ts', module);
+    const options = JSON.stringify({ dataDirectory, workers: 1, startTimeout: 100 });
+    const script = `import { startDetached } from ${JSON.stringify(module)};
+      await startDetached(${options}).catch(({ code, message }) => console.log(code, message));`;
+    // This process is taken for the server, until nobody can stop it any more.
+    const held = await acquirePidLock(join(dataDirectory, 'run/serve.pid'));
+    try {
+      const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', script]);
+      expect(stdout).toBe(`start_failed the local server (pid ${process.pid}) runs, but has not answered for 0.1 s\n`);
+    } finally {
+      if ('lock' in held) await held.lock.release();
+    }
   });
 
   test('with REDIS_URL there is no embedded Redis, and a part can run alone', async () => {
