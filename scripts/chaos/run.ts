@@ -150,6 +150,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
     registry.plan({ path: '/blobs/', bytesPerSecond: 1_000_000 });
     for (const program of [api, ...workers]) program.start();
     let left = options.tasks;
+    let isAsking = true;
     const asking = (async () => {
       while (left > 0) {
         left -= 1;
@@ -165,9 +166,13 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
         if (id !== undefined && !accepted.has(id)) accepted.set(id, { type, image, name, cancelled: false });
         await sleep(asked.between(0, options.pause / 4));
       }
-    })();
+    })().finally(() => {
+      isAsking = false;
+    });
+    // Awaited below, when the mischief is done; until then a failure must not end the process, which has to clear up.
+    asking.catch(() => {});
     const weights = pieces.flatMap(([name, weight]) => Array.from({ length: weight }, () => name));
-    for (let done = 0; left > 0 || done < options.minimumMischief; done += 1) {
+    for (let done = 0; isAsking || done < options.minimumMischief; done += 1) {
       await sleep(random.between(options.pause / 4, options.pause));
       // The first rounds do each piece once, so that a short run leaves nothing out.
       const name = pieces[done]?.[0] ?? weights[random.between(0, weights.length - 1)];
