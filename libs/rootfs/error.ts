@@ -36,13 +36,18 @@ export class RootfsError extends Error {
 export const threadFailure = z.object({ code: z.enum(codes), message: z.string(), retryable: z.boolean() });
 export type ThreadFailure = z.infer<typeof threadFailure>;
 
-const systemError = z.object({ code: z.string(), message: z.string(), path: z.string().optional() });
+const coded = z.object({ code: z.string() });
+
+/** `ENOSPC`, `EINVAL`, … of an error of the system; undefined when it is none. */
+export function systemCode(error: unknown): string | undefined {
+  return coded.safeParse(error).data?.code;
+}
 
 /** Names any thrown value with a RootfsError; a full disk becomes `no_space`, the unforeseen `internal`. */
 export function toRootfsError(error: unknown): RootfsError {
   if (error instanceof RootfsError) return error;
-  const system = systemError.safeParse(error);
-  if (system.success && (system.data.code === 'ENOSPC' || system.data.code === 'EDQUOT')) {
+  const code = systemCode(error);
+  if (code === 'ENOSPC' || code === 'EDQUOT') {
     return new RootfsError(
       'no_space',
       'no space left on the device that holds the data directory; free some and pull again',

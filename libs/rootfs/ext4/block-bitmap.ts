@@ -25,26 +25,27 @@ export class BlockBitmap {
   freeRuns(): BlockRun[] {
     const runs: BlockRun[] = [];
     let start = -1;
-    for (let block = 0; block <= this.blocks; block++) {
-      const byte = this.bytes[block >> 3] ?? 0xff;
-      if (start >= 0 && byte === 0 && (block & 7) === 0 && block + 8 <= this.blocks) {
-        block += 7;
-        continue;
-      }
-      const free = block < this.blocks && (byte & (1 << (block & 7))) === 0;
-      if (free && start < 0) start = block;
-      if (!free && start >= 0) {
-        runs.push([start, block - start]);
-        start = -1;
+    for (let at = 0; at < this.bytes.length; at++) {
+      const byte = this.bytes[at] ?? 0xff;
+      // Most bytes go on as the one before ended.
+      if (byte === (start < 0 ? 0xff : 0)) continue;
+      for (let bit = 0; bit < 8; bit++) {
+        const isFree = (byte & (1 << bit)) === 0;
+        if (isFree === start >= 0) continue;
+        const block = at * 8 + bit;
+        if (!isFree) runs.push([start, block - start]);
+        start = isFree ? block : -1;
       }
     }
+    if (start >= 0) runs.push([start, this.blocks - start]);
     return runs;
   }
 
   /** Blocks in use from `from` on. */
   countUsed(from: number, count: number): number {
     let used = 0;
-    for (let at = from >> 3; at < (from + count) >> 3; at++) used += BITS[this.bytes[at] ?? 0] ?? 0;
+    const end = byteOf(from + count);
+    for (let at = byteOf(from); at < end; at++) used += BITS[this.bytes[at] ?? 0] ?? 0;
     return used;
   }
 
@@ -52,17 +53,22 @@ export class BlockBitmap {
     const end = start + count;
     for (let block = start; block < end; ) {
       if ((block & 7) === 0 && end - block >= 8) {
-        const whole = (end - block) >> 3;
-        this.bytes.fill(value ? 0xff : 0, block >> 3, (block >> 3) + whole);
+        const whole = byteOf(end - block);
+        this.bytes.fill(value ? 0xff : 0, byteOf(block), byteOf(block) + whole);
         block += whole * 8;
         continue;
       }
-      const byte = this.bytes[block >> 3] ?? 0;
+      const byte = this.bytes[byteOf(block)] ?? 0;
       const bit = 1 << (block & 7);
-      this.bytes[block >> 3] = value ? byte | bit : byte & ~bit;
+      this.bytes[byteOf(block)] = value ? byte | bit : byte & ~bit;
       block++;
     }
   }
+}
+
+/** Not by `>>`, which takes numbers of 31 bits: those of blocks have 32. */
+function byteOf(block: number): number {
+  return Math.floor(block / 8);
 }
 
 const BITS = Array.from({ length: 256 }, (_, byte) => byte.toString(2).replaceAll('0', '').length);

@@ -1,5 +1,6 @@
 import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
+import { systemCode } from '../error.ts';
 
 /** Bytes after which the disk is judged. */
 const TRIAL_BYTES = 32 * 1024 * 1024;
@@ -100,7 +101,7 @@ export class DirectFile {
 
 /** No O_DIRECT on this file system (some network and memory ones), or only in larger blocks. */
 export function isDirectUnsupported(error: unknown): boolean {
-  return typeof error === 'object' && error !== null && 'code' in error && error.code === 'EINVAL';
+  return systemCode(error) === 'EINVAL';
 }
 
 async function writeWhole(file: FileHandle, buffer: Buffer, length: number, position: number): Promise<void> {

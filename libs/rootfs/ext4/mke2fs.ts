@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { closeSync, ftruncateSync, openSync } from 'node:fs';
 import { toolEnvironment, toolMissing } from '../e2fsprogs.ts';
-import { RootfsError } from '../error.ts';
+import { RootfsError, systemCode } from '../error.ts';
 import { BLOCK_SIZE, INODE_SIZE } from './format.ts';
 import type { Geometry } from './geometry.ts';
 
@@ -32,9 +32,17 @@ const FEATURES = [
  * @throws RootfsError `mke2fs_missing`, `mke2fs_failed`, `image_too_large` when the size asked for is too small
  */
 export function makeFileSystem(path: string, geometry: Geometry, uuid: string): void {
+  const bytes = geometry.blocks * BLOCK_SIZE;
   const descriptor = openSync(path, 'wx', 0o600);
   try {
-    ftruncateSync(descriptor, geometry.blocks * BLOCK_SIZE);
+    ftruncateSync(descriptor, bytes);
+  } catch (error) {
+    if (systemCode(error) !== 'EFBIG') throw error;
+    throw new RootfsError(
+      'image_too_large',
+      `the disk of the data directory holds no file of ${bytes} bytes; ask for a smaller --size`,
+      { cause: error },
+    );
   } finally {
     closeSync(descriptor);
   }
@@ -60,7 +68,7 @@ export function makeFileSystem(path: string, geometry: Geometry, uuid: string): 
   if (/too small|not enough space|too many inodes|inode_size|too large/i.test(words)) {
     throw new RootfsError(
       'image_too_large',
-      `a file system of ${geometry.blocks * BLOCK_SIZE} bytes is too small for this image; ask for a larger --size`,
+      `a file system of ${bytes} bytes is too small for this image; ask for a larger --size`,
     );
   }
   if (/no space left/i.test(words))

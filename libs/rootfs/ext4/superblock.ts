@@ -59,7 +59,8 @@ export class Superblock {
   /** The bytes for a group's copy, its checksum included. */
   copyFor(group: number): Buffer {
     const copy = Buffer.from(this.bytes);
-    copy.writeUInt16LE(group, 90);
+    // The field ends there, and so do e2fsprogs' numbers in it.
+    copy.writeUInt16LE(Math.min(group, 0xffff), 90);
     copy.writeUInt32LE(crc32c(0xffff_ffff, copy, 0, SUPERBLOCK_SIZE - 4), SUPERBLOCK_SIZE - 4);
     return copy;
   }

@@ -12,6 +12,7 @@ import { buildExtentTree, type Extent, ExtentList, extentTreeBlocks, MAX_EXTENT 
 import { fileSystemGeometry } from '../ext4/geometry.ts';
 import { deviceBlock } from '../ext4/inode-record.ts';
 import { posixAclOnDisk } from '../ext4/posix-acl.ts';
+import { Superblock } from '../ext4/superblock.ts';
 import { placeAttributes, toAttribute } from '../ext4/xattr.ts';
 
 const BLOCK = 4096;
@@ -265,6 +266,27 @@ describe('blocks', () => {
         expect(bitmap.freeRuns()).toEqual([[0, blocks]]);
       }),
     );
+  });
+
+  test('have numbers of 32 bits: past 8 TiB as below', () => {
+    const [blocks, group] = [2 ** 31 + 3 * 32_768, 32_768];
+    const bitmap = new BlockBitmap(blocks, group);
+    bitmap.set(2 ** 31 - 3, 20);
+    bitmap.clear(2 ** 31 + 1, 2);
+    expect(bitmap.freeRuns()).toEqual([
+      [0, 2 ** 31 - 3],
+      [2 ** 31 + 1, 2],
+      [2 ** 31 + 17, 3 * 32_768 - 17],
+    ]);
+    expect(bitmap.countUsed(2 ** 31, group)).toBe(15);
+  });
+
+  test('of groups past the 65,535th have copies of the superblock that say 65,535', () => {
+    const bytes = Buffer.alloc(1024);
+    bytes.writeUInt16LE(0xef53, 56);
+    const superblock = new Superblock(bytes);
+    expect(superblock.copyFor(3 ** 10).readUInt16LE(90)).toBe(3 ** 10);
+    expect(superblock.copyFor(5 ** 7).readUInt16LE(90)).toBe(65_535);
   });
 });
 
