@@ -214,13 +214,19 @@ class TarDecoder implements TarSink {
   #header: EntryHeader | undefined;
   /** Of the entry under way, where it is a file. */
   #content: FileContent | undefined;
+  #isClosed = false;
   bytes = 0;
   digest = '';
 
   constructor(layer: LayerToDecode, limits: LayerLimits) {
     this.#limits = limits;
-    this.#index = new LayerIndexWriter(layer.outDirectory, layer.diffId, limits);
     this.#dataDescriptor = openSync(join(layer.outDirectory, DATA_FILE), 'w', 0o600);
+    try {
+      this.#index = new LayerIndexWriter(layer.outDirectory, layer.diffId, limits);
+    } catch (error) {
+      closeSync(this.#dataDescriptor);
+      throw error;
+    }
     this.#data = new LayerData(this.#dataDescriptor, (bytes) => requireFreeSpace(layer.outDirectory, bytes));
   }
 
@@ -247,6 +253,7 @@ class TarDecoder implements TarSink {
     this.digest = this.#hash.digest('hex');
   }
 
+  /** Closes what `finish` did not. */
   abandon(): void {
     try {
       this.#close();
@@ -272,8 +279,15 @@ class TarDecoder implements TarSink {
     this.#index.add({ ...header, runs: this.#content?.end() ?? [] });
   }
 
+  /** Once: a descriptor that is closed may be another file's by now. */
   #close(): void {
-    this.#index.close();
-    closeSync(this.#dataDescriptor);
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    // Where one fails, a file that stayed open would keep its room on a full disk, though it is removed.
+    try {
+      this.#index.close();
+    } finally {
+      closeSync(this.#dataDescriptor);
+    }
   }
 }

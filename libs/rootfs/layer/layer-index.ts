@@ -55,9 +55,13 @@ export class LayerIndexWriter {
     if (this.#gathered >= FLUSH) this.#flush();
   }
 
+  /** Writes the rest; closes the file also where that fails. */
   close(): void {
-    this.#flush();
-    closeSync(this.#descriptor);
+    try {
+      this.#flush();
+    } finally {
+      closeSync(this.#descriptor);
+    }
   }
 
   #flush(): void {

@@ -1,8 +1,8 @@
 import { execFile } from 'node:child_process';
-import { mkdir, open, readdir, statfs, writeFile } from 'node:fs/promises';
+import { mkdir, open, readdir, readlink, statfs, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { buildRootfs, decodeLayer } from '@bhatti/rootfs';
+import { buildRootfs, decodeLayer, MAXIMUM_SIZE_BYTES } from '@bhatti/rootfs';
 import { beforeAll, expect, test } from '@jest/globals';
 import { patternContent } from './support/content.ts';
 import { decodeBlobFile, writeLayer } from './support/layers.ts';
@@ -69,5 +69,32 @@ test('a disk that is full to the last byte ends both with no_space', async () =>
     const building = buildRootfs({ layers: [join(elsewhere, 'layer')], output: join(disk, 'rootfs.ext4') });
     await expect(building).rejects.toMatchObject({ code: 'no_space' });
     expect(await readdir(disk)).toContain('filler');
+  });
+});
+
+test('a layer of names alone that fill the disk leaves no file open, which would keep its room', async () => {
+  await withSmallDisk(async (disk, elsewhere) => {
+    const names = Array.from({ length: 6_000 }, (_, i) => ({ path: `${i}${'n'.repeat(200)}`, type: 'file' }) as const);
+    const { path, digest, ...layer } = await writeLayer(join(elsewhere, 'blob'), names);
+    const outDirectory = join(disk, 'layer');
+    await mkdir(outDirectory);
+    await writeFile(join(disk, 'filler'), Buffer.alloc(139 * MIB)).catch((error: unknown) =>
+      expect(error).toMatchObject({ code: 'ENOSPC' }),
+    );
+    const decoding = decodeLayer({ ...layer, source: path, compressedDigest: digest, outDirectory });
+    await expect(decoding).rejects.toMatchObject({ code: 'no_space' });
+    const descriptors = await readdir('/proc/self/fd');
+    const open = await Promise.all(descriptors.map((one) => readlink(`/proc/self/fd/${one}`).catch(() => '')));
+    expect(open.filter((file) => file.startsWith(disk))).toEqual([]);
+  });
+});
+
+test('a file system that is larger than a file may be there ends with image_too_large', async () => {
+  await withSmallDisk(async (disk) => {
+    const building = buildRootfs({ layers: [], output: join(disk, 'rootfs.ext4'), sizeBytes: MAXIMUM_SIZE_BYTES });
+    await expect(building).rejects.toMatchObject({
+      code: 'image_too_large',
+      message: `the disk of the data directory holds no file of ${MAXIMUM_SIZE_BYTES} bytes; ask for a smaller --size`,
+    });
   });
 });
