@@ -33,7 +33,7 @@ export function buildImage(
   addMountPoints(tree);
   if (!ensureLostAndFound(tree))
     warnings.push("the image's /lost+found was left out: in an ext4 it is the directory that e2fsck needs");
-  checkEntries(options.limits.entries, tree.inodes.count);
+  checkEntries(options.limits.entries, tree.entries);
   const numbering = new Numbering(tree);
   const { blocks, dataBytes, linearBlocks } = measureContent(numbering);
   checkContent(options.limits, dataBytes);

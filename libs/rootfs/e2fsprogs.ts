@@ -7,9 +7,10 @@ import { type Executable, findExecutable } from './executable.ts';
 const run = promisify(execFile);
 const failed = z.object({ code: z.union([z.string(), z.number()]).nullish(), stdout: z.string(), stderr: z.string() });
 
-/** The tools live in /sbin, which is not on every user's PATH. */
+/** The tools live in /sbin, which is not on every user's PATH. An empty PATH would mean the working directory, first (execvp(3)). */
 function toolPath(): string {
-  return `${process.env.PATH ?? ''}:/usr/local/sbin:/usr/sbin:/sbin`;
+  const sbin = '/usr/local/sbin:/usr/sbin:/sbin';
+  return process.env.PATH ? `${process.env.PATH}:${sbin}` : sbin;
 }
 
 /** Times and locale are pinned so that bytes and words are. */

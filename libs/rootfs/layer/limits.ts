@@ -44,6 +44,7 @@ export const DEFAULT_LIMITS: LayerLimits = {
 export const imageLimits = z.object({
   /** Bytes of file content, holes not counted. */
   contentBytes: z.number(),
+  /** Names of files, directories and all else; each hard link counts. */
   entries: z.number(),
 });
 export type ImageLimits = Readonly<z.infer<typeof imageLimits>>;

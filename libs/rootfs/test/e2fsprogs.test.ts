@@ -1,6 +1,7 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { describe, expect, test } from '@jest/globals';
+import { toolEnvironment } from '../e2fsprogs.ts';
 
 const run = promisify(execFile);
 const library = new URL('../index.ts', import.meta.url);
@@ -16,6 +17,18 @@ async function requiredWithout(tool: string): Promise<string> {
   });
   return stdout.trim();
 }
+
+test('without a PATH the tools are looked for in their own folders, and not in the one that somebody works in', () => {
+  const { PATH } = process.env;
+  try {
+    process.env.PATH = '';
+    expect(toolEnvironment().PATH).toBe('/usr/local/sbin:/usr/sbin:/sbin');
+    delete process.env.PATH;
+    expect(toolEnvironment().PATH).toBe('/usr/local/sbin:/usr/sbin:/sbin');
+  } finally {
+    process.env.PATH = PATH;
+  }
+});
 
 describe('a host without e2fsprogs', () => {
   test.each(['mke2fs', 'e2fsck'])('%s that is not there is named, and the package that has it', async (tool) => {

@@ -119,6 +119,19 @@ test('an image may have as much as its limits of content and entries, and no mor
   });
 });
 
+test('hard links count as entries of an image: each takes memory', async () => {
+  await withTemporaryDirectory(async (directory) => {
+    const links = Array.from({ length: 50 }, (_, i): TarEntry => ({ path: `link${i}`, type: 'link', target: 'file' }));
+    const { directory: layer } = await decodeTar(directory, tarBuffer([{ path: 'file', type: 'file' }, ...links]));
+    const build = (name: string, entries: number) =>
+      buildRootfs({ layers: [layer], output: join(directory, name), limits: { entries } });
+    // Beside them the root, the file, lost+found and five mount points.
+    await build('just', 58);
+    await expect(build('more', 57)).rejects.toMatchObject({ code: 'image_too_large' });
+    await expect(build('far more', 40)).rejects.toMatchObject({ code: 'image_too_large' });
+  });
+});
+
 test('limits reach the thread that decodes', async () => {
   await withTemporaryDirectory(async (directory) => {
     const { path, digest, ...blob } = await writeLayer(join(directory, 'blob'), files(3));

@@ -33,17 +33,17 @@ const HOST_ATTRIBUTES = new Set([
  * Merges layers, bottom first, into one tree by the rules of the OCI image specification, "Image Layer Filesystem
  * Changeset", as umoci applies them. Pure: it reads the entries and makes the tree.
  *
- * @param maxInodes with which it stops, so that memory has a bound whatever the layers are
+ * @param maxEntries after which it stops, so that memory has a bound whatever the layers are
  * @throws RootfsError `layer_corrupt` for a hard link to what is not there, a name below a file, a loop of symlinks, a
  * whiteout or a symlink of nothing; `image_too_large`
  */
-export function mergeLayers(layers: readonly Iterable<LayerEntry>[], maxInodes = Number.POSITIVE_INFINITY): Tree {
+export function mergeLayers(layers: readonly Iterable<LayerEntry>[], maxEntries = Number.POSITIVE_INFINITY): Tree {
   const tree = new Tree();
   layers.forEach((entries, layer) => {
     const merge = new LayerMerge(tree, layer);
     for (const entry of entries) {
       merge.apply(entry);
-      checkEntries(maxInodes, tree.inodes.count);
+      checkEntries(maxEntries, tree.entries);
     }
     tree.tidy();
   });

@@ -41,6 +41,11 @@ export class NameTable {
     this.#strings = strings;
   }
 
+  /** How many there are. */
+  get count(): number {
+    return this.#end - 1 - this.#free.length;
+  }
+
   /** The directory's name with this text. */
   find(directory: Inode, text: string): Name {
     let name = this.#buckets[this.#bucketOf(directory, text)] ?? 0;

@@ -22,6 +22,11 @@ export class Tree {
     this.inodes.countName(this.root, 1);
   }
 
+  /** The root and all names; a file of several hard links counts with each, as it takes memory. */
+  get entries(): number {
+    return 1 + this.names.count;
+  }
+
   /** A directory that no layer states, without a name yet: root's, 0755, of the epoch. */
   newDirectory(mode = 0o755): Inode {
     return this.inodes.add('directory', { ...UNSTATED, mode }, 0, NO_CONTENT);
