@@ -11,12 +11,11 @@ export async function recordDigests(store: Store, signal: AbortSignal): Promise<
   for (const hex of await store.rootfs.content.digests()) {
     if (signal.aborted) return;
     try {
-      const { sha256, createdAt } = await store.rootfs.read(hex);
-      if (sha256 !== undefined) continue;
-      const digest = await fileDigest(store.rootfs.path(hex), signal);
       const record = await store.rootfs.read(hex);
-      // A forced pull may have replaced it meanwhile.
-      if (record.createdAt === createdAt) await store.rootfs.rewriteRecord(hex, { ...record, sha256: digest });
+      if (record.sha256 !== undefined) continue;
+      const sha256 = await fileDigest(store.rootfs.path(hex), signal);
+      // Not of one that a forced pull has put in its place meanwhile, which may have other bytes.
+      await store.rootfs.replaceRecord(hex, record, { ...record, sha256 });
     } catch (error) {
       if (signal.aborted) return;
       // Removed meanwhile, or bad: the others have theirs taken all the same.

@@ -1,5 +1,6 @@
 import { type FileHandle, open, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import { ContentFolder } from './content-folder.ts';
 import { writeDurably } from './durable-file.ts';
 import { StoreError, storing, systemCode } from './error.ts';
@@ -78,16 +79,32 @@ export class RootfsStore {
     });
   }
 
-  /** Removes what dead processes were making, here and in what is published (`rewriteRecord`), and puts back what they set aside. */
+  /** Removes what dead processes were making, here and in what is published (`replaceRecord`), and puts back what they set aside. */
   async collectOrphans(): Promise<void> {
     await this.content.collectOrphans();
     for (const key of await this.content.digests()) await removeOrphans(this.content.path(key));
   }
 
-  /** Replaces the record of a root filesystem that is there, at once and whole. The file itself never changes. */
-  async rewriteRecord(key: string, record: RootfsRecord): Promise<void> {
+  /**
+   * Puts a record in the place of what `read` gave, at once and whole; the file itself never changes. False, and nothing is changed, when
+   * the root filesystem was removed meanwhile, or built anew in its place.
+   */
+  async replaceRecord(key: string, present: RootfsRecord, record: RootfsRecord): Promise<boolean> {
     const path = join(this.content.path(key), recordFile);
-    await storing('write the record of a root filesystem', () => writeDurably(path, formatRecord(record)));
+    const confirm = async () => {
+      if (isDeepStrictEqual(await this.read(key), present)) return;
+      throw new StoreError('not_found', `the root filesystem ${key} was built anew meanwhile`);
+    };
+    return storing('write the record of a root filesystem', async () => {
+      try {
+        await writeDurably(path, formatRecord(record), { confirm });
+        return true;
+      } catch (error) {
+        // ENOENT: the folder was taken away, and the temporary file in it.
+        if (systemCode(error) === 'ENOENT' || (error instanceof StoreError && error.code === 'not_found')) return false;
+        throw error;
+      }
+    });
   }
 }
 

@@ -189,7 +189,8 @@ const scenarios: readonly Scenario[] = [
     what: 'a digest is added to a record, and all is synced',
     before: image,
     dying: async (store) => {
-      await store.rootfs.rewriteRecord(key, { ...record, sha256: key });
+      const present = await store.rootfs.read(key);
+      await store.rootfs.replaceRecord(key, present, { ...record, sha256: key });
       await store.syncPending();
     },
     after: stands,
