@@ -5,7 +5,12 @@ import { RootfsError } from './error.ts';
 import { type Executable, findExecutable } from './executable.ts';
 
 const run = promisify(execFile);
-const failed = z.object({ code: z.union([z.string(), z.number()]).nullish(), stdout: z.string(), stderr: z.string() });
+const failed = z.object({
+  code: z.union([z.string(), z.number()]).nullish(),
+  signal: z.string().nullish(),
+  stdout: z.string(),
+  stderr: z.string(),
+});
 
 /** The tools live in /sbin, which is not on every user's PATH. An empty PATH would mean the working directory, first (execvp(3)). */
 function toolPath(): string {
@@ -65,11 +70,19 @@ export async function checkFileSystem(path: string, signal?: AbortSignal): Promi
     if (signal?.aborted) throw new RootfsError('cancelled', 'the work was cancelled', { cause: signal.reason });
     const result = failed.safeParse(error);
     if (!result.success || result.data.code === 'ENOENT') throw toolMissing('e2fsck', 'e2fsck_missing', error);
+    if (result.data.signal) throw toolKilled('e2fsck', 'e2fsck_failed', result.data.signal);
     const complaints = result.data.stdout.split('\n').slice(0, 6).join('; ');
     throw new RootfsError('e2fsck_failed', `the file system that was built is not clean: ${complaints}`, {
       cause: error,
     });
   }
+}
+
+/** A tool that did not end by itself: nothing is said of what it was given. */
+export function toolKilled(tool: string, code: 'mke2fs_failed' | 'e2fsck_failed', signal: string): RootfsError {
+  return new RootfsError(code, `${tool} was ended by ${signal}; did the worker's host run out of memory?`, {
+    retryable: true,
+  });
 }
 
 export function toolMissing(tool: string, code: 'mke2fs_missing' | 'e2fsck_missing', cause?: unknown): RootfsError {

@@ -1,7 +1,10 @@
 import { execFile } from 'node:child_process';
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { describe, expect, test } from '@jest/globals';
 import { toolEnvironment } from '../e2fsprogs.ts';
+import { withTemporaryDirectory } from './support/temporary-directory.ts';
 
 const run = promisify(execFile);
 const library = new URL('../index.ts', import.meta.url);
@@ -28,6 +31,24 @@ test('without a PATH the tools are looked for in their own folders, and not in t
   } finally {
     process.env.PATH = PATH;
   }
+});
+
+test.each(['mke2fs', 'e2fsck'])('%s that is killed says nothing of the image, and may be tried again', async (tool) => {
+  await withTemporaryDirectory(async (directory) => {
+    await mkdir(join(directory, 'bin'));
+    await writeFile(join(directory, 'bin', tool), '#!/bin/sh\nkill -9 $$\n', { mode: 0o755 });
+    const program = join(directory, 'program.mts');
+    await writeFile(
+      program,
+      `import { buildRootfs } from ${JSON.stringify(library.href)};
+      await buildRootfs({ layers: [], output: ${JSON.stringify(join(directory, 'rootfs.ext4'))} })
+        .catch((error) => console.log(error.code, error.retryable, error.message));`,
+    );
+    const { stdout } = await run(process.execPath, ['--import', 'tsx', program], {
+      env: { ...process.env, PATH: `${join(directory, 'bin')}:${process.env.PATH}`, NODE_OPTIONS: '' },
+    });
+    expect(stdout).toBe(`${tool}_failed true ${tool} was ended by SIGKILL; did the worker's host run out of memory?\n`);
+  });
 });
 
 describe('a host without e2fsprogs', () => {
