@@ -36,9 +36,12 @@ const indexSchema = z.object({
   ),
 });
 
+/** Most layers of an image. Overlay file systems take 128, and Docker no more; a hostile list would be some 40,000. */
+export const LAYER_LIMIT = 1024;
+
 const imageManifestSchema = z.object({
   config: descriptorSchema,
-  layers: z.array(descriptorSchema),
+  layers: z.array(descriptorSchema).max(LAYER_LIMIT, `has more than ${LAYER_LIMIT}, which is the limit`),
 });
 
 export type IndexEntry = z.infer<typeof indexSchema>['manifests'][number];

@@ -76,7 +76,7 @@ export const TaskProgress = z.object({
   downloadedBytes: byteCount.optional(),
   /** Compressed bytes of all layers. */
   totalBytes: byteCount.optional(),
-  /** Each layer once, in the order of the image; while they are downloaded. */
+  /** Each layer once, in the order of the image; while they are downloaded, and not of an image with over 128. */
   layers: z.array(LayerProgress).optional(),
   /** Every phase so far in order, each with its latest line. */
   steps: z.array(TaskStep),

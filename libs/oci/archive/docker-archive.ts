@@ -3,15 +3,13 @@ import * as z from 'zod';
 import { sha256Digest } from '../digest.ts';
 import { OciError } from '../error.ts';
 import { parseImageConfig } from '../image-config.ts';
-import { type Descriptor, firstIssue, parseJson } from '../manifest.ts';
+import { type Descriptor, firstIssue, LAYER_LIMIT, parseJson } from '../manifest.ts';
 import { mediaTypes } from '../media-type.ts';
 import { cancelledError } from '../network-error.ts';
 import type { Container, Member } from './container.ts';
 import { type ArchiveContent, type ArchivedImage, DAMAGED, readDocument, readMember } from './content.ts';
 import { sniffCompression } from './decompress.ts';
 
-/** Overlay file systems take 128 layers, and Docker no more; a hostile list would be millions. */
-const LAYER_LIMIT = 1024;
 /** Each has a config of up to 4 MiB, which is read and hashed when the archive is opened. */
 const IMAGE_LIMIT = 1024;
 

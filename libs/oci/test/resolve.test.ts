@@ -348,6 +348,16 @@ describe('what is not what it should be', () => {
     registry.putManifest(REPOSITORY, 'latest', { ...manifest, layers: manifest.layers.slice(1) });
     expect((await refusal()).message).toContain('its manifest has 1 layers and its config 2');
   });
+
+  test('thousands of layers', async () => {
+    const { refusal, resolve, registry } = await scene();
+    const layer = { tar: random(10) };
+    registry.pushImage({ repository: REPOSITORY, layers: new Array(1024).fill(layer) });
+    expect((await resolve()).layers).toHaveLength(1024);
+    registry.pushImage({ repository: REPOSITORY, layers: new Array(1025).fill(layer) });
+    expect(await refusal()).toMatchObject({ code: 'invalid_manifest', retryable: false });
+    expect((await refusal()).message).toContain('layers: has more than 1024, which is the limit');
+  });
 });
 
 describe('what is no image is refused by the name of its type', () => {

@@ -1,0 +1,28 @@
+import type { ProgressUpdate } from '@bhatti/tasks';
+import { expect, test } from '@jest/globals';
+import { PullProgress } from '../progress.ts';
+
+/** The last update after a kilobyte of the first of so many layers. */
+function updateOf(layers: number): ProgressUpdate | undefined {
+  const updates: ProgressUpdate[] = [];
+  const progress = new PullProgress({ report: (update) => updates.push(update), steps: [], flush: async () => {} });
+  progress.downloading(Array.from({ length: layers }, (_, i) => ({ digest: `sha256:${i}`, size: 2000 })));
+  progress.layerBytes('sha256:0', 1000);
+  return updates.at(-1);
+}
+
+test('each layer is told of an image that has as many as images have', () => {
+  const { layers = [] } = updateOf(128) ?? {};
+  expect(layers).toHaveLength(128);
+  expect(layers[0]).toEqual({ digest: 'sha256:0', downloadedBytes: 1000, totalBytes: 2000 });
+});
+
+test('of one with more, only what there is in all: an update has to be small', () => {
+  expect(updateOf(129)).toEqual({
+    phase: 'downloading',
+    line: 'downloading layers (1 kB / 258 kB)...',
+    downloadedBytes: 1000,
+    totalBytes: 258_000,
+    layers: undefined,
+  });
+});
