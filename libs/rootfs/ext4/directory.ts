@@ -1,3 +1,4 @@
+import { RootfsError } from '../error.ts';
 import { crc32c } from './crc32c.ts';
 import { type HashSeed, halfMd4, halfMd4Minor } from './directory-hash.ts';
 import { BLOCK_SIZE } from './format.ts';
@@ -88,9 +89,15 @@ export function linearBlocks(nameLengths: Iterable<number>): number | undefined 
   return bytes + DOTS <= LEAF_ROOM ? 1 : 2;
 }
 
-/** Nodes between the root of an index and its leaves. */
-function indexNodes(leaves: number): number {
-  return leaves <= ROOT_LIMIT ? 0 : Math.ceil(leaves / NODE_LIMIT);
+/**
+ * Nodes between the root of an index and its leaves.
+ *
+ * @throws RootfsError `image_too_large` for more than two levels reach (3.9 million names of 255 bytes), which `large_dir` would be for
+ */
+export function indexNodes(leaves: number): number {
+  const nodes = leaves <= ROOT_LIMIT ? 0 : Math.ceil(leaves / NODE_LIMIT);
+  if (nodes <= ROOT_LIMIT) return nodes;
+  throw new RootfsError('image_too_large', `the image has a directory of ${leaves} blocks, more than ext4 indexes`);
 }
 
 /** Where in the order of the entries each leaf begins; the first has so many bytes used already. */

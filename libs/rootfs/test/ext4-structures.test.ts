@@ -6,7 +6,7 @@ import { RootfsError } from '../error.ts';
 import { BlockAllocator, type BlockRun } from '../ext4/allocator.ts';
 import { BlockBitmap } from '../ext4/block-bitmap.ts';
 import { crc32c, crc32cWord } from '../ext4/crc32c.ts';
-import { type DirectoryEntries, linearBlocks, planDirectory } from '../ext4/directory.ts';
+import { type DirectoryEntries, indexNodes, linearBlocks, planDirectory } from '../ext4/directory.ts';
 import { halfMd4 } from '../ext4/directory-hash.ts';
 import { buildExtentTree, type Extent, ExtentList, extentTreeBlocks, MAX_EXTENT } from '../ext4/extent.ts';
 import { fileSystemGeometry } from '../ext4/geometry.ts';
@@ -150,6 +150,11 @@ function walk(root: Buffer, blocks: Map<number, Buffer>): { extents: Extent[]; d
   visit(root, depth);
   return { extents, depth };
 }
+
+test('an index has a root and one level of nodes at most: 507 of 510 leaves each', () => {
+  expect([507, 508, 510 * 507].map(indexNodes)).toEqual([0, 1, 507]);
+  expect(() => indexNodes(510 * 507 + 1)).toThrow(expect.objectContaining({ code: 'image_too_large' }));
+});
 
 describe('extent trees', () => {
   const far = 2 ** 32 + 5;
