@@ -7,6 +7,12 @@ test('a chunk with memory of its own is empty afterwards', () => {
   expect(chunk).toHaveLength(0);
 });
 
+test('an empty one, which is handed out again and again, stays as it is', () => {
+  const empty = Buffer.alloc(0);
+  giveBack(empty);
+  expect(() => new Uint8Array(1).set(empty)).not.toThrow();
+});
+
 test.each([
   ['before it', 10, 100],
   ['after it', 0, 90],
