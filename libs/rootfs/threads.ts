@@ -49,6 +49,10 @@ function threadProgram(): string {
   return fileURLToPath(new URL(`${directory}rootfs-thread.js`, import.meta.url));
 }
 
+/**
+ * Nobody listens for its errors: a thread that fails while it starts ends the process, and others take over its tasks. It would leave
+ * the work that waits for it waiting for ever.
+ */
 function threads(): Tinypool {
   pool ??= new Tinypool({
     filename: threadProgram(),
