@@ -2,8 +2,8 @@ import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { systemCode } from '../error.ts';
 
-/** Bytes after which the disk is judged. */
-const TRIAL_BYTES = 32 * 1024 * 1024;
+/** Milliseconds after which the disk is judged: a commit of its journal may hold up a fast one for 170. */
+const TRIAL = 250;
 
 /** Bytes a millisecond (400 MB/s). A slower disk is left to the page cache, which takes 1 to 3 GB/s and is brought to the disk later. */
 const FAST_ENOUGH = 400_000;
@@ -21,12 +21,19 @@ export function alignedBuffer(bytes: number): Buffer {
   return Buffer.from(buffer, 0, bytes);
 }
 
+/** A disk that takes fewer than `fastEnough` bytes a millisecond, on the average after `trial` milliseconds, is written through the page cache. */
+export interface DiskTrial {
+  readonly trial?: number;
+  readonly fastEnough?: number;
+}
+
 /**
  * A file that is written past the page cache (O_DIRECT, open(2)) for as long as the disk takes it about as fast as memory would,
  * and through the page cache otherwise: also where the file system or its block size do not allow it. Decision 018 has the figures.
  */
 export class DirectFile {
   readonly #path: string;
+  readonly #trial: number;
   readonly #fastEnough: number;
   /** Undefined once the page cache is used. */
   #direct: FileHandle | undefined;
@@ -35,18 +42,15 @@ export class DirectFile {
   #started: number | undefined;
   #bytes = 0;
 
-  private constructor(path: string, fastEnough: number) {
+  private constructor(path: string, { trial = TRIAL, fastEnough = FAST_ENOUGH }: DiskTrial) {
     this.#path = path;
+    this.#trial = trial;
     this.#fastEnough = fastEnough;
   }
 
-  /**
-   * Opens a file that is there.
-   *
-   * @param fastEnough bytes a millisecond; a disk that takes less is written through the page cache
-   */
-  static async open(path: string, fastEnough = FAST_ENOUGH): Promise<DirectFile> {
-    const file = new DirectFile(path, fastEnough);
+  /** Opens a file that is there. */
+  static async open(path: string, trial: DiskTrial = {}): Promise<DirectFile> {
+    const file = new DirectFile(path, trial);
     try {
       file.#direct = await file.#open(constants.O_RDWR | constants.O_DIRECT);
     } catch (error) {
@@ -77,8 +81,8 @@ export class DirectFile {
       await writeWhole(await this.#throughCache(), buffer, bytes, position);
     }
     this.#bytes += bytes;
-    const isJudged = this.#bytes >= TRIAL_BYTES;
-    if (isJudged && this.#bytes < (performance.now() - this.#started) * this.#fastEnough) await this.#throughCache();
+    const milliseconds = performance.now() - this.#started;
+    if (milliseconds >= this.#trial && this.#bytes < milliseconds * this.#fastEnough) await this.#throughCache();
   }
 
   async close(): Promise<void> {

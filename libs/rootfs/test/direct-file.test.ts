@@ -44,14 +44,14 @@ async function writeMuch(file: DirectFile): Promise<Buffer> {
 }
 
 test('what is written past the page cache is in the file, and nothing else is', async () => {
-  const file = await DirectFile.open(path, 0);
+  const file = await DirectFile.open(path, { fastEnough: 0 });
   const expected = await writeMuch(file);
   await file.close();
   expect(sha256(await readFile(path))).toBe(sha256(expected));
 });
 
 test('a disk that is too slow is left to the page cache, and no byte is lost over it', async () => {
-  const file = await DirectFile.open(path, Number.POSITIVE_INFINITY);
+  const file = await DirectFile.open(path, { trial: 0, fastEnough: Number.POSITIVE_INFINITY });
   const expected = await writeMuch(file);
   expect(file.isDirect).toBe(false);
   await file.close();
@@ -59,7 +59,7 @@ test('a disk that is too slow is left to the page cache, and no byte is lost ove
 });
 
 test('memory that is not aligned is written all the same', async () => {
-  const file = await DirectFile.open(path, 0);
+  const file = await DirectFile.open(path, { fastEnough: 0 });
   const bytes = randomBytes(3 * 4096);
   const buffer = alignedBuffer(65_536).subarray(1, 1 + bytes.length);
   bytes.copy(buffer);
