@@ -30,7 +30,10 @@ export interface TestRedisOptions {
   readonly settings?: readonly string[];
 }
 
-/** Starts a server that keeps an append-only file, so that it has its data after `kill` and `start`. */
+/**
+ * Starts a server that keeps an append-only file, so that it has its data after `kill` and `start`. What it has answered it has written:
+ * with `everysec` a write waits while the one before is brought to a busy disk, and is lost when the process is killed then.
+ */
 export async function startRedis(options: TestRedisOptions = {}): Promise<TestRedis> {
   const directory = await mkdtemp(join(tmpdir(), 'bhatti-redis-'));
   const socketPath = join(directory, 'redis.sock');
@@ -65,7 +68,7 @@ export async function startRedis(options: TestRedisOptions = {}): Promise<TestRe
 
 function spawnServer(directory: string, socketPath: string, settings: readonly string[]): ChildProcess {
   const own = ['--port', '0', '--unixsocket', socketPath, '--unixsocketperm', '700', '--dir', directory];
-  const persistence = ['--save', '', '--appendonly', 'yes', '--appendfsync', 'everysec'];
+  const persistence = ['--save', '', '--appendonly', 'yes', '--appendfsync', 'no'];
   const memory = ['--maxmemory-policy', 'noeviction'];
   return spawn('redis-server', [...own, ...persistence, ...memory, ...settings], { stdio: 'ignore' });
 }
