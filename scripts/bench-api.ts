@@ -3,9 +3,9 @@
  *
  *   npm run bench:api -- [--seconds 15] [--watchers 500] [--connections 50]
  *
- * 2,000 `GET /tasks/:id` a second, then as many as it can; 500 enqueues a second; and 500 clients that watch a task each
- * while it answers 2,000 more, then see it cancelled; and the list of a long queue. Redis and the API are processes of their own, on a data directory that is removed
- * afterwards; no worker runs, so that nothing but the API is measured.
+ * 2,000 `GET /tasks/:id` a second, then as many as it can; 500 enqueues a second; 500 clients that watch a task each while it
+ * answers 2,000 more, then see it cancelled; and the list of a long queue. Redis and the API are processes of their own, on a data
+ * directory that is removed afterwards; no worker runs, so that nothing but the API is measured.
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';

@@ -11,15 +11,16 @@ export interface Target {
 }
 
 /**
- * Asks the source what the image is now, and claims its root filesystem for the task. Where the name is in the catalog, the digest alone is asked for first: most
- * often it is the same, and then not even the config has to be fetched. A forced task makes it anew in any case.
+ * Asks the source what the image is now, and claims its root filesystem for the task. Where the name is in the catalog, the digest
+ * alone is asked for first: most often it is the same, and then not even the config has to be fetched. A forced task makes it anew in any
+ * case.
  */
 export async function resolveTarget(
   { store, overlay, claims }: Pick<PullServices, 'store' | 'overlay' | 'claims'>,
   source: ImageSource,
   { id, data }: { readonly id: string; readonly data: TaskJobData },
 ): Promise<Target> {
-  // Asked anew each time, which takes milliseconds: it may be upgraded while the worker runs.
+  // Each time: e2fsprogs may be upgraded while the worker runs.
   const parts = { sizeBytes: data.sizeBytes, overlayDiffId: overlay?.diffId, e2fsprogs: await e2fsprogsVersion() };
   const claimedKey = async (manifestDigest: string) => {
     const key = rootfsKey({ ...parts, manifestDigest });

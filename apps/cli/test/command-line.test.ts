@@ -13,6 +13,16 @@ let environment: NodeJS.ProcessEnv;
 let server: Awaited<ReturnType<typeof serveAnswers>> | undefined;
 let dataDirectory: string;
 let count = 0;
+/** An image with no more than the API always tells. */
+const plainImage = {
+  name: 'py',
+  ref: 'python:3.12',
+  digest: 'sha256:1',
+  platform: 'linux/amd64',
+  size_bytes: 1,
+  disk_bytes: 1,
+  created_at: '2026-01-01T00:00:00.000Z',
+};
 const health: Answer = { status: 200, body: { status: 'ok', version: '0', redis: 'ok' } };
 
 beforeAll(async () => {
@@ -343,18 +353,9 @@ describe('other commands', () => {
   });
 
   test('-q lists names and ids alone', async () => {
-    const image = {
-      name: 'py',
-      ref: 'python:3.12',
-      digest: 'sha256:1',
-      platform: 'linux/amd64',
-      size_bytes: 1,
-      disk_bytes: 1,
-      created_at: '2026-01-01T00:00:00.000Z',
-    };
     await startServer(({ url }) => ({
       status: 200,
-      body: url.pathname === '/images' ? { images: [image] } : { tasks: [completed], next: null },
+      body: url.pathname === '/images' ? { images: [plainImage] } : { tasks: [completed], next: null },
     }));
     expect(await run(['image', 'ls', '-q'])).toEqual({ exitCode: 0, stdout: 'py\n', stderr: '' });
     expect(await run(['task', 'ls', '--quiet'])).toEqual({ exitCode: 0, stdout: 'tsk_abc123\n', stderr: '' });
@@ -410,17 +411,8 @@ describe('other commands', () => {
   });
 
   test('image share, unshare and prune', async () => {
-    const image = {
-      name: 'py',
-      ref: 'python:3.12',
-      digest: 'sha256:1',
-      platform: 'linux/amd64',
-      size_bytes: 1,
-      disk_bytes: 1,
-      created_at: '2026-01-01T00:00:00.000Z',
-    };
     const pruned = { freed_bytes: 2_500_000, layers: 3, rootfs: 1, downloads: 0 };
-    await startServer(({ method }) => ({ status: 200, body: method === 'POST' ? pruned : image }));
+    await startServer(({ method }) => ({ status: 200, body: method === 'POST' ? pruned : plainImage }));
     expect((await run(['image', 'share', 'py', '--owner', 'ann'])).stdout).toBe('shared py with everybody\n');
     expect((await run(['image', 'unshare', 'py'])).stdout).toBe("py is its owner's alone\n");
     const refused = await run(['image', 'prune']);
