@@ -102,7 +102,7 @@ class PullAttempt {
       return result;
     } catch (error) {
       // It is told of among the dead: to others it was.
-      if (this.#stop.reason === 'lock_lost') return this.#letGo();
+      if (await this.#isLost()) return this.#letGo();
       await end();
       if (this.#stop.reason === 'worker_stopping') return await this.#handBack();
       throw await this.#fail(error);
@@ -196,6 +196,12 @@ class PullAttempt {
     if (await this.#options.lock.isHeld(this.#id, this.#token)) return;
     this.#stop.stop('lock_lost');
     this.#stop.signal.throwIfAborted();
+  }
+
+  /** Whether the job is another worker's. One that hung, and is told to end as it wakes, has not noticed yet. */
+  async #isLost(): Promise<boolean> {
+    if (this.#stop.reason !== 'worker_stopping') return this.#stop.reason === 'lock_lost';
+    return !(await this.#options.lock.isHeld(this.#id, this.#token));
   }
 
   /** Gives the job back to the queue at its front, without a used attempt; another worker continues from its bytes. */
