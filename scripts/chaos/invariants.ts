@@ -86,15 +86,13 @@ export async function checkFiles(store: Store): Promise<string[]> {
   return wrong;
 }
 
-/** Keys that only tasks under way may have: locks, leases, deduplication, waiting and active lists; and those of tasks that stay for good. */
+/** Keys that only tasks under way may have: locks, deduplication, waiting and active lists; and those that should expire, and will not. */
 export async function checkKeys(redis: RedisClient): Promise<string[]> {
   const queue = `${KEY_PREFIX}:${QUEUE_NAME}`;
-  const underWay = new RegExp(
-    `^(?:${escaped(queue)}:(?:.*:lock|de:.*|wait|active|delayed|prioritized|paused|stalled)|${escaped(KEY_PREFIX)}:lease:.*)$`,
-  );
-  // A worker that died between the end of its task and their removal leaves these, for a week; so may one that hung before it made a
-  // claim, and makes it when another has ended the task: claims of ended tasks count for nothing.
-  const passing = new RegExp(`^${escaped(KEY_PREFIX)}:(?:begun|outcome|task-claims):`);
+  const underWay = new RegExp(`^${escaped(queue)}:(?:.*:lock|de:.*|wait|active|delayed|prioritized|paused|stalled)$`);
+  // What a worker that died between the end of its task and their removal leaves, for a week; or one that hung before it made a claim or
+  // took a lease, wakes when another has ended the task, and is told to end. Claims of ended tasks count for nothing, leases last 6 s.
+  const passing = new RegExp(`^${escaped(KEY_PREFIX)}:(?:begun|outcome|task-claims|lease):`);
   const wrong: string[] = [];
   for (const key of await redis.keys(`${KEY_PREFIX}:*`)) {
     if (underWay.test(key) || (passing.test(key) && (await redis.ttl(key)) < 0)) wrong.push(`left in Redis: ${key}`);
