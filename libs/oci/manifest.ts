@@ -27,14 +27,14 @@ export const entryPlatformSchema = platformSchema
   .nullish()
   .transform((platform) => (platform?.os || platform?.architecture ? platform : undefined));
 
-const indexSchema = z.object({
-  manifests: z.array(
-    descriptorSchema.extend({
-      platform: entryPlatformSchema,
-      annotations: z.record(z.string(), z.string()).nullish(),
-    }),
-  ),
+const indexSchema = z.object({ manifests: z.array(z.unknown()) });
+
+const entrySchema = descriptorSchema.extend({
+  platform: entryPlatformSchema,
+  annotations: z.record(z.string(), z.string()).nullish(),
 });
+
+const unreadEntrySchema = z.object({ platform: entryPlatformSchema.catch(undefined) });
 
 /** Most layers of an image. Overlay file systems take 128, and Docker no more; a hostile list would be some 40,000. */
 export const LAYER_LIMIT = 1024;
@@ -44,12 +44,20 @@ const imageManifestSchema = z.object({
   layers: z.array(descriptorSchema).max(LAYER_LIMIT, `has more than ${LAYER_LIMIT}, which is the limit`),
 });
 
-export type IndexEntry = z.infer<typeof indexSchema>['manifests'][number];
+export type IndexEntry = z.infer<typeof entrySchema>;
+
+/** An entry of an index that says nothing to this reader, such as one with a digest of an algorithm to come. It hides no other. */
+export interface UnreadEntry {
+  readonly platform: Platform | undefined;
+  /** As `manifests.1.digest: is no …`. */
+  readonly problem: string;
+}
+
 export type ImageManifest = z.infer<typeof imageManifestSchema>;
 
 /** A manifest as it came, and what is in it. */
 export type Manifest = { readonly digest: string; readonly mediaType: string } & (
-  | { readonly kind: 'index'; readonly entries: readonly IndexEntry[] }
+  | { readonly kind: 'index'; readonly entries: readonly IndexEntry[]; readonly unread: readonly UnreadEntry[] }
   | { readonly kind: 'image'; readonly image: ImageManifest }
 );
 
@@ -94,9 +102,24 @@ export function parseManifest(received: ReceivedManifest): Manifest {
     throw garbage(received.name, 'it is an index and an image manifest at once');
   }
   if (isIndexType(mediaType)) {
-    return { kind: 'index', digest, mediaType, entries: parseWith(indexSchema, json, received.name).manifests };
+    return { kind: 'index', digest, mediaType, ...readEntries(parseWith(indexSchema, json, received.name).manifests) };
   }
   return { kind: 'image', digest, mediaType, image: parseWith(imageManifestSchema, json, received.name) };
+}
+
+function readEntries(list: readonly unknown[]): { entries: IndexEntry[]; unread: UnreadEntry[] } {
+  const entries: IndexEntry[] = [];
+  const unread: UnreadEntry[] = [];
+  for (const [position, each] of list.entries()) {
+    const parsed = entrySchema.safeParse(each);
+    if (parsed.success) {
+      entries.push(parsed.data);
+      continue;
+    }
+    const platform = unreadEntrySchema.safeParse(each).data?.platform;
+    unread.push({ platform, problem: firstIssue(parsed.error, ['manifests', position]) });
+  }
+  return { entries, unread };
 }
 
 /** BuildKit's attestations stand in an index like images, for the platform unknown/unknown; they are none. */
@@ -121,10 +144,11 @@ export function parseJson(
 }
 
 /** The first thing that zod found wrong, as `layers.0.digest: is no …`. */
-export function firstIssue(error: z.ZodError): string {
+export function firstIssue(error: z.ZodError, within: readonly (string | number)[] = []): string {
   const issue = error.issues[0];
   if (issue === undefined) return 'it is malformed';
-  return issue.path.length === 0 ? issue.message : `${issue.path.join('.')}: ${issue.message}`;
+  const path = [...within, ...issue.path];
+  return path.length === 0 ? issue.message : `${path.join('.')}: ${issue.message}`;
 }
 
 function verifiedDigest({ body, statedDigest, wantedDigest, name }: ReceivedManifest): string {
@@ -163,6 +187,7 @@ function parseWith<T>(schema: z.ZodType<T>, json: unknown, name: string): T {
   return parsed.data;
 }
 
-function garbage(name: string, reason: string): OciError {
+/** The error for a manifest that breaks the rules. */
+export function garbage(name: string, reason: string): OciError {
   return new OciError('invalid_manifest', `the manifest of ${name} is invalid: ${reason}`);
 }

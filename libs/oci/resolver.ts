@@ -6,12 +6,14 @@ import { collector } from './exchange.ts';
 import { type ImageConfig, type ParsedConfig, parseImageConfig } from './image-config.ts';
 import {
   type Descriptor,
+  garbage,
   type ImageManifest,
   type IndexEntry,
   isAttestation,
   MANIFEST_SIZE_LIMIT,
   type Manifest,
   parseManifest,
+  type UnreadEntry,
 } from './manifest.ts';
 import {
   isConfigType,
@@ -70,6 +72,7 @@ export class Resolver {
   readonly #options: ResolveOptions;
   readonly #wanted: Platform;
   readonly #available = new Set<string>();
+  readonly #unread: UnreadEntry[] = [];
   #fetches = 0;
 
   /**
@@ -133,7 +136,10 @@ export class Resolver {
   async #choose(target: Manifest): Promise<Manifest & { kind: 'image' }> {
     const found = target.kind === 'image' ? target : await this.#search(target.entries, 1);
     if (found !== undefined) return found;
-    throw this.#platformNotFound();
+    const unread = this.#unread.find(
+      ({ platform }) => platform === undefined || platformDistance(this.#wanted, platform) !== undefined,
+    );
+    throw unread === undefined ? this.#platformNotFound() : garbage(this.#name, unread.problem);
   }
 
   /** Depth first: the best entry of this index, else what its inner indexes hold, else entries that state no platform. */
@@ -195,13 +201,15 @@ export class Resolver {
       tooLarge,
     );
     if (descriptor !== undefined) this.#assertSize(bytes, descriptor, 'manifest');
-    return parseManifest({
+    const manifest = parseManifest({
       body: bytes,
       contentType: headers.get('content-type'),
       statedDigest: headers.get('docker-content-digest'),
       wantedDigest: isDigest(tagOrDigest) ? tagOrDigest : undefined,
       name: this.#name,
     });
+    if (manifest.kind === 'index') this.#unread.push(...manifest.unread);
+    return manifest;
   }
 
   #layers(image: ImageManifest): Omit<ResolvedLayer, 'diffId'>[] {

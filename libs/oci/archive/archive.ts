@@ -1,4 +1,5 @@
 import { open } from 'node:fs/promises';
+import { digestProblem } from '../digest.ts';
 import { OciError } from '../error.ts';
 import type { ResponseHead } from '../exchange.ts';
 import type { HttpAnswer } from '../http.ts';
@@ -115,6 +116,12 @@ class Archive implements ImageArchive {
     const [first] = chosen;
     if (first === undefined) throw new OciError('invalid_manifest', `${this.#label} holds no image`);
     const target = chosen.length === 1 ? undefined : indexOf(chosen);
+    const problem = target === undefined ? digestProblem(first.entry.digest) : undefined;
+    if (problem !== undefined)
+      throw new OciError(
+        'invalid_manifest',
+        `the image ${JSON.stringify(labelOf(first).slice(0, 200))} of ${this.#label} has a digest that cannot be checked here: ${problem}`,
+      );
     const api: Pick<RegistryApi, 'get'> = { get: (request) => this.#get(request, target) };
     const digest = target === undefined ? first.entry.digest : undefined;
     const label = first.names[0] ?? this.#label;

@@ -11,6 +11,8 @@ const indexSchema = z.object({
     .array(
       z.looseObject({
         ...descriptorSchema.shape,
+        // One that cannot be checked matters only where its image is chosen.
+        digest: z.string(),
         platform: entryPlatformSchema,
         annotations: z.record(z.string(), z.string()).nullish(),
       }),

@@ -217,6 +217,20 @@ describe('an OCI layout', () => {
     expect(await failure(archive.resolve(on('arm64')))).toMatchObject({ code: 'invalid_manifest' });
   });
 
+  test('with a digest of an algorithm that is not known, which matters only for its own image', async () => {
+    const unknown = { ...two.entry, digest: `blake3:${'0'.repeat(64)}` };
+    const files = layout([named(one.entry, 'app:1'), named(unknown, 'app:2')], one.files);
+    const archive = await openBytes(await tarOf(files));
+    await expectLayers(archive, one.blobs, { name: 'app:1', ...on('amd64') });
+    const error = await failure(archive.archive.resolve({ name: 'app:2', ...on('arm64') }));
+    expect(error.code).toBe('invalid_manifest');
+    expect(error.message).toMatch(/^the image "app:2" of .* cannot be checked here: the algorithm must be sha256 or/);
+
+    const platforms = await openBytes(await tarOf(layout([one.entry, unknown], one.files)));
+    await expectLayers(platforms, one.blobs, on('amd64'));
+    expect(await failure(platforms.archive.resolve(on('arm64')))).toMatchObject({ code: 'invalid_manifest' });
+  });
+
   test('of several images: by full name, by short name, by tag', async () => {
     const key = 'io.containerd.image.name';
     const files = layout(

@@ -251,6 +251,31 @@ describe('an index', () => {
     );
   });
 
+  test.each<[string, object]>([
+    ['a digest of an algorithm that is not known', { digest: `blake3:${'0'.repeat(64)}` }],
+    ['a digest that climbs', { digest: 'sha256:../../etc/passwd' }],
+    ['no size', { size: undefined }],
+    ['annotations that are none', { annotations: 'none' }],
+  ])('an entry with %s matters only where it is the one asked for', async (_, changed) => {
+    const { registry, push, resolve, digest, refusal } = await scene();
+    const image = push({ architecture: 'amd64' }, 'a');
+    const broken = { ...push({ architecture: 'arm64' }, 'b').descriptor, ...changed };
+    const inner = { schemaVersion: 2, mediaType: OCI_INDEX, manifests: [broken] };
+    const size = Buffer.byteLength(JSON.stringify(inner));
+    const nested = { mediaType: OCI_INDEX, digest: registry.putManifest(REPOSITORY, 'inner', inner), size };
+    registry.pushIndex(REPOSITORY, 'latest', [broken, { ...broken, platform: undefined }, nested, image.descriptor]);
+    for (const options of [on('linux/amd64'), on('linux/amd64/v3')]) {
+      expect((await resolve(':latest', options)).manifestDigest).toBe(image.digest);
+      expect(await digest(':latest', options)).toBe(image.digest);
+    }
+    expect(await refusal(':latest', on('linux/arm64'))).toMatchObject({
+      code: 'invalid_manifest',
+      message: expect.stringContaining(`is invalid: manifests.0.${Object.keys(changed)[0]}: `),
+    });
+    registry.pushIndex(REPOSITORY, 'latest', [broken, image.descriptor]);
+    expect((await refusal(':latest', on('linux/s390x'))).message).toMatch(/it is available for linux\/amd64$/);
+  });
+
   test('that never ends is given up', async () => {
     const { registry, push, refusal } = await scene();
     let inner: object = push(undefined, 'a').descriptor;
