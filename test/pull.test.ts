@@ -265,8 +265,8 @@ describe('one stack', () => {
     [['image', 'pull', nowhere, '--size', 'huge'], /is not a size.*\(invalid_request\)/],
     [['image', 'pull', nowhere, '--auth', 'nocolon'], /\(invalid_request\)/],
     [['image', 'delete', 'missing', '-y'], /no image "missing".*\(not_found\)/],
-    [['task', 'show', 'tsk_aaaaaaaaaaaa'], /no such task.*\(not_found\)/],
-    [['task', 'cancel', '../health'], /no such task.*\(not_found\)/],
+    [['task', 'show', 'tsk_aaaaaaaaaaaa'], /no task "tsk_aaaaaaaaaaaa";.*\(not_found\)/],
+    [['task', 'cancel', '../health'], /no task "\.\.\/health";.*\(not_found\)/],
   ])('%j is refused with a reason', async (args, reason) => {
     const { exitCode, stdout, stderr } = await bhatti.run(args);
     expect({ exitCode, stdout }).toEqual({ exitCode: 1, stdout: '' });

@@ -70,7 +70,7 @@ export function taskRoutes({ tasks }: Pick<Services, 'tasks'>): Route[] {
           query.wait === 0
             ? await tasks.find(id)
             : await tasks.wait(id, newsFor(caller, query.seen), { milliseconds: query.wait * 1000, signal });
-        return { status: 200, body: visible(record, caller) };
+        return { status: 200, body: visible(record, id, caller) };
       },
     }),
     defineRoute({
@@ -81,11 +81,11 @@ export function taskRoutes({ tasks }: Pick<Services, 'tasks'>): Route[] {
       query: noQuery,
       body: noBody,
       answers: { 200: { description: 'Events.', contentType: 'text/event-stream' } },
-      handle: async ({ params, caller, signal }) => ({
+      handle: async ({ params: { id = '' }, caller, signal }) => ({
         status: 200,
         contentType: 'text/event-stream; charset=utf-8',
         headers: { 'X-Accel-Buffering': 'no' },
-        stream: taskEvents(tasks, visible(await tasks.find(params.id ?? ''), caller), signal),
+        stream: taskEvents(tasks, visible(await tasks.find(id), id, caller), signal),
       }),
     }),
     defineRoute({
@@ -95,8 +95,8 @@ export function taskRoutes({ tasks }: Pick<Services, 'tasks'>): Route[] {
       query: noQuery,
       body: noBody,
       answers: { 202: { description: 'The task, told to end.', schema: TaskView } },
-      handle: async ({ params, caller, log }) => {
-        const { id, status } = visible(await tasks.find(params.id ?? ''), caller);
+      handle: async ({ params: { id = '' }, caller, log }) => {
+        const { status } = visible(await tasks.find(id), id, caller);
         if (isEnded(status)) {
           const how = status === 'cancelled' ? 'is cancelled already' : `has already ${status}`;
           throw new ApiError(409, 'task_ended', `task ${id} ${how}`);
@@ -127,9 +127,10 @@ export function newsFor(caller: Caller, seen: string | undefined): (record: Owne
 }
 
 /** Another owner's task is no different from none. */
-function visible(record: OwnedTask | null, caller: Caller): TaskView {
+function visible(record: OwnedTask | null, id: string, caller: Caller): TaskView {
   if (record === null || !mayRead(record, caller)) {
-    throw new ApiError(404, 'not_found', 'there is no such task; it may have been so long ago that it was forgotten');
+    const asked = JSON.stringify(id.slice(0, 64));
+    throw new ApiError(404, 'not_found', `no task ${asked}; it may have been so long ago that it was forgotten`);
   }
   return record.view;
 }
