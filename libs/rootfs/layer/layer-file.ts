@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { open } from 'node:fs/promises';
-import { pipeline } from 'node:stream/promises';
 import { RootfsError } from '../error.ts';
-import { compressionOf, createDecompressor, type LayerCompression, MAGIC_BYTES } from './compression.ts';
+import { compressionOf, type LayerCompression, MAGIC_BYTES } from './compression.ts';
+import { decompress } from './decompress.ts';
 import { BLOCK, isZero } from './layer-data.ts';
 import { checkExpansion, DEFAULT_LIMITS, type LayerLimits } from './limits.ts';
 
@@ -34,36 +34,34 @@ export async function describeLayerFile(
   let tarBytes = 0;
   let zeros = 0;
   let isRead = false;
+  const file = createReadStream(path, { highWaterMark: 1024 * 1024, signal });
+  const whole: AsyncIterable<Buffer> = file;
+  async function* chunks(): AsyncGenerator<Buffer, void, undefined> {
+    yield* whole;
+    isRead = true;
+  }
   try {
-    await pipeline(
-      createReadStream(path, { highWaterMark: 1024 * 1024 }),
-      async function* (chunks: AsyncIterable<Buffer>) {
-        for await (const chunk of chunks) {
-          blob.update(chunk);
-          size += chunk.length;
-          yield chunk;
-        }
-        isRead = true;
+    await decompress(
+      compression,
+      chunks(),
+      (chunk) => {
+        blob.update(chunk);
+        size += chunk.length;
       },
-      createDecompressor(compression),
-      async (chunks: AsyncIterable<Buffer>) => {
-        for await (const chunk of chunks) {
-          tarBytes += chunk.length;
-          for (let at = 0; at + BLOCK <= chunk.length; at += BLOCK) if (isZero(chunk, at)) zeros += BLOCK;
-          checkExpansion(limits, { tar: tarBytes, zeros, compressed: size });
-          tar.update(chunk);
-        }
+      (chunk) => {
+        tarBytes += chunk.length;
+        for (let at = 0; at + BLOCK <= chunk.length; at += BLOCK) if (isZero(chunk, at)) zeros += BLOCK;
+        checkExpansion(limits, { tar: tarBytes, zeros, compressed: size });
+        tar.update(chunk);
       },
-      { signal },
     );
   } catch (error) {
     if (signal?.aborted) throw new RootfsError('cancelled', 'the work was cancelled', { cause: error });
-    if (error instanceof RootfsError || (error instanceof Error && 'syscall' in error)) throw error;
-    const words = error instanceof Error ? error.message : String(error);
-    const where = isRead ? 'at its end' : 'in the middle';
-    throw new RootfsError('layer_corrupt', `${path} cannot be decompressed (${compression}), ${where}: ${words}`, {
-      cause: error,
-    });
+    if (!(error instanceof RootfsError && error.code === 'layer_corrupt' && error.cause !== undefined)) throw error;
+    const where = isRead ? 'at the end' : 'in the middle';
+    throw new RootfsError('layer_corrupt', `${error.message} (${where} of its ${compression} data)`, { cause: error });
+  } finally {
+    file.destroy();
   }
   return {
     size,

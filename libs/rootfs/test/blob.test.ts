@@ -6,7 +6,13 @@ import { buffer } from 'node:stream/consumers';
 import { gzipSync } from 'node:zlib';
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { type DecodedLayer, type DecodeOptions, decodeLayer, type LayerCompression } from '../index.ts';
+import {
+  type DecodedLayer,
+  type DecodeOptions,
+  decodeLayer,
+  describeLayerFile,
+  type LayerCompression,
+} from '../index.ts';
 import { tarBuffer } from './support/tar-writer.ts';
 import { withTemporaryDirectory } from './support/temporary-directory.ts';
 import { createStoredZstd } from './support/zstd-stored.ts';
@@ -115,6 +121,41 @@ test('a blob that was published damaged is corrupt, and no other download can he
       const stored = Buffer.concat([foreign.subarray(0, -1), Buffer.from('x')]);
       await expect(decode(directory, foreign, 'gzip', { stored })).rejects.toMatchObject({ code: 'digest_mismatch' });
     }
+  });
+});
+
+test.each([100, 3 * 2 ** 20])(
+  '%i bytes of zeros after its gzip data, as tapes have them, are no part of its tar',
+  async (zeros) => {
+    await withTemporaryDirectory(async (directory) => {
+      const blob = Buffer.concat([forms.gzip, Buffer.alloc(zeros)]);
+      const path = join(directory, 'padded');
+      await writeFile(path, blob);
+      expect(await describeLayerFile(path)).toEqual({
+        size: blob.length,
+        compression: 'gzip',
+        compressedDigest: sha256(blob),
+        diffId: sha256(tar),
+      });
+      expect(await decode(directory, blob, 'gzip')).toEqual({ entries: 1, tarBytes: tar.length });
+    });
+  },
+);
+
+test.each([
+  ['one that is cut short', forms.gzip.subarray(0, -20), 'unexpected end of file (at the end of its gzip data)'],
+  [
+    'one with other bytes after it',
+    Buffer.concat([forms.gzip, Buffer.alloc(3 * 2 ** 20, 1)]),
+    '(in the middle of its gzip data)',
+  ],
+])('a file is told what is wrong with it: %s', async (_what, blob, words) => {
+  await withTemporaryDirectory(async (directory) => {
+    const path = join(directory, 'broken');
+    await writeFile(path, blob);
+    const message = expect.stringContaining(words);
+    await expect(describeLayerFile(path)).rejects.toMatchObject({ code: 'layer_corrupt', message });
+    await expect(describeLayerFile(path, { signal: AbortSignal.abort() })).rejects.toMatchObject({ code: 'cancelled' });
   });
 });
 
