@@ -1,13 +1,15 @@
-import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import { syncToDisk, writeDurably } from './durable-file.ts';
 import { StoreError, storing, systemCode } from './error.ts';
+import { statIfThere } from './file-status.ts';
 import { ImageEntry } from './image-entry.ts';
 import { fileName } from './names.ts';
+import { ownIdentity } from './process-identity.ts';
 import type { RootfsStore } from './rootfs-store.ts';
-import { temporaryLabel } from './temporary-name.ts';
+import { temporaryLabel, temporaryName } from './temporary-name.ts';
 
 const suffix = '.json';
 
@@ -60,26 +62,11 @@ export class ImageCatalog {
     const path = this.#path(owner, entry.name);
     const checked = ImageEntry.parse(entry);
     await this.#requireRootfs(checked);
-    const refusals: unknown[] = [];
-    const asked = async () => {
-      await confirm?.().catch((error: unknown) => {
-        refusals.push(error);
-        throw error;
-      });
-    };
     const content = `${JSON.stringify(checked, null, 2)}\n`;
-    try {
-      await storing('write the image catalog', async () => {
-        await mkdir(join(this.#folder, owner), { recursive: true, mode: 0o700 });
-        for (let tries = 1; !(await this.#write(path, content, entry.name, asked)); tries += 1) {
-          if (tries === MOST_TRIES) throw contended(entry.name);
-          await sleep(Math.random() * 20 * tries);
-        }
-      });
-    } catch (error) {
-      // A refusal is the caller's own error, and no failure of the store.
-      throw refusals[0] ?? error;
-    }
+    await confirmedBy(confirm, 'write the image catalog', async (asked) => {
+      await mkdir(join(this.#folder, owner), { recursive: true, mode: 0o700 });
+      await unlessRevoked(entry.name, () => this.#write(path, content, entry.name, asked));
+    });
     // Again, after the entry is written: see `removeUnreferencedRootfs`, which looks the other way round.
     await this.#requireRootfs(checked);
   }
@@ -107,19 +94,15 @@ export class ImageCatalog {
     }
   }
 
-  /** False when there was none. Its root filesystem stays until `removeUnreferenced`. */
-  async delete(owner: string, name: string): Promise<boolean> {
+  /**
+   * False when there was none. Its root filesystem stays until `removeUnreferenced`.
+   * @param confirm asked last, whether it is still what is meant; when it rejects, so does this, and the name stands for what it did
+   */
+  async delete(owner: string, name: string, confirm?: () => Promise<void>): Promise<boolean> {
     const path = this.#path(owner, name);
-    return storing('change the image catalog', async () => {
-      await revokeWrites(path, name);
-      try {
-        await rm(path);
-      } catch (error) {
-        if (systemCode(error) === 'ENOENT') return false;
-        throw error;
-      }
-      await syncToDisk(join(this.#folder, owner));
-      return true;
+    return confirmedBy(confirm, 'change the image catalog', async (asked) => {
+      if (confirm === undefined) return removeEntry(path, name);
+      return (await unlessRevoked(name, () => buryEntry(path, name, asked))) === 'gone';
     });
   }
 
@@ -141,10 +124,15 @@ export class ImageCatalog {
   }
 
   /**
-   * False when another came to write the same name: then who confirms has to be asked again. Ours is there before it takes away
+   * Undefined when another came to write the same name: then who confirms has to be asked again. Ours is there before it takes away
    * those of others. So of two at once the later takes the other's away, or is asked after the other is done.
    */
-  async #write(path: string, content: string, name: string, confirm: () => Promise<void>): Promise<boolean> {
+  async #write(
+    path: string,
+    content: string,
+    name: string,
+    confirm: () => Promise<void>,
+  ): Promise<'written' | undefined> {
     let confirmed = false;
     const asked = async (temporary: string) => {
       await revokeWrites(path, name, temporary);
@@ -153,9 +141,9 @@ export class ImageCatalog {
     };
     try {
       await writeDurably(path, content, { confirm: asked, label: name });
-      return true;
+      return 'written';
     } catch (error) {
-      if (confirmed && REVOKED.has(systemCode(error) ?? '')) return false;
+      if (confirmed && REVOKED.has(systemCode(error) ?? '')) return undefined;
       throw error;
     }
   }
@@ -193,7 +181,83 @@ async function revokeWrites(path: string, name: string, mine?: string): Promise<
   const folder = dirname(path);
   for (const file of await namesIn(folder)) {
     const other = join(folder, file);
-    if (temporaryLabel(file) === name && other !== mine) await rm(other, { force: true });
+    // A folder (see `buryEntry`) may get its entry while it is removed.
+    const removal = { recursive: true, force: true, maxRetries: 5, retryDelay: 10 } as const;
+    if (temporaryLabel(file) === name && other !== mine) await rm(other, removal);
+  }
+}
+
+/** Whatever the name stands for goes. Takes no room, as a full disk may have none. */
+async function removeEntry(path: string, name: string): Promise<boolean> {
+  await revokeWrites(path, name);
+  try {
+    await rm(path);
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return false;
+    throw error;
+  }
+  await syncToDisk(dirname(path));
+  return true;
+}
+
+/**
+ * Takes away what is confirmed to be meant, and nothing that came after: the entry is renamed into a folder that has the name as its
+ * label. Whoever writes an entry of that name removes the folder first, and then this rename fails. Undefined: it did, ask again.
+ */
+async function buryEntry(
+  path: string,
+  name: string,
+  confirm: () => Promise<void>,
+): Promise<'gone' | 'none' | undefined> {
+  const grave = join(dirname(path), temporaryName(await ownIdentity(), name));
+  try {
+    await mkdir(grave, { mode: 0o700 });
+  } catch (error) {
+    // The owner has never had an image.
+    if (systemCode(error) === 'ENOENT') return 'none';
+    throw error;
+  }
+  try {
+    await revokeWrites(path, name, grave);
+    await confirm();
+    await rename(path, join(grave, 'entry'));
+    await syncToDisk(dirname(path));
+    return 'gone';
+  } catch (error) {
+    if (!REVOKED.has(systemCode(error) ?? '')) throw error;
+    return (await statIfThere(grave)) === undefined ? undefined : 'none';
+  } finally {
+    await rm(grave, { recursive: true, force: true });
+  }
+}
+
+/** Tries again, after a moment, where another took away what was written. */
+async function unlessRevoked<T>(name: string, change: () => Promise<T | undefined>): Promise<T> {
+  for (let tries = 1; ; tries += 1) {
+    const changed = await change();
+    if (changed !== undefined) return changed;
+    if (tries === MOST_TRIES) throw contended(name);
+    await sleep(Math.random() * 20 * tries);
+  }
+}
+
+/** A change that the caller confirms. Its refusal is the caller's own error, and no failure of the store. */
+async function confirmedBy<T>(
+  confirm: (() => Promise<void>) | undefined,
+  what: string,
+  change: (asked: () => Promise<void>) => Promise<T>,
+): Promise<T> {
+  const refusals: unknown[] = [];
+  const asked = async () => {
+    await confirm?.().catch((error: unknown) => {
+      refusals.push(error);
+      throw error;
+    });
+  };
+  try {
+    return await storing(what, () => change(asked));
+  } catch (error) {
+    throw refusals[0] ?? error;
   }
 }
 

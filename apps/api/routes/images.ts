@@ -223,12 +223,14 @@ function deleteImage({ store, tasks }: Pick<Services, 'store' | 'tasks'>): Route
     body: noBody,
     answers: { 204: { description: 'It is gone.' } },
     handle: async ({ params, query, caller, log, headers }) => {
-      const image = await findImage(store, caller, params.name ?? '', query.owner);
-      const { owner, entry } = image;
+      const { owner, entry } = await findImage(store, caller, params.name ?? '', query.owner);
       requireOwner(caller, owner, query.owner);
       const ifMatch = headers['if-match'];
-      if (ifMatch !== undefined) requireMatch(ifMatch, [etagOf(await wholeView(store, image))]);
-      await store.images.delete(owner, entry.name);
+      const isMeant = async () => {
+        const now = await store.images.get(owner, entry.name);
+        requireMatch(ifMatch, now === null ? [] : [etagOf(await wholeView(store, { owner, entry: now }))]);
+      };
+      await store.images.delete(owner, entry.name, ifMatch === undefined ? undefined : isMeant);
       log.info({ image: entry.name, owner, by: caller.owner }, 'image deleted');
       void freeDisk(store, tasks, log);
       return { status: 204 };

@@ -204,6 +204,14 @@ const scenarios: readonly Scenario[] = [
     },
   },
   {
+    what: 'an image is deleted that is confirmed to be meant',
+    before: image,
+    dying: (store) => store.images.delete('ann', 'python', async () => {}),
+    after: async (store) => {
+      if ((await store.images.list('ann')).length > 0) await stands(store);
+    },
+  },
+  {
     what: 'a user is created',
     before: (store) => store.users.create('ann', 'user'),
     dying: (store) => store.users.create('bob', 'user'),

@@ -59,6 +59,46 @@ describe('the image catalog', () => {
     expect(await store.images.get('ann', 'python')).toBeNull();
   });
 
+  test('takes away only what is confirmed to be meant, and no image that comes after', async () => {
+    const changed = new Error('it is another image by now');
+    const isMeant = async () => {
+      if ((await store.images.get('ann', 'python'))?.rootfsKey !== key) throw changed;
+    };
+    const folder = join(directory.path, 'images', 'ann');
+    expect(await store.images.delete('ann', 'python', async () => {})).toBe(false);
+    await store.images.put('ann', imageEntry('python', key));
+    let asked = 0;
+    const deletion = store.images.delete('ann', 'python', async () => {
+      asked += 1;
+      await isMeant();
+      // A pull is faster than the deletion that it comes to be asked for.
+      await store.images.put('ann', imageEntry('python', otherKey));
+    });
+    await expect(deletion).rejects.toBe(changed);
+    expect([asked, (await store.images.get('ann', 'python'))?.rootfsKey]).toEqual([2, otherKey]);
+    await expect(store.images.delete('ann', 'python', isMeant)).rejects.toBe(changed);
+    await store.images.put('ann', imageEntry('python', key));
+    expect(await store.images.delete('ann', 'python', isMeant)).toBe(true);
+    expect(await store.images.delete('ann', 'python', async () => {})).toBe(false);
+    expect(await readdir(folder)).toEqual([]);
+  });
+
+  test('a deletion that is confirmed never takes the image of a pull at the same time', async () => {
+    for (let round = 0; round < 40; round += 1) {
+      await store.images.put('ann', imageEntry('python', key));
+      const changed = new Error('it is another image by now');
+      const [deleted] = await Promise.allSettled([
+        store.images.delete('ann', 'python', async () => {
+          if ((await store.images.get('ann', 'python'))?.rootfsKey !== key) throw changed;
+        }),
+        sleep(round % 4).then(() => store.images.put('ann', imageEntry('python', otherKey))),
+      ]);
+      if (deleted.status === 'rejected') expect(deleted.reason).toBe(changed);
+      // Whichever came first.
+      expect((await store.images.get('ann', 'python'))?.rootfsKey).toBe(otherKey);
+    }
+  });
+
   test('rejects with the very error of who did not confirm: what it means is not for the store to say', async () => {
     const refusal = Object.assign(new Error('LOADING Redis is loading the dataset in memory'), { name: 'ReplyError' });
     await expect(store.images.put('ann', imageEntry('python', key), () => Promise.reject(refusal))).rejects.toBe(
