@@ -1,9 +1,10 @@
 import { AddressGuard, type AddressPolicy } from './address-policy.ts';
-import { Connections, type ProxySettings } from './connections.ts';
+import { Connections } from './connections.ts';
 import { Download, type DownloadOptions } from './download.ts';
 import { Http } from './http.ts';
 import type { Descriptor } from './manifest.ts';
 import { isMirrorFailure, mirrorSources } from './mirror.ts';
+import type { ProxySettings } from './proxy.ts';
 import { Redaction } from './redaction.ts';
 import type { Reference } from './reference.ts';
 import { type CredentialSource, RegistryApi } from './registry-api.ts';

@@ -1,24 +1,16 @@
 import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { rootCertificates, type ConnectionOptions as TlsOptions } from 'node:tls';
-import { Agent, buildConnector, type Dispatcher, EnvHttpProxyAgent } from 'undici';
+import { Agent, buildConnector, type Dispatcher, ProxyAgent } from 'undici';
 import type { AddressGuard } from './address-policy.ts';
-import { hostName, isLoopbackHost } from './host.ts';
-import { isExcludedAddress } from './no-proxy.ts';
+import { hostName } from './host.ts';
+import { type ProxySettings, proxyFor } from './proxy.ts';
 import type { RegistryConfiguration } from './registry-settings.ts';
 
 /**
  * What a request is for. Blobs have a pool of their own, so that a manifest never waits behind long downloads.
  */
 export type Purpose = 'metadata' | 'blob';
-
-/** Proxies on the way out. What is left out is taken from `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` (or in lower case). */
-export interface ProxySettings {
-  readonly http?: string;
-  readonly https?: string;
-  /** Hosts that are connected to directly, separated by commas. */
-  readonly exclude?: string;
-}
 
 export interface ConnectionOptions {
   /** Most connections for blobs to one host at a time; further requests wait. */
@@ -47,15 +39,18 @@ export class Connections {
   for(url: URL, purpose: Purpose): Dispatcher {
     // Hosts without TLS settings of their own share one; within it, each origin has its pool.
     const trust = this.#options.configuration.hasOwnTrust(url.host) ? url.host : '';
-    // Proxies are for the way out: like Go's, this one is never asked for the machine itself.
-    const isDirect =
-      isLoopbackHost(url.host) || isExcludedAddress(url.host, this.#noProxy()) || this.#isWithoutProxy(url);
-    const key = `${purpose} ${isDirect} ${trust}`;
+    const proxy = this.proxyFor(url);
+    const key = `${purpose} ${proxy?.href ?? ''} ${trust}`;
     const known = this.#dispatchers.get(key);
     if (known !== undefined) return known;
-    const dispatcher = this.#create(url.host, purpose, isDirect);
+    const dispatcher = this.#create(url.host, purpose, proxy);
     this.#dispatchers.set(key, dispatcher);
     return dispatcher;
+  }
+
+  /** The proxy that leads there, if there is one. @throws OciError `invalid_request` for a setting that is none */
+  proxyFor(url: URL): URL | undefined {
+    return proxyFor(url, this.#options.proxies);
   }
 
   /** Ends every connection at once; requests under way fail. */
@@ -65,19 +60,8 @@ export class Connections {
     await Promise.all(dispatchers.map((dispatcher) => dispatcher.destroy()));
   }
 
-  /** HTTP_PROXY is for plain HTTP alone, as curl and Go's tools have it; undici would take it for both. */
-  #isWithoutProxy({ protocol }: URL): boolean {
-    if (protocol !== 'https:') return false;
-    return !(this.#options.proxies.https ?? process.env.https_proxy ?? process.env.HTTPS_PROXY);
-  }
-
-  /** As undici looks for it. */
-  #noProxy(): string {
-    return this.#options.proxies.exclude ?? process.env.no_proxy ?? process.env.NO_PROXY ?? '';
-  }
-
-  #create(host: string, purpose: Purpose, isDirect: boolean): Dispatcher {
-    const { connectTimeoutMs, connectionsPerHost, proxies } = this.#options;
+  #create(host: string, purpose: Purpose, proxy: URL | undefined): Dispatcher {
+    const { connectTimeoutMs, connectionsPerHost } = this.#options;
     const tls = this.#tls(host);
     const options = {
       connections: purpose === 'blob' ? connectionsPerHost : METADATA_CONNECTIONS_PER_HOST,
@@ -85,14 +69,12 @@ export class Connections {
       maxHeaderSize: HEADER_BYTES,
       connect: this.#connector({ ...tls, timeout: connectTimeoutMs }),
     };
-    if (isDirect) return new Agent(options);
-    return new EnvHttpProxyAgent({
+    if (proxy === undefined) return new Agent(options);
+    return new ProxyAgent({
       ...options,
+      uri: proxy.href,
       requestTls: { ...tls, timeout: connectTimeoutMs },
       proxyTls: { ...this.#tls(''), timeout: connectTimeoutMs },
-      ...(proxies.http !== undefined && { httpProxy: proxies.http }),
-      ...(proxies.https !== undefined && { httpsProxy: proxies.https }),
-      ...(proxies.exclude !== undefined && { noProxy: proxies.exclude }),
     });
   }
 

@@ -92,6 +92,7 @@ export class Http {
   ): Promise<{ head: ResponseHead; errorBody: Buffer }> {
     const { connections, userAgent, headersTimeoutMs, stallTimeoutMs, metadataDeadlineMs } = this.#options;
     const errors = collector(ERROR_BODY_LIMIT);
+    const proxy = connections.proxyFor(url);
     try {
       const head = await exchange({
         dispatcher: connections.for(url, purpose),
@@ -114,7 +115,7 @@ export class Http {
       return { head, errorBody: errors.bytes() };
     } catch (error) {
       if (signal?.aborted) throw cancelledError(signal);
-      throw networkError(error, url, purpose);
+      throw networkError(error, url, purpose, proxy);
     }
   }
 

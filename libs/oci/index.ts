@@ -12,7 +12,6 @@ export {
 export { readArchiveNames } from './archive/archive-names.ts';
 export { ARCHIVE_HEAD_BYTES, type ArchiveLimits, archiveCompression } from './archive/decompress.ts';
 export { createRegistryClient, type RegistryClient, type RegistryClientOptions } from './client.ts';
-export type { ProxySettings } from './connections.ts';
 export { type Credentials, parseAuthFlag } from './credentials.ts';
 export { dockerConfigCredentials } from './docker-config.ts';
 export type { DownloadOptions } from './download.ts';
@@ -22,6 +21,7 @@ export type { Descriptor } from './manifest.ts';
 export type { LayerCompression } from './media-type.ts';
 export { type ListenKnowledge, readOperatorSettings } from './operator-settings.ts';
 export { formatPlatform, hostPlatform, type Platform, parsePlatform } from './platform.ts';
+export { type ProxySettings, proxyFor } from './proxy.ts';
 export { familiarReference, formatReference, parseReference, type Reference } from './reference.ts';
 export type { CredentialSource } from './registry-api.ts';
 export type { RegistrySettings } from './registry-settings.ts';

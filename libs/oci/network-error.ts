@@ -9,10 +9,7 @@ const coded = z.object({ code: z.string() });
 const UNREACHABLE: ReadonlyMap<string, { readonly reason: string; readonly retryable: boolean }> = new Map([
   ['ENOTFOUND', { reason: 'no such host; check the name for typing errors and the network', retryable: false }],
   ['EAI_AGAIN', { reason: 'its name cannot be resolved at the moment; check the network and DNS', retryable: true }],
-  [
-    'ECONNREFUSED',
-    { reason: 'the connection was refused; is the registry running, and is the port right?', retryable: true },
-  ],
+  ['ECONNREFUSED', { reason: 'the connection was refused; is it running, and is the port right?', retryable: true }],
   ['EHOSTUNREACH', { reason: 'there is no route to it; check the network', retryable: true }],
   ['ENETUNREACH', { reason: 'the network is not reachable', retryable: true }],
   ['EADDRNOTAVAIL', { reason: 'the network is not reachable', retryable: true }],
@@ -63,14 +60,16 @@ function proxyAdvice(status: number): string {
   return status >= 500 ? 'it may not reach the host itself' : 'it may not allow the host, or may be none for HTTPS';
 }
 
-/** Tells what happened to a request to a host that got no complete answer. */
-export function networkError(error: unknown, url: URL, purpose: Purpose): OciError {
+/** Tells what happened to a request to a host that got no complete answer, directly or through a proxy. */
+export function networkError(error: unknown, url: URL, purpose: Purpose, proxy?: URL): OciError {
   if (error instanceof OciError) return error;
   const code = errorCode(error);
   const details = { host: url.host, path: url.pathname, cause: error };
   const unreachable = UNREACHABLE.get(code);
   if (unreachable !== undefined) {
-    return new OciError('registry_unreachable', `cannot reach ${url.host}: ${unreachable.reason}`, {
+    // Who is asked through a proxy is looked up and connected to by that: what failed here is the way to it.
+    const whom = proxy === undefined ? url.host : `the proxy ${proxy.host} on the way to ${url.host}`;
+    return new OciError('registry_unreachable', `cannot reach ${whom}: ${unreachable.reason}`, {
       ...details,
       retryable: unreachable.retryable,
     });

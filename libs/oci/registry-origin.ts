@@ -83,7 +83,7 @@ export class RegistryOrigins {
       if (error instanceof DeadlineError || error instanceof StallError) return 'nothing';
       if (errorCode(error) === 'UND_ERR_CONNECT_TIMEOUT') return 'nothing';
       if (error instanceof OciError || isUnreachable(error) || isCertificateError(error)) {
-        throw networkError(error, secure, 'metadata');
+        throw networkError(error, secure, 'metadata', connections.proxyFor(url));
       }
       return 'plain';
     }

@@ -5,7 +5,6 @@ import { inspect } from 'node:util';
 import { afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import type { PushedImage, TestRegistry } from '../../../test/support/registry.ts';
 import { createRegistryClient, OciError, parseReference } from '../index.ts';
-import { isExcludedAddress } from '../no-proxy.ts';
 import { makeCertificates, type TestCertificates } from './support/certificate.ts';
 import { expectContents, failure, random, useFixture } from './support/fixture.ts';
 import { startProxy, type TestProxy } from './support/proxy.ts';
@@ -192,19 +191,30 @@ describe('proxies', () => {
     expect(new Set(proxy.authorizations)).toEqual(new Set([`Basic ${Buffer.from('name:p@ss').toString('base64')}`]));
   });
 
-  test.each([
-    ['10.0.0.0/8', '10.1.2.3:5000', true],
-    ['example.com, 10.1.2.0/24 ,192.168.0.0/16', '10.1.2.3', true],
-    ['10.1.3.0/24', '10.1.2.3', false],
-    ['10.1.2.3', '10.1.2.3:5000', true],
-    ['fd00::/8', '[fd12::1]:5000', true],
-    ['fd00::/8', '[fe80::1]', false],
-    ['10.0.0.0/8', 'ten.example', false],
-    ['10.0.0.0/33,/8,10.0.0.0/', '10.1.2.3', false],
-    ['', '10.1.2.3', false],
-  ])('NO_PROXY %j leaves %s alone: %s', (excluded, host, isExcluded) => {
-    // Names are undici's to exclude.
-    expect(isExcludedAddress(host, excluded)).toBe(isExcluded || excluded === host);
+  test('that are not there are told as such, not as the registry', async () => {
+    const error = await failure(
+      fixture.client({ proxies: { https: 'http://u:secret@no-proxy.invalid:3128', exclude: '' } }).resolve(reference),
+    );
+    expect(error).toMatchObject({ code: 'registry_unreachable', host: 'registry.test' });
+    expect(error.message).toContain('cannot reach the proxy no-proxy.invalid:3128 on the way to registry.test: ');
+    expect(error.message).not.toContain('secret');
+  });
+
+  test('may be named without http://, as Go’s tools take them; what is none is told', async () => {
+    const { digest, proxy } = await start();
+    const asked = (https: string) =>
+      fixture
+        .client({ proxies: { https, exclude: '' }, certificateAuthorities: [certificates.authority] })
+        .resolve(reference);
+    expect((await asked(proxy.url.replace('http://', ''))).manifestDigest).toBe(digest);
+    for (const wrong of ['ftp://name:secret-of-the-proxy@proxy', 'http://', 'a b']) {
+      const error = await failure(asked(wrong));
+      expect(error).toMatchObject({
+        code: 'invalid_request',
+        message: expect.stringContaining('HTTPS_PROXY names no'),
+      });
+      expect(error.message).not.toContain('secret');
+    }
   });
 
   test('are not asked for addresses of ranges that are excluded', async () => {

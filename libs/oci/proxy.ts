@@ -1,0 +1,73 @@
+import { BlockList, isIP } from 'node:net';
+import { OciError } from './error.ts';
+import { hostName, isLoopbackHost } from './host.ts';
+
+/** Proxies on the way out. What is left out is taken from `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` (or in lower case). */
+export interface ProxySettings {
+  readonly http?: string;
+  readonly https?: string;
+  /** Hosts that are connected to directly, separated by commas. */
+  readonly exclude?: string;
+}
+
+const PROTOCOLS: ReadonlySet<string> = new Set(['http:', 'https:', 'socks5:', 'socks:']);
+
+/**
+ * The proxy that a URL is asked through, as curl, Docker and Go's tools choose it: `HTTP_PROXY` is for plain HTTP alone, and this
+ * machine is never asked for through one. Undefined: directly.
+ *
+ * @throws OciError `invalid_request` for a proxy that is no URL; without its text, which may hold a password
+ */
+export function proxyFor(
+  url: URL,
+  settings: ProxySettings = {},
+  environment: NodeJS.ProcessEnv = process.env,
+): URL | undefined {
+  const isSecure = url.protocol === 'https:';
+  const given = isSecure
+    ? (settings.https ?? environment.https_proxy ?? environment.HTTPS_PROXY)
+    : (settings.http ?? environment.http_proxy ?? environment.HTTP_PROXY);
+  const text = given?.trim() ?? '';
+  const excluded = settings.exclude ?? environment.no_proxy ?? environment.NO_PROXY ?? '';
+  if (text === '' || isLoopbackHost(url.host) || isExcluded(url, excluded)) return undefined;
+  const whole = /^[a-z][a-z0-9]*:\/\//i.test(text) ? text : `http://${text}`;
+  const proxy = URL.canParse(whole) ? new URL(whole) : undefined;
+  if (proxy !== undefined && PROTOCOLS.has(proxy.protocol) && proxy.hostname !== '') return proxy;
+  throw new OciError(
+    'invalid_request',
+    `${isSecure ? 'HTTPS_PROXY' : 'HTTP_PROXY'} names no proxy; write it as http://host:port`,
+  );
+}
+
+/**
+ * Whether a NO_PROXY list holds the host: a domain with all below it (also as `.example.com`), an address, a range of addresses
+ * (`10.0.0.0/8`), `*`; domains and addresses with a port, too.
+ */
+function isExcluded(url: URL, list: string): boolean {
+  const host = hostName(url.host);
+  const port = url.port || (url.protocol === 'https:' ? '443' : '80');
+  return list.split(/[\s,]+/).some((entry) => {
+    if (entry === '*') return true;
+    if (isIP(host) !== 0) return isInRange(host, entry) || isSameAddress(host, port, entry);
+    const [, name = '', entryPort = port] = /^([^:]*)(?::([0-9]+))?$/.exec(entry.toLowerCase()) ?? [];
+    const domain = name.replace(/^\*?\./, '');
+    return domain !== '' && entryPort === port && (host === domain || host.endsWith(`.${domain}`));
+  });
+}
+
+function isSameAddress(host: string, port: string, entry: string): boolean {
+  if (isIP(entry) !== 0) return isInRange(host, `${entry}/${isIP(entry) === 4 ? 32 : 128}`);
+  const [, entryPort = port] = /:([0-9]+)$/.exec(entry) ?? [];
+  const address = hostName(entry);
+  return entryPort === port && isIP(address) !== 0 && isInRange(host, `${address}/${isIP(address) === 4 ? 32 : 128}`);
+}
+
+function isInRange(address: string, entry: string): boolean {
+  const family = isIP(address);
+  const [network = '', prefix = ''] = entry.split('/');
+  if (isIP(network) !== family || !/^[0-9]{1,3}$/.test(prefix) || Number(prefix) > (family === 4 ? 32 : 128))
+    return false;
+  const range = new BlockList();
+  range.addSubnet(network, Number(prefix), family === 4 ? 'ipv4' : 'ipv6');
+  return range.check(address, family === 4 ? 'ipv4' : 'ipv6');
+}
