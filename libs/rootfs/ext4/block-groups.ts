@@ -106,7 +106,10 @@ export class BlockGroups {
       allFree += Math.min(free, size);
       if (!this.#initialized[group]) return;
       const bytes = this.#bitmap.bytes.subarray(first / 8, (first + blocksPerGroup) / 8);
-      this.#image.writeBlock(descriptor.blockBitmap, bytes);
+      // mke2fs makes groups of fewer blocks than a bitmap has bits where they would else have more inodes than that.
+      const block = Buffer.alloc(BLOCK_SIZE, 0xff);
+      bytes.copy(block);
+      this.#image.writeBlock(descriptor.blockBitmap, block);
       descriptor.setBlocks(free, crc32c(checksumSeed, bytes));
     });
     return allFree;

@@ -16,14 +16,14 @@ const run = promisify(execFile);
 const SECOND = 1_000_000_000n;
 
 /** Builds an image of one layer's entries, which have no content, straight from its index. */
-async function build(directory: string, entries: Iterable<TarEntry>): Promise<string> {
+async function build(directory: string, entries: Iterable<TarEntry>, sizeBytes?: number): Promise<string> {
   const layer = await mkdtemp(join(directory, 'layer-'));
   const index = new LayerIndexWriter(layer, `sha256:${'0'.repeat(64)}`);
   for (const entry of entries) index.add(layerEntry(entry));
   index.close();
   await writeFile(join(layer, DATA_FILE), '');
   const output = join(layer, 'rootfs.ext4');
-  await buildRootfs({ layers: [layer], output });
+  await buildRootfs({ layers: [layer], output, sizeBytes });
   return output;
 }
 
@@ -66,6 +66,20 @@ test('a directory has more than 65,000 directories in it, and takes one more and
       },
       { writable: true },
     );
+    expect(await fileSystemFaults(path)).toBe('');
+  });
+});
+
+test('more inodes than 32,768 for 128 MiB make the groups smaller, as mke2fs has it, and the file system grows all the same', async () => {
+  await withTemporaryDirectory(async (directory) => {
+    const entries = Array.from({ length: 30_000 }, (_, index): TarEntry => ({ path: `d/${index}`, type: 'fifo' }));
+    const path = await build(directory, entries, 32 * 2 ** 20);
+    expect(await fileSystemFaults(path)).toBe('');
+    const { stdout } = await run('dumpe2fs', ['-h', path], { env: toolEnvironment() });
+    expect(Number(/^Blocks per group: +(\d+)$/m.exec(stdout)?.[1])).toBeLessThan(32_768);
+    await withMounted(path, (root) => writeFile(join(root, 'd', 'one-more'), 'content'), { writable: true });
+    expect(await fileSystemFaults(path)).toBe('');
+    await run('resize2fs', ['-f', path, '300M'], { env: toolEnvironment() });
     expect(await fileSystemFaults(path)).toBe('');
   });
 });
