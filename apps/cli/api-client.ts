@@ -5,8 +5,9 @@ import * as z from 'zod';
 import * as schema from './api-schema.ts';
 import { CliError, systemErrorCode } from './cli-error.ts';
 import { type Endpoint, type HttpAnswer, type HttpRequest, openHttpConnection } from './http-connection.ts';
+import { ProxyError } from './proxy.ts';
 import type { RequestTiming } from './timing.ts';
-import { type Explanation, explainUnreachable } from './unreachable.ts';
+import { type Explanation, explainProxy, explainUnreachable } from './unreachable.ts';
 
 /** The server answered with an error: `status` of HTTP, `code` stable, `message` the server's own words. */
 export class ApiError extends Error {
@@ -303,6 +304,12 @@ function refusal(endpoint: Endpoint, status: number, json: unknown): Error {
 }
 
 function unreachable(endpoint: Endpoint, error: unknown): UnreachableError {
+  if (error instanceof ProxyError) {
+    const { code, proxy, status } = error;
+    return new UnreachableError(code, explainProxy(proxy.host, describeEndpoint(endpoint), code, status), {
+      cause: error,
+    });
+  }
   const code = networkCode(error);
   return new UnreachableError(code, explainUnreachable(describeEndpoint(endpoint), code), { cause: error });
 }

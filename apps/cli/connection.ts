@@ -1,6 +1,7 @@
 import { type ApiClient, type ApiClientOptions, createApiClient, UnreachableError } from './api-client.ts';
 import { CliError } from './cli-error.ts';
 import { checkSocketPaths, localPaths } from './local-paths.ts';
+import { serverProxy } from './proxy.ts';
 import type { Settings } from './settings.ts';
 
 /** The documented default, used when a token for it is known. */
@@ -22,7 +23,10 @@ export async function connect(settings: Settings, options: ApiClientOptions): Pr
 
 /** The same without starting anything: undefined where nothing runs. */
 export async function connectRunning(settings: Settings, options: ApiClientOptions): Promise<ApiClient | undefined> {
-  if (settings.url) return createApiClient({ kind: 'url', url: settings.url, token: settings.token }, options);
+  if (settings.url) {
+    const { url, token, environment } = settings;
+    return createApiClient({ kind: 'url', url, token, proxy: serverProxy(url, environment) }, options);
+  }
   const paths = localPaths(settings.dataDirectory);
   checkSocketPaths(paths);
   const local = createApiClient({ kind: 'socket', path: paths.apiSocket }, options);

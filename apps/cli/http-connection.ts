@@ -7,10 +7,12 @@ import http from 'node:http';
 import https from 'node:https';
 import type { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
+import { systemErrorCode } from './cli-error.ts';
+import { addressOf, ProxyError, proxyHeaders, TunnelAgent } from './proxy.ts';
 
-/** Where a server is: a URL with a bearer token, or the unix socket of a local stack, which needs none. */
+/** Where a server is: a URL with a bearer token, and the proxy on the way; or the unix socket of a local stack, which needs none. */
 export type Endpoint =
-  | { readonly kind: 'url'; readonly url: URL; readonly token: string | undefined }
+  | { readonly kind: 'url'; readonly url: URL; readonly token: string | undefined; readonly proxy?: URL | undefined }
   | { readonly kind: 'socket'; readonly path: string };
 
 export interface HttpRequest {
@@ -57,7 +59,7 @@ export interface HttpResponse extends HttpTimes {
 }
 
 export interface HttpConnection {
-  /** Rejects with the system error of the connection; a server that says nothing for 30 s is `ETIMEDOUT`. */
+  /** Rejects with the system error of the connection, or ProxyError; a server that says nothing for 30 s is `ETIMEDOUT`. */
   send(request: HttpRequest): Promise<HttpResponse>;
   /** The same for an answer that is read as it comes: its body fails as the connection does. */
   open(request: HttpRequest): Promise<HttpAnswer>;
@@ -71,10 +73,7 @@ const SILENCE_TIMEOUT = 30_000;
 const UPLOAD_SILENCE_TIMEOUT = 10 * 60_000;
 
 export function openHttpConnection(endpoint: Endpoint): HttpConnection {
-  const secure = endpoint.kind === 'url' && endpoint.url.protocol === 'https:';
-  const module = secure ? https : http;
-  const agent = new module.Agent({ keepAlive: true, maxSockets: 1 });
-  const target = endpoint.kind === 'url' ? urlTarget(endpoint.url) : { socketPath: endpoint.path, prefix: '' };
+  const { module, agent, target, proxy, secure } = routeTo(endpoint);
   const token = endpoint.kind === 'url' ? endpoint.token : undefined;
 
   async function open(wanted: HttpRequest): Promise<HttpAnswer> {
@@ -95,6 +94,7 @@ export function openHttpConnection(endpoint: Endpoint): HttpConnection {
         path: target.prefix + path,
         headers: {
           accept: 'application/json',
+          ...target.headers,
           ...(token !== undefined && { authorization: `Bearer ${token}` }),
           ...(payload !== undefined && {
             'content-type': 'application/json',
@@ -113,7 +113,14 @@ export function openHttpConnection(endpoint: Endpoint): HttpConnection {
       };
       request.setTimeout(silence, giveUp);
       request.once('socket', (socket) => {
-        if (!socket.connecting) return;
+        if (!socket.connecting) {
+          // A tunnel stands, encrypted, when it is handed over.
+          if (!request.reusedSocket) {
+            connectedAt = performance.now();
+            readyAt = connectedAt;
+          }
+          return;
+        }
         const timer = setTimeout(giveUp, CONNECT_TIMEOUT);
         socket.once('close', () => clearTimeout(timer));
         socket.once('lookup', () => {
@@ -131,9 +138,14 @@ export function openHttpConnection(endpoint: Endpoint): HttpConnection {
       });
       request.once('response', (response) => {
         answered = response;
-        resolve(response);
+        if (proxy === undefined || response.statusCode !== 407) return resolve(response);
+        reject(new ProxyError(proxy, 'HTTP 407', 407));
+        request.destroy();
       });
-      request.on('error', reject);
+      request.on('error', (error) => {
+        const isProxys = proxy !== undefined && readyAt === sentAt && !signal.aborted;
+        reject(isProxys ? new ProxyError(proxy, systemErrorCode(error) ?? error.message) : error);
+      });
       if (upload === undefined) {
         request.end(payload);
         return;
@@ -166,12 +178,33 @@ export function openHttpConnection(endpoint: Endpoint): HttpConnection {
   };
 }
 
-function urlTarget(url: URL) {
-  return {
-    protocol: url.protocol,
-    // An IPv6 address stands in brackets in a URL, and without them everywhere else.
-    hostname: url.hostname.replace(/^\[(.*)\]$/, '$1'),
-    port: url.port || (url.protocol === 'https:' ? 443 : 80),
-    prefix: url.pathname.replace(/\/+$/, ''),
-  };
+interface Target {
+  readonly prefix: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly socketPath?: string;
+  readonly protocol?: string;
+  readonly hostname?: string;
+  readonly port?: string | number;
+}
+
+/** How requests get to the server. A proxy leads to encrypted servers by a tunnel, and asks the others itself: then it is in `proxy`. */
+function routeTo(endpoint: Endpoint) {
+  const options = { keepAlive: true, maxSockets: 1 };
+  if (endpoint.kind === 'socket') {
+    const target: Target = { socketPath: endpoint.path, prefix: '' };
+    return { module: http, agent: new http.Agent(options), target, secure: false };
+  }
+  const { url, proxy } = endpoint;
+  const prefix = url.pathname.replace(/\/+$/, '');
+  const direct: Target = { ...addressOf(url), prefix };
+  if (url.protocol === 'https:') {
+    const agent = proxy === undefined ? new https.Agent(options) : new TunnelAgent(proxy, url, options);
+    return { module: https, agent, target: direct, secure: true };
+  }
+  if (proxy === undefined) return { module: http, agent: new http.Agent(options), target: direct, secure: false };
+  const headers = { host: url.host, ...proxyHeaders(proxy) };
+  const target: Target = { ...addressOf(proxy), prefix: `${url.origin}${prefix}`, headers };
+  const secure = proxy.protocol === 'https:';
+  const module = secure ? https : http;
+  return { module, agent: new module.Agent(options), target, proxy, secure };
 }

@@ -27,6 +27,8 @@ export interface Settings {
   readonly dataDirectoryGiven: boolean;
   readonly json: boolean;
   readonly timing: boolean;
+  /** For the proxies that are named there, which are looked up when a server is asked. */
+  readonly environment: NodeJS.ProcessEnv;
 }
 
 /**
@@ -42,6 +44,7 @@ export function resolveSettings(flags: GlobalFlags, file: ConfigFile, env: NodeJ
     dataDirectoryGiven: Boolean(dataDirectory || env.BHATTI_DATA_DIR),
     json: flags.json ?? false,
     timing: flags.timing ?? false,
+    environment: env,
   };
 }
 

@@ -52,3 +52,21 @@ export function explainUnreachable(where: string, code: string): Explanation {
     hint: 'Check the URL and the network; "bhatti serve status" on the server tells whether it runs.',
   };
 }
+
+/** The same of the proxy on the way, which did not answer, or refused with `status`. */
+export function explainProxy(proxy: string, where: string, code: string, status: number | undefined): Explanation {
+  const without = 'A server whose host stands in NO_PROXY is asked without it.';
+  if (status === undefined) {
+    return {
+      message: `the proxy ${proxy} on the way to ${where} cannot be reached (${code})`,
+      hint: `Check HTTPS_PROXY and HTTP_PROXY. ${without}`,
+    };
+  }
+  return {
+    message: `the proxy ${proxy} does not lead to ${where} (${code})`,
+    hint:
+      status === 407
+        ? 'It wants a name and a password: HTTPS_PROXY=http://name:password@host:port (HTTP_PROXY for http://).'
+        : `It may not allow that host, or not reach it. ${without}`,
+  };
+}

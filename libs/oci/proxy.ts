@@ -32,11 +32,21 @@ export function proxyFor(
   if (text === '' || isLoopbackHost(url.host) || isExcluded(url, excluded)) return undefined;
   const whole = /^[a-z][a-z0-9]*:\/\//i.test(text) ? text : `http://${text}`;
   const proxy = URL.canParse(whole) ? new URL(whole) : undefined;
-  if (proxy !== undefined && PROTOCOLS.has(proxy.protocol) && proxy.hostname !== '') return proxy;
+  if (proxy !== undefined && PROTOCOLS.has(proxy.protocol) && proxy.hostname !== '' && isEscapedWell(proxy))
+    return proxy;
   throw new OciError(
     'invalid_request',
     `${isSecure ? 'HTTPS_PROXY' : 'HTTP_PROXY'} names no proxy; write it as http://host:port`,
   );
+}
+
+/** Its name and password can be read. */
+function isEscapedWell({ username, password }: URL): boolean {
+  try {
+    return decodeURIComponent(username + password) !== undefined;
+  } catch {
+    return false;
+  }
 }
 
 /**

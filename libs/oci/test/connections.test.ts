@@ -207,7 +207,7 @@ describe('proxies', () => {
         .client({ proxies: { https, exclude: '' }, certificateAuthorities: [certificates.authority] })
         .resolve(reference);
     expect((await asked(proxy.url.replace('http://', ''))).manifestDigest).toBe(digest);
-    for (const wrong of ['ftp://name:secret-of-the-proxy@proxy', 'http://', 'a b']) {
+    for (const wrong of ['ftp://name:secret-of-the-proxy@proxy', 'http://', 'a b', 'http://u:secret%zz@proxy']) {
       const error = await failure(asked(wrong));
       expect(error).toMatchObject({
         code: 'invalid_request',

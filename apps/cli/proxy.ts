@@ -1,0 +1,113 @@
+import type { ClientRequest, IncomingMessage } from 'node:http';
+import http from 'node:http';
+import https from 'node:https';
+import { isIP, Socket } from 'node:net';
+import tls from 'node:tls';
+import { OciError, proxyFor } from '@bhatti/oci';
+import { CliError, systemErrorCode } from './cli-error.ts';
+
+const CONNECT_TIMEOUT = 10_000;
+
+/** A proxy that cannot be reached (`code` says how), or that refuses (`status`). */
+export class ProxyError extends Error {
+  readonly proxy: URL;
+  readonly code: string;
+  readonly status: number | undefined;
+
+  constructor(proxy: URL, code: string, status?: number) {
+    super(`the proxy ${proxy.host} failed (${code})`);
+    this.name = 'ProxyError';
+    this.proxy = proxy;
+    this.code = code;
+    this.status = status;
+  }
+}
+
+/** The proxy on the way to a server, as curl, gh and kubectl choose it. Throws CliError `invalid_request` for one that is none. */
+export function serverProxy(url: URL, environment: NodeJS.ProcessEnv): URL | undefined {
+  const hint = 'A server whose host stands in NO_PROXY is asked without one.';
+  try {
+    const proxy = proxyFor(url, {}, environment);
+    if (!proxy?.protocol.startsWith('socks')) return proxy;
+  } catch (error) {
+    if (!(error instanceof OciError)) throw error;
+    throw new CliError('invalid_request', error.message, { hint });
+  }
+  throw new CliError('invalid_request', 'the proxy of the environment speaks SOCKS, which bhatti does not', { hint });
+}
+
+/** How a proxy is shown who asks, where its URL says so. */
+export function proxyHeaders({ username, password }: URL): Record<string, string> {
+  if (username === '') return {};
+  const login = `${decodeURIComponent(username)}:${decodeURIComponent(password)}`;
+  return { 'proxy-authorization': `Basic ${Buffer.from(login).toString('base64')}` };
+}
+
+/** Connects to one https:// server through tunnels of a proxy, encrypted from end to end. Its failures are `ProxyError`s and those of TLS. */
+export class TunnelAgent extends https.Agent {
+  readonly #proxy: URL;
+  readonly #url: URL;
+
+  constructor(proxy: URL, url: URL, options: https.AgentOptions) {
+    super(options);
+    this.#proxy = proxy;
+    this.#url = url;
+  }
+
+  override createConnection(...[, callback]: Parameters<https.Agent['createConnection']>): undefined {
+    const { hostname: host } = addressOf(this.#url);
+    openTunnel(this.#proxy, this.#url).then(
+      (socket) => {
+        const secure = tls.connect({ socket, host, ...(isIP(host) === 0 && { servername: host }) });
+        const failed = (error: Error) => callback?.(error, secure);
+        secure.once('error', failed);
+        secure.once('secureConnect', () => {
+          secure.off('error', failed);
+          callback?.(null, secure);
+        });
+      },
+      (error) => callback?.(error, new Socket()),
+    );
+  }
+}
+
+function openTunnel(proxy: URL, { hostname, port }: URL): Promise<Socket> {
+  const authority = `${hostname}:${port || 443}`;
+  return new Promise((resolve, reject) => {
+    const request = requestOf(proxy, authority);
+    const timer = setTimeout(() => request.destroy(Object.assign(new Error(), { code: 'ETIMEDOUT' })), CONNECT_TIMEOUT);
+    const refuse = ({ statusCode = 0 }: IncomingMessage) => {
+      reject(new ProxyError(proxy, `HTTP ${statusCode}`, statusCode));
+      request.destroy();
+    };
+    request.once('connect', (response, socket) => {
+      if (response.statusCode === 200) resolve(socket);
+      else refuse(response);
+    });
+    request.once('response', refuse);
+    request.on('error', (error) => reject(new ProxyError(proxy, systemErrorCode(error) ?? error.message)));
+    request.once('close', () => clearTimeout(timer));
+    request.end();
+  });
+}
+
+function requestOf(proxy: URL, authority: string): ClientRequest {
+  const { request } = proxy.protocol === 'https:' ? https : http;
+  return request({
+    ...addressOf(proxy),
+    method: 'CONNECT',
+    path: authority,
+    headers: { host: authority, ...proxyHeaders(proxy) },
+    agent: false,
+  });
+}
+
+/** Where the host of a URL is connected to. */
+export function addressOf({ hostname, port, protocol }: URL) {
+  return {
+    protocol,
+    // An IPv6 address stands in brackets in a URL, and without them everywhere else.
+    hostname: hostname.replace(/^\[(.*)\]$/, '$1'),
+    port: port || (protocol === 'https:' ? 443 : 80),
+  };
+}
