@@ -1,11 +1,11 @@
 import { readdir, stat } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { gzipSync } from 'node:zlib';
 import { connectRedis, createTaskQueue, isArriving, type RedisClient, type TaskQueue, TaskView } from '@bhatti/tasks';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { type ArchiveLayout, imageArchive } from '../../../test/support/archive.ts';
+import { eventually } from '../../../test/support/eventually.ts';
 import { startRedis, type TestRedis } from '../../../test/support/redis.ts';
 import { errorBody, startTestApi, type TestApi } from './support/api.ts';
 
@@ -32,10 +32,6 @@ afterEach(async () => {
 });
 
 const uploads = () => readdir(join(api.directory, 'uploads'));
-
-async function eventually(question: () => Promise<boolean>): Promise<void> {
-  while (!(await question())) await sleep(20);
-}
 
 /** Sends the head of an upload, and what the test says after it. Resolves to all that was answered, once the connection ends. */
 function rawUpload(lines: readonly string[], query = '?name=raw') {

@@ -1,6 +1,6 @@
 import { kill } from 'node:process';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { eventually } from '../../../test/support/eventually.ts';
 import { startRedis, type TestRedis } from '../../../test/support/redis.ts';
 import { type Answer, errorBody, queuePull, startTestApi, type TestApi } from './support/api.ts';
 import { putImage } from './support/image.ts';
@@ -18,11 +18,10 @@ describe('when Redis is away', () => {
   });
 
   async function untilRedisIs(state: 'ok' | 'down'): Promise<void> {
-    for (;;) {
+    await eventually(async () => {
       const { body } = await api.send('GET', '/health');
-      if (JSON.stringify(body).includes(`"redis":"${state}"`)) return;
-      await sleep(20);
-    }
+      return JSON.stringify(body).includes(`"redis":"${state}"`);
+    });
   }
 
   function expectUnavailable(answer: Answer): void {

@@ -3,10 +3,10 @@ import { once } from 'node:events';
 import { mkdir, readFile, stat } from 'node:fs/promises';
 import { createConnection } from 'node:net';
 import { dirname, join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import * as z from 'zod';
+import { eventually } from '../../../test/support/eventually.ts';
 import { acquirePidLock } from '../serve/pid-lock.ts';
 import { identifyProcess } from '../serve/process-identity.ts';
 import { bundle, cleanEnvironment, stageCli } from './staged-cli.ts';
@@ -79,10 +79,6 @@ function pidOf(of: z.output<typeof statusSchema>, name: string): number {
 function lives(pid: number): boolean {
   // One that has ended and waits for its parent to notice is not alive.
   return identifyProcess(pid) !== undefined;
-}
-
-async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-  while (!(await condition())) await delay(20);
 }
 
 /** The answers of Redis to inline commands, in one go. */
@@ -161,7 +157,7 @@ describe('bhatti serve', () => {
     const before = await status();
     expect(before.children).toHaveLength(4);
     for (const { pid } of before.children) process.kill(pid, 'SIGKILL');
-    await until(async () => {
+    await eventually(async () => {
       const { children } = await status();
       return (
         children.length === 4 &&
@@ -178,7 +174,7 @@ describe('bhatti serve', () => {
     const socket = join(dataDirectory, 'run/redis.sock');
     await redis(socket, 'SET survivor yes');
     process.kill(before.pid, 'SIGKILL');
-    await until(() => !lives(pidOf(before, 'api')) && !lives(pidOf(before, 'worker 1')));
+    await eventually(() => !lives(pidOf(before, 'api')) && !lives(pidOf(before, 'worker 1')));
     expect(lives(pidOf(before, 'redis'))).toBe(true);
     expect(await run(['serve', 'status'])).toMatchObject({ exitCode: 1 });
     expect(await run(['image', 'list'])).toMatchObject({ exitCode: 0, stderr: '' });

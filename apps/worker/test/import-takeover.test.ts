@@ -3,7 +3,7 @@ import { gzipSync } from 'node:zlib';
 import { liveTask, TaskClaims } from '@bhatti/tasks';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { imageArchive } from '../../../test/support/archive.ts';
-import { eventually } from './support/eventually.ts';
+import { eventually } from '../../../test/support/eventually.ts';
 import { startStack, type TestStack } from './support/stack.ts';
 import { layerTar } from './support/tar.ts';
 

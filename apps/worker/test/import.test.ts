@@ -6,9 +6,9 @@ import { gzipSync } from 'node:zlib';
 import { cancelTask, isArriving, KEY_PREFIX, noteArrival } from '@bhatti/tasks';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { type ArchiveLayout, imageArchive } from '../../../test/support/archive.ts';
+import { eventually } from '../../../test/support/eventually.ts';
 import { hostArchitecture, zstdFrame } from '../../../test/support/registry.ts';
 import { collectUploads } from '../collect-uploads.ts';
-import { eventually } from './support/eventually.ts';
 import { startStack, type TestStack } from './support/stack.ts';
 import { layerTar } from './support/tar.ts';
 

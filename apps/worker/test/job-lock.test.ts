@@ -13,9 +13,9 @@ import {
 } from '@bhatti/tasks';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { Worker } from 'bullmq';
+import { eventually } from '../../../test/support/eventually.ts';
 import { startRedis, type TestRedis } from '../../../test/support/redis.ts';
 import { JobLock } from '../job-lock.ts';
-import { eventually } from './support/eventually.ts';
 
 /** Ms: the machine may stand still for half of it. */
 const LOCK = 1000;

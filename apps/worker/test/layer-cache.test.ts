@@ -7,7 +7,7 @@ import { promisify } from 'node:util';
 import { FREE_SPACE_RESERVE } from '@bhatti/rootfs';
 import { TaskClaims } from '@bhatti/tasks';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
-import { eventually } from './support/eventually.ts';
+import { eventually } from '../../../test/support/eventually.ts';
 import { startStack, type TestStack } from './support/stack.ts';
 import { layerTar } from './support/tar.ts';
 

@@ -5,8 +5,8 @@ import { createTaskId } from '@bhatti/tasks';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { ownIdentity } from '../../../libs/store/process-identity.ts';
 import { temporaryName } from '../../../libs/store/temporary-name.ts';
+import { eventually } from '../../../test/support/eventually.ts';
 import type { PushedImage } from '../../../test/support/registry.ts';
-import { eventually } from './support/eventually.ts';
 import { startStack, type TestStack } from './support/stack.ts';
 import { layerTar } from './support/tar.ts';
 

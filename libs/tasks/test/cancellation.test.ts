@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import { eventually } from '../../../test/support/eventually.ts';
 import {
   cancelTask,
   enqueuePull,
@@ -12,7 +13,6 @@ import {
   type TaskWorker,
 } from '../index.ts';
 import { data, type PullProcessor, QueueFixture, result } from './support/fixture.ts';
-import { until } from './support/until.ts';
 
 const cancelled = () => jobError({ code: 'cancelled', message: 'by the user', retryable: false });
 
@@ -24,7 +24,7 @@ const obedient: PullProcessor = async (job, _token, signal) => {
 };
 
 async function ended(queue: TaskQueue, id: string) {
-  return until(async () => {
+  return eventually(async () => {
     const job = await queue.getJob(id);
     const task = await findTask(queue, id);
     return job?.finishedOn !== undefined && task !== null && isEnded(task.view.status) ? task.view : undefined;
@@ -89,7 +89,7 @@ describe('cancelling a task', () => {
     const ids = await Promise.all(
       ['a', 'b', 'c', 'd'].map(async (name) => (await enqueuePull(queue, { ...data, name })).id),
     );
-    for (const id of ids) await until(async () => (await findTask(queue, id))?.view.status === 'running');
+    for (const id of ids) await eventually(async () => (await findTask(queue, id))?.view.status === 'running');
     const [first = '', ...others] = ids;
     await cancelTask(queue, relay, first);
     expect((await ended(queue, first)).status).toBe('cancelled');
@@ -106,7 +106,7 @@ describe('cancelling a task', () => {
       throw jobError({ code: 'registry_error', message: '503', retryable: true });
     });
     const { id } = await enqueuePull(queue, data);
-    await until(async () => (await (await queue.getJob(id))?.getState()) === 'delayed');
+    await eventually(async () => (await (await queue.getJob(id))?.getState()) === 'delayed');
     await cancelTask(queue, relay, id);
     expect((await ended(queue, id)).status).toBe('cancelled');
   });
@@ -132,7 +132,7 @@ describe('cancelling a task', () => {
     await workers(1, obedient);
     const cancelLater = async (name: string) => {
       const { id } = await enqueuePull(queue, { ...data, name });
-      await until(async () => (await findTask(queue, id))?.view.status === 'running');
+      await eventually(async () => (await findTask(queue, id))?.view.status === 'running');
       const told = performance.now();
       await cancelTask(queue, deaf, id);
       expect((await ended(queue, id)).status).toBe('cancelled');
@@ -159,7 +159,7 @@ describe('cancelling a task', () => {
           await removeCredentials(running);
           return result;
         });
-        await until(async () => (await queue.getJobState(id)) === 'completed');
+        await eventually(async () => (await queue.getJobState(id)) === 'completed');
       }
       return job;
     };
@@ -174,11 +174,11 @@ describe('cancelling a task', () => {
     const subscription = await subscribeCancellations(relay, worker);
     fixture.onEnd(() => subscription.close());
     const { id } = await enqueuePull(queue, data);
-    await until(async () => (await findTask(queue, id))?.view.status === 'running');
+    await eventually(async () => (await findTask(queue, id))?.view.status === 'running');
     const redis = fixture.connect('request');
     const looks = async () => Number(/cmdstat_hgetall:calls=(\d+)/.exec(await redis.info('commandstats'))?.[1] ?? 0);
     const looksWhenQuiet = () =>
-      until(async () => {
+      eventually(async () => {
         const seen = await looks();
         await sleep(20);
         return seen === (await looks()) && seen;

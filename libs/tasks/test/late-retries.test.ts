@@ -1,7 +1,7 @@
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
+import { eventually } from '../../../test/support/eventually.ts';
 import { enqueuePull, jobError, takeUpLateRetries } from '../index.ts';
 import { data, QueueFixture } from './support/fixture.ts';
-import { until } from './support/until.ts';
 
 let fixture: QueueFixture;
 beforeAll(async () => {
@@ -24,12 +24,12 @@ test('a task that a worker put off by a clock which was an hour ahead is taken u
   try {
     // As of a host whose clock is wrong, or that of all before it is set right.
     Date.now = () => realNow() + 3600_000;
-    await until(isDelayed(ahead.id));
+    await eventually(isDelayed(ahead.id));
   } finally {
     Date.now = realNow;
   }
   const right = await enqueuePull(queue, { ...data, name: 'right' }, { priority: 1 });
-  await until(isDelayed(right.id));
+  await eventually(isDelayed(right.id));
   await worker.close();
   await takeUpLateRetries(queue);
   expect(await queue.getJobState(ahead.id)).toBe('prioritized');

@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import { eventually } from '../../../test/support/eventually.ts';
 import { KEY_PREFIX, LeaseLost, takeLease, withLease } from '../index.ts';
 import { QueueFixture } from './support/fixture.ts';
-import { until } from './support/until.ts';
 
 const key = 'layer:sha256:abc';
 const redisKey = `${KEY_PREFIX}:lease:${key}`;
@@ -87,7 +87,7 @@ describe('a lease', () => {
     const result = await withLease(redis, key, { ttl: 60, signal: never, pollInterval: 5 }, async (signal) => {
       if (reasons.length > 0) return 'done at last';
       await redis.set(redisKey, 'another', 'PX', 200);
-      await until(() => signal.aborted);
+      await eventually(() => signal.aborted);
       reasons.push(signal.reason);
       expect(await redis.get(redisKey)).toBe('another');
       throw signal.reason;
@@ -113,7 +113,7 @@ describe('a lease', () => {
     await sleep(400);
     await fixture.server.start();
     const other = fixture.connect('worker');
-    await until(async () => (await other.exists(redisKey)) === 1);
+    await eventually(async () => (await other.exists(redisKey)) === 1);
     expect(lease?.lost.aborted).toBe(false);
     await lease?.release();
     expect(await other.exists(redisKey)).toBe(0);
@@ -130,6 +130,6 @@ describe('a lease', () => {
     await fixture.server.start();
     // The command was waiting to be sent; what it takes is given back.
     await redis.ping();
-    await until(async () => (await redis.exists(redisKey)) === 0);
+    await eventually(async () => (await redis.exists(redisKey)) === 0);
   });
 });

@@ -1,7 +1,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import { eventually } from '../../../test/support/eventually.ts';
 import { enqueuePull, findTask, isTaskId, jobError, KEY_PREFIX, type TaskWorker } from '../index.ts';
 import { data, QueueFixture, result } from './support/fixture.ts';
-import { until } from './support/until.ts';
 
 describe('the queue', () => {
   let fixture: QueueFixture;
@@ -55,7 +55,7 @@ describe('the queue', () => {
       const { id, created } = await enqueuePull(queue, data);
       expect(created).toBe(true);
       const worker = fixture.worker(end);
-      await until(async () => (await findTask(queue, id))?.view.completed_at);
+      await eventually(async () => (await findTask(queue, id))?.view.completed_at);
       await worker.close();
     }
   });
@@ -69,8 +69,8 @@ describe('the queue', () => {
     });
     const lasting = await enqueuePull(queue, { ...data, name: 'lasting' });
     const passing = await enqueuePull(queue, { ...data, name: 'passing' });
-    await until(async () => (await findTask(queue, lasting.id))?.view.status === 'failed');
-    const job = await until(async () => {
+    await eventually(async () => (await findTask(queue, lasting.id))?.view.status === 'failed');
+    const job = await eventually(async () => {
       const found = await queue.getJob(passing.id);
       return found?.attemptsMade === 1 ? found : undefined;
     });
@@ -81,13 +81,13 @@ describe('the queue', () => {
       completed_at: null,
     });
     for (let attempt = 2; attempt <= 3; attempt += 1) {
-      await until(async () => {
+      await eventually(async () => {
         const waiting = await queue.getJob(passing.id);
         return waiting?.attemptsMade === attempt - 1 && (await waiting.getState()) === 'delayed';
       });
       await job.promote();
     }
-    await until(async () => (await findTask(queue, passing.id))?.view.status === 'failed');
+    await eventually(async () => (await findTask(queue, passing.id))?.view.status === 'failed');
     expect(Object.fromEntries(attempts)).toEqual({ lasting: 1, passing: 3 });
   });
 });
@@ -114,7 +114,7 @@ describe('the queue while Redis is away', () => {
     expect(performance.now() - began).toBeLessThan(4 * 4000);
     await fixture.server.start();
     for (const queue of [before, during]) {
-      const found = await until(() => findTask(queue, id).catch(() => undefined));
+      const found = await eventually(() => findTask(queue, id).catch(() => undefined));
       expect(found.view.status).toBe('queued');
     }
   });
@@ -130,11 +130,11 @@ describe('the queue while Redis is away', () => {
       return result;
     });
     const { id } = await enqueuePull(queue, { ...data, name: 'through' });
-    await until(async () => (await findTask(queue, id))?.view.status === 'running');
+    await eventually(async () => (await findTask(queue, id))?.view.status === 'running');
     await fixture.server.kill();
     finish();
     await fixture.server.start();
-    const view = await until(async () => {
+    const view = await eventually(async () => {
       const task = await findTask(queue, id).catch(() => null);
       return task?.view.status === 'completed' ? task.view : undefined;
     });

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { Worker } from 'bullmq';
+import { eventually } from '../../../test/support/eventually.ts';
 import { startRedis, type TestRedis } from '../../../test/support/redis.ts';
 import {
   cancelTask,
@@ -17,7 +18,6 @@ import {
   workerOptions,
 } from '../index.ts';
 import { data } from './support/fixture.ts';
-import { until } from './support/until.ts';
 
 describe('checkRedisServer', () => {
   let server: TestRedis;
@@ -78,10 +78,10 @@ describe('a Redis that wants to know who is there', () => {
     const cancellations = await subscribeCancellations(relay, worker);
     const priority = await takeTurn(connection, 'local');
     const { id } = await enqueuePull(queue, data, { priority });
-    await until(async () => (await findTask(queue, id))?.view.status === 'running');
+    await eventually(async () => (await findTask(queue, id))?.view.status === 'running');
     expect(await queue.getWorkersCount()).toBe(1);
     await cancelTask(queue, relay, id);
-    await until(async () => (await findTask(queue, id))?.view.status === 'cancelled');
+    await eventually(async () => (await findTask(queue, id))?.view.status === 'cancelled');
     await cancellations.close();
     await worker.close();
     await relay.close();

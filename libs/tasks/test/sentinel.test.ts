@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { Worker } from 'bullmq';
 import { Redis } from 'ioredis';
+import { eventually } from '../../../test/support/eventually.ts';
 import { freePort } from '../../../test/support/redis-cluster.ts';
 import {
   connectRedis,
@@ -17,7 +18,6 @@ import {
   workerOptions,
 } from '../index.ts';
 import { data, result } from './support/fixture.ts';
-import { until } from './support/until.ts';
 
 /** A master, its replica and a sentinel, real servers on loopback. */
 class Failover {
@@ -38,7 +38,7 @@ class Failover {
     this.#spawn([...own, '--port', String(this.replicaPort), '--replicaof', `127.0.0.1 ${this.masterPort}`]);
     const replica = new Redis(this.replicaPort, { retryStrategy: () => 50 });
     replica.on('error', () => {});
-    await until(async () => (await replica.info('replication').catch(() => '')).includes('master_link_status:up'));
+    await eventually(async () => (await replica.info('replication').catch(() => '')).includes('master_link_status:up'));
     replica.disconnect();
     const config = join(this.directory, 'sentinel.conf');
     await writeFile(
@@ -55,7 +55,7 @@ class Failover {
     this.#spawn([config, '--sentinel']);
     const sentinel = new Redis(this.sentinelPort, { retryStrategy: () => 50 });
     sentinel.on('error', () => {});
-    await until(async () => (await sentinel.info('sentinel').catch(() => '')).includes('slaves=1'));
+    await eventually(async () => (await sentinel.info('sentinel').catch(() => '')).includes('slaves=1'));
     sentinel.disconnect();
   }
 
@@ -109,17 +109,17 @@ test('tasks go on after Sentinel has made the replica the master', async () => {
   );
   worker.on('error', () => {});
   const completed = (id: string) =>
-    until(async () => (await findTask(queue, id).catch(() => null))?.view.status === 'completed');
+    eventually(async () => (await findTask(queue, id).catch(() => null))?.view.status === 'completed');
   try {
     await completed((await enqueuePull(queue, { ...data, name: 'before' })).id);
     const { id } = await enqueuePull(queue, { ...data, name: 'through' });
-    await until(async () => (await findTask(queue, id))?.view.status === 'running');
+    await eventually(async () => (await findTask(queue, id))?.view.status === 'running');
     // Only what has reached the replica outlives the master.
     await requests.wait(1, 1000);
     await servers.killMaster();
     finish();
     await completed(id);
-    const after = await until(() => enqueuePull(queue, { ...data, name: 'after' }).catch(() => undefined));
+    const after = await eventually(() => enqueuePull(queue, { ...data, name: 'after' }).catch(() => undefined));
     await completed(after.id);
     expect(await requests.info('replication')).toContain('role:master');
     expect(await requests.info('server')).toContain(`tcp_port:${servers.replicaPort}`);

@@ -2,9 +2,9 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import { eventually } from '../../../test/support/eventually.ts';
 import { enqueuePull, findTask, isEnded, MAX_DEATHS } from '../index.ts';
 import { data, QueueFixture, result } from './support/fixture.ts';
-import { until } from './support/until.ts';
 import { buildHangingWorker, startWorkerProcess, type WorkerProcess } from './support/worker-process.ts';
 
 /** Ms. Only one test waits for the real ones. */
@@ -53,7 +53,7 @@ describe('a task whose worker dies', () => {
     if (signal === 'SIGKILL') await victim.kill(signal);
     else process.kill(victim.pid, signal);
     const began = performance.now();
-    const view = await until(async () => {
+    const view = await eventually(async () => {
       const task = await findTask(queue, id);
       seen.add(task?.view.status ?? 'missing');
       return task !== null && isEnded(task.view.status) ? task.view : undefined;
@@ -74,7 +74,7 @@ describe('a task whose worker dies', () => {
       await child.kill('SIGKILL');
     }
     fixture.worker(async () => result, short);
-    const view = await until(async () => {
+    const view = await eventually(async () => {
       const task = await findTask(queue, id);
       return task !== null && isEnded(task.view.status) ? task.view : undefined;
     });

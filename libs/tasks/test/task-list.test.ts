@@ -1,4 +1,5 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import { eventually } from '../../../test/support/eventually.ts';
 import {
   createTaskId,
   enqueuePull,
@@ -12,7 +13,6 @@ import {
   takeTurn,
 } from '../index.ts';
 import { data, QueueFixture, result } from './support/fixture.ts';
-import { until } from './support/until.ts';
 
 describe('the list of tasks', () => {
   let fixture: QueueFixture;
@@ -72,7 +72,7 @@ describe('the list of tasks', () => {
       { concurrency: 1 },
     );
     const stateOf = async (id: string) => (await queue.getJob(id))?.getState();
-    await until(async () => (await stateOf(ids.running)) === 'active');
+    await eventually(async () => (await stateOf(ids.running)) === 'active');
     const queued = {
       turn: await enqueue('ann', 'turn'),
       plain: await enqueue('ann', 'plain', false),
@@ -119,7 +119,7 @@ describe('the list of tasks', () => {
     expect(order.slice(-2)).toEqual([ids.failed, ids.completed]);
 
     end();
-    await until(async () => (await stateOf(ids.running)) === 'completed');
+    await eventually(async () => (await stateOf(ids.running)) === 'completed');
     await worker.close();
     expect((await pages({ limit: 5, owner: 'ann', status: 'completed' })).map(({ id }) => id)).toEqual([
       ids.running,

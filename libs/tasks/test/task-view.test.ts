@@ -1,7 +1,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import { eventually } from '../../../test/support/eventually.ts';
 import { createProgressReporter, enqueuePull, findTask, isEnded, jobError, TaskView } from '../index.ts';
 import { data, QueueFixture, result } from './support/fixture.ts';
-import { until } from './support/until.ts';
 
 describe('the view of a task', () => {
   let fixture: QueueFixture;
@@ -58,7 +58,7 @@ describe('the view of a task', () => {
       await finished;
       return result;
     });
-    const running = await until(async () => {
+    const running = await eventually(async () => {
       const task = await findTask(queue, id);
       return task?.view.detail?.phase === 'downloading' ? task.view : undefined;
     });
@@ -70,7 +70,7 @@ describe('the view of a task', () => {
     });
     expect(running.started_at).not.toBeNull();
     finish();
-    const completed = await until(async () => {
+    const completed = await eventually(async () => {
       const task = await findTask(queue, id);
       return task !== null && isEnded(task.view.status) ? task.view : undefined;
     });
@@ -91,12 +91,12 @@ describe('the view of a task', () => {
       return result;
     });
     const { id } = await enqueuePull(queue, data);
-    const job = await until(async () => {
+    const job = await eventually(async () => {
       const found = await queue.getJob(id);
       return found?.attemptsMade === 1 ? found : undefined;
     });
     await job.promote();
-    const view = await until(async () => {
+    const view = await eventually(async () => {
       const task = await findTask(queue, id);
       return task !== null && isEnded(task.view.status) ? task.view : undefined;
     });
@@ -119,7 +119,7 @@ describe('the view of a task', () => {
       throw jobError({ code, message, retryable: false });
     });
     const { id } = await enqueuePull(queue, data);
-    const view = await until(async () => {
+    const view = await eventually(async () => {
       const task = await findTask(queue, id);
       return task !== null && isEnded(task.view.status) ? task.view : undefined;
     });

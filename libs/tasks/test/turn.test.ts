@@ -1,7 +1,7 @@
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
+import { eventually } from '../../../test/support/eventually.ts';
 import { enqueuePull, takeTurn } from '../index.ts';
 import { data, QueueFixture, result } from './support/fixture.ts';
-import { until } from './support/until.ts';
 
 let fixture: QueueFixture;
 
@@ -28,13 +28,13 @@ test('owners take turns, and the tasks of one keep their order', async () => {
     },
     { concurrency: 1 },
   );
-  await until(() => first.isPaused() && order.length >= 10);
+  await eventually(() => first.isPaused() && order.length >= 10);
   const begun = order.length;
   await enqueue('one', 0);
   for (let i = 100; i < 103; i += 1) await enqueue('many', i);
   for (let i = 0; i < 3; i += 1) await enqueue('three', i);
   first.resume();
-  await until(() => order.length === 107);
+  await eventually(() => order.length === 107);
   const many = order.filter((name) => name.startsWith('many-'));
   expect(many).toEqual(Array.from({ length: 103 }, (_, i) => `many-${i}`));
   expect(order.indexOf('one-0')).toBeLessThanOrEqual(begun + 3);

@@ -1,8 +1,8 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { ImageEntry, Store } from '@bhatti/store';
+import { eventually } from '../../../../test/support/eventually.ts';
 
 /** Puts an image into the catalog whose root file system is a few bytes, or those given. */
 export async function putImage(
@@ -36,7 +36,7 @@ export async function putImage(
  * puts meanwhile, too: a task would claim that, `putImage` does not.
  */
 export async function untilRemoved(store: Store, { rootfsKey }: Pick<ImageEntry, 'rootfsKey'>): Promise<void> {
-  while (await store.rootfs.has(rootfsKey)) await sleep(10);
+  await eventually(async () => !(await store.rootfs.has(rootfsKey)));
 }
 
 /** Puts a layer into the cache, and returns its diff_id. */

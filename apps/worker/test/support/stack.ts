@@ -22,12 +22,12 @@ import {
 } from '@bhatti/tasks';
 import type { Relay } from 'bullmq';
 import { pino } from 'pino';
+import { eventually } from '../../../../test/support/eventually.ts';
 import { startRedis, type TestRedis } from '../../../../test/support/redis.ts';
 import { startRegistry, type TestRegistry } from '../../../../test/support/registry.ts';
 import { describeError } from '../../logger.ts';
 import { openOverlay } from '../../overlay.ts';
 import { type RunningWorker, startWorker } from '../../worker.ts';
-import { eventually } from './eventually.ts';
 import { startWorkerProcess, type WorkerProcess } from './worker-process.ts';
 
 export interface PullRequest {
