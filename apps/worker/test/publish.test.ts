@@ -20,10 +20,12 @@ let stack: TestStack;
 let gate: RedisGate;
 let victim: WorkerProcess;
 
+const startVictim = () => stack.startWorkerProcess({ REDIS_URL: gate.socketPath });
+
 beforeAll(async () => {
   stack = await startStack();
   gate = await startRedisGate(stack.redis.socketPath, join(stack.redis.directory, 'gate.sock'));
-  victim = await stack.startWorkerProcess({ REDIS_URL: gate.socketPath });
+  victim = await startVictim();
 });
 afterAll(async () => {
   await victim?.end('SIGKILL');
@@ -110,4 +112,33 @@ test.each([
   expect(await stack.pull({ reference: image.reference, name: 'next' })).toMatchObject({ status: 'completed' });
   await eventually(async () => (await stack.connection.keys(`${KEY_PREFIX}:*claims*`)).length === 0);
   for (const name of [NAME, 'next']) await stack.store.images.delete('local', name);
+});
+
+test('stopped, and told to end before it wakes, it lets go of a job that is another’s, and does not hand it back', async () => {
+  const image = await push('ended');
+  const before = published();
+  const shut = gate.shut({
+    when: () => published().layers > before.layers,
+    onShut: () => victim.signal('SIGSTOP'),
+  });
+  const id = await stack.enqueue({ reference: image.reference, name: NAME });
+  await shut;
+  await giveUpOn(id);
+  const other = await stack.startWorker();
+  expect(await stack.ended(id)).toMatchObject({ status: 'completed' });
+  await other.close();
+
+  const wrote = victim.output().length;
+  const ending = victim.end('SIGTERM');
+  victim.signal('SIGCONT');
+  // It has heard that it is to end, and Redis has not told it yet whose the job is.
+  await eventually(() => victim.output().slice(wrote).includes('"msg":"stopping"'));
+  gate.open();
+  expect(await ending).toBe(0);
+  expect(victim.output().slice(wrote)).toContain('taken over by another worker');
+  expect((await stack.queue.getJobLogs(id)).logs.filter((line) => line.includes('handed back'))).toEqual([]);
+  expect(await stack.view(id)).toMatchObject({ status: 'completed', error: null });
+  expect(await stack.connection.lrange(queueKey('active'), 0, -1)).toEqual([]);
+  await stack.store.images.delete('local', NAME);
+  victim = await startVictim();
 });

@@ -1,0 +1,55 @@
+/** What a task takes for itself while it runs, its end gives back at once: nobody waits for it to run out. */
+import { randomBytes } from 'node:crypto';
+import { cancelTask, KEY_PREFIX } from '@bhatti/tasks';
+import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
+import { eventually } from '../../../test/support/eventually.ts';
+import { startStack, type TestStack } from './support/stack.ts';
+import { layerTar } from './support/tar.ts';
+
+let stack: TestStack;
+
+beforeAll(async () => {
+  stack = await startStack();
+  await stack.startWorker();
+});
+afterAll(() => stack.close());
+afterEach(() => stack.registry.clearFaults());
+
+/** The kinds of keys in Redis by which a task holds something: `lease:layer`, `claims:rootfs` and the like. */
+async function held(): Promise<string[]> {
+  const keys = await stack.connection.keys(`${KEY_PREFIX}:*`);
+  const kinds = keys.flatMap((key) => /:((?:lease|claims|task-claims):[a-z]+):/.exec(key)?.[1] ?? []);
+  return [...new Set(kinds)].sort();
+}
+
+const whileDownloading = [
+  'claims:layer',
+  'claims:partial',
+  'claims:rootfs',
+  'lease:layer',
+  'task-claims:fetched',
+  'task-claims:layer',
+  'task-claims:partial',
+  'task-claims:rootfs',
+];
+
+test.each([{ end: 'completed' }, { end: 'failed', answer: { status: 404 } }, { end: 'cancelled' }])(
+  'a task that has $end holds nothing any more',
+  async ({ end, answer }) => {
+    const tar = await layerTar([{ name: 'f', content: randomBytes(1000) }]);
+    const { reference, layers } = stack.registry.pushImage({ repository: `library/${end}`, layers: [{ tar }] });
+    let send = () => {};
+    const until = new Promise<void>((resolve) => {
+      send = resolve;
+    });
+    for (const { digest } of layers) stack.registry.plan({ path: digest, until, ...answer });
+    const id = await stack.enqueue({ reference, name: end });
+    await eventually(async () => (await held()).includes('lease:layer'));
+    expect(await held()).toEqual(whileDownloading);
+    if (end === 'cancelled') await cancelTask(stack.queue, stack.relay, id);
+    else send();
+    expect(await stack.ended(id)).toMatchObject({ status: end });
+    expect(await held()).toEqual([]);
+    send();
+  },
+);
