@@ -10,6 +10,8 @@ import { identifyProcess, type ProcessIdentity, processIdentity, processState } 
 export interface PidLock {
   /** Shows that the holder lives to those who cannot look it up: processes on other hosts that share the folder. */
   refresh(): Promise<void>;
+  /** False once somebody has removed it, with the data directory most likely, or another host has taken it. */
+  isHeld(): Promise<boolean>;
   release(): Promise<void>;
 }
 
@@ -50,6 +52,7 @@ function heldLock(path: string, temporary: string, self: ProcessIdentity): PidLo
     return identity !== undefined && sameProcess(identity, self);
   };
   return {
+    isHeld: mine,
     refresh: async () => {
       if (!(await mine())) return;
       await writeFile(temporary, JSON.stringify(self), { mode: 0o600 });

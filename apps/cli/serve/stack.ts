@@ -41,6 +41,8 @@ const LEFTOVER_STOP_TIMEOUT = 3000;
 const API_DEFAULT_LISTEN = '127.0.0.1:8080';
 const PROBE_TIMEOUT = 1000;
 const PROBE_PAUSE = 20;
+/** Between two looks at the lock. A command that starts the next stack meanwhile has the port within its few attempts. */
+const LOCK_LOOK = 1000;
 
 /** Runs the stack until SIGTERM, SIGINT or SIGHUP. Rejects with CliError when it cannot be started. */
 export async function runStack(options: StackOptions): Promise<void> {
@@ -58,23 +60,37 @@ export async function runStack(options: StackOptions): Promise<void> {
   const acquired = await acquirePidLock(paths.lockFile);
   if ('holder' in acquired) throw alreadyRunning(acquired.holder.pid, acquired.holder.host, paths);
   const refresh = setInterval(() => acquired.lock.refresh().catch(() => undefined), LOCK_REFRESH);
+  const lost = new AbortController();
+  const look = async () => {
+    // What cannot be looked at is not lost.
+    if (!(await acquired.lock.isHeld().catch(() => true))) lost.abort();
+  };
+  const looks = setInterval(look, LOCK_LOOK);
   try {
     await stopLeftovers(paths, options.log);
     const redis = externalRedis === undefined ? await redisSpecification(paths, options.env) : undefined;
     const parts = partsOf(options, paths, externalRedis ?? paths.redisSocket);
-    await runParts(options, redis ? [redis, ...parts] : parts, paths);
+    await runParts(options, redis ? [redis, ...parts] : parts, { paths, lost: lost.signal });
   } finally {
     clearInterval(refresh);
+    clearInterval(looks);
     await rm(paths.stateFile, { force: true });
     await acquired.lock.release();
   }
+}
+
+/** Of a stack that has a data directory for itself. */
+interface OwnDirectory {
+  readonly paths: LocalPaths;
+  /** Aborted when that is not so any more. */
+  readonly lost: AbortSignal;
 }
 
 /** Starts the children in order, the embedded Redis (which the rest needs) first, and stops them in reverse. */
 async function runParts(
   options: StackOptions,
   specifications: readonly ChildSpecification[],
-  paths?: LocalPaths,
+  { paths, lost }: Partial<OwnDirectory> = {},
 ): Promise<void> {
   const children: SupervisedChild[] = [];
   const startedAt = new Date().toISOString();
@@ -113,10 +129,17 @@ async function runParts(
     return child;
   };
 
-  const removeSignalHandlers = stopOnSignal(stopped, () => {
+  const endAtOnce = () => {
     for (const child of children) child.kill();
     process.exit(1);
-  });
+  };
+  const removeSignalHandlers = stopOnSignal(stopped, endAtOnce);
+  // Killed: on their way out they would remove the sockets of these names, which may be those of the next stack.
+  const onLost = () => {
+    options.log('the data directory was removed, or is another server’s now: ending');
+    endAtOnce();
+  };
+  lost?.addEventListener('abort', onLost, { once: true });
   try {
     const [first, ...rest] = specifications;
     if (first !== undefined) {
@@ -137,6 +160,7 @@ async function runParts(
     if (failure === undefined) options.log('stopping');
     await stopInOrder(children);
     removeSignalHandlers();
+    lost?.removeEventListener('abort', onLost);
     await writing;
   }
   if (failure !== undefined) throw failure;

@@ -1,6 +1,6 @@
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, readFile, stat } from 'node:fs/promises';
+import { mkdir, readFile, rm, stat } from 'node:fs/promises';
 import { createConnection } from 'node:net';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
@@ -182,6 +182,23 @@ describe('bhatti serve', () => {
     expect(lives(pidOf(before, 'redis'))).toBe(false);
     expect(pidOf(after, 'redis')).not.toBe(pidOf(before, 'redis'));
     expect(await redis(socket, 'GET survivor')).toContain('yes');
+  });
+
+  test('a stack whose data directory is removed ends, and does not keep the port from the next', async () => {
+    fresh('removed');
+    await run(['serve', '--detach']);
+    const before = await status();
+    await rm(dataDirectory, { recursive: true });
+    expect(await run(['image', 'list'])).toMatchObject({ exitCode: 0 });
+    const pids = [before.pid, ...before.children.map(({ pid }) => pid)];
+    await eventually(() => pids.filter(lives).length === 0);
+    // The sockets of the next are still there.
+    const next = await status();
+    expect(await run(['image', 'list'])).toMatchObject({ exitCode: 0, stderr: '' });
+    expect([(await status()).pid, await redis(join(dataDirectory, 'run/redis.sock'), 'PING')]).toEqual([
+      next.pid,
+      expect.stringContaining('PONG'),
+    ]);
   });
 
   test.each(['SIGTERM', 'SIGINT'] as const)(
