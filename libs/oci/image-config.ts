@@ -3,6 +3,7 @@ import { isDigest } from './digest.ts';
 import { OciError } from './error.ts';
 import { firstIssue, parseJson } from './manifest.ts';
 import { normalizePlatform, type Platform } from './platform.ts';
+import { listOf, textList, textRecord } from './texts.ts';
 
 /** How the image wants to be run; OCI image spec, "Image Configuration", with absent and null fields made empty. */
 export interface ImageConfig {
@@ -25,14 +26,13 @@ export interface ImageConfig {
   readonly stopSignal?: string;
 }
 
+const digests = listOf(isDigest, 'is no list of digests');
+
 /** Go writes absent slices and maps as null. */
-const strings = z
-  .array(z.string())
-  .nullish()
-  .transform((list) => list ?? []);
+const strings = textList.nullish().transform((list) => list ?? []);
 /** Images of the first Dockers hold a command as one string. */
 const command = z
-  .union([z.array(z.string()), z.string().transform((text) => [text])])
+  .union([textList, z.string().transform((text) => [text])])
   .nullish()
   .transform((list) => list ?? []);
 /** A set in Go: the keys count. */
@@ -57,10 +57,7 @@ const runSchema = z.object({
   WorkingDir: text,
   ExposedPorts: keys,
   Volumes: keys,
-  Labels: z
-    .record(z.string(), z.string())
-    .nullish()
-    .transform((labels) => labels ?? {}),
+  Labels: textRecord.nullish().transform((given) => given ?? {}),
   StopSignal: optionalText,
 });
 
@@ -72,10 +69,7 @@ const configSchema = z.object({
   config: runSchema.nullish(),
   rootfs: z.object({
     type: z.literal('layers'),
-    diff_ids: z
-      .array(z.string().refine(isDigest, 'is no digest'))
-      .nullish()
-      .transform((list) => list ?? []),
+    diff_ids: digests.nullish().transform((list) => list ?? []),
   }),
 });
 

@@ -3,6 +3,7 @@ import { digestLike, isDigest } from './digest.ts';
 import { OciError } from './error.ts';
 import { bareMediaType, isIndexType, isManifestType, isSchema1, unsupportedMediaType } from './media-type.ts';
 import { normalizePlatform, type Platform } from './platform.ts';
+import { textRecord } from './texts.ts';
 
 /** Manifests larger than this are refused, as the distribution spec advises registries and clients ("Pushing Manifests"). */
 export const MANIFEST_SIZE_LIMIT = 4 * 1024 * 1024;
@@ -31,7 +32,7 @@ const indexSchema = z.object({ manifests: z.array(z.unknown()) });
 
 const entrySchema = descriptorSchema.extend({
   platform: entryPlatformSchema,
-  annotations: z.record(z.string(), z.string()).nullish(),
+  annotations: textRecord.nullish(),
 });
 
 const unreadEntrySchema = z.object({ platform: entryPlatformSchema.catch(undefined) });
@@ -41,8 +42,15 @@ export const LAYER_LIMIT = 1024;
 
 const imageManifestSchema = z.object({
   config: descriptorSchema,
-  layers: z.array(descriptorSchema).max(LAYER_LIMIT, `has more than ${LAYER_LIMIT}, which is the limit`),
+  // Counted before any is looked at: fault is found with each.
+  layers: z
+    .array(z.unknown())
+    .max(LAYER_LIMIT, `has more than ${LAYER_LIMIT}, which is the limit`)
+    .pipe(z.array(descriptorSchema)),
 });
+
+/** Each one takes 40 µs to find fault with; a hostile list would be some two million. */
+const UNREAD_LIMIT = 1024;
 
 export type IndexEntry = z.infer<typeof entrySchema>;
 
@@ -102,12 +110,17 @@ export function parseManifest(received: ReceivedManifest): Manifest {
     throw garbage(received.name, 'it is an index and an image manifest at once');
   }
   if (isIndexType(mediaType)) {
-    return { kind: 'index', digest, mediaType, ...readEntries(parseWith(indexSchema, json, received.name).manifests) };
+    return {
+      kind: 'index',
+      digest,
+      mediaType,
+      ...readEntries(parseWith(indexSchema, json, received.name).manifests, received.name),
+    };
   }
   return { kind: 'image', digest, mediaType, image: parseWith(imageManifestSchema, json, received.name) };
 }
 
-function readEntries(list: readonly unknown[]): { entries: IndexEntry[]; unread: UnreadEntry[] } {
+function readEntries(list: readonly unknown[], name: string): { entries: IndexEntry[]; unread: UnreadEntry[] } {
   const entries: IndexEntry[] = [];
   const unread: UnreadEntry[] = [];
   for (const [position, each] of list.entries()) {
@@ -116,6 +129,7 @@ function readEntries(list: readonly unknown[]): { entries: IndexEntry[]; unread:
       entries.push(parsed.data);
       continue;
     }
+    if (unread.length >= UNREAD_LIMIT) throw garbage(name, 'too many of its entries cannot be read');
     const platform = unreadEntrySchema.safeParse(each).data?.platform;
     unread.push({ platform, problem: firstIssue(parsed.error, ['manifests', position]) });
   }

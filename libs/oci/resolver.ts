@@ -28,6 +28,7 @@ import { formatPlatform, hostPlatform, type Platform, platformDistance } from '.
 import { familiarReference, type Reference } from './reference.ts';
 import type { RegistryApi } from './registry-api.ts';
 import { registryError } from './registry-error.ts';
+import { enumeration } from './texts.ts';
 
 /** One layer of an image, as far as its manifest and config tell. */
 export interface ResolvedLayer {
@@ -287,7 +288,7 @@ export class Resolver {
 
   #platformNotFound(): OciError {
     const list = [...this.#available].sort();
-    const available = list.length === 0 ? 'it lists no image at all' : `it is available for ${list.join(', ')}`;
+    const available = list.length === 0 ? 'it lists no image at all' : `it is available for ${enumeration(list)}`;
     return new OciError(
       'platform_not_found',
       `${this.#name} has no image for ${formatPlatform(this.#wanted)}; ${available}`,

@@ -43,6 +43,10 @@ function namesByDigest(
   images: readonly { readonly names: readonly string[]; readonly entry: { readonly digest: string } }[],
 ): string[][] {
   const byDigest = new Map<string, string[]>();
-  for (const { names, entry } of images) byDigest.set(entry.digest, [...(byDigest.get(entry.digest) ?? []), ...names]);
+  for (const { names, entry } of images) {
+    const known = byDigest.get(entry.digest);
+    if (known === undefined) byDigest.set(entry.digest, [...names]);
+    else known.push(...names);
+  }
   return [...byDigest.values()];
 }

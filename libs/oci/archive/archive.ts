@@ -10,6 +10,7 @@ import type { Platform } from '../platform.ts';
 import { formatReference, parseReference } from '../reference.ts';
 import type { RegistryApi, RegistryRequest } from '../registry-api.ts';
 import { type ResolvedImage, Resolver } from '../resolver.ts';
+import { enumeration } from '../texts.ts';
 import { noArchive } from './archive-names.ts';
 import { type Container, type Member, openContainer } from './container.ts';
 import { type ArchiveContent, type ArchivedImage, readMember } from './content.ts';
@@ -145,7 +146,7 @@ class Archive implements ImageArchive {
     if (distinct.length <= 1 || (arePlatforms && (areSame || labels.length === 1))) return distinct;
     const choice = labels.length === distinct.length ? labels : distinct.map(({ entry }) => entry.digest);
     const several = name === undefined ? 'several images' : `several images called ${name}`;
-    throw new OciError('invalid_request', `${this.#label} holds ${several}; choose one: ${choice.join(', ')}`);
+    throw new OciError('invalid_request', `${this.#label} holds ${several}; choose one: ${enumeration(choice)}`);
   }
 
   /** Those whose full name it is; else those whose digest, or tag alone. */
@@ -156,7 +157,7 @@ class Archive implements ImageArchive {
       if (found.length > 0) return found;
     }
     const known = [...new Set(images.flatMap(({ names }) => names.slice(0, 1)))].sort();
-    const list = known.length === 0 ? 'its images have no names' : `it holds ${known.join(', ')}`;
+    const list = known.length === 0 ? 'its images have no names' : `it holds ${enumeration(known)}`;
     throw new OciError('manifest_unknown', `${this.#label} holds no image called ${name}; ${list}`);
   }
 

@@ -6,6 +6,7 @@ import { parseImageConfig } from '../image-config.ts';
 import { type Descriptor, firstIssue, LAYER_LIMIT, parseJson } from '../manifest.ts';
 import { mediaTypes } from '../media-type.ts';
 import { cancelledError } from '../network-error.ts';
+import { textList } from '../texts.ts';
 import type { Container, Member } from './container.ts';
 import { type ArchiveContent, type ArchivedImage, DAMAGED, readDocument, readMember } from './content.ts';
 import { sniffCompression } from './decompress.ts';
@@ -18,7 +19,7 @@ const manifestSchema = z
   .array(
     z.object({
       Config: z.string(),
-      RepoTags: z.array(z.string()).nullish(),
+      RepoTags: textList.nullish(),
       Layers: z
         .array(z.string())
         .max(LAYER_LIMIT)

@@ -2,23 +2,24 @@ import * as z from 'zod';
 import { isDigest } from '../digest.ts';
 import { OciError } from '../error.ts';
 import { descriptorSchema, entryPlatformSchema, firstIssue, isAttestation, parseJson } from '../manifest.ts';
+import { textRecord } from '../texts.ts';
 import type { Container } from './container.ts';
 import { type ArchiveContent, DAMAGED, readDocument } from './content.ts';
 
 const indexSchema = z.object({
   // `umoci init` writes null.
   manifests: z
-    .array(
-      z.looseObject({
-        ...descriptorSchema.shape,
-        // One that cannot be checked matters only where its image is chosen.
-        digest: z.string(),
-        platform: entryPlatformSchema,
-        annotations: z.record(z.string(), z.string()).nullish(),
-      }),
-    )
+    .array(z.unknown())
     .nullable()
     .transform((list) => list ?? []),
+});
+
+const entrySchema = z.looseObject({
+  ...descriptorSchema.shape,
+  // One that cannot be checked matters only where its image is chosen.
+  digest: z.string(),
+  platform: entryPlatformSchema,
+  annotations: textRecord.nullish(),
 });
 
 /** Full names by containerd and Docker; OCI's own is often the tag alone. The full ones are told first. */
@@ -29,11 +30,15 @@ export async function readOciLayout(container: Container, name: string): Promise
   const member = await container.find('index.json');
   if (member === undefined) return undefined;
   const what = `index.json of ${name}`;
-  const parsed = indexSchema.safeParse(parseJson(await readDocument(member, what), what, DAMAGED));
-  if (!parsed.success) {
-    throw new OciError('invalid_manifest', `${what} is invalid: ${firstIssue(parsed.error)}`);
-  }
-  const images = parsed.data.manifests
+  const json = parseJson(await readDocument(member, what), what, DAMAGED);
+  const parse = <T>(schema: z.ZodType<T>, value: unknown, ...within: (string | number)[]): T => {
+    const parsed = schema.safeParse(value);
+    if (parsed.success) return parsed.data;
+    throw new OciError('invalid_manifest', `${what} is invalid: ${firstIssue(parsed.error, within)}`);
+  };
+  // One by one: to find fault with each of a million takes a minute.
+  const images = parse(indexSchema, json)
+    .manifests.map((entry, position) => parse(entrySchema, entry, 'manifests', position))
     .filter((entry) => !isAttestation(entry))
     .map((entry) => ({
       entry,

@@ -49,3 +49,15 @@ test('what is no archive is told as such', async () => {
   expect(await failure(namesOf(broken))).toMatchObject({ code: 'invalid_manifest' });
   expect(await failure(namesOf(Buffer.from('425a68393141', 'hex')))).toMatchObject({ code: 'invalid_request' });
 });
+
+test.each([
+  [
+    'index.json',
+    { manifests: new Array(150_000).fill({}) },
+    /^index.json of the archive is invalid: manifests.0.mediaType: /,
+  ],
+  ['manifest.json', [{ Config: 'c', RepoTags: new Array(150_000).fill(1) }], /: 0.RepoTags: is no list of texts$/],
+])('a %s of many entries that are none is refused at the first', async (name, content, message) => {
+  const error = await failure(namesOf(await tarOf({ [name]: Buffer.from(JSON.stringify(content)) })));
+  expect(error).toMatchObject({ code: 'invalid_manifest', message: expect.stringMatching(message) });
+});

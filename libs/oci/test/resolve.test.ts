@@ -276,6 +276,25 @@ describe('an index', () => {
     expect((await refusal(':latest', on('linux/s390x'))).message).toMatch(/it is available for linux\/amd64$/);
   });
 
+  test('of nothing that can be read is given up early', async () => {
+    const { registry, push, refusal } = await scene();
+    registry.pushIndex(REPOSITORY, 'latest', [...new Array(1025).fill({}), push().descriptor]);
+    expect((await refusal()).message).toContain('too many of its entries cannot be read');
+  });
+
+  test('of hundreds of platforms lists some of them', async () => {
+    const { registry, push, refusal } = await scene();
+    const { descriptor } = push();
+    const entries = Array.from({ length: 1000 }, (_, count) => ({
+      ...descriptor,
+      platform: { os: 'linux', architecture: `a${String(count).padStart(3, '0')}${'x'.repeat(1000)}` },
+    }));
+    registry.pushIndex(REPOSITORY, 'latest', entries);
+    const { message } = await refusal();
+    expect(message).toMatch(/it is available for linux\/a000x.*, linux\/a039x.*, … and 960 more$/);
+    expect(message.length).toBeLessThan(10_000);
+  });
+
   test('that never ends is given up', async () => {
     const { registry, push, refusal } = await scene();
     let inner: object = push(undefined, 'a').descriptor;
@@ -365,6 +384,21 @@ describe('what is not what it should be', () => {
     const error = await refusal();
     expect(error).toMatchObject({ code: 'invalid_manifest', retryable: false });
     expect(error.message).toContain(reason);
+  });
+
+  test.each<[string, object]>([
+    ['config.Env: is no list of texts', { config: { Env: new Array(150_000).fill(1) } }],
+    ['config.Labels: holds more than texts by name', { config: { Labels: { a: 'b', c: 1 } } }],
+    ['rootfs.diff_ids: is no list of digests', { rootfs: { type: 'layers', diff_ids: new Array(150_000).fill('x') } }],
+  ])('a config of which is told in a few words: %s', async (reason, changed) => {
+    const { refusal, registry, push } = await scene();
+    const { manifest } = push();
+    const config = registry.putBlob(
+      Buffer.from(JSON.stringify({ rootfs: { type: 'layers' }, ...changed })),
+      OCI_CONFIG,
+    );
+    registry.putManifest(REPOSITORY, 'latest', { ...manifest, config });
+    expect(await refusal()).toMatchObject({ code: 'invalid_manifest', message: expect.stringMatching(`${reason}$`) });
   });
 
   test('more layers in the manifest than in the config', async () => {

@@ -1,0 +1,34 @@
+import * as z from 'zod';
+
+/** A list that is checked as one: zod tells of each element, which takes a minute where a hostile document has a million. */
+export function listOf(isElement: (text: string) => boolean, problem: string) {
+  return z.custom<string[]>(
+    (value) => Array.isArray(value) && value.every((each) => typeof each === 'string' && isElement(each)),
+    problem,
+  );
+}
+
+export const textList = listOf(() => true, 'is no list of texts');
+
+/** Texts by name, checked as one. */
+export const textRecord = z.custom<Record<string, string>>(
+  (value) =>
+    typeof value === 'object' &&
+    value !== null &&
+    !Array.isArray(value) &&
+    Object.values(value).every((each) => typeof each === 'string'),
+  'holds more than texts by name',
+);
+
+/** Most that a message lists, and of each text. */
+const SHOWN_ITEMS = 40;
+const SHOWN_CHARACTERS = 200;
+
+/** `a, b, c`, however many a hostile document names: `a, b, … and 19,960 more`. */
+export function enumeration(items: readonly string[]): string {
+  const shown = items
+    .slice(0, SHOWN_ITEMS)
+    .map((each) => (each.length > SHOWN_CHARACTERS ? `${each.slice(0, SHOWN_CHARACTERS)}…` : each));
+  const more = items.length - shown.length;
+  return more === 0 ? shown.join(', ') : `${shown.join(', ')}, … and ${more.toLocaleString('en-US')} more`;
+}
