@@ -5,6 +5,10 @@ import { promisify } from 'node:util';
 import { buildRootfs } from '@bhatti/rootfs';
 import { beforeAll, expect, test } from '@jest/globals';
 import { toolEnvironment } from '../e2fsprogs.ts';
+import { BlockGroups } from '../ext4/block-groups.ts';
+import { LOST_AND_FOUND_INODE, ROOT_INODE } from '../ext4/format.ts';
+import { ImageFile } from '../ext4/image-file.ts';
+import { makeFileSystem } from '../ext4/mke2fs.ts';
 import { DATA_FILE, LayerIndexWriter } from '../layer/layer-index.ts';
 import { layerEntry } from './support/layer-entries.ts';
 import { fileSystemFaults, listImage, requireMounts, withMounted } from './support/mounted.ts';
@@ -81,6 +85,24 @@ test('more inodes than 32,768 for 128 MiB make the groups smaller, as mke2fs has
     expect(await fileSystemFaults(path)).toBe('');
     await run('resize2fs', ['-f', path, '300M'], { env: toolEnvironment() });
     expect(await fileSystemFaults(path)).toBe('');
+  });
+});
+
+test('the bitmap of a group that mke2fs left without one is set beyond the blocks of the group', async () => {
+  await withTemporaryDirectory(async (directory) => {
+    const path = join(directory, 'image');
+    const geometry = { blocks: 28_160, inodes: 100_640, journalMebibytes: 4 };
+    makeFileSystem(path, geometry, '00000000-0000-4000-8000-000000000001');
+    const image = new ImageFile(path);
+    const groups = new BlockGroups(image);
+    const { blocksPerGroup } = groups.superblock;
+    expect(blocksPerGroup).toBeLessThan(32_768);
+    groups.finish([[blocksPerGroup + 1000, 1]], LOST_AND_FOUND_INODE, [ROOT_INODE, LOST_AND_FOUND_INODE]);
+    image.close();
+    // It misses the file of that one block, and nothing else.
+    const faults = await fileSystemFaults(path);
+    expect(faults).toContain(`Block bitmap differences:  -${blocksPerGroup + 1000}\n`);
+    expect(faults).not.toContain('Padding');
   });
 });
 
