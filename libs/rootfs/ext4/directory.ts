@@ -68,7 +68,7 @@ export function planDirectory(entries: DirectoryEntries, hashSeed: HashSeed): Di
   const leafStarts = packLeaves(entries, order, 0);
   const leafHashes = leafStarts.map((at) => {
     const hash = hashOf(order[at] ?? 0);
-    return at > 0 && hashOf(order[at - 1] ?? 0) === hash ? hash | 1 : hash;
+    return at > 0 && hashOf(order[at - 1] ?? 0) === hash ? hash + 1 : hash;
   });
   const blocks = 1 + indexNodes(leafStarts.length) + leafStarts.length;
   return { blocks, indexed: true, entries, order, leafStarts, leafHashes };

@@ -24,6 +24,10 @@ const FEATURES = [
   'metadata_csum',
 ].join(',');
 
+/** What mke2fs says of more inodes, or of a larger journal, than its file system has room for. */
+const TOO_SMALL =
+  /too small|too big|too large|not enough space|too many inodes|inode_size|requested number of inodes|could not allocate/i;
+
 /**
  * Makes a sparse file with an empty ext4 (mke2fs(8)), the same bytes for the same arguments. Takes milliseconds:
  * nothing that is zero in a fresh file is written.
@@ -66,7 +70,7 @@ export function makeFileSystem(path: string, geometry: Geometry, uuid: string): 
   if (result.status === 0) return;
   if (result.signal !== null) throw toolKilled('mke2fs', 'mke2fs_failed', result.signal);
   const words = result.stderr.trim();
-  if (/too small|not enough space|too many inodes|inode_size|too large/i.test(words)) {
+  if (TOO_SMALL.test(words)) {
     throw new RootfsError(
       'image_too_large',
       `a file system of ${bytes} bytes is too small for this image; ask for a larger --size`,

@@ -88,6 +88,21 @@ test('more inodes than 32,768 for 128 MiB make the groups smaller, as mke2fs has
   });
 });
 
+test.each([
+  ['journal', 8192, 120_000],
+  ['tables', 8192, 129_000],
+  ['inodes', 65_536, 1_000_000],
+])(
+  'more inodes than a size has room for are told as that, whatever mke2fs lacks room for: %s',
+  async (_what, blocks, inodes) => {
+    await withTemporaryDirectory(async (directory) => {
+      const geometry = { blocks, inodes, journalMebibytes: 4 };
+      const make = () => makeFileSystem(join(directory, 'image'), geometry, '00000000-0000-4000-8000-000000000001');
+      expect(make).toThrow(/is too small for this image; ask for a larger --size/);
+    });
+  },
+);
+
 test('the bitmap of a group that mke2fs left without one is set beyond the blocks of the group', async () => {
   await withTemporaryDirectory(async (directory) => {
     const path = join(directory, 'image');

@@ -114,6 +114,20 @@ describe('the hash of names', () => {
     }
   });
 
+  test('is one that two leaves share where names of the same hash, also of a large one, lie on both sides', () => {
+    const hashOf = (name: string) => halfMd4(Buffer.from(name), seedWords);
+    const same = ['57575', '67322'];
+    expect(same.map(hashOf)).toEqual([0xe13d_2010, 0xe13d_2010]);
+    const others = Array.from({ length: 1000 }, (_, index) => `${10_000 + index}`);
+    // A leaf holds 255 of these names.
+    const before = others.filter((name) => hashOf(name) < 0xe13d_2010).slice(0, 254);
+    expect(planDirectory(directoryEntries([...before, ...same]), seedWords)).toMatchObject({
+      indexed: true,
+      leafStarts: [0, 255],
+      leafHashes: [hashOf(before.sort((a, b) => hashOf(a) - hashOf(b))[0] ?? ''), 0xe13d_2011],
+    });
+  });
+
   test('is measured by the lengths of names as it is planned', () => {
     fc.assert(
       fc.property(fc.array(fc.integer({ min: 1, max: 255 }), { maxLength: 90 }), (lengths) => {
