@@ -11,6 +11,9 @@ const HEADROOM_PERCENT = 30;
 /** mke2fs(8)'s own density of inodes for file systems of this size. */
 const BYTES_PER_INODE = 16_384;
 
+/** mke2fs makes no groups for more than some 2.7 inodes a block (1.8 million files without content). */
+const LEAST_BYTES_PER_INODE = 512;
+
 export interface Geometry {
   readonly blocks: number;
   readonly inodes: number;
@@ -34,8 +37,8 @@ export function fileSystemGeometry(contentBlocks: number, entries: number, sizeB
   const neededInodes = Math.ceil(entries * 1.2) + 1024;
   const content = contentBlocks * BLOCK_SIZE + neededInodes * INODE_SIZE;
   const estimated = content + journalMebibytes(content) * MIB;
-  const roomy = Math.ceil((estimated * (100 + HEADROOM_PERCENT)) / 100 / MIB) * MIB;
-  const bytes = sizeBytes ?? Math.max(MINIMUM_BYTES, roomy);
+  const roomy = Math.max((estimated * (100 + HEADROOM_PERCENT)) / 100, neededInodes * LEAST_BYTES_PER_INODE);
+  const bytes = sizeBytes ?? Math.max(MINIMUM_BYTES, Math.ceil(roomy / MIB) * MIB);
   return {
     blocks: Math.floor(bytes / BLOCK_SIZE),
     inodes: Math.max(neededInodes, Math.ceil(bytes / BYTES_PER_INODE)),

@@ -7,6 +7,7 @@ import { beforeAll, expect, test } from '@jest/globals';
 import { toolEnvironment } from '../e2fsprogs.ts';
 import { BlockGroups } from '../ext4/block-groups.ts';
 import { LOST_AND_FOUND_INODE, ROOT_INODE } from '../ext4/format.ts';
+import { fileSystemGeometry } from '../ext4/geometry.ts';
 import { ImageFile } from '../ext4/image-file.ts';
 import { makeFileSystem } from '../ext4/mke2fs.ts';
 import { DATA_FILE, LayerIndexWriter } from '../layer/layer-index.ts';
@@ -99,6 +100,18 @@ test.each([
       const geometry = { blocks, inodes, journalMebibytes: 4 };
       const make = () => makeFileSystem(join(directory, 'image'), geometry, '00000000-0000-4000-8000-000000000001');
       expect(make).toThrow(/is too small for this image; ask for a larger --size/);
+    });
+  },
+);
+
+test.each([100_000, 1_400_000, 2_000_000, 4_000_000])(
+  '%i entries without content get a size that has room for them',
+  async (entries) => {
+    await withTemporaryDirectory(async (directory) => {
+      const path = join(directory, 'image');
+      const geometry = fileSystemGeometry(0, entries, undefined);
+      makeFileSystem(path, geometry, '00000000-0000-4000-8000-000000000001');
+      expect(await fileSystemFaults(path)).toBe('');
     });
   },
 );
