@@ -14,6 +14,9 @@ export type EntryHeader = Omit<LayerEntry, 'runs'> & {
   readonly sparseMapInContent: boolean;
 };
 
+/** What chown(2) takes for "as it is", which is root's where root unpacks. No file can have it, and the kernel writes to none that says so. */
+const UNCHANGED_OWNER = 0xffff_ffff;
+
 const TYPES: ReadonlyMap<string, EntryType> = new Map([
   ['0', 'file'],
   ['1', 'link'],
@@ -29,7 +32,7 @@ const TYPES: ReadonlyMap<string, EntryType> = new Map([
 /** What an entry is, of what its header and its extension headers say. @throws RootfsError */
 export function entryHeader(entry: TarEntry): EntryHeader {
   const { header } = entry;
-  const pax = new Map(entry.pax.filter(([, value]) => value !== ''));
+  const pax = lastRecords(entry.pax);
   const name = pax.get('GNU.sparse.name') ?? pax.get('path') ?? entry.name;
   const path = normalizePath(name);
   const type = TYPES.get(header.type);
@@ -55,6 +58,13 @@ export function entryHeader(entry: TarEntry): EntryHeader {
   };
 }
 
+/** By key: the last record counts, and an empty one takes back what others said (POSIX.1-2017 pax, "Extended Header"). */
+function lastRecords(records: TarEntry['pax']): Map<string, string> {
+  const last = new Map(records);
+  for (const [key, value] of last) if (value === '') last.delete(key);
+  return last;
+}
+
 function entryTime(
   seconds: number,
   stated: string | undefined,
@@ -73,7 +83,7 @@ function owner(number: number, stated: string | undefined, name: string): number
   if (value === undefined || !Number.isInteger(value) || value < 0 || value > 0xffff_ffff) {
     throw corrupt(name, 'an owner that no file system can hold');
   }
-  return value;
+  return value === UNCHANGED_OWNER ? 0 : value;
 }
 
 /** Linux has 12 bits for the major number and 20 for the minor one. */

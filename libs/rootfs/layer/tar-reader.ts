@@ -204,7 +204,7 @@ export class TarReader {
   }
 
   #plainEntry(header: Buffer, type: string): void {
-    const stated = this.#pax.findLast(([key, value]) => key === 'size' && value !== '')?.[1];
+    const stated = this.#stated('size');
     let size = tarSize(header);
     if (stated !== undefined) {
       const parsed = parsePaxNumber(stated);
@@ -213,10 +213,14 @@ export class TarReader {
     }
     if (isContentless(type)) size = 0;
     // The old format marks a directory by a slash at the end of the name alone.
-    const name =
-      this.#pax.findLast(([key, value]) => key === 'path' && value !== '')?.[1] ?? this.#longName ?? tarName(header);
+    const name = this.#stated('path') ?? this.#longName ?? tarName(header);
     if (type === '\0' && name.endsWith('/')) this.#emit(header, '5', 0, undefined);
     else this.#emit(header, type === '\0' ? '0' : type, size, undefined);
+  }
+
+  /** What the extended header says last; nothing where that is empty. */
+  #stated(key: string): string | undefined {
+    return this.#pax.findLast(([one]) => one === key)?.[1] || undefined;
   }
 
   #emit(header: Buffer, type: string, size: number, sparse: SparseMap | undefined): void {

@@ -73,6 +73,28 @@ describe('an entry', () => {
     expect(entry).toMatchObject({ mtimeSeconds: 0, uid: 0, path: 'a' });
   });
 
+  test('takes the last PAX record of a key, and none where that is empty', async () => {
+    const raw = Buffer.concat([
+      ...paxBlocks('x', 'header', [
+        ['path', 'first'],
+        ['path', ''],
+        ['mtime', '5'],
+        ['mtime', '6'],
+        ['size', '7'],
+        ['size', ''],
+        ['SCHILY.xattr.user.a', '1'],
+        ['SCHILY.xattr.user.a', ''],
+      ]),
+    ]);
+    const [entry] = await decodeOne({ raw }, file);
+    expect(entry).toMatchObject({ path: 'a', mtimeSeconds: 6, size: 4, xattrs: [] });
+  });
+
+  test("is root's where its owner is -1, which no file can have", async () => {
+    const [entry] = await decodeOne({ ...file, uid: 2 ** 32 - 1, gid: 2 ** 32 - 1 });
+    expect(entry).toMatchObject({ uid: 0, gid: 0 });
+  });
+
   test('of the old format is a directory when its name ends in a slash, and of type 7 a file', async () => {
     const old: TarEntry = { path: 'd/', type: 'file', encoding: { format: 'v7', typeFlag: '\0' } };
     const contiguous: TarEntry = { ...file, encoding: { typeFlag: '7' } };
