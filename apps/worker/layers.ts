@@ -98,10 +98,16 @@ class LayerWork {
       else this.#options.onBytes(digest, partialBytes);
       return undefined;
     }
-    if (!(await store.layers.has(layer.diffId))) return lease;
-    // A crash between publishing the layer and removing its partial left that behind.
-    await store.partials.remove(digest);
-    await lease.release();
+    let isWork = false;
+    try {
+      isWork = !(await store.layers.has(layer.diffId));
+      // A crash between publishing the layer and removing its partial left that behind.
+      if (!isWork) await store.partials.remove(digest);
+    } finally {
+      // Also when the disk fails: it is renewed for as long as this process lives.
+      if (!isWork) await lease.release();
+    }
+    if (isWork) return lease;
     await this.#done(layer);
     return undefined;
   }

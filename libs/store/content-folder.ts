@@ -123,7 +123,7 @@ export class ContentFolder {
 
   /** The digests (64 hex digits) of all published entries. */
   async digests(): Promise<string[]> {
-    const names = await storing('list entries', () => readdir(this.folder));
+    const names = await storing('list entries', () => namesIn(this.folder));
     return names.filter((name) => /^[0-9a-f]{64}$/.test(name));
   }
 
@@ -160,6 +160,16 @@ export class ContentFolder {
       // Removed meanwhile, or synced by another process, which took the marker away.
       if (systemCode(error) !== 'ENOENT') throw error;
     }
+  }
+}
+
+/** None where somebody has removed the folder: the next to be published makes it anew. */
+async function namesIn(folder: string): Promise<string[]> {
+  try {
+    return await readdir(folder);
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return [];
+    throw error;
   }
 }
 

@@ -1,7 +1,7 @@
 import { mkdir, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { makePrivate } from './durable-file.ts';
-import { storing, systemCode } from './error.ts';
+import { StoreError, storing, systemCode } from './error.ts';
 import { ownIdentity } from './process-identity.ts';
 import { temporaryName } from './temporary-name.ts';
 import { markUnsynced } from './unsynced-marker.ts';
@@ -38,7 +38,7 @@ export interface BeginOptions {
 export async function beginPublication(options: BeginOptions): Promise<Publication> {
   const { target } = options;
   const directory = join(dirname(target), temporaryName(await ownIdentity()));
-  await storing('make a temporary folder', () => mkdir(directory, { mode: 0o700 }));
+  await storing('make a temporary folder', () => makeFolder(directory));
   // Again when it fills up meanwhile: a thread that was ended may have its last file operation under way.
   const removal = { recursive: true, force: true, maxRetries: 5 } as const;
   const discard = () => storing('remove a temporary folder', () => rm(directory, removal));
@@ -59,6 +59,37 @@ export async function beginPublication(options: BeginOptions): Promise<Publicati
       if (!published) await discard();
     },
   };
+}
+
+/**
+ * Makes the one that it is in, too: who empties `layers/` takes that away. But no more than that: where `layers/` itself is gone, a
+ * disk was unmounted, most likely, and what was under its mount point is another's.
+ */
+async function makeFolder(directory: string): Promise<void> {
+  const parent = dirname(directory);
+  const mode = 0o700;
+  try {
+    await mkdir(directory, { mode });
+    return;
+  } catch (error) {
+    if (systemCode(error) !== 'ENOENT') throw error;
+  }
+  try {
+    await mkdir(parent, { mode });
+  } catch (error) {
+    const code = systemCode(error);
+    if (code === 'ENOENT') throw lost(dirname(parent));
+    // Another was faster.
+    if (code !== 'EEXIST') throw error;
+  }
+  await mkdir(directory, { mode });
+}
+
+function lost(folder: string): StoreError {
+  return new StoreError(
+    'not_writable',
+    `${folder} is not there any more: it was removed, or its disk unmounted; put it back, or start the server again`,
+  );
 }
 
 /** False when the target is there already: rename(2) does not replace a folder that is not empty. */

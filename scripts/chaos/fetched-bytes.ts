@@ -73,8 +73,9 @@ export class FetchedBytes {
       const before = reached.get(digest);
       if (before !== undefined) {
         const again = Math.max(0, Math.min(before.bytes, start + sentBytes) - start);
-        const stored = Math.max(0, Math.min(this.#stored(digest, before.at, at), start + sentBytes) - start);
-        twice.inFlight += Math.max(0, again - stored);
+        // Not more than that: an import may have made the layer of its archive while it was fetched.
+        const stored = Math.max(0, Math.min(again, this.#stored(digest, before.at, at) - start));
+        twice.inFlight += again - stored;
         const by = this.#freedBy(digest, before.at, at);
         if (by === 'full disk') twice.fullDisk += stored;
         else if (by === 'cancelled') twice.cancelled += stored;

@@ -1,5 +1,7 @@
 /** What a task takes for itself while it runs, its end gives back at once: nobody waits for it to run out. */
 import { randomBytes } from 'node:crypto';
+import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { cancelTask, KEY_PREFIX } from '@bhatti/tasks';
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
 import { eventually } from '../../../test/support/eventually.ts';
@@ -53,3 +55,18 @@ test.each([{ end: 'completed' }, { end: 'failed', answer: { status: 404 } }, { e
     send();
   },
 );
+
+test('a task that the disk fails while it looks for its layers holds none of them', async () => {
+  const layers = [{ tar: await layerTar([{ name: 'f', content: randomBytes(1000) }]) }];
+  const push = (repository: string) => stack.registry.pushImage({ repository, layers, config: { Env: [repository] } });
+  const [first, second] = [push('first'), push('second')];
+  expect(await stack.pull({ reference: first.reference, name: 'first' })).toMatchObject({ status: 'completed' });
+  // What cannot be removed as a file is.
+  const partial = stack.store.partials.path(first.layers[0]?.digest ?? '');
+  await mkdir(partial);
+  await writeFile(join(partial, 'f'), '');
+  expect(await stack.pull({ reference: second.reference, name: 'second' })).toMatchObject({ status: 'failed' });
+  expect(await held()).toEqual([]);
+  await rm(partial, { recursive: true });
+  expect(await stack.pull({ reference: second.reference, name: 'second' })).toMatchObject({ status: 'completed' });
+});

@@ -1,4 +1,4 @@
-import { readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { openStore, type Store } from '../index.ts';
@@ -51,6 +51,21 @@ describe('the layer cache', () => {
     const kept = store.layers.directory(diffId);
     expect(await readFile(join(kept, 'data'), 'utf8')).toBe(await readFile(join(kept, 'index'), 'utf8'));
     expect(await unfinishedIn(dirname(kept))).toEqual([]);
+  });
+
+  test('goes on when somebody has emptied its folder, and tells when that is gone', async () => {
+    await publishLayer(store, diffId);
+    const folder = join(directory.path, 'layers');
+    await rm(join(folder, 'sha256'), { recursive: true });
+    expect(await store.layers.list()).toEqual([]);
+    await publishLayer(store, diffId);
+    expect(await store.layers.has(diffId)).toBe(true);
+    expect((await stat(join(folder, 'sha256'))).mode & 0o777).toBe(0o700);
+    await rm(folder, { recursive: true });
+    await expect(store.layers.begin(diffId)).rejects.toMatchObject({
+      code: 'not_writable',
+      message: expect.stringContaining(`${folder} is not there any more`),
+    });
   });
 
   test('leaves nothing of a layer that is discarded, twice too', async () => {
