@@ -5,7 +5,8 @@ const describable = z.object({
   name: z.string(),
   message: z.string(),
   stack: z.string().optional(),
-  code: z.string().optional(),
+  /** BullMQ's are numbers. */
+  code: z.union([z.string(), z.number()]).optional(),
   cause: z.unknown().optional(),
 });
 
