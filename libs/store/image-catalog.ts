@@ -6,7 +6,7 @@ import { syncToDisk, writeDurably } from './durable-file.ts';
 import { StoreError, storing, systemCode } from './error.ts';
 import { statIfThere } from './file-status.ts';
 import { ImageEntry } from './image-entry.ts';
-import { fileName } from './names.ts';
+import { fileName, isFileName } from './names.ts';
 import { ownIdentity } from './process-identity.ts';
 import type { RootfsStore } from './rootfs-store.ts';
 import { temporaryLabel, temporaryName } from './temporary-name.ts';
@@ -108,7 +108,7 @@ export class ImageCatalog {
 
   async owners(): Promise<string[]> {
     const names = await storing('list the owners of images', () => readdir(this.#folder));
-    return names.filter((name) => !name.startsWith('.')).sort();
+    return names.filter(isFileName).sort();
   }
 
   /** The keys of all root filesystems that an image of any owner points to, and all that those which cannot be read may mean. */
@@ -165,6 +165,7 @@ export class ImageCatalog {
     return files
       .filter((file) => !file.startsWith('.') && file.endsWith(suffix))
       .map((file) => file.slice(0, -suffix.length))
+      .filter(isFileName)
       .sort();
   }
 
@@ -297,7 +298,9 @@ async function namesIn(folder: string): Promise<string[]> {
   try {
     return await readdir(folder);
   } catch (error) {
-    if (systemCode(error) === 'ENOENT') return [];
+    const code = systemCode(error);
+    // ENOTDIR: a file that somebody has put beside the folders of the owners.
+    if (code === 'ENOENT' || code === 'ENOTDIR') return [];
     throw error;
   }
 }

@@ -12,9 +12,14 @@ export function digestHex(digest: string): string {
   return hex;
 }
 
+/** Whether it is such a name: what somebody else has put into our folders may have any. */
+export function isFileName(text: string): boolean {
+  return namePattern.test(text);
+}
+
 /** The owner or name of an image, or the id of an upload, as a file name: it cannot leave its folder, nor hide in it. Throws `invalid_name`. */
 export function fileName(kind: 'owner' | 'image name' | 'upload', text: string): string {
-  if (!namePattern.test(text)) {
+  if (!isFileName(text)) {
     throw new StoreError(
       'invalid_name',
       `${JSON.stringify(text.slice(0, 80))} is not a valid ${kind}: use letters, digits, ".", "_" and "-", at most 63`,

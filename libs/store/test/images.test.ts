@@ -1,4 +1,4 @@
-import { readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
@@ -187,6 +187,21 @@ describe('the image catalog', () => {
     await writeFile(join(folder, 'renamed.json'), JSON.stringify(imageEntry('whole', key)));
     expect((await store.images.list('ann')).map(({ name }) => name)).toEqual(['whole']);
     for (const name of ['gone', 'cut', 'foreign', 'renamed']) expect(await store.images.get('ann', name)).toBeNull();
+  });
+
+  test('is not stopped by what somebody else has put into its folders', async () => {
+    await store.images.put('ann', imageEntry('python', key));
+    const images = join(directory.path, 'images');
+    await mkdir(join(images, 'lost+found'));
+    await writeFile(join(images, 'notes.txt'), '');
+    await writeFile(join(images, 'ann', 'python (copy).json'), JSON.stringify(imageEntry('python', key)));
+    const listed: string[] = [];
+    for (const owner of await store.images.owners()) {
+      for (const { name } of await store.images.list(owner)) listed.push(`${owner}/${name}`);
+    }
+    expect(listed).toEqual(['ann/python']);
+    expect(await store.removeUnreferenced({ isNeeded: nobody })).toEqual([otherKey]);
+    await store.collectOrphans();
   });
 
   test('takes no image whose root filesystem is not there, and keeps the old one', async () => {
