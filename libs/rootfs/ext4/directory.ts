@@ -53,13 +53,16 @@ function recordLength(nameLength: number): number {
  * `..`), else by hash with an index.
  */
 export function planDirectory(entries: DirectoryEntries, hashSeed: HashSeed): DirectoryPlan {
-  const order = Uint32Array.from(entries.starts.keys());
+  // By loops: `from` makes lists of what it takes, which are 40 MB more of memory for 500,000 names.
+  const order = new Uint32Array(entries.starts.length);
+  for (let entry = 0; entry < order.length; entry++) order[entry] = entry;
   if (packLeaves(entries, order, 0).length === 1) {
     order.sort((a, b) => (entries.inodes[a] ?? 0) - (entries.inodes[b] ?? 0) || a - b);
     const leafStarts = packLeaves(entries, order, DOTS);
     return { blocks: leafStarts.length, indexed: false, entries, order, leafStarts, leafHashes: [] };
   }
-  const hashes = Uint32Array.from(order, (entry) => halfMd4(nameOf(entries, entry), hashSeed));
+  const hashes = new Uint32Array(order.length);
+  for (let entry = 0; entry < order.length; entry++) hashes[entry] = halfMd4(nameOf(entries, entry), hashSeed);
   const hashOf = (entry: number): number => hashes[entry] ?? 0;
   const minorOf = (entry: number): number => halfMd4Minor(nameOf(entries, entry), hashSeed);
   order.sort(
