@@ -1,7 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Readable } from 'node:stream';
 import { text as readText } from 'node:stream/consumers';
-import * as z from 'zod';
+import type * as z from 'zod';
 import * as schema from './api-schema.ts';
 import { CliError, systemErrorCode } from './cli-error.ts';
 import { type Endpoint, type HttpAnswer, type HttpRequest, openHttpConnection } from './http-connection.ts';
@@ -87,7 +87,7 @@ export function createApiClient(endpoint: Endpoint, options: ApiClientOptions = 
       const { text, headers, ...timing } = await connection.send(request);
       seeVersion(headers);
       options.onTiming?.({ method: request.method, path: request.path.replace(/\?.*/, ''), ...timing });
-      return { status: timing.status, text };
+      return { status: timing.status, location: headers.location, text };
     } catch (error) {
       throw failedRequest(endpoint, request, error);
     }
@@ -103,6 +103,10 @@ export function createApiClient(endpoint: Endpoint, options: ApiClientOptions = 
       throw failedRequest(endpoint, request, error);
     }
     seeVersion(answer.headers);
+    if (isRedirect(answer.status)) {
+      answer.body.destroy();
+      throw redirected(endpoint, answer.headers.location);
+    }
     if (answer.status >= 400) throw refusal(endpoint, answer.status, parseJson(await readText(answer.body)));
     const { method, path } = request;
     answer.body.once('close', () => {
@@ -113,10 +117,17 @@ export function createApiClient(endpoint: Endpoint, options: ApiClientOptions = 
     return answer;
   }
 
-  async function call<Schema extends z.ZodType>(answer: Schema, request: HttpRequest): Promise<z.output<Schema>> {
-    const { status, text } = await send(request);
+  /** A success, whatever it is. */
+  async function ask(request: HttpRequest): Promise<{ status: number; json: unknown }> {
+    const { status, location, text } = await send(request);
     const json = parseJson(text);
+    if (isRedirect(status)) throw redirected(endpoint, location);
     if (status >= 400) throw refusal(endpoint, status, json);
+    return { status, json };
+  }
+
+  async function call<Schema extends z.ZodType>(answer: Schema, request: HttpRequest): Promise<z.output<Schema>> {
+    const { json } = await ask(request);
     const parsed = answer.safeParse(json);
     if (!parsed.success) throw notBhatti(endpoint, parsed.error);
     return parsed.data;
@@ -170,8 +181,8 @@ export function createApiClient(endpoint: Endpoint, options: ApiClientOptions = 
         headers: { 'content-type': 'application/octet-stream' },
       });
     },
-    rootfs: (name, resume) =>
-      open({
+    rootfs: async (name, resume) => {
+      const answer = await open({
         method: 'GET',
         path: imagePath(name, '/rootfs', undefined),
         headers: {
@@ -179,7 +190,12 @@ export function createApiClient(endpoint: Endpoint, options: ApiClientOptions = 
           'accept-encoding': 'identity',
           ...(resume !== undefined && { range: `bytes=${resume.from}-`, 'if-range': resume.etag }),
         },
-      }),
+      });
+      // The page of a login or of a proxy must not become a file system.
+      if (answer.headers['content-type']?.startsWith('application/octet-stream')) return answer;
+      answer.body.destroy();
+      throw notBhatti(endpoint, undefined);
+    },
     adminStatus: () => call(schema.adminStatus, { method: 'GET', path: '/admin/status' }),
     images: () =>
       pages(Number.POSITIVE_INFINITY, async (query, first) => {
@@ -189,7 +205,9 @@ export function createApiClient(endpoint: Endpoint, options: ApiClientOptions = 
       }),
     image: (name, owner) => call(schema.image, { method: 'GET', path: imagePath(name, '', owner) }),
     deleteImage: async (name, owner) => {
-      await call(z.unknown(), { method: 'DELETE', path: imagePath(name, '', owner) });
+      const { status } = await ask({ method: 'DELETE', path: imagePath(name, '', owner) });
+      // Whatever else says "well done" has deleted nothing.
+      if (status !== 204) throw notBhatti(endpoint, undefined);
     },
     shareImage: (name, shared, owner) =>
       call(schema.image, { method: shared ? 'PUT' : 'DELETE', path: imagePath(name, '/share', owner) }),
@@ -255,6 +273,20 @@ function notBhatti(endpoint: Endpoint, cause: unknown): CliError {
   return new CliError('not_bhatti', `${describeEndpoint(endpoint)} answers, but not as a bhatti server does`, {
     cause,
     hint: 'Check the URL, and that client and server are of about the same version (bhatti version).',
+  });
+}
+
+function isRedirect(status: number): boolean {
+  return status >= 300 && status < 400;
+}
+
+/** No redirect is followed: it may lead a token elsewhere, and a POST becomes a GET. */
+function redirected(endpoint: Endpoint, location: string | undefined): CliError {
+  const where = describeEndpoint(endpoint);
+  const target = location !== undefined && URL.canParse(location, where) ? new URL(location, where).origin : undefined;
+  if (target === undefined || target === 'null') return notBhatti(endpoint, undefined);
+  return new CliError('not_bhatti', `${where} answers with a redirect to ${target}`, {
+    hint: `If that is the server, use its URL: --url ${target}`,
   });
 }
 

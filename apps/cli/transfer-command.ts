@@ -106,12 +106,15 @@ async function download(client: ApiClient, name: string, path: string): Promise<
   for (;;) {
     const { body, headers } = await suggestingImage(client, name, () => client.rootfs(name));
     const etag = headers.etag ?? '';
-    const size = Number(headers['content-length']);
+    const length = headers['content-length'];
+    // What is between may have left the length out: then the end of the stream tells it, and nothing is gone on with.
+    let size = length === undefined ? undefined : Number(length);
     const partial = partialPath(path, etag);
     const from = etag === '' ? 0 : await partialSize(partial);
     try {
-      if (from === 0 || from > size) {
-        await writeSparse(partial, body, 0);
+      if (size === undefined || from === 0 || from > size) {
+        const end = await writeSparse(partial, body, 0);
+        size ??= end;
       } else {
         body.destroy();
         // All of it may be there: what was interrupted then was the check.

@@ -1,7 +1,7 @@
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createWriteStream } from 'node:fs';
-import { chmod, lstat, mkdir, readFile, writeFile } from 'node:fs/promises';
+import { chmod, lstat, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { createServer as createTlsServer, type Server } from 'node:https';
 import { createServer as createTcpServer } from 'node:net';
 import { join } from 'node:path';
@@ -93,6 +93,30 @@ describe('a server that is not there, or another one', () => {
 Check the URL, and that client and server are of about the same version (bhatti version).
 `,
     );
+  });
+
+  test.each([
+    list,
+    ['image', 'delete', '-y', 'py'],
+    ['image', 'export', 'py'],
+    ['image', 'export', 'py', '-o', '-'],
+    ['image', 'pull', 'py'],
+    ['task', 'watch', 'tsk_a'],
+    ['task', 'cancel', 'tsk_a'],
+  ])('%s %s of what only redirects, or is a page, is not done', async (...command) => {
+    const words = command.filter((word) => word !== undefined);
+    await startServer(() => ({ status: 200, body: '<html>log in</html>', type: 'text/html' }));
+    expect(await failing(words)).toContain('answers, but not as a bhatti server does (not_bhatti)\n');
+    await close();
+    await startServer(({ url: { pathname } }) => (response) => {
+      response.writeHead(301, { location: `https://bhatti.test${pathname}?secret` }).end('<html>moved</html>');
+    });
+    expect(await failing(words)).toBe(
+      `error: ${url} answers with a redirect to https://bhatti.test (not_bhatti)
+If that is the server, use its URL: --url https://bhatti.test
+`,
+    );
+    expect(await readdir(directory)).toEqual([]);
   });
 
   test('a port that speaks no HTTP, and one that hangs up', async () => {
@@ -300,7 +324,7 @@ describe('image export', () => {
     ['missing/out.ext4', 'there is no directory'],
     ['/proc/out.ext4', 'cannot write /proc'],
   ])('to %s', async (output, message) => {
-    await startServer(() => noImages);
+    await startServer(() => ({ status: 200, body: 'ext4', type: 'application/octet-stream' }));
     expect(await failing(['image', 'export', 'x', '--force', '-o', output])).toContain(message);
     expect((await lstat('/dev/null')).isCharacterDevice()).toBe(true);
   });
@@ -317,7 +341,11 @@ describe('image export', () => {
       const server = await serveAnswers(({ headers: { range } }) => (response) => {
         const from = range === undefined ? 0 : Number(/\d+/.exec(range)?.[0]);
         ranges.push(range);
-        response.writeHead(range === undefined ? 200 : 206, { etag: '"e"', 'content-length': content.length - from });
+        response.writeHead(range === undefined ? 200 : 206, {
+          etag: '"e"',
+          'content-type': 'application/octet-stream',
+          'content-length': content.length - from,
+        });
         response.end(content.subarray(from));
       });
       close = server.close;
@@ -336,7 +364,7 @@ describe('image export', () => {
 
   test('to stdout is the file, byte for byte', async () => {
     await startServer(() => (response) => {
-      response.writeHead(200).end(Buffer.from([0, 27, 255]));
+      response.writeHead(200, { 'content-type': 'application/octet-stream' }).end(Buffer.from([0, 27, 255]));
     });
     const file = createWriteStream(join(directory, 'out'));
     await once(file, 'open');

@@ -198,7 +198,7 @@ describe('image export', () => {
   const sha256 = createHash('sha256').update(content).digest('hex');
 
   /** Serves the file; the first `breaks` answers end after 64 KiB over the middle block. */
-  async function serveFile(breaks = 0, etag = `"${sha256}"`) {
+  async function serveFile(breaks = 0, etag = `"${sha256}"`, hasLength = true) {
     await makeDirectory();
     const ranges: (string | undefined)[] = [];
     let left = breaks;
@@ -206,7 +206,11 @@ describe('image export', () => {
       const range = request.headers.range;
       ranges.push(range);
       const from = range === undefined ? 0 : Number(/\d+/.exec(range)?.[0]);
-      response.writeHead(range === undefined ? 200 : 206, { etag, 'content-length': content.length - from });
+      response.writeHead(range === undefined ? 200 : 206, {
+        etag,
+        'content-type': 'application/octet-stream',
+        ...(hasLength && { 'content-length': content.length - from }),
+      });
       const body = content.subarray(from);
       if (left-- <= 0) response.end(body);
       else
@@ -256,6 +260,17 @@ describe('image export', () => {
     await writeFile(join(directory, '.out..partial'), Buffer.alloc(content.length, 7));
     expect(await run(['image', 'export', 'py', '-o', 'out'])).toMatchObject({ exitCode: 0, stderr: '' });
     expect(content.equals(await readFile(join(directory, 'out')))).toBe(true);
+  });
+
+  test('a proxy on the way that leaves the length out is no hindrance', async () => {
+    await serveFile(1, undefined, false);
+    expect(await run(['image', 'export', 'py', '-o', 'out'])).toMatchObject({
+      exitCode: 0,
+      stdout: 'exported py to out (9 MB)\n',
+      stderr: '',
+    });
+    expect(content.equals(await readFile(join(directory, 'out')))).toBe(true);
+    expect(await readdir(directory)).toEqual(['out']);
   });
 
   test('bytes that are not what the server has are not kept', async () => {
