@@ -272,8 +272,14 @@ async function pages<Item>(
 function notBhatti(endpoint: Endpoint, cause: unknown): CliError {
   return new CliError('not_bhatti', `${describeEndpoint(endpoint)} answers, but not as a bhatti server does`, {
     cause,
-    hint: 'Check the URL, and that client and server are of about the same version (bhatti version).',
+    hint: `Check the URL, and that client and server are of about the same version (bhatti version)${proxyNote(endpoint)}.`,
   });
+}
+
+/** What is no answer of this program may be one of the proxy. */
+function proxyNote(endpoint: Endpoint): string {
+  if (endpoint.kind !== 'url' || endpoint.proxy === undefined) return '';
+  return `; it was asked through the proxy ${endpoint.proxy.host}, and hosts in NO_PROXY are asked without one`;
 }
 
 function isRedirect(status: number): boolean {
@@ -328,7 +334,7 @@ function refusal(endpoint: Endpoint, status: number, json: unknown): Error {
     return new ApiError(
       status,
       'server_error',
-      `${describeEndpoint(endpoint)} answered with HTTP ${status}`,
+      `${describeEndpoint(endpoint)} answered with HTTP ${status}${proxyNote(endpoint)}`,
       undefined,
     );
   }

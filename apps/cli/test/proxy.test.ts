@@ -126,6 +126,19 @@ describe('a proxy that', () => {
     );
   });
 
+  test('answers by itself is named', async () => {
+    for (const status of [403, 502]) {
+      const proxy = await serveAnswers(() => ({ status, body: '<html>no</html>', type: 'text/html' }));
+      cleanups.push(proxy.close);
+      const { exitCode, stderr } = await run('http://bhatti.test', { HTTP_PROXY: `u:secret@127.0.0.1:${proxy.port}` });
+      expect(exitCode).toBe(1);
+      expect(stderr).toContain(
+        `; it was asked through the proxy 127.0.0.1:${proxy.port}, and hosts in NO_PROXY are asked without one`,
+      );
+      expect(stderr).not.toContain('secret');
+    }
+  });
+
   test('is not there, or is none, is told as that', async () => {
     for (const url of ['http://bhatti.test', 'https://bhatti.test']) {
       const env = { HTTP_PROXY: 'no-proxy.invalid:3128', HTTPS_PROXY: 'no-proxy.invalid:3128' };
