@@ -2,9 +2,9 @@ import { RootfsError } from '../error.ts';
 import type { DataRun } from './entry.ts';
 import type { LayerData } from './layer-data.ts';
 import { quote } from './path.ts';
-import { type SparseMap, sparseMap } from './sparse.ts';
+import type { SparseMap } from './sparse.ts';
+import { SparseMapReader } from './sparse-map-reader.ts';
 import type { EntryHeader } from './tar-entry.ts';
-import { TAR_BLOCK } from './tar-header.ts';
 
 /** Takes the content of one file as its tar holds it, puts back the holes of a sparse one, and appends it to the layer's data. */
 export class FileContent {
@@ -71,40 +71,5 @@ export class FileContent {
       at += part.length;
       if (this.#position === end) this.#fragment++;
     }
-  }
-}
-
-/** The map at the start of a PAX 1.0 sparse file: decimal lines, the count of fragments first, padded to a tar block. */
-class SparseMapReader {
-  readonly #size: number;
-  #text = '';
-  #map: SparseMap | undefined;
-
-  constructor(size: number) {
-    this.#size = size;
-  }
-
-  get map(): SparseMap | undefined {
-    return this.#map;
-  }
-
-  /** The bytes after the map, once it is read whole. */
-  push(bytes: Buffer): Buffer | undefined {
-    const before = this.#text.length;
-    this.#text += bytes.toString('latin1');
-    if (this.#text.length > 16 * 1024 * 1024)
-      throw new RootfsError('layer_corrupt', 'the layer has a sparse file with an endless map');
-    const lines = this.#text.split('\n');
-    const count = Number(lines[0]);
-    if (lines.length === 1) return undefined;
-    if (!Number.isSafeInteger(count) || count < 0)
-      throw new RootfsError('layer_corrupt', 'the layer has a sparse file with a map that is none');
-    if (lines.length <= 1 + 2 * count) return undefined;
-    const used = lines.slice(0, 1 + 2 * count);
-    const length = used.reduce((sum, line) => sum + line.length + 1, 0);
-    const padded = Math.ceil(length / TAR_BLOCK) * TAR_BLOCK;
-    if (this.#text.length < padded) return undefined;
-    this.#map = sparseMap(this.#size, used.slice(1).map(Number));
-    return bytes.subarray(padded - before);
   }
 }

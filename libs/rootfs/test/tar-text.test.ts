@@ -4,6 +4,7 @@ import { RootfsError } from '../error.ts';
 import { normalizePath, quote } from '../layer/path.ts';
 import { parsePax, parsePaxNumber, parsePaxTime } from '../layer/pax.ts';
 import { sparseMap } from '../layer/sparse.ts';
+import { SparseMapReader } from '../layer/sparse-map-reader.ts';
 
 function codeOf(act: () => unknown): string | undefined {
   try {
@@ -160,5 +161,55 @@ describe('sparse maps', () => {
     ['fractions', 100, [0.5, 1]],
   ])('that are %s are refused', (_name, size, numbers) => {
     expect(codeOf(() => sparseMap(size, numbers))).toBe('layer_corrupt');
+  });
+
+  describe('at the start of the content', () => {
+    const mapOf = (text: string, rest = '') =>
+      Buffer.from(`${text.padEnd(Math.ceil(text.length / 512) * 512, '\0')}${rest}`);
+    /** Pushes pieces of a length until the map is whole: what was after it in its piece, and how many bytes were pushed. */
+    const read = (bytes: Buffer, piece: number, size = 2 ** 40) => {
+      const reader = new SparseMapReader(size);
+      for (let at = 0; at < bytes.length; at += piece) {
+        const rest = reader.push(bytes.subarray(at, at + piece));
+        if (rest !== undefined)
+          return { map: reader.map, rest: rest.toString(), pushed: Math.min(at + piece, bytes.length) };
+      }
+      return undefined;
+    };
+
+    test('are read in pieces of any length, up to the block in which they end', () => {
+      const many = Array.from({ length: 100 }, (_, index) => `${index * 100}\n${50}\n`).join('');
+      // Of 512 bytes.
+      const exact = `${'31'.padStart(15, '0')}\n${'0000000\n'.repeat(62)}`;
+      for (const text of ['0\n', '1\n5\n10\n', `100\n${many}`, exact]) {
+        const whole = mapOf(text, 'content');
+        const expected = read(whole, whole.length);
+        expect(expected?.rest).toBe('content');
+        for (const piece of [1, 7, 511, 512, 513]) {
+          const { map, rest = '', pushed = 0 } = read(whole, piece) ?? {};
+          expect(map).toEqual(expected?.map);
+          expect(rest).toBe('content'.slice(0, pushed - mapOf(text).length));
+        }
+        expect(read(whole.subarray(0, mapOf(text).length - 1), 100)).toBeUndefined();
+      }
+    });
+
+    test('are read once, however small the pieces: a map of a megabyte that comes byte by byte takes no hour', () => {
+      const text = `250000\n${'0\n0\n'.repeat(250_000)}`;
+      expect(read(mapOf(text), 1)?.map.fragments).toEqual([]);
+    });
+
+    test.each([
+      'x\n',
+      '-1\n',
+      '1.5\n',
+      '9007199254740993\n',
+      '1\nx\n1\n',
+      '1\n0\n-1\n',
+      '1'.repeat(40),
+      '1\n5\n2000\n',
+    ])('are refused when they are none: %j', (text) => {
+      for (const piece of [1, 512]) expect(codeOf(() => read(mapOf(text), piece, 1000))).toBe('layer_corrupt');
+    });
   });
 });
