@@ -1,5 +1,17 @@
 import type { RedisClient, TaskJob } from '@bhatti/tasks';
-import { LOCK_DURATION, queueKey } from '@bhatti/tasks';
+import { LOCK_DURATION, queueKey, RedisScript } from '@bhatti/tasks';
+
+/**
+ * Renews the lock KEYS[1] of the job ARGV[2], or takes back one that has run out where the job is nobody else's: it is among the active
+ * ones still, from which BullMQ takes those that it gives to another, in one step. Both in one script: a renewal that Redis gets late
+ * must come before BullMQ's next look for jobs without a lock.
+ */
+const holdScript = new RedisScript(`
+local holder = redis.call('GET', KEYS[1])
+if holder ~= ARGV[1] and (holder or not redis.call('LPOS', KEYS[2], ARGV[2])) then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[3])
+redis.call('SREM', KEYS[3], ARGV[2])
+return 1`);
 
 /** BullMQ's locks on running jobs: whose a job is. */
 export class JobLock {
@@ -12,9 +24,10 @@ export class JobLock {
     this.#duration = duration;
   }
 
-  /** Whether the job is still held with this token, that is, by this run of it. */
+  /** Whether the job is still held with this token, that is, by this run of it; or again, see `#hold`. */
   async isHeld(jobId: string, token: string): Promise<boolean> {
-    return (await this.#redis.get(queueKey(`${jobId}:lock`))) === token;
+    const holder = await this.#redis.get(queueKey(`${jobId}:lock`));
+    return holder === null ? this.#hold(jobId, token) : holder === token;
   }
 
   /**
@@ -29,7 +42,7 @@ export class JobLock {
       if (underWay) return;
       underWay = true;
       try {
-        if ((await job.extendLock(token, this.#duration)) !== 1) onLost();
+        if (!(await this.#hold(job.id ?? '', token))) onLost();
       } catch {
         // Redis is away; the next renewal tells whose it is.
       } finally {
@@ -38,5 +51,14 @@ export class JobLock {
     };
     const timer = setInterval(renew, this.#duration / 3);
     return () => clearInterval(timer);
+  }
+
+  /**
+   * Locks run out while Redis is away, or the whole machine sleeps. Nobody has died of that, and a job that nobody else has begun need
+   * not be begun anew, nor count a death.
+   */
+  async #hold(jobId: string, token: string): Promise<boolean> {
+    const keys = [queueKey(`${jobId}:lock`), queueKey('active'), queueKey('stalled')];
+    return (await holdScript.run(this.#redis, keys, [token, jobId, this.#duration])) === 1;
   }
 }

@@ -70,6 +70,7 @@ export {
 } from './queue.ts';
 export { type ConnectRedisOptions, connectRedis, type RedisClient } from './redis-connection.ts';
 export { type RedisInfo, readRedisInfo } from './redis-info.ts';
+export { RedisScript } from './redis-script.ts';
 export { checkRedisServer, type RedisServer } from './redis-server.ts';
 export { parseRedisUrl, type RedisAddress } from './redis-url.ts';
 export { loadSecretKey, type SecretKeyOptions } from './secret-key.ts';

@@ -5,6 +5,7 @@ import {
   enqueuePull,
   type PullResult,
   QUEUE_NAME,
+  queueKey,
   type RedisClient,
   type TaskJobData,
   type TaskJobName,
@@ -78,4 +79,38 @@ test('who renews a lock that went to another is told', async () => {
     const stop = new JobLock(connection, LOCK).keep(job, 'mine', () => told(stop));
   });
   letGo();
+});
+
+test('one that ran out while nobody could renew it is taken back, unless the job went to another meanwhile', async () => {
+  const lock = new JobLock(connection, LOCK);
+  const { id } = await enqueuePull(queue, { reference: 'c', requested: 'c', name: 'c', owner: 'local' });
+  const lockKey = queueKey(`${id}:lock`);
+  const held: boolean[] = [];
+  const lost: string[] = [];
+  const worker = new Worker<TaskJobData, PullResult, TaskJobName>(
+    QUEUE_NAME,
+    async (job, token = '', _signal) => {
+      if (job.id !== id) return result;
+      await connection.del(lockKey);
+      held.push(await lock.isHeld(id, token), (await connection.get(lockKey)) === token);
+      await connection.del(lockKey);
+      const letGo = lock.keep(job, token, () => lost.push(id));
+      await eventually(async () => (await connection.get(lockKey)) === token);
+      letGo();
+      // Given to another, who has not begun: as BullMQ does it, without the lock and among those that wait.
+      await connection.del(lockKey);
+      await connection.lrem(queueKey('active'), 1, id);
+      held.push(await lock.isHeld(id, token));
+      await connection.lpush(queueKey('active'), id);
+      held.push(await lock.isHeld(id, token));
+      return result;
+    },
+    { ...workerOptions({ connection, concurrency: 2 }), skipLockRenewal: true, stalledInterval: 60_000 },
+  );
+  try {
+    await eventually(async () => (await queue.getJobState(id)) === 'completed');
+    expect([held, lost]).toEqual([[true, true, false, true], []]);
+  } finally {
+    await worker.close();
+  }
 });
