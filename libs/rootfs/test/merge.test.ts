@@ -175,6 +175,16 @@ describe('entries', () => {
     expect(failure(chain(256))).toBe('layer_corrupt');
   });
 
+  test('follow symlinks for so many names in all, and go no further', () => {
+    const below = ['a', 'b', 'a', 'b'].map((name, index) => layerEntry(file(`${name}/${index}`)));
+    const layer = [...[directory('d'), symlink('a', 'd/./d/..'), symlink('b', 'a')].map(layerEntry), ...below];
+    // Four names for a, and one more and those four for b.
+    expect(() => mergeLayers([layer.slice(0, 3), layer.slice(3)], 100, 18)).not.toThrow();
+    expect(() => mergeLayers([layer.slice(0, 3), layer.slice(3)], 100, 17)).toThrow(
+      expect.objectContaining({ code: 'layer_too_large' }),
+    );
+  });
+
   test('keep no attributes that mean something on their host only', () => {
     const value = Buffer.from('x');
     const names = ['security.capability', 'security.selinux', 'trusted.overlay.opaque', 'user.a'];

@@ -8,6 +8,11 @@ import { hideChildren, hideName, whiteout } from './whiteout.ts';
 
 /** As many symlinks as umoci follows in one path (filepath-securejoin). */
 const MAX_SYMLINKS = 255;
+/**
+ * Names in the targets of the symlinks on the ways to all entries of an image. Four million entries below a link such as `/bin` pass some
+ * ten million; entries below long chains of long links would pass 500,000 each.
+ */
+const MAX_SYMLINK_NAMES = 100_000_000;
 const MAX_NAME = 255;
 /** Bytes of a symlink's target that Linux takes: PATH_MAX less the NUL. */
 const MAX_TARGET = 4095;
@@ -34,13 +39,19 @@ const HOST_ATTRIBUTES = new Set([
  * Changeset", as umoci applies them. Pure: it reads the entries and makes the tree.
  *
  * @param maxEntries after which it stops, so that memory has a bound whatever the layers are
+ * @param maxSymlinkNames after which it stops, so that time has one
  * @throws RootfsError `layer_corrupt` for a hard link to what is not there, a name below a file, a loop of symlinks, a
- * whiteout or a symlink of nothing; `image_too_large`
+ * whiteout or a symlink of nothing; `layer_too_large` where symlinks lead too far; `image_too_large`
  */
-export function mergeLayers(layers: readonly Iterable<LayerEntry>[], maxEntries = Number.POSITIVE_INFINITY): Tree {
+export function mergeLayers(
+  layers: readonly Iterable<LayerEntry>[],
+  maxEntries = Number.POSITIVE_INFINITY,
+  maxSymlinkNames = MAX_SYMLINK_NAMES,
+): Tree {
   const tree = new Tree();
+  const symlinks = { namesLeft: maxSymlinkNames };
   layers.forEach((entries, layer) => {
-    const merge = new LayerMerge(tree, layer);
+    const merge = new LayerMerge(tree, layer, symlinks);
     for (const entry of entries) {
       merge.apply(entry);
       checkEntries(maxEntries, tree.entries);
@@ -59,13 +70,15 @@ interface Step {
 class LayerMerge {
   readonly #tree: Tree;
   readonly #layer: number;
+  readonly #symlinks: { namesLeft: number };
   /** Entries of a directory mostly come one after the other. */
   #lastParentPath: string | undefined;
   #lastParent: Inode;
 
-  constructor(tree: Tree, layer: number) {
+  constructor(tree: Tree, layer: number, symlinks: { namesLeft: number }) {
     this.#tree = tree;
     this.#layer = layer;
+    this.#symlinks = symlinks;
     this.#lastParent = tree.root;
   }
 
@@ -178,7 +191,10 @@ class LayerMerge {
       if (++symlinks > MAX_SYMLINKS) throw corrupt(entry, 'lies below a loop of symlinks');
       const target = this.#tree.inodes.target(inode);
       if (target.startsWith('/')) steps.length = 0;
-      for (const part of target.split('/').reverse()) pending.push(part);
+      const parts = target.split('/').reverse();
+      this.#symlinks.namesLeft -= parts.length;
+      if (this.#symlinks.namesLeft < 0) throw symlinksTooLong(entry);
+      for (const part of parts) pending.push(part);
     }
     return steps;
   }
@@ -209,6 +225,13 @@ function keptAttributes(entry: LayerEntry): InodeAttributes {
 
 function belowFile(entry: LayerEntry): RootfsError {
   return corrupt(entry, 'lies below something that is no directory');
+}
+
+function symlinksTooLong(entry: LayerEntry): RootfsError {
+  return new RootfsError(
+    'layer_too_large',
+    `the layer's entry ${quote(entry.path)} and those before it lie below too many and too long symlinks: it is taken for one made to take time`,
+  );
 }
 
 function corrupt(entry: LayerEntry, what: string): RootfsError {
