@@ -71,6 +71,8 @@ class LayerMerge {
   readonly #tree: Tree;
   readonly #layer: number;
   readonly #symlinks: { namesLeft: number };
+  /** See `hideName`. */
+  readonly #cleared = new Set<Inode>();
   /** Entries of a directory mostly come one after the other. */
   #lastParentPath: string | undefined;
   #lastParent: Inode;
@@ -105,8 +107,8 @@ class LayerMerge {
     this.#lastParentPath = undefined;
     const directory = this.#found(this.#resolve(path, entry));
     if (directory === undefined) return;
-    if (hidden.kind === 'opaque') hideChildren(this.#tree, directory, this.#layer);
-    else hideName(this.#tree, this.#tree.names.find(directory, hidden.hidden), this.#layer);
+    if (hidden.kind === 'opaque') hideChildren(this.#tree, directory, this.#layer, this.#cleared);
+    else hideName(this.#tree, this.#tree.names.find(directory, hidden.hidden), this.#layer, this.#cleared);
   }
 
   #put(path: string, text: string, entry: LayerEntry): void {

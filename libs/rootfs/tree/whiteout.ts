@@ -18,17 +18,27 @@ export function whiteout(name: string): Whiteout {
  * Hides a name of lower layers. A whiteout leaves what its own layer states, and the directories on the way to that, wherever they
  * stand in the layer: of a directory that this layer states, only what it does not state below is hidden. It is the name that
  * counts, not the inode, which a hard link of this layer may share with a name of a lower one.
+ *
+ * @param cleared directories that have names of this layer only, and get no others: none is walked twice, however often it is hidden
  */
-export function hideName(tree: Tree, name: Name, layer: number): void {
+export function hideName(tree: Tree, name: Name, layer: number, cleared: Set<Inode>): void {
   const pending = name === 0 ? [] : [name];
   for (let next = pending.pop(); next !== undefined; next = pending.pop()) {
-    if (tree.names.layer(next) !== layer) tree.remove(next);
+    if (tree.names.layer(next) !== layer) {
+      tree.remove(next);
+      continue;
+    }
+    const directory = tree.names.inode(next);
+    if (cleared.has(directory) || !tree.inodes.isDirectory(directory)) continue;
+    cleared.add(directory);
     // One by one: as arguments of one call, some 100,000 names would be more than the stack holds.
-    else for (const below of tree.namesIn(tree.names.inode(next))) pending.push(below);
+    for (const below of tree.namesIn(directory)) pending.push(below);
   }
 }
 
 /** Hides all that lower layers put into a directory. */
-export function hideChildren(tree: Tree, directory: Inode, layer: number): void {
-  for (const name of [...tree.namesIn(directory)]) hideName(tree, name, layer);
+export function hideChildren(tree: Tree, directory: Inode, layer: number, cleared: Set<Inode>): void {
+  if (cleared.has(directory)) return;
+  cleared.add(directory);
+  for (const name of [...tree.namesIn(directory)]) hideName(tree, name, layer, cleared);
 }
