@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { BuildOptions, RootfsReport } from './build-rootfs.ts';
 import { measureContent } from './ext4/content.ts';
-import type { CopyRun } from './ext4/data-copy.ts';
+import type { CopyRun } from './ext4/copy-run.ts';
 import { BLOCK_SIZE } from './ext4/format.ts';
 import { fileSystemGeometry } from './ext4/geometry.ts';
 import { makeFileSystem } from './ext4/mke2fs.ts';

@@ -1,7 +1,8 @@
 import * as z from 'zod';
 import { checkFileSystem, requireE2fsprogs } from './e2fsprogs.ts';
 import { RootfsError, toRootfsError } from './error.ts';
-import { type CopyRun, copyData, copyRun } from './ext4/data-copy.ts';
+import { type CopyRun, copyRun } from './ext4/copy-run.ts';
+import { copyData } from './ext4/data-copy.ts';
 import { BLOCK_SIZE } from './ext4/format.ts';
 import { requireFreeSpace } from './free-space.ts';
 import { DEFAULT_IMAGE_LIMITS, type ImageLimits } from './layer/limits.ts';

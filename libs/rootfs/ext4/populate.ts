@@ -5,7 +5,7 @@ import type { Tree } from '../tree/tree.ts';
 import { BlockAllocator } from './allocator.ts';
 import { BlockGroups } from './block-groups.ts';
 import { attributesOf, directoryBlockCount, isFastSymlink, planOf } from './content.ts';
-import { addCopyRun, type CopyRun } from './data-copy.ts';
+import { addCopyRun, type CopyRun } from './copy-run.ts';
 import { type DirectoryPlan, directoryBlocks } from './directory.ts';
 import { buildExtentTree, type Extent, ExtentList, extentTreeBlocks } from './extent.ts';
 import { BLOCK_SIZE, FIRST_FREE_INODE, INODE_SIZE, InodeFlag, LOST_AND_FOUND_INODE, ROOT_INODE } from './format.ts';
