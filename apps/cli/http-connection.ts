@@ -8,7 +8,7 @@ import https from 'node:https';
 import type { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { systemErrorCode } from './cli-error.ts';
-import { addressOf, ProxyError, proxyHeaders, TunnelAgent } from './proxy.ts';
+import { addressOf, CONNECT_TIMEOUT, ProxyError, proxyHeaders, TunnelAgent } from './proxy.ts';
 
 /** Where a server is: a URL with a bearer token, and the proxy on the way; or the unix socket of a local stack, which needs none. */
 export type Endpoint =
@@ -66,7 +66,6 @@ export interface HttpConnection {
   close(): void;
 }
 
-const CONNECT_TIMEOUT = 10_000;
 /** Longer than the longest request takes at the server: resolving a tag against a slow registry. */
 const SILENCE_TIMEOUT = 30_000;
 /** What is uploaded may come from a program that thinks before it writes: `docker save` of a large image. */
@@ -143,8 +142,8 @@ export function openHttpConnection(endpoint: Endpoint): HttpConnection {
         request.destroy();
       });
       request.on('error', (error) => {
-        const isProxys = proxy !== undefined && readyAt === sentAt && !signal.aborted;
-        reject(isProxys ? new ProxyError(proxy, systemErrorCode(error) ?? error.message) : error);
+        const isOfProxy = proxy !== undefined && readyAt === sentAt && !signal.aborted;
+        reject(isOfProxy ? new ProxyError(proxy, systemErrorCode(error) ?? error.message) : error);
       });
       if (upload === undefined) {
         request.end(payload);

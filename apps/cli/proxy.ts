@@ -6,7 +6,8 @@ import tls from 'node:tls';
 import { OciError, proxyFor } from '@bhatti/oci';
 import { CliError, systemErrorCode } from './cli-error.ts';
 
-const CONNECT_TIMEOUT = 10_000;
+/** Milliseconds within which a server, or a proxy, has to be connected to. */
+export const CONNECT_TIMEOUT = 10_000;
 
 /** A proxy that cannot be reached (`code` says how), or that refuses (`status`). */
 export class ProxyError extends Error {
@@ -47,21 +48,27 @@ export function proxyHeaders({ username, password }: URL): Record<string, string
 export class TunnelAgent extends https.Agent {
   readonly #proxy: URL;
   readonly #url: URL;
+  readonly #timeout: number;
 
-  constructor(proxy: URL, url: URL, options: https.AgentOptions) {
+  /** @param timeout milliseconds, for the tunnel and then for TLS */
+  constructor(proxy: URL, url: URL, options: https.AgentOptions, timeout = CONNECT_TIMEOUT) {
     super(options);
     this.#proxy = proxy;
     this.#url = url;
+    this.#timeout = timeout;
   }
 
   override createConnection(...[, callback]: Parameters<https.Agent['createConnection']>): undefined {
     const { hostname: host } = addressOf(this.#url);
-    openTunnel(this.#proxy, this.#url).then(
+    openTunnel(this.#proxy, this.#url, this.#timeout).then(
       (socket) => {
         const secure = tls.connect({ socket, host, ...(isIP(host) === 0 && { servername: host }) });
         const failed = (error: Error) => callback?.(error, secure);
+        const timer = setTimeout(() => secure.destroy(timedOut()), this.#timeout);
+        secure.once('close', () => clearTimeout(timer));
         secure.once('error', failed);
         secure.once('secureConnect', () => {
+          clearTimeout(timer);
           secure.off('error', failed);
           callback?.(null, secure);
         });
@@ -71,11 +78,11 @@ export class TunnelAgent extends https.Agent {
   }
 }
 
-function openTunnel(proxy: URL, { hostname, port }: URL): Promise<Socket> {
+function openTunnel(proxy: URL, { hostname, port }: URL, timeout: number): Promise<Socket> {
   const authority = `${hostname}:${port || 443}`;
   return new Promise((resolve, reject) => {
     const request = requestOf(proxy, authority);
-    const timer = setTimeout(() => request.destroy(Object.assign(new Error(), { code: 'ETIMEDOUT' })), CONNECT_TIMEOUT);
+    const timer = setTimeout(() => request.destroy(timedOut()), timeout);
     const refuse = ({ statusCode = 0 }: IncomingMessage) => {
       reject(new ProxyError(proxy, `HTTP ${statusCode}`, statusCode));
       request.destroy();
@@ -89,6 +96,10 @@ function openTunnel(proxy: URL, { hostname, port }: URL): Promise<Socket> {
     request.once('close', () => clearTimeout(timer));
     request.end();
   });
+}
+
+function timedOut(): Error {
+  return Object.assign(new Error('the connection was not there in time'), { code: 'ETIMEDOUT' });
 }
 
 function requestOf(proxy: URL, authority: string): ClientRequest {

@@ -98,16 +98,16 @@ class LayerWork {
       else this.#options.onBytes(digest, partialBytes);
       return undefined;
     }
-    let isWork = false;
     try {
-      isWork = !(await store.layers.has(layer.diffId));
+      if (!(await store.layers.has(layer.diffId))) return lease;
       // A crash between publishing the layer and removing its partial left that behind.
-      if (!isWork) await store.partials.remove(digest);
-    } finally {
-      // Also when the disk fails: it is renewed for as long as this process lives.
-      if (!isWork) await lease.release();
+      await store.partials.remove(digest);
+    } catch (error) {
+      // It would be renewed for as long as this process lives.
+      await lease.release();
+      throw error;
     }
-    if (isWork) return lease;
+    await lease.release();
     await this.#done(layer);
     return undefined;
   }

@@ -43,7 +43,8 @@ export function proxyFor(
 /** Its name and password can be read. */
 function isEscapedWell({ username, password }: URL): boolean {
   try {
-    return decodeURIComponent(username + password) !== undefined;
+    decodeURIComponent(username + password);
+    return true;
   } catch {
     return false;
   }
@@ -66,10 +67,11 @@ function isExcluded(url: URL, list: string): boolean {
 }
 
 function isSameAddress(host: string, port: string, entry: string): boolean {
-  if (isIP(entry) !== 0) return isInRange(host, `${entry}/${isIP(entry) === 4 ? 32 : 128}`);
-  const [, entryPort = port] = /:([0-9]+)$/.exec(entry) ?? [];
-  const address = hostName(entry);
-  return entryPort === port && isIP(address) !== 0 && isInRange(host, `${address}/${isIP(address) === 4 ? 32 : 128}`);
+  // A bare IPv6 address ends like one with a port.
+  const isBare = isIP(entry) !== 0;
+  const [, entryPort = port] = (isBare ? null : /:([0-9]+)$/.exec(entry)) ?? [];
+  const address = isBare ? entry : hostName(entry);
+  return entryPort === port && isInRange(host, `${address}/${isIP(host) === 4 ? 32 : 128}`);
 }
 
 function isInRange(address: string, entry: string): boolean {

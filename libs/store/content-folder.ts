@@ -2,6 +2,7 @@ import { readdir, rename, rm, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { storing, systemCode } from './error.ts';
 import { statIfThere } from './file-status.ts';
+import { namesIn } from './folder.ts';
 import { digestHex } from './names.ts';
 import { removeOrphans } from './orphans.ts';
 import { ownIdentity } from './process-identity.ts';
@@ -160,16 +161,6 @@ export class ContentFolder {
       // Removed meanwhile, or synced by another process, which took the marker away.
       if (systemCode(error) !== 'ENOENT') throw error;
     }
-  }
-}
-
-/** None where somebody has removed the folder: the next to be published makes it anew. */
-async function namesIn(folder: string): Promise<string[]> {
-  try {
-    return await readdir(folder);
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT') return [];
-    throw error;
   }
 }
 

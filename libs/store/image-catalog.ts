@@ -5,6 +5,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { syncToDisk, writeDurably } from './durable-file.ts';
 import { StoreError, storing, systemCode } from './error.ts';
 import { statIfThere } from './file-status.ts';
+import { namesIn } from './folder.ts';
 import { ImageEntry } from './image-entry.ts';
 import { fileName, isFileName } from './names.ts';
 import { ownIdentity } from './process-identity.ts';
@@ -290,17 +291,6 @@ async function contentOf(path: string): Promise<string> {
     return await readFile(path, 'utf8');
   } catch (error) {
     if (systemCode(error) === 'ENOENT') return '';
-    throw error;
-  }
-}
-
-async function namesIn(folder: string): Promise<string[]> {
-  try {
-    return await readdir(folder);
-  } catch (error) {
-    const code = systemCode(error);
-    // ENOTDIR: a file that somebody has put beside the folders of the owners.
-    if (code === 'ENOENT' || code === 'ENOTDIR') return [];
     throw error;
   }
 }

@@ -1,6 +1,7 @@
-import { lstat, readdir, rm } from 'node:fs/promises';
+import { lstat, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { storing, systemCode } from './error.ts';
+import { namesIn } from './folder.ts';
 import { isAlive } from './process-identity.ts';
 import { parseTemporaryName, temporaryLabel } from './temporary-name.ts';
 
@@ -58,16 +59,6 @@ async function changeTime(path: string): Promise<number> {
     return (await lstat(path)).mtimeMs;
   } catch (error) {
     if (systemCode(error) === 'ENOENT') return Number.NEGATIVE_INFINITY;
-    throw error;
-  }
-}
-
-async function namesIn(folder: string): Promise<string[]> {
-  try {
-    return await readdir(folder);
-  } catch (error) {
-    const code = systemCode(error);
-    if (code === 'ENOENT' || code === 'ENOTDIR') return [];
     throw error;
   }
 }

@@ -1,11 +1,13 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdir, writeFile } from 'node:fs/promises';
-import { createServer as createTlsServer } from 'node:https';
+import { createServer as createTlsServer, get } from 'node:https';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { makeCertificates } from '../../../libs/oci/test/support/certificate.ts';
 import { startProxy } from '../../../libs/oci/test/support/proxy.ts';
+import { TunnelAgent } from '../proxy.ts';
 import { type Answer, type Call, serveAnswers } from './http-server.ts';
 import { cleanEnvironment, stageCli } from './staged-cli.ts';
 
@@ -100,6 +102,18 @@ describe('HTTPS', () => {
     expect((await run('https://other.test:8443', trusting)).stderr).toContain('is for other names');
     expect((await run('https://registry.test', env)).stderr).toContain('is not from a known authority');
   });
+});
+
+test('a tunnel that leads to what says nothing is given up', async () => {
+  const silent = createServer();
+  silent.listen(0, '127.0.0.1');
+  await once(silent, 'listening');
+  const address = silent.address();
+  const proxy = await startProxy(typeof address === 'object' ? (address?.port ?? 0) : 0);
+  cleanups.push(async () => silent.close(), proxy.close);
+  const agent = new TunnelAgent(new URL(proxy.url), new URL('https://bhatti.test'), {}, 50);
+  const request = get({ agent, host: 'bhatti.test' });
+  expect(await once(request, 'error')).toMatchObject([{ code: 'ETIMEDOUT' }]);
 });
 
 describe('a proxy that', () => {
