@@ -81,7 +81,9 @@ describe('the API process', () => {
     const token = (await readFile(join(directory, 'token'), 'utf8')).trim();
     const headers = { authorization: `Bearer ${token}` };
     const queued = await request(`${listen}/images/pull`, { method: 'POST', headers, body: '{"ref":"alpine"}' });
-    const { task_id: id } = z.looseObject({ task_id: z.string() }).parse(await queued.body.json());
+    const body = await queued.body.json();
+    expect([queued.statusCode, body]).toEqual([202, expect.objectContaining({ task_id: expect.any(String) })]);
+    const { task_id: id } = z.looseObject({ task_id: z.string() }).parse(body);
     const waiting = request(`${listen}/tasks/${id}?wait=60`, { headers });
     // One more answer on the way: the poll has been received before it.
     await (await request(`${listen}/tasks/${id}`, { headers })).body.dump();
