@@ -1,3 +1,4 @@
+import { systemFailure } from '@bhatti/store';
 import * as z from 'zod';
 
 /** An error that the API answers with: the HTTP status, a stable code, a message that says what to do, extra headers. */
@@ -56,6 +57,8 @@ const statusByCode: Readonly<Record<string, number>> = {
   too_many_tasks: 429,
   // The operator's to mend, and named: "internal" would tell nobody.
   not_writable: 500,
+  disk_failed: 500,
+  out_of_resources: 503,
   redis_unavailable: 503,
   no_space: 507,
 };
@@ -81,9 +84,10 @@ export function toApiError(error: unknown): ApiError {
   const coded = codedError.safeParse(error);
   const status = coded.success ? statusByCode[coded.data.code] : undefined;
   if (coded.success && status !== undefined) {
-    const headers: Record<string, string> = status === 429 ? { 'Retry-After': String(limitRetrySeconds) } : {};
-    return new ApiError(status, coded.data.code, coded.data.message, { cause: error, headers });
+    return codedApiError(status, coded.data, error);
   }
+  const system = systemFailure(error);
+  if (system !== undefined) return codedApiError(statusByCode[system.code] ?? 500, system, error);
   if (error instanceof URIError) {
     return new ApiError(400, 'invalid_request', 'the path is not valid percent-encoding', { cause: error });
   }
@@ -98,4 +102,10 @@ export function toApiError(error: unknown): ApiError {
   return new ApiError(500, 'internal', 'internal error; the log of the server has the details under this request id', {
     cause: error,
   });
+}
+
+function codedApiError(status: number, { code, message }: z.output<typeof codedError>, cause: unknown): ApiError {
+  const isBusy = status === 429 || code === 'out_of_resources';
+  const headers: Record<string, string> = isBusy ? { 'Retry-After': String(limitRetrySeconds) } : {};
+  return new ApiError(status, code, message, { cause, headers });
 }

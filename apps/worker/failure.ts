@@ -1,3 +1,4 @@
+import { systemFailure } from '@bhatti/store';
 import * as z from 'zod';
 
 /** What went wrong with a task, as users and operators see it. */
@@ -29,15 +30,14 @@ const codedError = z.object({
 });
 /** Redis refuses a command: its own disk is full, it fails over, it loads. */
 const redisRefusal = z.object({ name: z.literal('ReplyError'), message: z.string() });
-const withCause = z.object({ cause: z.unknown() });
-const systemError = z.object({ code: z.string() });
 
-/** Causes looked at; a chain of them may be a ring. */
-const CAUSE_DEPTH = 8;
-
-/** Names any thrown value. A full disk is `no_space`, however deep in the causes; the unforeseen is `internal`. */
+/**
+ * Names any thrown value. A full disk is `no_space`, however deep in the causes; so is a disk that failed, or a host that is short of
+ * something, where nobody has said better what it is; the unforeseen is `internal`.
+ */
 export function describeFailure(error: unknown): Failure {
-  if (isDiskFull(error)) {
+  const system = systemFailure(error);
+  if (system?.code === 'no_space') {
     return {
       code: 'no_space',
       message: 'no space left on the disk of the data directory; free some and pull again',
@@ -45,7 +45,8 @@ export function describeFailure(error: unknown): Failure {
     };
   }
   const coded = codedError.safeParse(error);
-  if (coded.success) return coded.data;
+  if (coded.success && (coded.data.code !== 'internal' || system === undefined)) return coded.data;
+  if (system !== undefined) return system;
   const refusal = redisRefusal.safeParse(error);
   if (refusal.success) {
     return { code: 'redis_unavailable', message: `Redis refused a command: ${refusal.data.message}`, retryable: true };
@@ -53,18 +54,14 @@ export function describeFailure(error: unknown): Failure {
   return { code: 'internal', message: withoutUrlSecrets(messageOf(error)), retryable: false };
 }
 
+/** Whether the log has to tell more of it than its message. */
+export function isUnexplained({ code }: Failure): boolean {
+  return code === 'internal' || code === 'disk_failed' || code === 'out_of_resources';
+}
+
 /** Signed URLs carry secrets in the query, others in the user part; an unforeseen error may quote one. */
 export function withoutUrlSecrets(text: string): string {
   return text.replace(/(https?:\/\/)(?:[^\s/@]*@)?([^\s?#"'<>]*)[^\s"'<>]*/gi, '$1$2');
-}
-
-function isDiskFull(error: unknown, depth = 0): boolean {
-  const system = systemError.safeParse(error);
-  if (system.success && (system.data.code === 'ENOSPC' || system.data.code === 'EDQUOT')) return true;
-  const nested = withCause.safeParse(error);
-  return (
-    depth < CAUSE_DEPTH && nested.success && nested.data.cause !== undefined && isDiskFull(nested.data.cause, depth + 1)
-  );
 }
 
 function messageOf(error: unknown): string {

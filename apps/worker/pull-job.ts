@@ -16,7 +16,7 @@ import {
 import { WaitingError } from 'bullmq';
 import type { Logger } from 'pino';
 import { ArchiveSource } from './archive-source.ts';
-import { describeFailure, type Failure, WorkerError } from './failure.ts';
+import { describeFailure, type Failure, isUnexplained, WorkerError } from './failure.ts';
 import type { ImageSource } from './image-source.ts';
 import type { JobLock } from './job-lock.ts';
 import { makeImage } from './make-image.ts';
@@ -257,7 +257,7 @@ class PullAttempt {
 
   #log(failure: Failure, error: unknown, isLast: boolean): void {
     const details = { code: failure.code, duration_ms: Math.round(performance.now() - this.#started) };
-    if (failure.code === 'internal') this.#logger.error({ ...details, err: error }, failure.message);
+    if (isUnexplained(failure)) this.#logger.error({ ...details, err: error }, failure.message);
     else if (isLast) this.#logger.info(details, `failed: ${failure.message}`);
     else this.#logger.warn(details, `failed, to be tried again: ${failure.message}`);
   }

@@ -1,16 +1,21 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import * as z from 'zod';
-import { RootfsError } from './error.ts';
+import { RootfsError, systemCode } from './error.ts';
 import { type Executable, findExecutable } from './executable.ts';
 
 const run = promisify(execFile);
 const failed = z.object({
   code: z.union([z.string(), z.number()]).nullish(),
   signal: z.string().nullish(),
+  /** Of a program that was not started. */
+  syscall: z.string().optional(),
   stdout: z.string(),
   stderr: z.string(),
 });
+
+/** Exit code of e2fsck(8). */
+const OPERATIONAL_ERROR = 8;
 
 /** The tools live in /sbin, which is not on every user's PATH. An empty PATH would mean the working directory, first (execvp(3)). */
 function toolPath(): string {
@@ -54,7 +59,7 @@ export async function e2fsprogsVersion(): Promise<string> {
     known = { identity, version: /^mke2fs (.+)$/m.exec(stderr)?.[1] ?? stderr.trim() };
     return known.version;
   } catch (error) {
-    throw toolMissing('mke2fs', 'mke2fs_missing', error);
+    throw toolNotStarted('mke2fs', 'mke2fs_missing', error);
   }
 }
 
@@ -69,8 +74,17 @@ export async function checkFileSystem(path: string, signal?: AbortSignal): Promi
   } catch (error) {
     if (signal?.aborted) throw new RootfsError('cancelled', 'the work was cancelled', { cause: signal.reason });
     const result = failed.safeParse(error);
-    if (!result.success || result.data.code === 'ENOENT') throw toolMissing('e2fsck', 'e2fsck_missing', error);
+    if (!result.success || result.data.syscall !== undefined) throw toolNotStarted('e2fsck', 'e2fsck_missing', error);
     if (result.data.signal) throw toolKilled('e2fsck', 'e2fsck_failed', result.data.signal);
+    const { code, stderr } = result.data;
+    // It has not come to judge: memory, a read that failed. What it found until then it says on stdout, and in the code's lower bits.
+    if (code === OPERATIONAL_ERROR) {
+      const words = stderr.split('\n').filter((line) => line.includes(': '));
+      throw new RootfsError('e2fsck_failed', `e2fsck could not check the file system: ${words.join('; ')}`, {
+        retryable: true,
+        cause: error,
+      });
+    }
     const complaints = result.data.stdout.split('\n').slice(0, 6).join('; ');
     throw new RootfsError('e2fsck_failed', `the file system that was built is not clean: ${complaints}`, {
       cause: error,
@@ -85,7 +99,14 @@ export function toolKilled(tool: string, code: 'mke2fs_failed' | 'e2fsck_failed'
   });
 }
 
-export function toolMissing(tool: string, code: 'mke2fs_missing' | 'e2fsck_missing', cause?: unknown): RootfsError {
+/** A tool that the system did not start: it is not there, or not ours to run; or the system has no room for one more process. */
+export function toolNotStarted(tool: string, code: 'mke2fs_missing' | 'e2fsck_missing', cause: unknown): RootfsError {
+  const system = systemCode(cause);
+  if (system === undefined || ['ENOENT', 'EACCES', 'ENOTDIR'].includes(system)) return toolMissing(tool, code, cause);
+  return new RootfsError('internal', `${tool} could not be started (${system})`, { retryable: true, cause });
+}
+
+function toolMissing(tool: string, code: 'mke2fs_missing' | 'e2fsck_missing', cause?: unknown): RootfsError {
   return new RootfsError(
     code,
     `${tool} was not found; install the package e2fsprogs on the worker's host (apt-get install e2fsprogs)`,

@@ -33,7 +33,13 @@ export class RootfsError extends Error {
 }
 
 /** The form in which an error crosses from a worker thread to its caller. */
-export const threadFailure = z.object({ code: z.enum(codes), message: z.string(), retryable: z.boolean() });
+export const threadFailure = z.object({
+  code: z.enum(codes),
+  message: z.string(),
+  retryable: z.boolean(),
+  /** The system's own code, where the system is to blame. */
+  cause: z.object({ code: z.string() }).optional(),
+});
 export type ThreadFailure = z.infer<typeof threadFailure>;
 
 const coded = z.object({ code: z.string() });
@@ -61,6 +67,7 @@ export function toRootfsError(error: unknown): RootfsError {
 }
 
 export function toThreadFailure(error: unknown): ThreadFailure {
-  const { code, message, retryable } = toRootfsError(error);
-  return { code, message, retryable };
+  const { code, message, retryable, cause } = toRootfsError(error);
+  const system = systemCode(cause);
+  return { code, message, retryable, ...(system === undefined ? {} : { cause: { code: system } }) };
 }

@@ -94,8 +94,8 @@ export async function runOnThread<Result>(run: ThreadRun<Result>): Promise<Resul
       await toldAll;
       return run.result.parse(parsed.result);
     }
-    const { code, message, retryable } = parsed.failure;
-    throw new RootfsError(code, message, { retryable });
+    const { code, message, ...details } = parsed.failure;
+    throw new RootfsError(code, message, details);
   } catch (error) {
     if (signal?.aborted) throw cancelled(signal);
     if (error instanceof RootfsError) throw error;

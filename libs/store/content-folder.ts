@@ -1,6 +1,6 @@
 import { readdir, rename, rm, utimes } from 'node:fs/promises';
-import { join } from 'node:path';
-import { storing, systemCode } from './error.ts';
+import { basename, join } from 'node:path';
+import { StoreError, storing, systemCode } from './error.ts';
 import { statIfThere } from './file-status.ts';
 import { namesIn } from './folder.ts';
 import { digestHex } from './names.ts';
@@ -8,7 +8,7 @@ import { removeOrphans } from './orphans.ts';
 import { ownIdentity } from './process-identity.ts';
 import { beginPublication, type Publication } from './publication.ts';
 import { temporaryName } from './temporary-name.ts';
-import { syncPublished, syncStateOf } from './unsynced-marker.ts';
+import { LostByDisk, syncPublished, syncStateOf } from './unsynced-marker.ts';
 
 /** An entry and what an eviction has to know of it. */
 export interface ContentEntry {
@@ -25,6 +25,8 @@ export class ContentFolder {
   readonly #check: ((directory: string) => Promise<void>) | undefined;
   /** Published by this process and not synced yet. */
   readonly #unsynced = new Set<string>();
+  /** Of these the disk has not taken what was written, and they could not be removed yet. */
+  readonly #lost = new Set<string>();
   #scanned = false;
 
   constructor(folder: string, check?: (directory: string) => Promise<void>) {
@@ -50,7 +52,10 @@ export class ContentFolder {
         if (aside === undefined) return undefined;
         return { putBack: () => this.putBack(aside, digest), remove: () => this.removeAside(aside) };
       },
-      onPublished: (target) => this.#unsynced.add(target),
+      onPublished: (target) => {
+        this.#unsynced.add(target);
+        this.#lost.delete(target);
+      },
       ...(this.#check === undefined ? {} : { check: this.#check }),
     });
   }
@@ -144,23 +149,47 @@ export class ContentFolder {
     }
   }
 
-  /** Brings to the disk what this process published since the last call; the first call looks at all entries. */
+  /**
+   * Brings to the disk what this process published since the last call; the first call looks at all entries. What the disk does not
+   * take is removed: it would be damaged once it is not in memory any more. Rejects with the first failure, after all others.
+   */
   async sync(): Promise<void> {
     const targets = this.#scanned ? [...this.#unsynced] : (await this.digests()).map((hex) => this.path(hex));
-    for (const target of targets) {
-      await storing('sync an entry', () => this.#syncOne(target));
-      this.#unsynced.delete(target);
-    }
+    // What fails is looked at again by the next call.
+    for (const target of targets) this.#unsynced.add(target);
     this.#scanned = true;
+    const failures: unknown[] = [];
+    for (const target of targets) {
+      try {
+        await storing('sync an entry', () => this.#syncOne(target));
+        this.#unsynced.delete(target);
+      } catch (error) {
+        failures.push(error);
+      }
+    }
+    if (failures.length > 0) throw failures[0];
   }
 
   async #syncOne(target: string): Promise<void> {
+    if (this.#lost.has(target)) await this.#removeLost(target);
     try {
       if ((await syncStateOf(target)) === 'unsynced') await syncPublished(target, this.folder);
     } catch (error) {
+      if (error instanceof LostByDisk) {
+        this.#lost.add(target);
+        await this.#removeLost(target);
+        throw new StoreError('disk_failed', `${target} was removed: the disk did not take it; pull again`, {
+          cause: error,
+        });
+      }
       // Removed meanwhile, or synced by another process, which took the marker away.
       if (systemCode(error) !== 'ENOENT') throw error;
     }
+  }
+
+  async #removeLost(target: string): Promise<void> {
+    await this.remove(basename(target));
+    this.#lost.delete(target);
   }
 }
 

@@ -1,12 +1,15 @@
 import * as z from 'zod';
+import { systemFailure } from './system-failure.ts';
 
 export type StoreErrorCode =
+  | 'disk_failed'
   | 'internal'
   | 'invalid_name'
   | 'invalid_request'
   | 'no_space'
   | 'not_found'
-  | 'not_writable';
+  | 'not_writable'
+  | 'out_of_resources';
 
 /** What went wrong with the data directory, with a stable code and whether trying again can help. */
 export class StoreError extends Error {
@@ -39,17 +42,12 @@ export async function storing<T>(what: string, work: () => Promise<T>): Promise<
 
 function toStoreError(what: string, error: unknown): StoreError {
   if (error instanceof StoreError) return error;
-  const code = systemCode(error);
-  if (code === 'ENOSPC' || code === 'EDQUOT') {
-    return new StoreError(
-      'no_space',
-      `no space left on the disk of the data directory (${what}); free some and try again`,
-      {
-        cause: error,
-      },
-    );
+  const failure = systemFailure(error, what);
+  if (failure !== undefined) {
+    return new StoreError(failure.code, failure.message, { retryable: failure.retryable, cause: error });
   }
-  if (code === 'EACCES' || code === 'EPERM' || code === 'EROFS') {
+  const code = systemCode(error);
+  if (code === 'EACCES' || code === 'EPERM') {
     return new StoreError('not_writable', `the data directory does not let this user write (${what}: ${code})`, {
       cause: error,
     });

@@ -76,8 +76,11 @@ export async function openStore(dataDirectory: string): Promise<Store> {
     warnings: warning === undefined ? [] : [warning],
     syncPending: async () => {
       // Root filesystems first: a layer can be fetched again without anybody noticing.
-      await rootfs.content.sync();
-      await layers.content.sync();
+      try {
+        await rootfs.content.sync();
+      } finally {
+        await layers.content.sync();
+      }
     },
     collectOrphans: async () => {
       const owners = await images.owners();

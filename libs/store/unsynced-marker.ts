@@ -36,9 +36,26 @@ export async function syncStateOf(folder: string): Promise<SyncState> {
   return parsed.data.host === self.host ? 'lost' : 'unsynced elsewhere';
 }
 
-/** Brings a published folder to the disk, also its own name, and takes the marker away: from the disk, too. */
+const failedSync = z.object({ syscall: z.literal('fsync'), code: z.enum(['EIO', 'ENOSPC', 'EDQUOT']) });
+
+/** What was written to a published folder never came to the disk. */
+export class LostByDisk extends Error {
+  override readonly name = 'LostByDisk';
+}
+
+/**
+ * Brings a published folder to the disk, also its own name, and takes the marker away: from the disk, too.
+ *
+ * @throws LostByDisk when the disk has not taken the files. To sync them again would be no help: Linux says so once, forgets what it could
+ * not write, and the next fsync(2) succeeds.
+ */
 export async function syncPublished(folder: string, parent: string): Promise<void> {
-  await syncFolder(folder);
+  try {
+    await syncFolder(folder);
+  } catch (error) {
+    if (!failedSync.safeParse(error).success) throw error;
+    throw new LostByDisk('the disk did not take it', { cause: error });
+  }
   await syncToDisk(parent);
   await rm(join(folder, UNSYNCED), { force: true });
   await syncToDisk(folder);

@@ -18,6 +18,20 @@ describe('toApiError', () => {
     expect(toApiError(readOnly)).toMatchObject({ status: 500, code: 'not_writable', message: 'read-only' });
   });
 
+  test('what is wrong with the disk or the host is named, and says nothing of the inside', () => {
+    const full = Object.assign(new Error("open '/secret'"), { code: 'EMFILE' });
+    expect(toApiError(new Error('secret', { cause: full }))).toMatchObject({
+      status: 503,
+      code: 'out_of_resources',
+      message: expect.not.stringContaining('secret'),
+      headers: { 'Retry-After': '10' },
+    });
+    expect(toApiError(Object.assign(new Error('read'), { code: 'EIO' }))).toMatchObject({
+      status: 500,
+      code: 'disk_failed',
+    });
+  });
+
   test.each([
     ['an error', new Error('secret inside')],
     ['a text', 'secret'],

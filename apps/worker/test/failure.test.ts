@@ -41,10 +41,24 @@ describe('describeFailure', () => {
     expect(describeFailure(error)).toMatchObject({ code: 'redis_unavailable', retryable: true });
   });
 
-  test('the unforeseen is internal, system errors too, and quotes no secrets of URLs', () => {
-    expect(describeFailure(Object.assign(new Error('EIO: i/o error'), { code: 'EIO' }))).toMatchObject({
+  test.each([
+    ['EIO', 'disk_failed', true],
+    ['EROFS', 'not_writable', false],
+    ['EMFILE', 'out_of_resources', true],
+    ['ENOMEM', 'out_of_resources', true],
+  ])('%s is %s where nobody has said better what it is', (system, code, retryable) => {
+    const cause = Object.assign(new Error(`${system}: open '/var/lib/x'`), { code: system });
+    const failure = describeFailure(cause);
+    expect(failure).toMatchObject({ code, retryable, message: expect.stringContaining(system) });
+    expect(failure.message).not.toContain('/var/lib/x');
+    expect(describeFailure(new WorkerError('internal', 'cannot write', { cause }))).toEqual(failure);
+    expect(describeFailure(new WorkerError('upload_lost', 'gone', { cause }))).toMatchObject({ code: 'upload_lost' });
+  });
+
+  test('the unforeseen is internal, other system errors too, and quotes no secrets of URLs', () => {
+    expect(describeFailure(Object.assign(new Error('EISDIR: is one'), { code: 'EISDIR' }))).toMatchObject({
       code: 'internal',
-      message: 'EIO: i/o error',
+      message: 'EISDIR: is one',
     });
     expect(describeFailure('text')).toEqual({ code: 'internal', message: 'text', retryable: false });
     expect(describeFailure(new Error('GET https://me:secret@host/v2/x?sig=secret failed')).message).toBe(

@@ -40,9 +40,7 @@ export async function openContainer(source: ArchiveSource): Promise<Container> {
     return await tarContainer(source);
   } catch (cause) {
     if (cause instanceof OciError) throw cause;
-    const code = errorCode(cause);
-    const reason = code === 'ENOENT' ? 'there is no such file' : code || String(cause);
-    throw new OciError('invalid_request', `cannot read ${label}: ${reason}`, { cause });
+    throw unreadable(label, cause);
   }
 }
 
@@ -73,11 +71,20 @@ async function openMember(path: string): Promise<Member | undefined> {
     if (status.isFile()) return { file, offset: 0, size: status.size };
     await file.close();
   } catch (cause) {
-    const code = errorCode(cause);
-    if (code === 'ENOENT') return undefined;
-    throw new OciError('invalid_request', `cannot read ${path}: ${code || String(cause)}`, { cause });
+    if (errorCode(cause) === 'ENOENT') return undefined;
+    throw unreadable(path, cause);
   }
   throw new OciError('invalid_request', `cannot read ${path}: it is no regular file`);
+}
+
+/** What is wrong with a path that somebody gave. The other errors of the system are not theirs to mend. */
+const WRONG_PATH: ReadonlySet<string> = new Set(['EACCES', 'ELOOP', 'ENAMETOOLONG', 'ENOENT', 'ENOTDIR', 'EPERM']);
+
+function unreadable(label: string, cause: unknown): OciError {
+  const code = errorCode(cause);
+  const reason = code === 'ENOENT' ? 'there is no such file' : code || String(cause);
+  const isSystem = /^E[A-Z]+$/.test(code) && !WRONG_PATH.has(code);
+  return new OciError(isSystem ? 'internal' : 'invalid_request', `cannot read ${label}: ${reason}`, { cause });
 }
 
 async function tarContainer({ path, label, scratchDirectory, limits, signal }: ArchiveSource): Promise<Container> {

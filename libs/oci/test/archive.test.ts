@@ -371,6 +371,13 @@ describe('what is no archive', () => {
     expect((await failure(openArchive(path, { scratchDirectory: dirname(path) }))).message).toContain('no such file');
   });
 
+  test('a file that the disk does not read is nobody’s request', async () => {
+    const directory = await fixture.directory();
+    // Nothing is mapped where its first bytes would be: EIO.
+    const error = await failure(openArchive('/proc/self/mem', { scratchDirectory: directory }));
+    expect(error).toMatchObject({ code: 'internal', cause: { code: 'EIO' } });
+  });
+
   test('a pipe is not waited for', async () => {
     const directory = await fixture.directory();
     await mkdir(join(directory, 'layout'));

@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { closeSync, ftruncateSync, openSync } from 'node:fs';
-import { toolEnvironment, toolKilled, toolMissing } from '../e2fsprogs.ts';
+import { toolEnvironment, toolKilled, toolNotStarted } from '../e2fsprogs.ts';
 import { RootfsError, systemCode } from '../error.ts';
 import { BLOCK_SIZE, INODE_SIZE } from './format.ts';
 import type { Geometry } from './geometry.ts';
@@ -66,7 +66,7 @@ export function makeFileSystem(path: string, geometry: Geometry, uuid: string): 
     env: toolEnvironment(),
     encoding: 'utf8',
   });
-  if (result.error !== undefined) throw toolMissing('mke2fs', 'mke2fs_missing', result.error);
+  if (result.error !== undefined) throw toolNotStarted('mke2fs', 'mke2fs_missing', result.error);
   if (result.status === 0) return;
   if (result.signal !== null) throw toolKilled('mke2fs', 'mke2fs_failed', result.signal);
   const words = result.stderr.trim();
@@ -81,5 +81,7 @@ export function makeFileSystem(path: string, geometry: Geometry, uuid: string): 
       'no_space',
       'no space left on the device that holds the data directory; free some and pull again',
     );
-  throw new RootfsError('mke2fs_failed', `mke2fs failed: ${words.split('\n').at(-1) || 'no word of why'}`);
+  const message = `mke2fs failed: ${words.split('\n').at(-1) || 'no word of why'}`;
+  if (/input\/output error/i.test(words)) throw new RootfsError('internal', message, { cause: { code: 'EIO' } });
+  throw new RootfsError('mke2fs_failed', message);
 }

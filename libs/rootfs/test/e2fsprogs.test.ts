@@ -3,7 +3,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { describe, expect, test } from '@jest/globals';
-import { toolEnvironment } from '../e2fsprogs.ts';
+import { checkFileSystem, toolEnvironment } from '../e2fsprogs.ts';
 import { withTemporaryDirectory } from './support/temporary-directory.ts';
 
 const run = promisify(execFile);
@@ -48,6 +48,62 @@ test.each(['mke2fs', 'e2fsck'])('%s that is killed says nothing of the image, an
       env: { ...process.env, PATH: `${join(directory, 'bin')}:${process.env.PATH}`, NODE_OPTIONS: '' },
     });
     expect(stdout).toBe(`${tool}_failed true ${tool} was ended by SIGKILL; did the worker's host run out of memory?\n`);
+  });
+});
+
+test('e2fsck that could not do its work says nothing of the image, and may be tried again', async () => {
+  await withTemporaryDirectory(async (directory) => {
+    const { PATH } = process.env;
+    const script =
+      '#!/bin/sh\necho Pass 1\necho e2fsck 1.47.0 >&2\necho "e2fsck: Cannot allocate memory" >&2\nexit 8\n';
+    await writeFile(join(directory, 'e2fsck'), script, { mode: 0o755 });
+    try {
+      process.env.PATH = `${directory}:${PATH}`;
+      await expect(checkFileSystem('any')).rejects.toMatchObject({
+        code: 'e2fsck_failed',
+        retryable: true,
+        message: 'e2fsck could not check the file system: e2fsck: Cannot allocate memory',
+      });
+    } finally {
+      process.env.PATH = PATH;
+    }
+  });
+});
+
+test('a host that is out of open files is told as that, and not as one without the tools', async () => {
+  await withTemporaryDirectory(async (directory) => {
+    const program = join(directory, 'program.mts');
+    const at = (file: string) => JSON.stringify(new URL(`../${file}`, import.meta.url).href);
+    await writeFile(
+      program,
+      `import { closeSync, openSync } from 'node:fs';
+      import { checkFileSystem } from ${at('e2fsprogs.ts')};
+      import { makeFileSystem } from ${at('ext4/mke2fs.ts')};
+      const taken = [];
+      const take = () => {
+        try {
+          for (;;) taken.push(openSync('/dev/null'));
+        } catch {}
+      };
+      const tell = (error) => console.log(error.code, error.message, error.cause.code);
+      console.log('');
+      take();
+      await checkFileSystem('any').catch(tell);
+      closeSync(taken.pop());
+      try {
+        makeFileSystem(${JSON.stringify(join(directory, 'image'))}, { blocks: 16384, inodes: 1000, journalMebibytes: 4 }, '');
+      } catch (error) {
+        tell(error);
+      }`,
+    );
+    const command = 'ulimit -n 100; exec "$0" "$@"';
+    const { stdout } = await run('sh', ['-c', command, process.execPath, '--import', 'tsx', program], {
+      env: { ...process.env, NODE_OPTIONS: '' },
+    });
+    expect(stdout.trim().split('\n')).toEqual([
+      'internal e2fsck could not be started (EMFILE) EMFILE',
+      'internal mke2fs could not be started (EMFILE) EMFILE',
+    ]);
   });
 });
 

@@ -1,0 +1,69 @@
+import * as z from 'zod';
+
+/** What an error of the system comes to, whatever was being done. */
+export interface SystemFailure {
+  readonly code: 'disk_failed' | 'no_space' | 'not_writable' | 'out_of_resources';
+  readonly message: string;
+  /** Whether trying again can help. */
+  readonly retryable: boolean;
+}
+
+interface Kind {
+  readonly errors: readonly string[];
+  readonly code: SystemFailure['code'];
+  readonly message: (what: string) => string;
+  readonly retryable: boolean;
+}
+
+/** See errno(3). */
+const KINDS: readonly Kind[] = [
+  {
+    errors: ['ENOSPC', 'EDQUOT'],
+    code: 'no_space',
+    message: (what) => `no space left on the disk of the data directory (${what}); free some and try again`,
+    retryable: false,
+  },
+  {
+    errors: ['EROFS'],
+    code: 'not_writable',
+    message: (what) => `the disk of the data directory is read-only (${what}); where it was not made so, it failed`,
+    retryable: false,
+  },
+  {
+    // ESTALE is NFS's: its server has been started again, or lost the file. A path to a disk may come back as well.
+    errors: ['EIO', 'EUCLEAN', 'ENXIO', 'ENODEV', 'ESTALE'],
+    code: 'disk_failed',
+    message: (what) => `the disk of the data directory failed (${what}); the log of its host's kernel tells why`,
+    retryable: true,
+  },
+  {
+    errors: ['EMFILE', 'ENFILE', 'ENOMEM', 'EAGAIN'],
+    code: 'out_of_resources',
+    message: (what) => `the server has no more memory, processes or open files (${what}); raise its limits`,
+    retryable: true,
+  },
+];
+
+const systemError = z.object({ code: z.string() });
+const withCause = z.object({ cause: z.unknown() });
+
+/** Causes looked at; a chain of them may be a ring. */
+const CAUSE_DEPTH = 8;
+
+/**
+ * What an error is that the system has caused, however deep in its causes; undefined for any other.
+ * @param what was being done, where that is known
+ */
+export function systemFailure(error: unknown, what?: string): SystemFailure | undefined {
+  let cause = error;
+  for (let depth = 0; depth <= CAUSE_DEPTH && cause !== undefined; depth += 1) {
+    const system = systemError.safeParse(cause).data?.code;
+    const kind = KINDS.find(({ errors }) => system !== undefined && errors.includes(system));
+    if (kind !== undefined) {
+      const message = kind.message(what === undefined ? `${system}` : `${what}: ${system}`);
+      return { code: kind.code, message, retryable: kind.retryable };
+    }
+    cause = withCause.safeParse(cause).data?.cause;
+  }
+  return undefined;
+}

@@ -1,0 +1,114 @@
+/**
+ * A disk that does not take what was written: fsync(2) says so once. A sync after that succeeds, and what was lost stays lost, so
+ * here it fails once, too.
+ */
+import { existsSync } from 'node:fs';
+import * as real from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
+import type { Store } from '../index.ts';
+import { digestOf, hexOf, imageEntry, publishLayer, publishRootfs, temporaryDirectory } from './support/fixture.ts';
+
+/** By the path, the error of the next sync of it. */
+const failures = new Map<string, string>();
+/** Whether nothing can be renamed: the disk is read-only by now. */
+let isReadOnly = false;
+
+function systemError(code: string, syscall: string): Error {
+  return Object.assign(new Error(`${code}: ${syscall}`), { code, syscall });
+}
+
+jest.unstable_mockModule('node:fs/promises', () => ({
+  ...real,
+  open: async (path: string, ...options: [string, number]) => {
+    const handle = await real.open(path, ...options);
+    const code = failures.get(path);
+    if (code !== undefined) {
+      handle.sync = async () => {
+        failures.delete(path);
+        throw systemError(code, 'fsync');
+      };
+    }
+    return handle;
+  },
+  rename: async (from: string, to: string) => {
+    if (isReadOnly) throw systemError('EROFS', 'rename');
+    await real.rename(from, to);
+  },
+}));
+const { openStore } = await import('../index.ts');
+
+const diffId = digestOf('a layer');
+const other = digestOf('another layer');
+const key = hexOf('a root filesystem');
+
+describe('what the disk does not take', () => {
+  let directory: Awaited<ReturnType<typeof temporaryDirectory>>;
+  let store: Store;
+
+  beforeEach(async () => {
+    directory = await temporaryDirectory();
+    store = await openStore(directory.path);
+    await publishLayer(store, diffId);
+  });
+  afterEach(async () => {
+    isReadOnly = false;
+    failures.clear();
+    await directory.remove();
+  });
+
+  const failSync = (code: string) => failures.set(join(store.layers.directory(diffId), 'data'), code);
+
+  test.each(['EIO', 'ENOSPC', 'EDQUOT'])('is removed (%s), and never taken for synced', async (code) => {
+    failSync(code);
+    await expect(store.syncPending()).rejects.toMatchObject({ code: 'disk_failed' });
+    expect(await store.layers.has(diffId)).toBe(false);
+    await store.syncPending();
+  });
+
+  test('is no image any more', async () => {
+    await publishRootfs(store, key);
+    await store.images.put('local', imageEntry('python', key));
+    failures.set(store.rootfs.path(key), 'EIO');
+    await expect(store.syncPending()).rejects.toMatchObject({ code: 'disk_failed' });
+    expect(await store.images.list('local')).toEqual([]);
+  });
+
+  test('keeps nothing else from being synced', async () => {
+    await publishRootfs(store, key);
+    await publishLayer(store, other);
+    failures.set(store.rootfs.path(key), 'EIO');
+    failSync('EIO');
+    await expect(store.syncPending()).rejects.toMatchObject({ code: 'disk_failed' });
+    expect(await store.layers.has(other)).toBe(true);
+    expect(existsSync(join(store.layers.directory(other), 'unsynced'))).toBe(false);
+  });
+
+  test('is removed later where it cannot be now, and what was published in its place stays', async () => {
+    failSync('EIO');
+    isReadOnly = true;
+    await expect(store.syncPending()).rejects.toMatchObject({ code: 'not_writable' });
+    await expect(store.syncPending()).rejects.toMatchObject({ code: 'not_writable' });
+    isReadOnly = false;
+    await store.syncPending();
+    expect(await store.layers.has(diffId)).toBe(false);
+
+    await publishLayer(store, diffId);
+    failSync('EIO');
+    isReadOnly = true;
+    await expect(store.syncPending()).rejects.toMatchObject({ code: 'not_writable' });
+    isReadOnly = false;
+    await store.layers.remove(diffId);
+    await publishLayer(store, diffId);
+    await store.syncPending();
+    expect(await store.layers.has(diffId)).toBe(true);
+  });
+
+  test('stays where it is the look at it that failed', async () => {
+    failSync('EMFILE');
+    await expect(store.syncPending()).rejects.toMatchObject({ code: 'out_of_resources', retryable: true });
+    expect(await store.layers.has(diffId)).toBe(true);
+    await store.syncPending();
+    expect(existsSync(join(store.layers.directory(diffId), 'unsynced'))).toBe(false);
+  });
+});
