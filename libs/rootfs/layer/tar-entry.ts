@@ -52,7 +52,7 @@ export function entryHeader(entry: TarEntry): EntryHeader {
     target: type === 'link' ? normalizePath(target) : type === 'symlink' ? target : '',
     deviceMajor: deviceNumber(header.deviceMajor, 12, name),
     deviceMinor: deviceNumber(header.deviceMinor, 20, name),
-    xattrs: xattrs(pax),
+    xattrs: xattrs(entry.pax),
     sparse,
     sparseMapInContent,
   };
@@ -119,9 +119,10 @@ function paxSparseMap(records: TarEntry['pax'], pax: Map<string, string>): Spars
   return sparseMap(size, numbers);
 }
 
-function xattrs(pax: Map<string, string>): LayerEntry['xattrs'] {
+/** An attribute may be empty: there is nothing else that an empty record could take back, as Docker, Podman and GNU tar have it. */
+function xattrs(records: TarEntry['pax']): LayerEntry['xattrs'] {
   const found: [string, string][] = [];
-  for (const [key, value] of pax) {
+  for (const [key, value] of new Map(records)) {
     if (key.startsWith(XATTR_PREFIX)) found.push([key.slice(XATTR_PREFIX.length), value]);
   }
   return found.sort(([a], [b]) => (a < b ? -1 : 1));

@@ -73,7 +73,7 @@ describe('an entry', () => {
     expect(entry).toMatchObject({ mtimeSeconds: 0, uid: 0, path: 'a' });
   });
 
-  test('takes the last PAX record of a key, and none where that is empty', async () => {
+  test('takes the last PAX record of a key, and none where that is empty, unless it is an attribute, which may be', async () => {
     const raw = Buffer.concat([
       ...paxBlocks('x', 'header', [
         ['path', 'first'],
@@ -87,7 +87,7 @@ describe('an entry', () => {
       ]),
     ]);
     const [entry] = await decodeOne({ raw }, file);
-    expect(entry).toMatchObject({ path: 'a', mtimeSeconds: 6, size: 4, xattrs: [] });
+    expect(entry).toMatchObject({ path: 'a', mtimeSeconds: 6, size: 4, xattrs: [['user.a', '']] });
   });
 
   test("is root's where its owner is -1, which no file can have", async () => {

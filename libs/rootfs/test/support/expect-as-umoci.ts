@@ -28,8 +28,8 @@ export async function unpackedAndModel(stack: readonly (readonly TarEntry[])[]) 
 }
 
 /**
- * umoci does not know GNU's old sparse form, nor times from 2262 on, when nanoseconds need more than 63 bits. And a parent that
- * it makes of itself gets the group and the setgid bit of the directory around it, because the kernel gives it those.
+ * umoci does not know GNU's old sparse form, attributes without a value (Docker and Podman do), nor times from 2262 on, when nanoseconds
+ * need more than 63 bits. And a parent that it makes of itself gets the group and the setgid bit of the directory around it, because the kernel gives it those.
  */
 function asUmociCan(layers: readonly (readonly TarEntry[])[]): TarEntry[][] {
   return layers.map((layer) =>
@@ -37,6 +37,7 @@ function asUmociCan(layers: readonly (readonly TarEntry[])[]): TarEntry[][] {
       ...entry,
       mode: entry.type === 'directory' ? (entry.mode ?? 0o755) & ~0o2000 : entry.mode,
       mtime: (entry.mtime ?? 0n) < 2n ** 63n ? entry.mtime : 9_000_000_000n * 1_000_000_000n,
+      xattrs: entry.xattrs?.filter(([, value]) => value.length > 0),
       encoding: entry.encoding?.sparse === 'gnu' ? {} : entry.encoding,
     })),
   );

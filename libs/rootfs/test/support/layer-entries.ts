@@ -27,7 +27,6 @@ export function layerEntry(entry: TarEntry): LayerEntry {
     deviceMajor: entry.deviceMajor ?? 0,
     deviceMinor: entry.deviceMinor ?? 0,
     xattrs: (entry.xattrs ?? [])
-      .filter(([, value]) => value.length > 0)
       .map(([name, value]): [string, string] => [name, value.toString('latin1')])
       .sort(([a], [b]) => (a < b ? -1 : 1)),
   };

@@ -30,8 +30,8 @@ import { type Bytes, bytesOf, contentSize, type TarEntry } from './tar-entry.ts'
  *     the attributes that they have; the search goes on below those. So both hide lower layers only, wherever they stand in their
  *     layer. Neither makes parents, nor minds that nothing is there.
  *  8. Permission bits and setuid, setgid, sticky as stated; a symlink has 0777.
- *  9. An extended attribute with an empty value is not set: to PAX, an empty value takes the record away. Nor are those set that only
- *     mean something on the host that made them: SELinux labels, NFSv4 ACLs and overlayfs's notes to itself.
+ *  9. An extended attribute may have an empty value. Those are not set that only mean something on the host that made them: SELinux
+ *     labels, NFSv4 ACLs and overlayfs's notes to itself.
  */
 
 const hostAttributes = new Set([
@@ -298,7 +298,7 @@ function update(inode: Inode, entry: TarEntry): void {
   inode.deviceMinor = device ? (entry.deviceMinor ?? 0) : 0;
   inode.xattrs = new Map(
     (entry.xattrs ?? [])
-      .filter(([name, value]) => value.length > 0 && !hostAttributes.has(name))
+      .filter(([name]) => !hostAttributes.has(name))
       .map(([name, value]) => [name, value.toString('hex')]),
   );
 }
