@@ -62,6 +62,8 @@ export class RedisSession {
   readonly #background: RedisClient;
   readonly #stopped = new AbortController();
   readonly #opening: Promise<void>;
+  /** Aborted once it is known that Redis cannot be used now. */
+  readonly #away = new AbortController();
   #access: Opened | undefined;
   #lossLogged = false;
 
@@ -82,9 +84,13 @@ export class RedisSession {
     this.#opening = this.#open();
   }
 
-  /** Resolves when Redis has answered, or the time is over. */
+  /** Resolves when the queue is open, when Redis turns out to be away, or when the time is over. */
   async opened(milliseconds: number): Promise<void> {
-    await endWithin(milliseconds, this.#opening);
+    const away = new Promise<void>((resolve) => {
+      if (this.#away.signal.aborted) resolve();
+      else this.#away.signal.addEventListener('abort', () => resolve(), { once: true });
+    });
+    await endWithin(milliseconds, Promise.race([this.#opening, away]));
   }
 
   /** Runs commands. Throws ApiError 503 when Redis is away, or does not answer in time. */
@@ -134,6 +140,7 @@ export class RedisSession {
         return;
       } catch (error) {
         if (this.#stopped.signal.aborted) return;
+        this.#away.abort();
         this.#options.log.error({ err: error }, 'the task queue in Redis cannot be opened; trying again');
         await sleep(retryMilliseconds, undefined, { signal: this.#stopped.signal }).catch(() => {});
       }
@@ -180,6 +187,7 @@ export class RedisSession {
 
   /** ioredis tries again every second; one line tells of it. */
   #connectionLost(error: Error): void {
+    this.#away.abort();
     if (this.#lossLogged) return;
     this.#lossLogged = true;
     this.#options.log.warn({ err: error }, 'Redis is away; tasks answer 503 until it is back');

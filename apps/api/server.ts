@@ -34,8 +34,8 @@ import { version } from './version.ts';
 
 /** Answers under way when the server stops get this long; then their connections are cut. */
 const graceMilliseconds = 1_000;
-/** A Redis that is there is found within this time; without it the API starts all the same. */
-const redisStartMilliseconds = 1_000;
+/** A Redis that is there has answered within this time, on a busy machine, too; without it the API starts all the same. */
+const redisStartMilliseconds = 3_000;
 
 export interface RunningApi {
   readonly socketPath: string;
@@ -85,7 +85,6 @@ export async function startApi(
   );
   try {
     await api.listen(config.listen);
-    await tasks.opened(redisStartMilliseconds);
     return api;
   } catch (error) {
     await api.close();
@@ -131,9 +130,13 @@ class Api implements RunningApi {
     return this.#url;
   }
 
-  /** The socket after TCP: `bhatti serve` takes an API that answers there for one that has started. */
+  /**
+   * After Redis: who finds the API listening may put tasks on the queue at once. The socket after TCP: `bhatti serve` takes an API
+   * that answers there for one that has started.
+   */
   async listen(address: ListenAddress | null): Promise<void> {
     await requireFreeSocket(this.socketPath);
+    await this.#services.tasks.opened(redisStartMilliseconds);
     if (address !== null)
       await this.#listenOnTcp(address, requireBearer(this.#services.store.users, new FailureLimit()));
     this.#servers.push(await listenOnSocket(this.socketPath, this.#app(trustSocket, refuseOtherSites)));

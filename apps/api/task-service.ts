@@ -63,7 +63,7 @@ export class TaskService {
     });
   }
 
-  /** Resolves when Redis has answered, or the time is over. */
+  /** Resolves when tasks can be put on the queue, when Redis turns out to be away, or when the time is over. */
   opened(milliseconds: number): Promise<void> {
     return this.#session.opened(milliseconds);
   }

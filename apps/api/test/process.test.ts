@@ -10,6 +10,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { Agent, request } from 'undici';
 import * as z from 'zod';
 import { startRedis, type TestRedis } from '../../../test/support/redis.ts';
+import { startRedisGate } from '../../../test/support/redis-gate.ts';
 
 const program = fileURLToPath(new URL('../../../dist/api.js', import.meta.url));
 const record = z.strictObject({ pid: z.int(), listen: z.string().nullable(), startedAt: z.iso.datetime() });
@@ -97,6 +98,26 @@ describe('the API process', () => {
     expect(started.stdout()).toBe('');
     expect(started.stderr()).toContain('"msg":"stopped"');
     for (const line of started.stderr().trim().split('\n')) JSON.parse(line);
+  });
+
+  test('tells where it listens once it can take a pull, also when Redis is slow to answer', async () => {
+    const gate = await startRedisGate(redis.socketPath, join(directory, 'gate.sock'));
+    try {
+      const shut = gate.shut({ when: () => true, onShut: () => {} });
+      const started = run({ REDIS_URL: gate.socketPath });
+      await shut;
+      // One that does not wait for Redis listens by then.
+      await sleep(300);
+      expect(existsSync(join(directory, 'run', 'api.json'))).toBe(false);
+      gate.open();
+      const { listen } = await untilListening(started);
+      const headers = { authorization: `Bearer ${(await readFile(join(directory, 'token'), 'utf8')).trim()}` };
+      const queued = await request(`${listen}/images/pull`, { method: 'POST', headers, body: '{"ref":"alpine"}' });
+      await queued.body.dump();
+      expect(queued.statusCode).toBe(202);
+    } finally {
+      await gate.close();
+    }
   });
 
   test('keeps its files to its owner', async () => {

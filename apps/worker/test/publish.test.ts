@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { KEY_PREFIX, queueKey } from '@bhatti/tasks';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { eventually } from '../../../test/support/eventually.ts';
-import { type RedisGate, startRedisGate } from './support/redis-gate.ts';
+import { type RedisGate, startRedisGate } from '../../../test/support/redis-gate.ts';
 import { startStack, type TestStack } from './support/stack.ts';
 import { layerTar } from './support/tar.ts';
 import type { WorkerProcess } from './support/worker-process.ts';

@@ -11,7 +11,7 @@ export interface Shutting {
   readonly onShut: () => void;
 }
 
-/** The way between a worker process and Redis. While it is shut nothing passes, in either direction, and nothing is lost. */
+/** The way between a process and Redis. While it is shut nothing passes, in either direction, and nothing is lost. */
 export interface RedisGate {
   /** Of the way in. */
   readonly socketPath: string;
@@ -36,12 +36,12 @@ export async function startRedisGate(redisSocketPath: string, socketPath: string
     onShut();
     hasShut();
   };
-  const server = createServer((worker) => {
+  const server = createServer((client) => {
     const redis = connect(redisSocketPath);
     let awaited = false;
     for (const [socket, other] of [
-      [worker, redis],
-      [redis, worker],
+      [client, redis],
+      [redis, client],
     ] as const) {
       sockets.add(socket);
       socket.on('error', () => {});
@@ -50,7 +50,7 @@ export async function startRedisGate(redisSocketPath: string, socketPath: string
         other.destroy();
       });
     }
-    worker.on('data', (data) => {
+    client.on('data', (data) => {
       if (next?.when()) {
         if (next.answerTo === undefined) shutNow(next);
         else awaited ||= next.answerTo.test(data.toString('latin1'));
@@ -60,7 +60,7 @@ export async function startRedisGate(redisSocketPath: string, socketPath: string
     redis.on('data', (data) => {
       if (awaited && next !== undefined) shutNow(next);
       awaited = false;
-      pass(worker, data);
+      pass(client, data);
     });
   });
   server.listen(socketPath);
