@@ -1,6 +1,7 @@
-import { chmod, mkdir, open, readFile, realpath, rename, rm } from 'node:fs/promises';
+import { chmod, open, readFile, realpath, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { Writable } from 'node:stream';
+import { makeFolders } from '@bhatti/store';
 import { createApiClient } from './api-client.ts';
 import { CliError, systemErrorCode } from './cli-error.ts';
 import { configFilePaths, parseConfigFile } from './config-file.ts';
@@ -43,11 +44,11 @@ async function writeConfigFile(path: string, before: string, values: { url: stri
   const document = parseDocument(before);
   document.set('url', values.url);
   document.set('token', values.token);
-  await mkdir(dirname(path), { recursive: true, mode: 0o700 });
   // Who keeps it elsewhere and links to it (dotfiles) finds it there.
   const target = await realpath(path).catch(() => path);
   const temporary = `${target}.${process.pid}.tmp`;
   try {
+    await makeFolders(dirname(path), 0o700);
     const file = await open(temporary, 'wx', 0o600);
     try {
       await file.writeFile(document.toString());

@@ -5,7 +5,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { syncToDisk, writeDurably } from './durable-file.ts';
 import { StoreError, storing, systemCode } from './error.ts';
 import { statIfThere } from './file-status.ts';
-import { namesIn } from './folder.ts';
+import { makeFolders, namesIn } from './folder.ts';
 import { ImageEntry } from './image-entry.ts';
 import { fileName, isFileName } from './names.ts';
 import { ownIdentity } from './process-identity.ts';
@@ -65,7 +65,7 @@ export class ImageCatalog {
     await this.#requireRootfs(checked);
     const content = `${JSON.stringify(checked, null, 2)}\n`;
     await confirmedBy(confirm, 'write the image catalog', async (asked) => {
-      await mkdir(join(this.#folder, owner), { recursive: true, mode: 0o700 });
+      await makeFolders(join(this.#folder, owner), 0o700);
       await unlessRevoked(entry.name, () => this.#write(path, content, entry.name, asked));
     });
     // Again, after the entry is written: see `removeUnreferencedRootfs`, which looks the other way round.

@@ -4,6 +4,7 @@ export type { ContentEntry } from './content-folder.ts';
 export { type DataDirectoryChoice, resolveDataDirectory } from './data-directory.ts';
 export { StoreError, type StoreErrorCode } from './error.ts';
 export { type EvictOptions, evictLayer, evictLayers } from './eviction.ts';
+export { makeFolders } from './folder.ts';
 export type { ImageCatalog } from './image-catalog.ts';
 export { ImageConfigRecord, ImageEntry } from './image-entry.ts';
 export type { LayerCache } from './layer-cache.ts';

@@ -1,7 +1,8 @@
 import { constants } from 'node:fs';
-import { access, mkdir, readdir, statfs } from 'node:fs/promises';
+import { access, readdir, statfs } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { StoreError, storing } from './error.ts';
+import { makeFolders } from './folder.ts';
 import { type RemoveUnreferencedOptions, removeUnreferencedRootfs } from './garbage.ts';
 import { ImageCatalog } from './image-catalog.ts';
 import { LayerCache } from './layer-cache.ts';
@@ -99,9 +100,9 @@ export async function openStore(dataDirectory: string): Promise<Store> {
 
 async function prepare(directory: string, folders: readonly string[]): Promise<void> {
   try {
-    await mkdir(directory, { recursive: true, mode: 0o700 });
+    await makeFolders(directory, 0o700);
     for (const folder of folders) {
-      await mkdir(folder, { recursive: true, mode: 0o700 });
+      await makeFolders(folder, 0o700);
       await closeToOthers(folder, 0o700);
       await access(folder, constants.R_OK | constants.W_OK | constants.X_OK);
     }

@@ -2,9 +2,10 @@
  * The local stack: Redis (unless REDIS_URL names one), the API and workers as children of this process, which starts
  * them again when they die and stops them in order. One stack a data directory.
  */
-import { mkdir, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { makeFolders } from '@bhatti/store';
 import { createApiClient } from '../api-client.ts';
 import { CliError, systemErrorCode } from '../cli-error.ts';
 import { checkSocketPaths, type LocalPaths, localPaths } from '../local-paths.ts';
@@ -304,7 +305,7 @@ async function stopLeftovers(paths: LocalPaths, log: (line: string) => void): Pr
 export async function makeDirectories(paths: LocalPaths): Promise<void> {
   try {
     for (const directory of [paths.dataDirectory, paths.runDirectory, paths.redisDirectory]) {
-      await mkdir(directory, { recursive: true, mode: 0o700 });
+      await makeFolders(directory, 0o700);
     }
   } catch (error) {
     throw new CliError(

@@ -1,10 +1,14 @@
+import { execFile } from 'node:child_process';
 import { chmod, mkdir, readdir, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { storing } from '../error.ts';
 import { openStore, resolveDataDirectory, StoreError } from '../index.ts';
 import { hexOf, imageEntry, temporaryDirectory } from './support/fixture.ts';
+
+const run = promisify(execFile);
 
 describe('openStore', () => {
   let directory: Awaited<ReturnType<typeof temporaryDirectory>>;
@@ -55,6 +59,20 @@ describe('openStore', () => {
     const opening = openStore(join(directory.path, 'file', 'data'));
     await expect(opening).rejects.toMatchObject({ name: 'StoreError', code: 'not_writable' });
     await expect(opening).rejects.toThrow(/--data-dir/);
+  });
+
+  test('says what keeps it from being made: a disk that is read-only', async () => {
+    // A file system of its own, which nobody else sees.
+    const asRoot = process.getuid?.() === 0 ? [] : ['--map-root-user'];
+    const library = new URL('../index.ts', import.meta.url).href;
+    const program = `import { openStore } from ${JSON.stringify(library)};
+      await openStore(${JSON.stringify(join(directory.path, 'deep', 'data'))}).catch((error) => console.log(error.code, error.message));`;
+    const mount = 'mount -t tmpfs -o ro none "$0" && exec "$@"';
+    const node = [process.execPath, '--import', 'tsx', '--input-type=module', '--eval', program];
+    const { stdout } = await run('unshare', [...asRoot, '--mount', 'sh', '-c', mount, directory.path, ...node], {
+      env: { ...process.env, NODE_OPTIONS: '' },
+    });
+    expect(stdout).toMatch(/^not_writable .*EROFS/);
   });
 
   test('knows the free space', async () => {
