@@ -1,6 +1,6 @@
 import { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
-import { pipeline } from 'node:stream/promises';
+import { finished, pipeline } from 'node:stream/promises';
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { createZstdDecompress } from '../layer/zstd.ts';
@@ -129,10 +129,10 @@ describe('the decompressor', () => {
     await expect(pipeline(Readable.from([data]), createZstdDecompress(), drain)).rejects.toThrow();
   });
 
+  // 512 MB in 16 KB, in one piece.
+  const bomb = windowed(17, 0, [...new Array<Buffer>(4_000).fill(block(RLE, 128 * 1024, Buffer.from([0]))), END]);
+
   test('goes on only when what it gave is wanted', async () => {
-    // 512 MB in 16 KB, in one piece.
-    const blocks = new Array<Buffer>(4_000).fill(block(RLE, 128 * 1024, Buffer.from([0])));
-    const bomb = windowed(17, 0, [...blocks, END]);
     const stream = createZstdDecompress();
     stream.end(bomb);
     stream.read(0);
@@ -145,6 +145,37 @@ describe('the decompressor', () => {
     expect(bytes).toBe(4_000 * 128 * 1024);
     expect(most).toBeGreaterThan(0);
     expect(most).toBeLessThan(40 * MIB);
+  });
+
+  test('gives little at a time to who takes all that comes and puts it off', async () => {
+    const stream = createZstdDecompress();
+    let bytes = 0;
+    let waiting = 0;
+    let most = 0;
+    stream.on('data', (chunk: Buffer) => {
+      bytes += chunk.length;
+      waiting += chunk.length;
+      most = Math.max(most, waiting);
+      setImmediate(() => {
+        waiting -= chunk.length;
+      });
+    });
+    stream.end(bomb);
+    await finished(stream);
+    expect(bytes).toBe(4_000 * 128 * 1024);
+    expect(most).toBeLessThan(40 * MIB);
+  });
+
+  test('stops when it is destroyed in between', async () => {
+    const stream = createZstdDecompress();
+    let bytes = 0;
+    stream.on('data', (chunk: Buffer) => {
+      bytes += chunk.length;
+      setImmediate(() => stream.destroy(new Error('enough')));
+    });
+    stream.end(bomb);
+    await expect(finished(stream)).rejects.toThrow('enough');
+    expect(bytes).toBeLessThan(40 * MIB);
   });
 });
 
