@@ -1,7 +1,7 @@
-import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type ContentEntry, ContentFolder } from './content-folder.ts';
 import { StoreError } from './error.ts';
+import { statIfThere } from './file-status.ts';
 import type { Publication } from './publication.ts';
 
 /** Decoded layers, by `diff_id` (`sha256:<hex>`): folders with the files `data` and `index`. */
@@ -41,7 +41,7 @@ export class LayerCache {
 
 async function checkLayer(directory: string): Promise<void> {
   for (const name of ['data', 'index']) {
-    const file = await stat(join(directory, name)).catch(() => undefined);
+    const file = await statIfThere(join(directory, name));
     if (!file?.isFile()) throw new StoreError('internal', `a layer without its ${name} file is not published`);
   }
 }

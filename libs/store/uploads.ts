@@ -43,16 +43,18 @@ export class Uploads {
   ): Promise<number> {
     const path = this.path(id);
     const temporary = join(this.#folder, temporaryName(await ownIdentity()));
+    let written = temporary;
     try {
       const bytes = await this.#write(temporary, content);
       await arriving();
       await storing('publish an upload', async () => {
         await rename(temporary, path);
+        written = path;
         await syncToDisk(this.#folder);
       });
       return bytes;
     } catch (error) {
-      await rm(temporary, { force: true });
+      await rm(written, { force: true });
       throw error;
     }
   }

@@ -5,11 +5,20 @@
 import { existsSync } from 'node:fs';
 import * as real from 'node:fs/promises';
 import { join } from 'node:path';
+import { Readable } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import type { Store } from '../index.ts';
-import { digestOf, hexOf, imageEntry, publishLayer, publishRootfs, temporaryDirectory } from './support/fixture.ts';
+import {
+  digestOf,
+  hexOf,
+  imageEntry,
+  publishLayer,
+  publishRootfs,
+  record,
+  temporaryDirectory,
+} from './support/fixture.ts';
 
-/** By the path, the error of the next sync of it. */
+/** By the path, the error of the next sync of it, and of every look at it. */
 const failures = new Map<string, string>();
 /** Whether nothing can be renamed: the disk is read-only by now. */
 let isReadOnly = false;
@@ -34,6 +43,11 @@ jest.unstable_mockModule('node:fs/promises', () => ({
   rename: async (from: string, to: string) => {
     if (isReadOnly) throw systemError('EROFS', 'rename');
     await real.rename(from, to);
+  },
+  stat: async (path: string) => {
+    const code = failures.get(path);
+    if (code !== undefined) throw systemError(code, 'stat');
+    return real.stat(path);
   },
 }));
 const { openStore } = await import('../index.ts');
@@ -110,5 +124,25 @@ describe('what the disk does not take', () => {
     expect(await store.layers.has(diffId)).toBe(true);
     await store.syncPending();
     expect(existsSync(join(store.layers.directory(diffId), 'unsynced'))).toBe(false);
+  });
+
+  test('of an upload leaves nothing of it, also where its name is there already', async () => {
+    const folder = join(directory.path, 'uploads');
+    failures.set(folder, 'EIO');
+    const receiving = store.uploads.receive('tsk_a', Readable.from([Buffer.from('archive')]));
+    await expect(receiving).rejects.toMatchObject({ code: 'disk_failed', retryable: true });
+    expect(await real.readdir(folder)).toEqual([]);
+  });
+
+  test('is not told as files that are missing', async () => {
+    const layer = await store.layers.begin(other);
+    for (const name of ['data', 'index']) await real.writeFile(join(layer.directory, name), name);
+    failures.set(join(layer.directory, 'index'), 'EIO');
+    await expect(layer.publish()).rejects.toMatchObject({ code: 'disk_failed', retryable: true });
+    const rootfs = await store.rootfs.begin(key);
+    await real.writeFile(rootfs.path, 'ext4');
+    await rootfs.writeRecord(record);
+    failures.set(rootfs.path, 'EIO');
+    await expect(rootfs.publish()).rejects.toMatchObject({ code: 'disk_failed', retryable: true });
   });
 });
