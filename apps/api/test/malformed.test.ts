@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import * as z from 'zod';
+import { anyCharacter } from '../../../test/support/any-character.ts';
 import { noBody, type Route } from '../route.ts';
 import { errorBody, startTestStack, type TestStack } from './support/api.ts';
 
@@ -16,7 +17,7 @@ const patience = 10_000;
 /** An object whose keys are those of the schema and whose values are anything, a field too many, or no object at all. */
 function malformed(schema: z.ZodType): fc.Arbitrary<unknown> {
   const keys = schema instanceof z.ZodObject ? Object.keys(schema.shape) : [];
-  const value = fc.oneof(fc.jsonValue(), fc.string({ unit: 'binary' }), fc.double());
+  const value = fc.oneof(fc.jsonValue(), fc.string({ unit: anyCharacter }), fc.double());
   const key = fc.oneof(fc.constantFrom(...(keys.length > 0 ? keys : ['x'])), fc.string());
   return fc.oneof(fc.dictionary(key, value, { maxKeys: 8 }), fc.jsonValue());
 }
@@ -83,7 +84,7 @@ const morePages = [
 test('nor does a page', async () => {
   const forms = fc.oneof(
     fc.dictionary(fc.constantFrom('ref', 'name', 'size', 'force', 'form_token', 'token'), fc.string()).map(queryOf),
-    fc.string({ unit: 'binary' }),
+    fc.string({ unit: anyCharacter }),
   );
   const types = ['application/x-www-form-urlencoded', 'application/json', 'text/plain; charset=nonsense'];
   // `/ui/events` answers for as long as somebody listens.

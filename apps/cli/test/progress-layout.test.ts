@@ -1,6 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import stringWidth from 'fast-string-width';
+import { anyCharacter } from '../../../test/support/any-character.ts';
 import { rateOf, type SeenBytes, seeBytes } from '../download-rate.ts';
 import { bar, type LayerDownload, layoutStep } from '../progress-layout.ts';
 
@@ -79,7 +80,7 @@ describe('the step under way', () => {
   });
 
   const anyLayer = fc.record({
-    digest: fc.string({ unit: 'binary' }),
+    digest: fc.string({ unit: anyCharacter }),
     downloadedBytes: fc.nat(2_000_000_000),
     totalBytes: fc.nat(2_000_000_000),
     rate: fc.option(fc.double({ min: 0, max: 1e10, noNaN: true }), { nil: undefined }),

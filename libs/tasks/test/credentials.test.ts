@@ -1,6 +1,7 @@
 import { createSecretKey, randomBytes } from 'node:crypto';
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
+import { anyCharacter } from '../../../test/support/any-character.ts';
 import { openCredentials, type RegistryCredentials, sealCredentials, TaskError } from '../index.ts';
 
 const key = createSecretKey(randomBytes(32));
@@ -9,7 +10,7 @@ const registry = 'ghcr.io';
 
 describe('sealed credentials', () => {
   test('open again', () => {
-    const text = fc.string({ unit: 'binary' });
+    const text = fc.string({ unit: anyCharacter });
     const any = fc.oneof(fc.record({ username: text, password: text }), fc.record({ token: text }));
     fc.assert(
       fc.property(any, fc.domain(), (secret, domain) => {
