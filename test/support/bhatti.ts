@@ -8,8 +8,8 @@ import * as z from 'zod';
 
 const project = fileURLToPath(new URL('../../', import.meta.url));
 
-/** All that a command may say on stderr that starts the stack: on a busy machine that takes long enough to be told. */
-export const atMostStarting = /^(starting the local server\.\.\.\n)?$/;
+/** All that a command may say on stderr that starts the stack, or waits for one: on a busy machine that takes long enough to be told. */
+export const atMostStarting = /^((starting|waiting for) the local server\.\.\.\n)?$/;
 
 export interface Outcome {
   readonly exitCode: number | null;

@@ -75,7 +75,7 @@ export function normalised(output: string): string {
   for (const [pattern, name] of variable) text = text.replace(pattern, name);
   const lines = text.split('\n').map((line) => line.trimEnd().replace(/(\S) {2,}/g, '$1  '));
   // A start that takes long is told of; the sum of a file is there soon after the image.
-  const kept = lines.filter((line) => !/^starting the local server|^sha256 |"sha256":/.test(line));
+  const kept = lines.filter((line) => !/^(?:starting|waiting for) the local server|^sha256 |"sha256":/.test(line));
   return kept.filter((line, index) => line !== kept[index - 1]).join('\n');
 }
 
