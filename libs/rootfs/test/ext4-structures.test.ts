@@ -353,11 +353,36 @@ describe('attributes', () => {
   });
 
   test('with an ACL are rewritten to the form on disk, ids for named users and groups only', () => {
-    const acl = Buffer.from('02000000' + '01000600ffffffff' + '02000700e8030000' + '10000700ffffffff', 'hex');
-    expect(posixAclOnDisk(acl)?.toString('hex')).toBe('01000000' + '01000600' + '02000700e8030000' + '10000700');
-    for (const broken of ['', '0200', '03000000', '0200000001', `${acl.toString('hex')}00`])
-      expect(posixAclOnDisk(Buffer.from(broken, 'hex'))).toBeUndefined();
+    const [user, group, mask, other] = ['01000600ffffffff', '04000500ffffffff', '10000700ffffffff', '20000400ffffffff'];
+    const named = ['02000700e8030000', '0800050070110100'];
+    expect(onDisk(user, named[0], group, named[1], mask, other)).toBe(
+      ['01000000', '01000600', named[0], '04000500', named[1], '10000700', '20000400'].join(''),
+    );
+    expect(onDisk(user, group, other)).toBe(['01000000', '01000600', '04000500', '20000400'].join(''));
+    expect(onDisk(user, group, mask, other)).toBe(
+      ['01000000', '01000600', '04000500', '10000700', '20000400'].join(''),
+    );
+    expect(onDisk()).toBe('01000000');
   });
+
+  // setxattr(2) says EINVAL to each of these; found on a disk, some make open(2) say it, or EIO.
+  test.each([
+    [[], '03000000'],
+    [[], '0200'],
+    [['01'], undefined],
+    [['01000600ffffffff', '04000500ffffffff'], undefined],
+    [['01000600ffffffff', '02000700e8030000', '04000500ffffffff', '20000400ffffffff'], undefined],
+    [['01000600ffffffff', '03000700e8030000', '04000500ffffffff', '10000700ffffffff', '20000400ffffffff'], undefined],
+    [['01000600ffffffff', '02000700ffffffff', '04000500ffffffff', '10000700ffffffff', '20000400ffffffff'], undefined],
+    [['01000800ffffffff', '04000500ffffffff', '20000400ffffffff'], undefined],
+    [['20000400ffffffff', '04000500ffffffff', '01000600ffffffff'], undefined],
+  ])('with an ACL that is none have none: %#', (entries, version) => {
+    expect(posixAclOnDisk(Buffer.from((version ?? '02000000') + entries.join(''), 'hex'))).toBeUndefined();
+  });
+
+  function onDisk(...entries: readonly (string | undefined)[]): string | undefined {
+    return posixAclOnDisk(Buffer.from(`02000000${entries.join('')}`, 'hex'))?.toString('hex');
+  }
 });
 
 test('device numbers have the old form where they fit it, else the new', () => {
