@@ -16,8 +16,13 @@ export type ApiRecord = z.infer<typeof apiRecord>;
 export async function writeApiRecord(runDirectory: string, record: ApiRecord): Promise<void> {
   const path = recordPath(runDirectory);
   const temporary = `${path}.${record.pid}`;
-  await writeFile(temporary, `${JSON.stringify(record)}\n`, { mode: 0o600 });
-  await rename(temporary, path);
+  try {
+    await writeFile(temporary, `${JSON.stringify(record)}\n`, { mode: 0o600 });
+    await rename(temporary, path);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw error;
+  }
 }
 
 /** Removes the record, unless another process has written its own meanwhile. */

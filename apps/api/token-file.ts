@@ -18,8 +18,8 @@ export async function loadToken(path: string): Promise<string> {
 async function create(path: string): Promise<string> {
   const token = createApiToken();
   const temporary = `${path}.${randomUUID()}`;
-  await writeFile(temporary, `${token}\n`, { mode: 0o600, flag: 'wx', flush: true });
   try {
+    await writeFile(temporary, `${token}\n`, { mode: 0o600, flag: 'wx', flush: true });
     // A link is exclusive and whole: of two processes that start together one wins, and both read the same token.
     await link(temporary, path);
     return token;

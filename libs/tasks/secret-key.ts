@@ -47,8 +47,9 @@ function decodeBase64(text: string): Buffer | undefined {
 
 async function create(path: string): Promise<string> {
   const temporary = `${path}.${randomUUID()}`;
-  await writeFile(temporary, `${randomBytes(keyBytes).toString('base64')}\n`, { mode: 0o600, flag: 'wx', flush: true });
+  const content = `${randomBytes(keyBytes).toString('base64')}\n`;
   try {
+    await writeFile(temporary, content, { mode: 0o600, flag: 'wx', flush: true });
     // Exclusive and whole: when API and worker start together, one makes the key and both read it.
     await link(temporary, path);
   } catch (error) {

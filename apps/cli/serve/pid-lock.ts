@@ -24,8 +24,8 @@ export async function acquirePidLock(path: string): Promise<{ lock: PidLock } | 
   const self = identifyProcess(process.pid);
   if (self === undefined) throw new Error('this process cannot be identified; is /proc mounted?');
   const temporary = `${path}.${self.pid}.tmp`;
-  await writeFile(temporary, JSON.stringify(self), { mode: 0o600 });
   try {
+    await writeFile(temporary, JSON.stringify(self), { mode: 0o600 });
     for (;;) {
       if (await linkNew(temporary, path)) return { lock: heldLock(path, temporary, self) };
       const holder = await readHolder(path, temporary);
@@ -34,7 +34,7 @@ export async function acquirePidLock(path: string): Promise<{ lock: PidLock } | 
       await removeStale(path, holder.identity, temporary);
     }
   } finally {
-    await unlink(temporary);
+    await unlinkIfThere(temporary);
   }
 }
 
@@ -55,8 +55,13 @@ function heldLock(path: string, temporary: string, self: ProcessIdentity): PidLo
     isHeld: mine,
     refresh: async () => {
       if (!(await mine())) return;
-      await writeFile(temporary, JSON.stringify(self), { mode: 0o600 });
-      await rename(temporary, path);
+      try {
+        await writeFile(temporary, JSON.stringify(self), { mode: 0o600 });
+        await rename(temporary, path);
+      } catch (error) {
+        await unlinkIfThere(temporary);
+        throw error;
+      }
     },
     release: async () => {
       if (await mine()) await unlink(path);
