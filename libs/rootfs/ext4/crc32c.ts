@@ -49,6 +49,36 @@ export function crc32c(seed: number, bytes: Uint8Array, from = 0, to = bytes.len
   return crc >>> 0;
 }
 
+/** Up to so many zeros are passed over at once: a block's. */
+const MAX_ZEROS = 4096;
+
+/** The polynomial 1, bit-reversed as all are here, and what each of so many bytes of zeros makes of it: x to the power of 8, 16, 24, … */
+const ONE = 0x8000_0000;
+const POWERS = makePowers();
+
+function makePowers(): Uint32Array {
+  const powers = new Uint32Array(MAX_ZEROS + 1);
+  powers[0] = ONE;
+  const zero = new Uint8Array(1);
+  for (let count = 1; count <= MAX_ZEROS; count++) powers[count] = crc32c(lookup(powers, count - 1), zero);
+  return powers;
+}
+
+/**
+ * Goes on from `seed` over `count` bytes of zeros, 4096 at most: a multiplication in place of a walk. Most of a directory's block is
+ * zeros; byte by byte the directories of `python:3.12` took 28 ms of the 200 that a build takes before it copies data.
+ */
+export function crc32cZeros(seed: number, count: number): number {
+  let factor = POWERS[count];
+  if (factor === undefined) throw new RangeError(`${count} bytes of zeros`);
+  let product = 0;
+  for (let bit = ONE; bit !== 0; bit >>>= 1) {
+    if (seed & bit) product ^= factor;
+    factor = factor & 1 ? (factor >>> 1) ^ POLYNOMIAL : factor >>> 1;
+  }
+  return product >>> 0;
+}
+
 const word = new Uint8Array(4);
 
 /** Goes on from `seed` over a 32-bit number in little-endian bytes. */

@@ -1,5 +1,5 @@
 import { RootfsError } from '../error.ts';
-import { crc32c } from './crc32c.ts';
+import { crc32c, crc32cZeros } from './crc32c.ts';
 import { type HashSeed, halfMd4, halfMd4Minor } from './directory-hash.ts';
 import { BLOCK_SIZE } from './format.ts';
 
@@ -141,16 +141,18 @@ export function* directoryBlocks(
     yield sealLeaf(leaf, writeLeaf(leaf, dots, plan, start, end), seed);
   }
   yield* nodes;
-  for (let i = plan.blocks; i < blocks; i++) yield sealLeaf(leaf.fill(0), NO_RECORDS, seed);
+  for (let i = plan.blocks; i < blocks; i++) yield sealLeaf(leaf.fill(0), UNUSED, seed);
 }
 
-/** Where the last record in a leaf begins, and the first free byte. */
+/** Where the last record in a leaf begins, and the first byte after it, from which on there are zeros. */
 interface Records {
   readonly last: number;
   readonly end: number;
 }
 
 const NO_RECORDS: Records = { last: 0, end: 0 };
+/** Of an empty leaf: a record of no name has the whole. */
+const UNUSED: Records = { last: 0, end: recordLength(0) };
 
 function writeDots(bytes: Buffer, self: number, parent: number): Records {
   writeRecord(bytes, 0, self, recordLength(1), DIRECTORY_TYPE, DOT);
@@ -174,11 +176,11 @@ function writeLeaf(bytes: Buffer, before: Records, plan: DirectoryPlan, from: nu
 }
 
 /** Gives the last record the rest of the leaf, and the leaf its checksum. */
-function sealLeaf(bytes: Buffer, { last }: Records, seed: number): Buffer {
+function sealLeaf(bytes: Buffer, { last, end }: Records, seed: number): Buffer {
   bytes.writeUInt16LE(LEAF_ROOM - last, last + 4);
   bytes.writeUInt16LE(TAIL, LEAF_ROOM + 4);
   bytes.writeUInt8(TAIL_TYPE, LEAF_ROOM + 7);
-  bytes.writeUInt32LE(crc32c(seed, bytes, 0, LEAF_ROOM), LEAF_ROOM + 8);
+  bytes.writeUInt32LE(crc32cZeros(crc32c(seed, bytes, 0, end), LEAF_ROOM - end), LEAF_ROOM + 8);
   return bytes;
 }
 

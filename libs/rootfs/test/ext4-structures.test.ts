@@ -5,7 +5,7 @@ import { toolEnvironment } from '../e2fsprogs.ts';
 import { RootfsError } from '../error.ts';
 import { BlockAllocator, type BlockRun } from '../ext4/allocator.ts';
 import { BlockBitmap } from '../ext4/block-bitmap.ts';
-import { crc32c, crc32cWord } from '../ext4/crc32c.ts';
+import { crc32c, crc32cWord, crc32cZeros } from '../ext4/crc32c.ts';
 import { type DirectoryEntries, indexNodes, linearBlocks, planDirectory } from '../ext4/directory.ts';
 import { halfMd4 } from '../ext4/directory-hash.ts';
 import { buildExtentTree, type Extent, ExtentList, extentTreeBlocks, MAX_EXTENT } from '../ext4/extent.ts';
@@ -40,6 +40,15 @@ describe('CRC-32C', () => {
         expect(crc32c(first, bytes, Math.min(cut, bytes.length))).toBe(crc32c(7, bytes));
       }),
     );
+  });
+
+  test('of zeros that are passed over is that of a walk over them', () => {
+    fc.assert(
+      fc.property(fc.nat(0xffff_ffff), fc.oneof(fc.nat(BLOCK), fc.constantFrom(0, 1, BLOCK)), (seed, count) => {
+        expect(crc32cZeros(seed, count)).toBe(crc32c(seed, Buffer.alloc(count)));
+      }),
+    );
+    expect(() => crc32cZeros(1, BLOCK + 1)).toThrow(RangeError);
   });
 
   test('of a word is that of its bytes, lowest first', () => {
