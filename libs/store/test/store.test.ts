@@ -62,6 +62,10 @@ describe('openStore', () => {
     await expect(opening).rejects.toThrow(/--data-dir/);
   });
 
+  test('ends where nobody can make folders, and their parent is said not to be there', async () => {
+    await expect(openStore('/proc/none/data')).rejects.toMatchObject({ code: 'not_writable' });
+  });
+
   test('says what keeps it from being made: a disk that is read-only', async () => {
     // A file system of its own, which nobody else sees.
     const asRoot = process.getuid?.() === 0 ? [] : ['--map-root-user'];
