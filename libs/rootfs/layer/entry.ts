@@ -95,8 +95,11 @@ function isString(value: unknown): boolean {
   return typeof value === 'string';
 }
 
-/** One line of a layer's index, without the line break: JSON, every character a byte. */
-export function formatEntry(entry: LayerEntry): string {
+/**
+ * One line of a layer's index, without the line break: JSON, every character a byte. The runs stand apart: to copy each entry
+ * together with them took a quarter of what decoding small files takes.
+ */
+export function formatEntry(entry: Omit<LayerEntry, 'runs'>, runs: LayerEntry['runs']): string {
   return JSON.stringify([
     typeCodes.charAt(types.indexOf(entry.type)),
     entry.path,
@@ -106,7 +109,7 @@ export function formatEntry(entry: LayerEntry): string {
     entry.mtimeSeconds,
     entry.mtimeNanoseconds,
     entry.size,
-    entry.runs,
+    runs,
     entry.target,
     entry.deviceMajor,
     entry.deviceMinor,

@@ -159,8 +159,7 @@ class TarDecoder implements TarSink {
 
   end(): void {
     if (this.#header === undefined) throw new RootfsError('internal', 'the end of an entry that did not begin');
-    const { sparse, sparseMapInContent, ...header } = this.#header;
-    this.#index.add({ ...header, runs: this.#content?.end() ?? [] });
+    this.#index.add(this.#header, this.#content?.end() ?? []);
   }
 
   /** Once: a descriptor that is closed may be another file's by now. */

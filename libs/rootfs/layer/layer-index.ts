@@ -35,8 +35,8 @@ export class LayerIndexWriter {
   }
 
   /** @throws RootfsError `layer_too_large` when there are too many, or what they say is too long */
-  add(entry: LayerEntry): void {
-    const line = formatEntry(entry);
+  add(entry: Omit<LayerEntry, 'runs'>, runs: LayerEntry['runs']): void {
+    const line = formatEntry(entry, runs);
     this.#lines.push(line);
     this.#entries++;
     this.#bytes += line.length;

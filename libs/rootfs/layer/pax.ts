@@ -35,11 +35,17 @@ export function parsePax(body: Buffer): PaxRecord[] {
   return records;
 }
 
+/** Whole seconds since 1970, negative before, and the nanoseconds (0 to 999,999,999) after them. */
+export interface PaxTime {
+  readonly seconds: number;
+  readonly nanoseconds: number;
+}
+
 /**
- * A PAX time, decimal seconds with an optional fraction, as whole seconds and the nanoseconds (0 to 999,999,999) after
- * them; digits below a nanosecond are cut off towards the past, as the kernel does. Undefined when it is not a time.
+ * A PAX time, decimal seconds with an optional fraction; digits below a nanosecond are cut off towards the past, as the kernel
+ * does. Undefined when it is not a time.
  */
-export function parsePaxTime(text: string): { seconds: number; nanoseconds: number } | undefined {
+export function parsePaxTime(text: string): PaxTime | undefined {
   const match = /^(-?)(\d+)(?:\.(\d*))?$/.exec(text);
   if (match === null) return undefined;
   const [, sign, whole, fraction = ''] = match;

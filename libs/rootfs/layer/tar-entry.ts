@@ -1,7 +1,7 @@
 import { RootfsError } from '../error.ts';
 import type { EntryType, LayerEntry } from './entry.ts';
 import { normalizePath, quote } from './path.ts';
-import { parsePaxNumber, parsePaxTime } from './pax.ts';
+import { type PaxTime, parsePaxNumber, parsePaxTime } from './pax.ts';
 import { type SparseMap, sparseMap } from './sparse.ts';
 import type { TarEntry } from './tar-reader.ts';
 
@@ -47,7 +47,8 @@ export function entryHeader(entry: TarEntry): EntryHeader {
     mode: header.mode & 0o7777,
     uid: owner(header.uid, pax.get('uid'), name),
     gid: owner(header.gid, pax.get('gid'), name),
-    ...mtime,
+    mtimeSeconds: mtime.seconds,
+    mtimeNanoseconds: mtime.nanoseconds,
     size: type === 'file' ? fileSize(entry, pax, sparse, sparseMapInContent) : 0,
     target: type === 'link' ? normalizePath(target) : type === 'symlink' ? target : '',
     deviceMajor: deviceNumber(header.deviceMajor, 12, name),
@@ -65,17 +66,11 @@ function lastRecords(records: TarEntry['pax']): Map<string, string> {
   return last;
 }
 
-function entryTime(
-  seconds: number,
-  stated: string | undefined,
-  name: string,
-): Pick<LayerEntry, 'mtimeSeconds' | 'mtimeNanoseconds'> {
-  if (stated !== undefined) {
-    const time = parsePaxTime(stated);
-    if (time === undefined) throw corrupt(name, `a time that is none (${quote(stated)})`);
-    return { mtimeSeconds: time.seconds, mtimeNanoseconds: time.nanoseconds };
-  }
-  return { mtimeSeconds: seconds, mtimeNanoseconds: 0 };
+function entryTime(seconds: number, stated: string | undefined, name: string): PaxTime {
+  if (stated === undefined) return { seconds, nanoseconds: 0 };
+  const time = parsePaxTime(stated);
+  if (time === undefined) throw corrupt(name, `a time that is none (${quote(stated)})`);
+  return time;
 }
 
 function owner(number: number, stated: string | undefined, name: string): number {

@@ -120,8 +120,8 @@ export function tarSize(header: Buffer): number {
 /** Whether the header's checksum holds; some old writers summed signed bytes. */
 export function checksumHolds(header: Buffer): boolean {
   const stated = Number.parseInt(tarString(header, CHECKSUM.offset, CHECKSUM.length).trim(), 8);
-  const { unsigned, signed } = checksums(header);
-  return stated === unsigned || stated === signed;
+  const sum = checksum(header);
+  return stated === sum || stated === sum - 256 * highBytes(header);
 }
 
 /** The name in a header itself, as bytes: in the ustar format a prefix goes before it. */
@@ -137,13 +137,18 @@ export function tarTarget(header: Buffer): string {
   return tarString(header, TARGET.offset, TARGET.length);
 }
 
-function checksums(header: Buffer): { unsigned: number; signed: number } {
-  let unsigned = 0;
-  let high = 0;
-  for (let i = 0; i < TAR_BLOCK; i++) {
-    const byte = i >= CHECKSUM.offset && i < CHECKSUM.offset + CHECKSUM.length ? 0x20 : (header[i] ?? 0);
-    unsigned += byte;
-    high += byte >> 7;
-  }
-  return { unsigned, signed: unsigned - 256 * high };
+/** The sum of its bytes, with spaces in the place of the checksum. */
+function checksum(header: Buffer): number {
+  let sum = CHECKSUM.length * SPACE;
+  for (let i = 0; i < CHECKSUM.offset; i++) sum += header[i] ?? 0;
+  for (let i = CHECKSUM.offset + CHECKSUM.length; i < TAR_BLOCK; i++) sum += header[i] ?? 0;
+  return sum;
+}
+
+/** How many of these bytes are negative where bytes are signed. */
+function highBytes(header: Buffer): number {
+  let count = 0;
+  for (let i = 0; i < TAR_BLOCK; i++)
+    if (i < CHECKSUM.offset || i >= CHECKSUM.offset + CHECKSUM.length) count += (header[i] ?? 0) >> 7;
+  return count;
 }

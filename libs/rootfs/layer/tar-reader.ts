@@ -200,7 +200,7 @@ export class TarReader {
     const sparse = sparseMap(tarNumber(header, GNU_REALSIZE, SPARSE_NUMBER), this.#sparseNumbers);
     const size = tarSize(header);
     this.#sparseHeader = undefined;
-    this.#emit(header, '0', size, sparse);
+    this.#emit(header, '0', this.#name(header), size, sparse);
   }
 
   #plainEntry(header: Buffer, type: string): void {
@@ -213,9 +213,15 @@ export class TarReader {
     }
     if (isContentless(type)) size = 0;
     // The old format marks a directory by a slash at the end of the name alone.
-    const name = this.#stated('path') ?? this.#longName ?? tarName(header);
-    if (type === '\0' && name.endsWith('/')) this.#emit(header, '5', 0, undefined);
-    else this.#emit(header, type === '\0' ? '0' : type, size, undefined);
+    const name = this.#name(header);
+    if (type !== '\0') this.#emit(header, type, name, size, undefined);
+    else if ((this.#stated('path') ?? name).endsWith('/')) this.#emit(header, '5', name, 0, undefined);
+    else this.#emit(header, '0', name, size, undefined);
+  }
+
+  /** As the header or GNU's long form gives it. */
+  #name(header: Buffer): string {
+    return this.#longName ?? tarName(header);
   }
 
   /** What the extended header says last; nothing where that is empty. */
@@ -223,12 +229,12 @@ export class TarReader {
     return this.#pax.findLast(([one]) => one === key)?.[1] || undefined;
   }
 
-  #emit(header: Buffer, type: string, size: number, sparse: SparseMap | undefined): void {
+  #emit(header: Buffer, type: string, name: string, size: number, sparse: SparseMap | undefined): void {
     this.#sink.entry({
       header: tarHeader(header, type),
       contentBytes: size,
       pax: this.#pax,
-      name: this.#longName ?? tarName(header),
+      name,
       target: this.#longTarget ?? tarTarget(header),
       sparse,
     });

@@ -24,7 +24,7 @@ const SECOND = 1_000_000_000n;
 async function build(directory: string, entries: Iterable<TarEntry>, sizeBytes?: number): Promise<string> {
   const layer = await mkdtemp(join(directory, 'layer-'));
   const index = new LayerIndexWriter(layer, `sha256:${'0'.repeat(64)}`);
-  for (const entry of entries) index.add(layerEntry(entry));
+  for (const entry of entries) index.add(layerEntry(entry), []);
   index.close();
   await writeFile(join(layer, DATA_FILE), '');
   const output = join(layer, 'rootfs.ext4');

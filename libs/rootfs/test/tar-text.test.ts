@@ -31,6 +31,8 @@ describe('paths', () => {
     ['...', '...'],
     ['..a/b..', '..a/b..'],
     ['a\\b', 'a\\b'],
+    ['a\n', 'a\n'],
+    ['a/.\n', 'a/.\n'],
   ])('%j is %j', (path, normal) => {
     expect(normalizePath(path)).toBe(normal);
   });
@@ -42,6 +44,8 @@ describe('paths', () => {
   test('with names that no file system holds are refused', () => {
     expect(codeOf(() => normalizePath('a'.repeat(255)))).toBeUndefined();
     expect(codeOf(() => normalizePath('a'.repeat(256)))).toBe('layer_corrupt');
+    expect(codeOf(() => normalizePath(`b/${'a'.repeat(256)}/`))).toBe('layer_corrupt');
+    expect(normalizePath(`${'a'.repeat(255)}/${'b'.repeat(255)}`)).toBe(`${'a'.repeat(255)}/${'b'.repeat(255)}`);
     expect(codeOf(() => normalizePath('a\0b'))).toBe('layer_corrupt');
   });
 
