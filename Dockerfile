@@ -4,7 +4,7 @@ FROM node:20-bookworm-slim AS build
 WORKDIR /app
 COPY . .
 RUN --mount=type=cache,target=/root/.npm npm ci --no-audit --no-fund
-# The workspaces are bundled into dist/; only third-party packages are needed beside it.
+# The programs are bundled into dist/; the third-party packages that cannot be are needed beside it.
 RUN npm run build && npm prune --omit=dev --no-audit --no-fund && rm -rf node_modules/@bhatti
 
 FROM node:20-bookworm-slim

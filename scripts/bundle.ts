@@ -18,22 +18,22 @@ export const manifest = z
 /** It starts threads from a file of its own, and so cannot be bundled. */
 export const POOL = 'tinypool';
 
-/** esbuild's options for a program of Node. */
+/** The files that Bull Board serves. */
+const BOARD_FILES = '@bull-board/ui';
+
+/** esbuild's options for a program of Node with the third-party packages in it: those of the older kind ask for Node's modules by `require`. */
 export const program = {
   absWorkingDir: root,
   bundle: true,
   platform: 'node',
   target: 'node20',
   format: 'esm',
+  // Errors of ioredis are told by the names of their classes, of which there may be two in one file.
+  keepNames: true,
   define: { 'process.env.BHATTI_VERSION': JSON.stringify(manifest.version) },
-  logLevel: 'warning',
-} as const satisfies BuildOptions;
-
-/** The same with the third-party packages in it: those of the older kind ask for Node's modules by `require`. */
-export const wholeProgram = {
-  ...program,
-  external: [POOL],
+  external: [POOL, BOARD_FILES],
   banner: {
     js: "import { createRequire as createBundleRequire } from 'node:module'; const require = createBundleRequire(import.meta.url);",
   },
+  logLevel: 'warning',
 } as const satisfies BuildOptions;

@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { build } from 'esbuild';
-import { manifest, POOL, root, wholeProgram } from './bundle.ts';
+import { manifest, POOL, program, root } from './bundle.ts';
 
 const staging = await mkdtemp(join(tmpdir(), 'bhatti-package-'));
 try {
@@ -32,7 +32,7 @@ try {
 /** Resolves with the files that went into it. */
 async function bundle(): Promise<string[]> {
   const { metafile } = await build({
-    ...wholeProgram,
+    ...program,
     entryPoints: {
       cli: 'apps/cli/main.ts',
       rootfs: 'apps/cli/rootfs/program.ts',
@@ -41,7 +41,6 @@ async function bundle(): Promise<string[]> {
     outdir: join(staging, 'dist'),
     metafile: true,
     minify: true,
-    keepNames: true,
     legalComments: 'none',
   });
   return Object.keys(metafile.inputs);
