@@ -11,8 +11,9 @@ import { startStack, type TestStack } from './support/stack.ts';
 import { layerTar } from './support/tar.ts';
 
 const SIZE = 4_000_000;
-/** Bytes that are there when the worker is stopped. */
+/** Bytes that are there, at least, when the worker is stopped. */
 const FETCHED = 500_000;
+const SENT = 1_000_000;
 
 let stack: TestStack;
 
@@ -21,12 +22,12 @@ beforeAll(async () => {
 });
 afterAll(() => stack.close());
 
-/** An image of one layer, which is sent slowly to the first who asks. */
-async function slowImage(name: string): Promise<PushedImage & { readonly blob: string }> {
+/** An image of one layer, of which the first who asks gets a part, and then nothing more. */
+async function stallingImage(name: string): Promise<PushedImage & { readonly blob: string }> {
   const tar = await layerTar([{ name: 'f', content: randomBytes(SIZE) }]);
   const image = stack.registry.pushImage({ repository: `library/${name}`, layers: [{ tar }] });
   const blob = image.layers[0]?.digest ?? '';
-  stack.registry.plan({ path: blob, bytesPerSecond: SIZE / 4, times: 1 });
+  stack.registry.plan({ path: blob, stallAfter: SENT, times: 1 });
   return { ...image, blob };
 }
 
@@ -45,7 +46,7 @@ function requestedFrom(blob: string): number[] {
 
 describe('a worker process', () => {
   test('killed in the middle of a download: another takes over within 15 s, from the bytes that are there', async () => {
-    const image = await slowImage('killed');
+    const image = await stallingImage('killed');
     const victim = await stack.startWorkerProcess();
     const id = await pullPartly(image, 'killed');
     const successor = await stack.startWorkerProcess();
@@ -75,7 +76,7 @@ describe('a worker process', () => {
     { what: 'told to end', end: 'SIGTERM' as const },
     { what: 'whose supervisor has died', end: 'disconnect' as const },
   ])('$what hands its pull back at once, which is no used attempt', async ({ end }) => {
-    const image = await slowImage(end.toLowerCase());
+    const image = await stallingImage(end.toLowerCase());
     const first = await stack.startWorkerProcess();
     const id = await pullPartly(image, end);
     const second = await stack.startWorkerProcess();
