@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 
 /** Raised when the same layers and options would give other bytes than before. */
-const FORMAT = 3;
+const FORMAT = 4;
 
 export interface RootfsKeyParts {
   /** `sha256:<hex>` of the platform's image manifest. */

@@ -75,7 +75,7 @@ export function attributeBlock(attributes: readonly Attribute[], block: number, 
   bytes.writeUInt32LE(MAGIC, 0);
   bytes.writeUInt32LE(1, 4);
   bytes.writeUInt32LE(1, 8);
-  const hashes = writeEntries(bytes, BLOCK_HEADER, 0, attributes);
+  const hashes = writeEntries(bytes, BLOCK_HEADER, 0, attributes, entryHash);
   const hash = hashes.reduce((all, one) => ((all << 16) ^ (all >>> 16) ^ one) >>> 0, 0);
   bytes.writeUInt32LE(hash, 12);
   const low = crc32cWord(seed, block % 2 ** 32);
@@ -88,12 +88,18 @@ function inodeArea(attributes: readonly Attribute[]): Buffer {
   const area = Buffer.alloc(IN_INODE);
   if (attributes.length === 0) return area;
   area.writeUInt32LE(MAGIC, 0);
-  writeEntries(area, 4, 4, attributes);
+  writeEntries(area, 4, 4, attributes, noHash);
   return area;
 }
 
 /** Writes entries from `at` on and values from the end backwards; offsets of values count from `base`. Returns the hashes. */
-function writeEntries(bytes: Buffer, at: number, base: number, attributes: readonly Attribute[]): number[] {
+function writeEntries(
+  bytes: Buffer,
+  at: number,
+  base: number,
+  attributes: readonly Attribute[],
+  hashOf: (name: Buffer, value: Buffer) => number,
+): number[] {
   let entry = at;
   let valueEnd = bytes.length;
   return attributes.map(({ index, name, value }) => {
@@ -103,7 +109,7 @@ function writeEntries(bytes: Buffer, at: number, base: number, attributes: reado
     bytes.writeUInt8(index, entry + 1);
     bytes.writeUInt16LE(value.length === 0 ? 0 : valueEnd - base, entry + 2);
     bytes.writeUInt32LE(value.length, entry + 8);
-    const hash = entryHash(name, bytes.subarray(valueEnd, valueEnd + padded(value.length)));
+    const hash = hashOf(name, bytes.subarray(valueEnd, valueEnd + padded(value.length)));
     bytes.writeUInt32LE(hash, entry + 12);
     name.copy(bytes, entry + ENTRY);
     entry += ENTRY + padded(name.length);
@@ -111,10 +117,18 @@ function writeEntries(bytes: Buffer, at: number, base: number, attributes: reado
   });
 }
 
-/** The kernel's `ext4_xattr_hash_entry`, over the name's bytes and the padded value's words. */
+/** In an inode the kernel writes none. */
+function noHash(): number {
+  return 0;
+}
+
+/**
+ * The kernel's `ext4_xattr_hash_entry_signed`, over the name's bytes and the padded value's words. Linux and e2fsprogs take the bytes as
+ * unsigned since 6.2 and 1.47, and as signed too; before that they had no other on x86.
+ */
 function entryHash(name: Buffer, value: Buffer): number {
   let hash = 0;
-  for (const byte of name) hash = ((hash << 5) ^ (hash >>> 27) ^ byte) >>> 0;
+  for (let at = 0; at < name.length; at++) hash = ((hash << 5) ^ (hash >>> 27) ^ name.readInt8(at)) >>> 0;
   for (let at = 0; at < value.length; at += 4) hash = ((hash << 16) ^ (hash >>> 16) ^ value.readUInt32LE(at)) >>> 0;
   return hash;
 }

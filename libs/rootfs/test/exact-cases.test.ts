@@ -129,6 +129,12 @@ const cases: readonly Case[] = [
         file('binary', { xattrs: [['user.binary', Buffer.from([0, 10, 61, 255, 0])]] }),
         file('block', { xattrs: [['user.large', Buffer.alloc(3500, 7)]] }),
         file('empty', { xattrs: [['user.empty', Buffer.alloc(0)]] }),
+        file('named', {
+          xattrs: [
+            ['user.ñ', Buffer.from('short')],
+            ['user.文', Buffer.alloc(300, 1)],
+          ],
+        }),
       ],
       // What an upper layer replaces has the upper layer's attributes only.
       [file('binary'), directory('inherits')],
