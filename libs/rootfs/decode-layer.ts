@@ -23,6 +23,7 @@ export interface DecodeOptions extends Omit<LayerToDecode, 'limits'> {
 }
 
 const decoded = z.object({ entries: z.number(), tarBytes: z.number() });
+const bytesRead = z.number();
 
 /**
  * Decodes a layer blob into `outDirectory/{data,index}` on a worker thread, following the file while it is downloaded.
@@ -46,7 +47,7 @@ export async function decodeLayer(options: DecodeOptions): Promise<DecodedLayer>
       onStart: (send) => {
         if (available !== undefined) stop = available((bytes) => send(bytes));
       },
-      onMessage: (message) => onRead(z.number().parse(message)),
+      onMessage: (message) => onRead(bytesRead.parse(message)),
     });
   } finally {
     stop();
