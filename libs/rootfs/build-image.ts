@@ -68,5 +68,7 @@ function attributeWarnings({ inodes }: Tree): string[] {
   const lost = new Set<string>();
   for (const inode of inodes.withXattrs())
     for (const [name, value] of inodes.xattrs(inode)) if (toAttribute(name, value) === undefined) lost.add(name);
-  return [...lost].sort().map((name) => `extended attributes ${quote(name)} were left out: ext4 cannot hold them`);
+  return [...lost]
+    .sort()
+    .map((name) => `extended attributes ${quote(name)} were left out: ext4 or the kernel does not take them`);
 }

@@ -1,4 +1,5 @@
 import { crc32c, crc32cWord } from './crc32c.ts';
+import { isFileCapability } from './file-capability.ts';
 import { BLOCK_SIZE, EXTRA_ISIZE, INODE_SIZE } from './format.ts';
 import { posixAclOnDisk } from './posix-acl.ts';
 
@@ -18,6 +19,7 @@ const WHOLE_NAMES: readonly (readonly [name: string, index: number])[] = [
   ['system.posix_acl_access', 2],
   ['system.posix_acl_default', 3],
 ];
+const CAPABILITY = 'security.capability';
 
 /** An attribute as ext4 keeps it: the prefix as a number, name and value as bytes. */
 export interface Attribute {
@@ -26,7 +28,7 @@ export interface Attribute {
   readonly value: Buffer;
 }
 
-/** The attribute for a full name and value (byte strings), or undefined when ext4 cannot keep it. */
+/** The attribute for a full name and value (byte strings), or undefined when ext4 cannot keep it, or the kernel takes it for broken. */
 export function toAttribute(name: string, value: string): Attribute | undefined {
   const bytes = Buffer.from(value, 'latin1');
   for (const [whole, index] of WHOLE_NAMES) {
@@ -34,6 +36,7 @@ export function toAttribute(name: string, value: string): Attribute | undefined 
     const acl = posixAclOnDisk(bytes);
     return acl === undefined ? undefined : { index, name: Buffer.alloc(0), value: acl };
   }
+  if (name === CAPABILITY && !isFileCapability(bytes)) return undefined;
   for (const [prefix, index] of PREFIXES) {
     const rest = name.slice(prefix.length);
     if (name.startsWith(prefix) && rest.length > 0 && rest.length <= MAX_NAME && !rest.includes('\0')) {

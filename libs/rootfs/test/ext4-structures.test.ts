@@ -400,6 +400,20 @@ describe('attributes', () => {
     expect(posixAclOnDisk(Buffer.from((version ?? '02000000') + entries.join(''), 'hex'))).toBeUndefined();
   });
 
+  // Revision and length are all that execve(2) looks at before it says EINVAL.
+  test.each([
+    ['01000001', 8, true],
+    ['01000002', 16, true],
+    ['00000003', 20, true],
+    ['01000002', 17, false],
+    ['01000003', 16, false],
+    ['01000004', 20, false],
+    ['', 0, false],
+  ])('with a file capability of revision %s and %i bytes more are one: %s', (revision, more, isOne) => {
+    const value = Buffer.concat([Buffer.from(revision, 'hex'), Buffer.alloc(more)]).toString('latin1');
+    expect(toAttribute('security.capability', value) !== undefined).toBe(isOne);
+  });
+
   function onDisk(...entries: readonly (string | undefined)[]): string | undefined {
     return posixAclOnDisk(Buffer.from(`02000000${entries.join('')}`, 'hex'))?.toString('hex');
   }
