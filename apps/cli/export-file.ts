@@ -58,23 +58,33 @@ export async function writeSparse(path: string, body: Readable, from: number): P
   }
 }
 
+/** With these another path may be better. */
+const WRONG_PATH: ReadonlySet<string> = new Set([
+  'EACCES',
+  'EFBIG',
+  'ENAMETOOLONG',
+  'ENOENT',
+  'ENOTDIR',
+  'EPERM',
+  'EROFS',
+]);
+
+/** With these it is the disk, or the machine. */
+const FAILED: ReadonlySet<string> = new Set(['EIO', 'EMFILE', 'ENFILE', 'ENOMEM', 'ENXIO', 'ESTALE']);
+
 /** What keeps the file from being written, explained; errors of the connection stay what they are. */
 function writeError(path: string, error: unknown): unknown {
-  const code = systemErrorCode(error);
+  const code = systemErrorCode(error) ?? '';
   if (code === 'ENOSPC' || code === 'EDQUOT') {
     return new CliError('disk_full', `the disk is full at ${path} (${code})`, {
       cause: error,
       hint: 'Make room and run the same command again: it goes on where it stopped.',
     });
   }
-  if (
-    code === undefined ||
-    !['EACCES', 'ENOENT', 'EPERM', 'EROFS', 'EFBIG', 'EIO', 'ENOTDIR', 'ENAMETOOLONG'].includes(code)
-  )
-    return error;
+  if (!WRONG_PATH.has(code) && !FAILED.has(code)) return error;
   return new CliError('not_writable', `cannot write ${path} (${code})`, {
     cause: error,
-    hint: 'Name a file that you may write with -o.',
+    ...(FAILED.has(code) ? {} : { hint: 'Name a file that you may write with -o.' }),
   });
 }
 
@@ -84,18 +94,30 @@ export async function publishExport(
   path: string,
   { size, sha256 }: { size: number; sha256: string | undefined },
 ): Promise<void> {
+  try {
+    await bringToDisk(partial, size);
+    if (sha256 !== undefined && (await hashFile(partial)) !== sha256) {
+      await rm(partial);
+      throw new CliError('digest_mismatch', 'what arrived is not what the server has', { hint: 'Try again.' });
+    }
+    await rename(partial, path);
+  } catch (error) {
+    throw writeError(partial, error);
+  }
+}
+
+/** What the disk has not taken is removed: another sync would succeed, and the bytes be lost all the same (fsync(2)). */
+async function bringToDisk(partial: string, size: number): Promise<void> {
   const file = await open(partial, 'r+');
   try {
     await file.truncate(size);
-    await file.sync();
+    await file.sync().catch(async (error) => {
+      await rm(partial, { force: true });
+      throw error;
+    });
   } finally {
     await file.close();
   }
-  if (sha256 !== undefined && (await hashFile(partial)) !== sha256) {
-    await rm(partial);
-    throw new CliError('digest_mismatch', 'what arrived is not what the server has', { hint: 'Try again.' });
-  }
-  await rename(partial, path);
 }
 
 /** Runs of blocks with something in them are written in one go. */
