@@ -1,7 +1,7 @@
 /** Bundles the programs and the worker threads into dist/, and copies the page's files beside them. */
 import { cp } from 'node:fs/promises';
 import { build } from 'esbuild';
-import { program, root } from './bundle.ts';
+import { program, root, withNames } from './bundle.ts';
 
 /**
  * With their third-party packages in them, because somebody waits for each. To start takes, in seconds of a processor, and from
@@ -10,13 +10,15 @@ import { program, root } from './bundle.ts';
  */
 const programs = {
   cli: 'apps/cli/main.ts',
-  api: 'apps/api/main.ts',
-  worker: 'apps/worker/main.ts',
   rootfs: 'apps/cli/rootfs/program.ts',
   'rootfs-thread': 'libs/rootfs/thread-program.ts',
 };
+const services = { api: 'apps/api/main.ts', worker: 'apps/worker/main.ts' };
+
+const output = { outdir: 'dist', sourcemap: 'linked' } as const;
 
 await Promise.all([
-  build({ ...program, entryPoints: programs, outdir: 'dist', sourcemap: 'linked' }),
+  build({ ...program, ...output, entryPoints: programs }),
+  build({ ...program, ...withNames, ...output, entryPoints: services }),
   cp(`${root}apps/api/page/assets`, `${root}dist/assets`, { recursive: true }),
 ]);

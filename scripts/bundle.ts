@@ -28,8 +28,6 @@ export const program = {
   platform: 'node',
   target: 'node20',
   format: 'esm',
-  // Errors of ioredis are told by the names of their classes, of which there may be two in one file.
-  keepNames: true,
   define: { 'process.env.BHATTI_VERSION': JSON.stringify(manifest.version) },
   external: [POOL, BOARD_FILES],
   banner: {
@@ -37,3 +35,9 @@ export const program = {
   },
   logLevel: 'warning',
 } as const satisfies BuildOptions;
+
+/**
+ * For what speaks to Redis: BullMQ and ioredis tell classes by their names, of which there may be two in one file. Not for the worker
+ * threads: each closure is given its name anew then, wherever it is made, and to build an image took 80 ms more, a third.
+ */
+export const withNames = { keepNames: true } as const satisfies BuildOptions;
