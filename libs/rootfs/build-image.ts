@@ -63,7 +63,7 @@ function fileSystemUuid(diffIds: readonly string[], sizeBytes: number | undefine
   return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join('-');
 }
 
-/** Names the kinds of attributes that ext4 cannot keep; they are left out. */
+/** Names the kinds of attributes that ext4 cannot keep, or the kernel takes for none; they are left out. */
 function attributeWarnings({ inodes }: Tree): string[] {
   const lost = new Set<string>();
   for (const inode of inodes.withXattrs())
