@@ -182,10 +182,11 @@ export class ImageCatalog {
 async function revokeWrites(path: string, name: string, mine?: string): Promise<void> {
   const folder = dirname(path);
   for (const file of await namesIn(folder)) {
+    // First: an owner may have a thousand images.
+    if (temporaryLabel(file) !== name) continue;
     const other = join(folder, file);
     // A folder (see `buryEntry`) may get its entry while it is removed.
-    const removal = { recursive: true, force: true, maxRetries: 5, retryDelay: 10 } as const;
-    if (temporaryLabel(file) === name && other !== mine) await rm(other, removal);
+    if (other !== mine) await rm(other, { recursive: true, force: true, maxRetries: 5, retryDelay: 10 });
   }
 }
 
