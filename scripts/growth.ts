@@ -16,15 +16,25 @@ import { gzipSync } from 'node:zlib';
 import * as z from 'zod';
 import { buildRootfs, decodeLayer, startThreads } from '../libs/rootfs/index.ts';
 
-/** Files of an image and bytes of each. */
-const CASES = {
+/** Files of an image and bytes of each; how many of them are in a directory, and bytes of each name, where that is not as usual. */
+interface Case {
+  readonly files: number;
+  readonly bytes: number;
+  readonly ofDirectory?: number;
+  readonly nameBytes?: number;
+}
+
+const CASES: Readonly<Record<string, Case>> = {
   '0.5 GB in 500 files': { files: 500, bytes: 1_000_000 },
   '5 GB in 5,000 files': { files: 5_000, bytes: 1_000_000 },
   '50,000 files of 100 bytes': { files: 50_000, bytes: 100 },
   '500,000 files of 100 bytes': { files: 500_000, bytes: 100 },
-} as const;
+  'the same in one directory': { files: 500_000, bytes: 100, ofDirectory: 500_000 },
+  'the same, names of 97 bytes': { files: 500_000, bytes: 100, ofDirectory: 500_000, nameBytes: 97 },
+};
 
 const FILES_OF_A_DIRECTORY = 100;
+const FILES_OF_A_MEMBER = 100;
 const TAR_BLOCK = 512;
 
 const measured = z.object({
@@ -65,7 +75,7 @@ function inItsOwnProcess(name: string): Measured {
   return measured.parse(JSON.parse(stdout));
 }
 
-async function measure(directory: string, image: { files: number; bytes: number }): Promise<Measured> {
+async function measure(directory: string, image: Case): Promise<Measured> {
   const source = join(directory, 'layer.tar.gz');
   const outDirectory = join(directory, 'layer');
   await mkdir(outDirectory);
@@ -96,8 +106,9 @@ function peakBytes(): number {
   return Number(kilobytes) * 1024;
 }
 
-/** Writes a layer of files in directories of a hundred, as gzip members of one directory each. Random bytes, half of them zeros. */
-function writeLayer(path: string, { files, bytes }: { files: number; bytes: number }) {
+/** Writes a layer of files in directories of a hundred, as gzip members of a hundred files each. Random bytes, half of them zeros. */
+function writeLayer(path: string, image: Case) {
+  const { files, bytes, ofDirectory = FILES_OF_A_DIRECTORY, nameBytes = 0 } = image;
   const blob = createHash('sha256');
   const tar = createHash('sha256');
   const content = randomFillSync(Buffer.alloc(Math.ceil(bytes / TAR_BLOCK) * TAR_BLOCK), 0, Math.ceil(bytes / 2));
@@ -110,10 +121,13 @@ function writeLayer(path: string, { files, bytes }: { files: number; bytes: numb
     writeSync(descriptor, member);
     size += member.length;
   };
-  for (let first = 0; first < files; first += FILES_OF_A_DIRECTORY) {
-    const parts = [tarHeader(`d${first / FILES_OF_A_DIRECTORY}/`, '5', 0)];
-    for (let file = first; file < Math.min(files, first + FILES_OF_A_DIRECTORY); file++)
-      parts.push(tarHeader(`d${first / FILES_OF_A_DIRECTORY}/file-${file}`, '0', bytes), content);
+  for (let first = 0; first < files; first += FILES_OF_A_MEMBER) {
+    const parts: Buffer[] = [];
+    for (let file = first; file < Math.min(files, first + FILES_OF_A_MEMBER); file++) {
+      const directory = `d${Math.floor(file / ofDirectory)}/`;
+      if (file % ofDirectory === 0) parts.push(tarHeader(directory, '5', 0));
+      parts.push(tarHeader(`${directory}${`file-${file}`.padEnd(nameBytes, '-')}`, '0', bytes), content);
+    }
     append(Buffer.concat(parts));
   }
   append(Buffer.alloc(2 * TAR_BLOCK));

@@ -8,27 +8,39 @@ import { makeFileSystem } from './ext4/mke2fs.ts';
 import { ensureLostAndFound, Numbering } from './ext4/numbering.ts';
 import { populate } from './ext4/populate.ts';
 import { toAttribute } from './ext4/xattr.ts';
-import { readLayerIndex } from './layer/layer-index.ts';
+import { type LayerIndex, readLayerIndex } from './layer/layer-index.ts';
 import { checkContent, checkEntries, type ImageLimits } from './layer/limits.ts';
 import { quote } from './layer/path.ts';
 import { mergeLayers } from './tree/merge.ts';
 import { addMountPoints, bootWarnings } from './tree/sandbox.ts';
 import type { Tree } from './tree/tree.ts';
 
+type ImageOptions = Omit<BuildOptions, 'signal' | 'limits'> & { readonly limits: ImageLimits };
+
 /**
  * The work of `buildRootfs` but for the copying of data, without a break: for a thread of its own.
  *
  * @param onCopies see `populate`
  */
-export function buildImage(
-  options: Omit<BuildOptions, 'signal' | 'limits'> & { readonly limits: ImageLimits },
-  onCopies: (copies: readonly CopyRun[]) => void,
-): RootfsReport {
+export function buildImage(options: ImageOptions, onCopies: (copies: readonly CopyRun[]) => void): RootfsReport {
   const indexes = options.layers.map((directory) => readLayerIndex(directory));
   const tree = mergeLayers(
     indexes.map(({ entries }) => entries),
     options.limits.entries,
   );
+  try {
+    return buildFrom(tree, indexes, options, onCopies);
+  } finally {
+    tree.release();
+  }
+}
+
+function buildFrom(
+  tree: Tree,
+  indexes: readonly LayerIndex[],
+  options: ImageOptions,
+  onCopies: (copies: readonly CopyRun[]) => void,
+): RootfsReport {
   const warnings = [...bootWarnings(tree), ...attributeWarnings(tree)];
   addMountPoints(tree);
   if (!ensureLostAndFound(tree))

@@ -1,6 +1,6 @@
 import type { Inode } from '../tree/inode-table.ts';
 import type { Tree } from '../tree/tree.ts';
-import { type DirectoryEntries, type DirectoryPlan, linearBlocks, planDirectory } from './directory.ts';
+import { type DirectoryEntries, type DirectoryPlan, dropPlan, linearBlocks, planDirectory } from './directory.ts';
 import type { HashSeed } from './directory-hash.ts';
 import { extentTreeBlocks } from './extent.ts';
 import { BLOCK_SIZE, DirectoryType, LOST_AND_FOUND_BLOCKS, LOST_AND_FOUND_INODE } from './format.ts';
@@ -15,22 +15,27 @@ export function planOf(directory: Inode, numbering: Numbering, hashSeed: HashSee
   return planDirectory(entriesOf(directory, numbering), hashSeed);
 }
 
+/** The blocks of that plan. */
+export function plannedBlocks(directory: Inode, numbering: Numbering, hashSeed: HashSeed): number {
+  const plan = planOf(directory, numbering, hashSeed);
+  dropPlan(plan);
+  return plan.blocks;
+}
+
 function entriesOf(directory: Inode, numbering: Numbering): DirectoryEntries {
   const { tree } = numbering;
   const { names, inodes } = tree;
   let count = 0;
   for (let name = names.first(directory); name > 0; name = names.next(name)) count++;
   const entries = {
-    bytes: names.bytes,
-    starts: new Uint32Array(count),
-    lengths: new Uint8Array(count),
+    strings: names.strings,
+    names: new Uint32Array(count),
     inodes: new Uint32Array(count),
     types: new Uint8Array(count),
   };
   let i = 0;
   for (let name = names.first(directory); name > 0; name = names.next(name), i++) {
-    entries.starts[i] = names.start(name);
-    entries.lengths[i] = names.length(name);
+    entries.names[i] = names.stringOf(name);
     entries.inodes[i] = numbering.numberOf(names.inode(name));
     entries.types[i] = DirectoryType[inodes.type(names.inode(name))];
   }
@@ -90,7 +95,7 @@ function attributeBlocks(tree: Tree, inode: Inode): number {
 
 /** Blocks of a directory with an index. The real seed is not known yet; it moves names between blocks, but hardly changes how many there are. */
 function measureIndexed(directory: Inode, numbering: Numbering): number {
-  return planOf(directory, numbering, [1, 2, 3, 4]).blocks;
+  return plannedBlocks(directory, numbering, [1, 2, 3, 4]);
 }
 
 function* nameLengths(directory: Inode, tree: Tree): Iterable<number> {

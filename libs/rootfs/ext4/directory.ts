@@ -1,14 +1,16 @@
 import { RootfsError } from '../error.ts';
+import { giveBack } from '../layer/chunk-memory.ts';
+import type { ByteStrings } from '../tree/byte-strings.ts';
 import { crc32c, crc32cZeros } from './crc32c.ts';
 import { type HashSeed, halfMd4, halfMd4Minor } from './directory-hash.ts';
 import { BLOCK_SIZE } from './format.ts';
+import { sortByKey } from './sort-by-key.ts';
 
 /** The names of one directory, without `.` and `..`: of each its bytes, the inode it leads to, and that inode's type code. */
 export interface DirectoryEntries {
-  /** Holds the bytes of the names, `lengths` from `starts` on. */
-  readonly bytes: Buffer;
-  readonly starts: Uint32Array;
-  readonly lengths: Uint8Array;
+  /** Hold the bytes of the names. */
+  readonly strings: ByteStrings;
+  readonly names: Uint32Array;
   readonly inodes: Uint32Array;
   readonly types: Uint8Array;
 }
@@ -43,6 +45,9 @@ const ROOT_LIMIT = (BLOCK_SIZE - ROOT_ENTRIES_AT - INDEX_TAIL) / INDEX_ENTRY;
 const NODE_LIMIT = (BLOCK_SIZE - NODE_ENTRIES_AT - INDEX_TAIL) / INDEX_ENTRY;
 const HALF_MD4 = 1;
 
+/** Entries of a directory whose lists are worth the 2 microseconds that it takes to give one back. Most directories have few. */
+const LARGE = 10_000;
+
 /** Bytes of an entry with a name of so many bytes. */
 function recordLength(nameLength: number): number {
   return Math.ceil((8 + nameLength) / 4) * 4;
@@ -54,7 +59,7 @@ function recordLength(nameLength: number): number {
  */
 export function planDirectory(entries: DirectoryEntries, hashSeed: HashSeed): DirectoryPlan {
   // By loops: `from` makes lists of what it takes, which are 40 MB more of memory for 500,000 names.
-  const order = new Uint32Array(entries.starts.length);
+  const order = new Uint32Array(entries.names.length);
   for (let entry = 0; entry < order.length; entry++) order[entry] = entry;
   if (packLeaves(entries, order, 0).length === 1) {
     order.sort((a, b) => (entries.inodes[a] ?? 0) - (entries.inodes[b] ?? 0) || a - b);
@@ -62,24 +67,43 @@ export function planDirectory(entries: DirectoryEntries, hashSeed: HashSeed): Di
     return { blocks: leafStarts.length, indexed: false, entries, order, leafStarts, leafHashes: [] };
   }
   const hashes = new Uint32Array(order.length);
-  for (let entry = 0; entry < order.length; entry++) hashes[entry] = halfMd4(nameOf(entries, entry), hashSeed);
+  const { strings, names } = entries;
+  for (let entry = 0; entry < order.length; entry++) {
+    const name = names[entry] ?? 0;
+    const start = strings.startOf(name);
+    hashes[entry] = halfMd4(strings.chunkOf(name), start, start + strings.lengthOf(name), hashSeed);
+  }
   const hashOf = (entry: number): number => hashes[entry] ?? 0;
   const minorOf = (entry: number): number => halfMd4Minor(nameOf(entries, entry), hashSeed);
-  order.sort(
-    (a, b) => hashOf(a) - hashOf(b) || minorOf(a) - minorOf(b) || nameOf(entries, a).compare(nameOf(entries, b)),
-  );
+  sortByKey(order, hashes);
+  // Names of one hash are few.
+  for (let from = 0, to = 1; from < order.length; from = to++) {
+    while (to < order.length && hashOf(order[to] ?? 0) === hashOf(order[from] ?? 0)) to++;
+    if (to - from > 1)
+      order
+        .subarray(from, to)
+        .sort((a, b) => minorOf(a) - minorOf(b) || nameOf(entries, a).compare(nameOf(entries, b)));
+  }
   const leafStarts = packLeaves(entries, order, 0);
   const leafHashes = leafStarts.map((at) => {
     const hash = hashOf(order[at] ?? 0);
     return at > 0 && hashOf(order[at - 1] ?? 0) === hash ? hash + 1 : hash;
   });
+  if (hashes.length >= LARGE) giveBack(hashes);
   const blocks = 1 + indexNodes(leafStarts.length) + leafStarts.length;
   return { blocks, indexed: true, entries, order, leafStarts, leafHashes };
 }
 
-function nameOf({ bytes, starts, lengths }: DirectoryEntries, entry: number): Buffer {
-  const start = starts[entry] ?? 0;
-  return bytes.subarray(start, start + (lengths[entry] ?? 0));
+/** Gives the memory of a plan back, after which it plans nothing any more. */
+export function dropPlan({ entries, order }: DirectoryPlan): void {
+  if (order.length < LARGE) return;
+  for (const list of [entries.names, entries.inodes, entries.types, order]) giveBack(list);
+}
+
+function nameOf({ strings, names }: DirectoryEntries, entry: number): Buffer {
+  const name = names[entry] ?? 0;
+  const start = strings.startOf(name);
+  return strings.chunkOf(name).subarray(start, start + strings.lengthOf(name));
 }
 
 /** Blocks of a directory with names of these lengths; undefined when it gets an index. */
@@ -104,11 +128,11 @@ export function indexNodes(leaves: number): number {
 }
 
 /** Where in the order of the entries each leaf begins; the first has so many bytes used already. */
-function packLeaves({ lengths }: DirectoryEntries, order: Uint32Array, used: number): number[] {
+function packLeaves({ strings, names }: DirectoryEntries, order: Uint32Array, used: number): number[] {
   const starts = [0];
   let room = LEAF_ROOM - used;
   for (let at = 0; at < order.length; at++) {
-    const length = recordLength(lengths[order[at] ?? 0] ?? 0);
+    const length = recordLength(strings.lengthOf(names[order[at] ?? 0] ?? 0));
     if (length > room) {
       starts.push(at);
       room = LEAF_ROOM;

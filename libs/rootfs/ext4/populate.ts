@@ -1,17 +1,19 @@
 import { RootfsError } from '../error.ts';
+import { giveBack } from '../layer/chunk-memory.ts';
 import { quote } from '../layer/path.ts';
 import type { Inode } from '../tree/inode-table.ts';
 import type { Tree } from '../tree/tree.ts';
 import { BlockAllocator } from './allocator.ts';
 import { BlockGroups } from './block-groups.ts';
-import { attributesOf, directoryBlockCount, isFastSymlink, planOf } from './content.ts';
+import { attributesOf, directoryBlockCount, isFastSymlink, plannedBlocks, planOf } from './content.ts';
 import { addCopyRun, type CopyRun } from './copy-run.ts';
-import { type DirectoryPlan, directoryBlocks } from './directory.ts';
+import { directoryBlocks, dropPlan } from './directory.ts';
 import { buildExtentTree, type Extent, ExtentList, extentTreeBlocks } from './extent.ts';
 import { BLOCK_SIZE, FIRST_FREE_INODE, INODE_SIZE, InodeFlag, LOST_AND_FOUND_INODE, ROOT_INODE } from './format.ts';
 import { ImageFile } from './image-file.ts';
 import { deviceBlock, type InodeRecord, inodeSeed, writeInode } from './inode-record.ts';
 import type { Numbering } from './numbering.ts';
+import { sortByKey } from './sort-by-key.ts';
 import { type AttributePlacement, attributeBlock, placeAttributes } from './xattr.ts';
 
 /** Links that an inode can count (the kernel's EXT4_LINK_MAX); a directory with more has 1 (dir_nlink). */
@@ -89,7 +91,8 @@ class Population {
       if (inodes.xattrs(inode).length > 0 && this.#attributes(inode, number).inBlock.length > 0)
         this.#attributeBlocks.set(number, this.#allocator.blockAt(this.#allocator.take(1)));
       if (inodes.isDirectory(inode)) {
-        const blocks = this.#linearBlocks[number] || this.#plan(inode).blocks;
+        const blocks =
+          this.#linearBlocks[number] || plannedBlocks(inode, this.#numbering, this.#groups.superblock.hashSeed);
         this.#place(number, directoryBlockCount(blocks, number));
       } else if (inodes.type(inode) === 'symlink' && !isFastSymlink(this.#tree, inode)) this.#place(number, 1);
     }
@@ -117,16 +120,21 @@ class Population {
   /** Numbers of the files that have data, by layer and by its place in the layer. */
   #filesByData(): Uint32Array {
     const { inodes } = this.#tree;
-    const data = new Float64Array(this.#numbering.highest + 1);
-    const files: number[] = [];
+    const keys = new Uint32Array(this.#numbering.highest + 1);
+    const all = new Uint32Array(this.#numbering.highest + 1);
+    let count = 0;
     for (const number of this.#numbering.numbers()) {
-      const inode = this.#numbering.inodeOf(number);
-      const block = inodes.firstDataBlock(inode);
+      const block = inodes.firstDataBlock(this.#numbering.inodeOf(number));
       if (block === undefined) continue;
-      data[number] = inodes.layer(inode) * 2 ** 32 + block;
-      files.push(number);
+      keys[number] = block;
+      all[count++] = number;
     }
-    return Uint32Array.from(files).sort((a, b) => (data[a] ?? 0) - (data[b] ?? 0));
+    const files = all.subarray(0, count);
+    sortByKey(files, keys);
+    for (const number of files) keys[number] = inodes.layer(this.#numbering.inodeOf(number));
+    sortByKey(files, keys);
+    giveBack(keys);
+    return files;
   }
 
   /** Writes what `placeMetadata` found room for. */
@@ -215,18 +223,15 @@ class Population {
     );
   }
 
-  #plan(directory: Inode): DirectoryPlan {
-    return planOf(directory, this.#numbering, this.#groups.superblock.hashSeed);
-  }
-
   #writeDirectory(inode: Inode, number: number): void {
-    const plan = this.#plan(inode);
+    const plan = planOf(inode, this.#numbering, this.#groups.superblock.hashSeed);
     if (plan.indexed) this.#indexed.add(number);
     const parent = this.#numbering.parentOf(number);
     const blocks = this.#blocks[number] ?? 0;
     let place = this.#places[number] ?? 0;
     for (const bytes of directoryBlocks(plan, number, parent, inodeSeed(this.#seed, number), blocks))
       this.#image.writeBlock(this.#allocator.blockAt(place++), bytes);
+    dropPlan(plan);
   }
 
   #writeSymlink(inode: Inode, number: number): void {

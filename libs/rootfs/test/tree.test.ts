@@ -7,6 +7,28 @@ import { Tree } from '../tree/tree.ts';
 const ATTRIBUTES = { mode: 0o644, uid: 1, gid: 2, mtimeSeconds: -3, mtimeNanoseconds: 4, xattrs: [] };
 const NOTHING = { size: 0, runs: [], target: '', deviceMajor: 0, deviceMinor: 0 };
 
+describe('byte strings', () => {
+  const text = fc.oneof(
+    fc.constantFrom('', 'a', '\u00ff\u0000', 'x'.repeat(255)),
+    fc.integer({ min: 0, max: 65_535 }).map((length) => String.fromCharCode(length & 0xff).repeat(length)),
+  );
+
+  test('come back as they were added, also from another list and over many chunks', () => {
+    fc.assert(
+      fc.property(fc.array(text, { maxLength: 40 }), (texts) => {
+        const first = new ByteStrings();
+        const second = new ByteStrings();
+        const added = texts.map((one) => first.add(one));
+        const copied = added.map((at) => second.addFrom(first, at));
+        expect(added.map((at) => first.textOf(at))).toEqual(texts);
+        first.release();
+        expect(copied.map((at) => second.textOf(at))).toEqual(texts);
+        expect(copied.every((at, i) => second.isText(at, texts[i] ?? '') && !second.isText(at, '-'))).toBe(true);
+      }),
+    );
+  });
+});
+
 describe('names', () => {
   const change = fc.record({
     add: fc.boolean(),
@@ -91,11 +113,21 @@ describe('a tree', () => {
       tree.tidy();
     }
     expect(tree.inodes.end).toBeLessThan(210);
-    expect(tree.names.bytes.length).toBeLessThan(5_000_000);
+    expect(tree.names.strings.bytes).toBeLessThan(5_000_000);
     expect(tree.inodes.count).toBe(201);
     for (let file = 0; file < 100; file++) {
       expect(tree.inodes.target(tree.child(tree.root, `link-${file}`) ?? 0)).toBe(target);
       expect(tree.inodes.type(tree.child(tree.root, `a-name-of-some-length-${file}`) ?? 0)).toBe('file');
     }
+  });
+
+  test('gives its memory back at once', () => {
+    const tree = new Tree();
+    const held = process.memoryUsage().arrayBuffers;
+    for (let file = 0; file < 50_000; file++) withFile(tree, `${'n'.repeat(100)}${file}`);
+    const filled = process.memoryUsage().arrayBuffers;
+    expect(filled - held).toBeGreaterThan(8_000_000);
+    tree.release();
+    expect(process.memoryUsage().arrayBuffers - held).toBeLessThan(2_000_000);
   });
 });

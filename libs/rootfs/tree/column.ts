@@ -1,3 +1,5 @@
+import type { TreeMemory } from './tree-memory.ts';
+
 /** A chunk has 2 ** 14 values. */
 const CHUNK_BITS = 14;
 const CHUNK = 2 ** CHUNK_BITS;
@@ -10,6 +12,11 @@ const CHUNK_MASK = CHUNK - 1;
  */
 export class Uint32Column {
   readonly #chunks: Uint32Array[] = [];
+  readonly #memory: TreeMemory;
+
+  constructor(memory: TreeMemory) {
+    this.#memory = memory;
+  }
 
   /** The value at a place; 0 where none was set. */
   get(at: number): number {
@@ -17,23 +24,38 @@ export class Uint32Column {
   }
 
   set(at: number, value: number): void {
-    while (at >>> CHUNK_BITS >= this.#chunks.length) this.#chunks.push(new Uint32Array(CHUNK));
+    while (at >>> CHUNK_BITS >= this.#chunks.length) this.#grow();
     const chunk = this.#chunks[at >>> CHUNK_BITS];
     if (chunk !== undefined) chunk[at & CHUNK_MASK] = value;
+  }
+
+  #grow(): void {
+    const { buffer, offset } = this.#memory.take(CHUNK * Uint32Array.BYTES_PER_ELEMENT);
+    this.#chunks.push(new Uint32Array(buffer, offset, CHUNK));
   }
 }
 
 /** The same of any number that JavaScript has, eight bytes each. */
 export class Float64Column {
   readonly #chunks: Float64Array[] = [];
+  readonly #memory: TreeMemory;
+
+  constructor(memory: TreeMemory) {
+    this.#memory = memory;
+  }
 
   get(at: number): number {
     return this.#chunks[at >>> CHUNK_BITS]?.[at & CHUNK_MASK] ?? 0;
   }
 
   set(at: number, value: number): void {
-    while (at >>> CHUNK_BITS >= this.#chunks.length) this.#chunks.push(new Float64Array(CHUNK));
+    while (at >>> CHUNK_BITS >= this.#chunks.length) this.#grow();
     const chunk = this.#chunks[at >>> CHUNK_BITS];
     if (chunk !== undefined) chunk[at & CHUNK_MASK] = value;
+  }
+
+  #grow(): void {
+    const { buffer, offset } = this.#memory.take(CHUNK * Float64Array.BYTES_PER_ELEMENT);
+    this.#chunks.push(new Float64Array(buffer, offset, CHUNK));
   }
 }

@@ -1,6 +1,7 @@
 import type { DataRun, EntryType } from '../layer/entry.ts';
 import type { ByteStrings } from './byte-strings.ts';
 import { Float64Column, Uint32Column } from './column.ts';
+import { TreeMemory } from './tree-memory.ts';
 
 /** An inode's number in its tree. It is given again once the inode is gone, and is not the inode's number in a file system. */
 export type Inode = number;
@@ -40,17 +41,17 @@ export interface InodeContent {
 
 /** The inodes of a tree, each attribute a column. The first number is 1; 0 is no inode. */
 export class InodeTable {
-  readonly #mode = new Uint32Column();
-  readonly #uid = new Uint32Column();
-  readonly #gid = new Uint32Column();
-  readonly #mtimeSeconds = new Float64Column();
-  readonly #mtimeNanoseconds = new Uint32Column();
-  readonly #size = new Float64Column();
-  readonly #layer = new Uint32Column();
-  readonly #names = new Uint32Column();
+  readonly #mode: Uint32Column;
+  readonly #uid: Uint32Column;
+  readonly #gid: Uint32Column;
+  readonly #mtimeSeconds: Float64Column;
+  readonly #mtimeNanoseconds: Uint32Column;
+  readonly #size: Float64Column;
+  readonly #layer: Uint32Column;
+  readonly #names: Uint32Column;
   /** Of a file: its first run; of a symlink: its target. */
-  readonly #content = new Uint32Column();
-  readonly #runs = new RunTable();
+  readonly #content: Uint32Column;
+  readonly #runs: RunTable;
   /** What few inodes have. */
   readonly #devices = new Map<Inode, readonly [major: number, minor: number]>();
   readonly #xattrs = new Map<Inode, ExtendedAttributes>();
@@ -59,8 +60,18 @@ export class InodeTable {
   #end = 1;
 
   /** @param strings has the targets of symlinks */
-  constructor(strings: ByteStrings) {
+  constructor(strings: ByteStrings, memory = new TreeMemory()) {
     this.#strings = strings;
+    this.#mode = new Uint32Column(memory);
+    this.#uid = new Uint32Column(memory);
+    this.#gid = new Uint32Column(memory);
+    this.#mtimeSeconds = new Float64Column(memory);
+    this.#mtimeNanoseconds = new Uint32Column(memory);
+    this.#size = new Float64Column(memory);
+    this.#layer = new Uint32Column(memory);
+    this.#names = new Uint32Column(memory);
+    this.#content = new Uint32Column(memory);
+    this.#runs = new RunTable(memory);
   }
 
   /** How many there are. */
@@ -211,12 +222,19 @@ export class InodeTable {
 
 /** Runs of files' content, those of a file linked one to the next. The first number is 1; 0 is none. */
 class RunTable {
-  readonly #fileBlock = new Uint32Column();
-  readonly #dataBlock = new Uint32Column();
-  readonly #blocks = new Uint32Column();
-  readonly #next = new Uint32Column();
+  readonly #fileBlock: Uint32Column;
+  readonly #dataBlock: Uint32Column;
+  readonly #blocks: Uint32Column;
+  readonly #next: Uint32Column;
   #free = 0;
   #end = 1;
+
+  constructor(memory: TreeMemory) {
+    this.#fileBlock = new Uint32Column(memory);
+    this.#dataBlock = new Uint32Column(memory);
+    this.#blocks = new Uint32Column(memory);
+    this.#next = new Uint32Column(memory);
+  }
 
   /** Returns the number of the first. */
   add(runs: readonly DataRun[]): number {

@@ -1,7 +1,9 @@
 import { randomFillSync } from 'node:crypto';
+import { giveBack } from '../layer/chunk-memory.ts';
 import type { ByteStrings } from './byte-strings.ts';
 import { Uint32Column } from './column.ts';
 import type { Inode } from './inode-table.ts';
+import { TreeMemory } from './tree-memory.ts';
 
 /** The number of a name in a directory; 0 is none. It is given again once the name is gone. */
 export type Name = number;
@@ -19,26 +21,35 @@ const MULTIPLIERS = randomFillSync(new Uint32Array(HASHED_BYTES));
 
 /** The names in all directories of a tree: each leads to an inode; those of a directory are linked in the order in which they came. */
 export class NameTable {
-  readonly #directory = new Uint32Column();
-  readonly #text = new Uint32Column();
-  readonly #inode = new Uint32Column();
-  readonly #layer = new Uint32Column();
+  readonly #directory: Uint32Column;
+  readonly #text: Uint32Column;
+  readonly #inode: Uint32Column;
+  readonly #layer: Uint32Column;
   /** Names of the same directory, before and after. */
-  readonly #previous = new Uint32Column();
-  readonly #next = new Uint32Column();
+  readonly #previous: Uint32Column;
+  readonly #next: Uint32Column;
   /** By inode: a directory's first name and its last. */
-  readonly #first = new Uint32Column();
-  readonly #last = new Uint32Column();
+  readonly #first: Uint32Column;
+  readonly #last: Uint32Column;
   /** First names of buckets, and the next one in the same bucket. */
   #buckets = new Uint32Array(2 ** FIRST_BUCKET_BITS);
   #bucketBits = FIRST_BUCKET_BITS;
-  readonly #nextInBucket = new Uint32Column();
+  readonly #nextInBucket: Uint32Column;
   readonly #free: Name[] = [];
   #strings: ByteStrings;
   #end = 1;
 
-  constructor(strings: ByteStrings) {
+  constructor(strings: ByteStrings, memory = new TreeMemory()) {
     this.#strings = strings;
+    this.#directory = new Uint32Column(memory);
+    this.#text = new Uint32Column(memory);
+    this.#inode = new Uint32Column(memory);
+    this.#layer = new Uint32Column(memory);
+    this.#previous = new Uint32Column(memory);
+    this.#next = new Uint32Column(memory);
+    this.#first = new Uint32Column(memory);
+    this.#last = new Uint32Column(memory);
+    this.#nextInBucket = new Uint32Column(memory);
   }
 
   /** How many there are. */
@@ -133,14 +144,19 @@ export class NameTable {
     return this.#strings.lengthOf(this.#text.get(name));
   }
 
-  /** Where the name's bytes begin in `bytes`. */
-  start(name: Name): number {
-    return this.#strings.startOf(this.#text.get(name));
+  /** Where the name's bytes are in `strings`. */
+  stringOf(name: Name): number {
+    return this.#text.get(name);
   }
 
   /** The bytes of all names. */
-  get bytes(): Buffer {
-    return this.#strings.buffer;
+  get strings(): ByteStrings {
+    return this.#strings;
+  }
+
+  /** Gives the memory of the buckets back; that of the rest is its owner's to give. */
+  release(): void {
+    giveBack(this.#buckets);
   }
 
   #bucketOf(directory: Inode, text: string): number {
@@ -170,6 +186,7 @@ export class NameTable {
 
   #growBuckets(): void {
     this.#bucketBits += 1;
+    giveBack(this.#buckets);
     this.#buckets = new Uint32Array(2 ** this.#bucketBits);
     for (let name = 1; name < this.#end; name++) {
       const directory = this.#directory.get(name);

@@ -1,6 +1,7 @@
 import { ByteStrings } from './byte-strings.ts';
 import { type Inode, InodeTable } from './inode-table.ts';
 import { type Name, NameTable } from './name-table.ts';
+import { TreeMemory } from './tree-memory.ts';
 
 const UNSTATED = { uid: 0, gid: 0, mtimeSeconds: 0, mtimeNanoseconds: 0, xattrs: [] };
 const NO_CONTENT = { size: 0, runs: [], target: '', deviceMajor: 0, deviceMinor: 0 };
@@ -13,11 +14,12 @@ export class Tree {
   readonly inodes: InodeTable;
   readonly names: NameTable;
   readonly root: Inode;
+  readonly #memory = new TreeMemory();
   #strings = new ByteStrings();
 
   constructor() {
-    this.inodes = new InodeTable(this.#strings);
-    this.names = new NameTable(this.#strings);
+    this.inodes = new InodeTable(this.#strings, this.#memory);
+    this.names = new NameTable(this.#strings, this.#memory);
     this.root = this.newDirectory();
     this.inodes.countName(this.root, 1);
   }
@@ -76,6 +78,17 @@ export class Tree {
     const strings = new ByteStrings();
     this.inodes.moveStrings(strings);
     this.names.moveStrings(strings);
+    this.#strings.release();
     this.#strings = strings;
+  }
+
+  /**
+   * Gives the memory of the tree back, which has nothing in it any more. Left to the collector, that of one image is still there when a
+   * thread that has nothing to do until then builds the next.
+   */
+  release(): void {
+    this.names.release();
+    this.#memory.release();
+    this.#strings.release();
   }
 }
