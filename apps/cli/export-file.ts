@@ -78,7 +78,7 @@ function writeError(path: string, error: unknown): unknown {
   if (code === 'ENOSPC' || code === 'EDQUOT') {
     return new CliError('disk_full', `the disk is full at ${path} (${code})`, {
       cause: error,
-      hint: 'Make room and run the same command again: it goes on where it stopped.',
+      hint: 'Make room and run the same command again: it goes on from what the disk has taken.',
     });
   }
   if (!WRONG_PATH.has(code) && !FAILED.has(code)) return error;

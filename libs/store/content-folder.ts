@@ -25,8 +25,8 @@ export class ContentFolder {
   readonly #check: ((directory: string) => Promise<void>) | undefined;
   /** Published by this process and not synced yet. */
   readonly #unsynced = new Set<string>();
-  /** Of these the disk has not taken what was written, and they could not be removed yet. */
-  readonly #lost = new Set<string>();
+  /** Of these the disk has not taken what was written, and they could not be removed yet; with which folder of that name it was. */
+  readonly #lost = new Map<string, string>();
   #scanned = false;
 
   constructor(folder: string, check?: (directory: string) => Promise<void>) {
@@ -171,13 +171,15 @@ export class ContentFolder {
   }
 
   async #syncOne(target: string): Promise<void> {
-    if (this.#lost.has(target)) await this.#removeLost(target);
+    const present = await identityOf(target);
+    if (present === undefined) return;
+    if (this.#lost.has(target)) await this.#removeLost(target, present);
     try {
       if ((await syncStateOf(target)) === 'unsynced') await syncPublished(target, this.folder);
     } catch (error) {
       if (error instanceof LostByDisk) {
-        this.#lost.add(target);
-        await this.#removeLost(target);
+        this.#lost.set(target, present);
+        await this.#removeLost(target, await identityOf(target));
         throw new StoreError('disk_failed', `${target} was removed: the disk did not take it; pull again`, {
           cause: error,
         });
@@ -187,10 +189,17 @@ export class ContentFolder {
     }
   }
 
-  async #removeLost(target: string): Promise<void> {
-    await this.remove(basename(target));
+  /** Another process may have put a whole one in its place meanwhile, which stays. */
+  async #removeLost(target: string, present: string | undefined): Promise<void> {
+    if (this.#lost.get(target) === present) await this.remove(basename(target));
     this.#lost.delete(target);
   }
+}
+
+/** Which folder it is that has the name now; undefined when there is none. Its inode may be another's after it. */
+async function identityOf(path: string): Promise<string | undefined> {
+  const status = await statIfThere(path);
+  return status && `${status.ino} ${status.birthtimeMs}`;
 }
 
 /** False when there was nothing of that name. */

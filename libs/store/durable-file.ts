@@ -3,7 +3,7 @@ import { dirname, join } from 'node:path';
 import { ownIdentity } from './process-identity.ts';
 import { parseTemporaryName, temporaryName } from './temporary-name.ts';
 
-/** Brings a file, or the names in a folder, to the disk. See `lostByDisk` for what it means when that fails. */
+/** Brings a file, or the names in a folder, to the disk. See `LostByDisk` for what it means when that fails. */
 export async function syncToDisk(path: string): Promise<void> {
   const handle = await open(path, 'r');
   try {

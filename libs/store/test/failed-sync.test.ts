@@ -98,6 +98,18 @@ describe('what the disk does not take', () => {
     expect(existsSync(join(store.layers.directory(other), 'unsynced'))).toBe(false);
   });
 
+  test('is not looked for in what another process has put in its place', async () => {
+    failSync('EIO');
+    isReadOnly = true;
+    await expect(store.syncPending()).rejects.toMatchObject({ code: 'not_writable' });
+    isReadOnly = false;
+    const another = await openStore(directory.path);
+    await another.layers.remove(diffId);
+    await publishLayer(another, diffId);
+    await store.syncPending();
+    expect(await store.layers.has(diffId)).toBe(true);
+  });
+
   test('is removed later where it cannot be now, and what was published in its place stays', async () => {
     failSync('EIO');
     isReadOnly = true;
