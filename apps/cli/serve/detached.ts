@@ -5,11 +5,11 @@ import { fileURLToPath } from 'node:url';
 import { createApiClient } from '../api-client.ts';
 import { CliError } from '../cli-error.ts';
 import { checkSocketPaths, type LocalPaths, localPaths } from '../local-paths.ts';
+import { makeDirectories, reasonOfFailure } from './data-directory.ts';
 import { pidLockHolder } from './pid-lock.ts';
 import { type ProcessIdentity, processState } from './process-identity.ts';
 import { findRedisServer } from './redis-server.ts';
 import { requireServerProgram } from './server-program.ts';
-import { makeDirectories } from './stack.ts';
 import { readStackState, type StackState } from './stack-state.ts';
 
 export interface DetachedOptions {
@@ -52,8 +52,13 @@ export async function startDetached(options: DetachedOptions): Promise<StackStat
     if (supervisor === undefined || hasEnded(supervisor)) {
       const holder = await pidLockHolder(paths.lockFile);
       if (holder === undefined) {
-        if (supervisor !== undefined) throw await startFailed(paths, logStart, 'the local server does not start');
-        supervisor = await spawnSupervisor(options, paths);
+        if (supervisor !== undefined) {
+          // A full disk has taken no log either.
+          throw await reasonOfFailure(paths, await startFailed(paths, logStart, 'the local server does not start'));
+        }
+        supervisor = await spawnSupervisor(options, paths).catch(async (error: unknown) => {
+          throw await reasonOfFailure(paths, error);
+        });
       } else if (processState(holder) === 'unknown') {
         throw new CliError('start_failed', `the data directory is in use by a server on the host ${holder.host}`, {
           hint: 'Use its URL (--url), or a data directory of this host (--data-dir).',

@@ -1,4 +1,4 @@
-import { readFile, rename, writeFile } from 'node:fs/promises';
+import { readFile, rename, rm, writeFile } from 'node:fs/promises';
 import * as z from 'zod';
 import { processIdentity } from './process-identity.ts';
 
@@ -17,8 +17,14 @@ export type StackState = z.output<typeof stackState>;
 const apiFile = z.looseObject({ listen: z.string().nullable() });
 
 export async function writeStackState(path: string, state: StackState): Promise<void> {
-  await writeFile(`${path}.tmp`, JSON.stringify(state, null, 2), { mode: 0o600 });
-  await rename(`${path}.tmp`, path);
+  const temporary = `${path}.tmp`;
+  try {
+    await writeFile(temporary, JSON.stringify(state, null, 2), { mode: 0o600 });
+    await rename(temporary, path);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw error;
+  }
 }
 
 /** undefined when there is none, or none that this version understands. */

@@ -5,10 +5,10 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { makeFolders } from '@bhatti/store';
 import { createApiClient } from '../api-client.ts';
-import { CliError, systemErrorCode } from '../cli-error.ts';
+import { CliError } from '../cli-error.ts';
 import { checkSocketPaths, type LocalPaths, localPaths } from '../local-paths.ts';
+import { makeDirectories, reasonOfFailure, requireRoom } from './data-directory.ts';
 import { acquirePidLock, LOCK_REFRESH } from './pid-lock.ts';
 import { identifyProcess, processState, signalProcess } from './process-identity.ts';
 import { findRedisServer, redisAnswers, stopLeftoverRedis, writeRedisConfiguration } from './redis-server.ts';
@@ -55,10 +55,12 @@ export async function runStack(options: StackOptions): Promise<void> {
   checkSocketPaths(paths);
   await makeDirectories(paths);
   if (options.role !== undefined) {
-    await runParts(options, partsOf(options, paths, externalRedis ?? ''));
+    await runParts(options, paths, partsOf(options, paths, externalRedis ?? ''));
     return;
   }
-  const acquired = await acquirePidLock(paths.lockFile);
+  const acquired = await acquirePidLock(paths.lockFile).catch(async (error: unknown) => {
+    throw await reasonOfFailure(paths, error);
+  });
   if ('holder' in acquired) throw alreadyRunning(acquired.holder.pid, acquired.holder.host, paths);
   const refresh = setInterval(() => acquired.lock.refresh().catch(() => undefined), LOCK_REFRESH);
   const lost = new AbortController();
@@ -69,9 +71,10 @@ export async function runStack(options: StackOptions): Promise<void> {
   const looks = setInterval(look, LOCK_LOOK);
   try {
     await stopLeftovers(paths, options.log);
+    await requireRoom(paths);
     const redis = externalRedis === undefined ? await redisSpecification(paths, options.env) : undefined;
     const parts = partsOf(options, paths, externalRedis ?? paths.redisSocket);
-    await runParts(options, redis ? [redis, ...parts] : parts, { paths, lost: lost.signal });
+    await runParts(options, paths, redis ? [redis, ...parts] : parts, lost.signal);
   } finally {
     clearInterval(refresh);
     clearInterval(looks);
@@ -80,18 +83,15 @@ export async function runStack(options: StackOptions): Promise<void> {
   }
 }
 
-/** Of a stack that has a data directory for itself. */
-interface OwnDirectory {
-  readonly paths: LocalPaths;
-  /** Aborted when that is not so any more. */
-  readonly lost: AbortSignal;
-}
-
-/** Starts the children in order, the embedded Redis (which the rest needs) first, and stops them in reverse. */
+/**
+ * Starts the children in order, the embedded Redis (which the rest needs) first, and stops them in reverse.
+ * @param lost of a stack that has the data directory for itself: aborted when that is not so any more
+ */
 async function runParts(
   options: StackOptions,
+  paths: LocalPaths,
   specifications: readonly ChildSpecification[],
-  { paths, lost }: Partial<OwnDirectory> = {},
+  lost?: AbortSignal,
 ): Promise<void> {
   const children: SupervisedChild[] = [];
   const startedAt = new Date().toISOString();
@@ -103,7 +103,7 @@ async function runParts(
   let writing = Promise.resolve();
   const onChange = () => {
     changed.dispatchEvent(new Event('change'));
-    if (paths === undefined) return;
+    if (lost === undefined) return;
     const state = stateOf(children, startedAt, healthy, specifications);
     writing = writing
       .then(() => writeStackState(paths.stateFile, state))
@@ -164,7 +164,7 @@ async function runParts(
     lost?.removeEventListener('abort', onLost);
     await writing;
   }
-  if (failure !== undefined) throw failure;
+  if (failure !== undefined) throw await reasonOfFailure(paths, failure);
 }
 
 /** Workers first, so that they can give their jobs back; then the API; Redis, which both need, last. */
@@ -298,21 +298,6 @@ async function stopLeftovers(paths: LocalPaths, log: (line: string) => void): Pr
   while (left.some(({ process }) => processState(process) === 'alive')) {
     if (performance.now() > until) for (const { process } of left) signalProcess(process, 'SIGKILL');
     await delay(20);
-  }
-}
-
-/** Makes the folders of a stack, private to its user. Throws CliError `data_dir_unusable`. */
-export async function makeDirectories(paths: LocalPaths): Promise<void> {
-  try {
-    for (const directory of [paths.dataDirectory, paths.runDirectory, paths.redisDirectory]) {
-      await makeFolders(directory, 0o700);
-    }
-  } catch (error) {
-    throw new CliError(
-      'data_dir_unusable',
-      `cannot make the data directory ${paths.dataDirectory} (${systemErrorCode(error) ?? 'unknown error'})`,
-      { cause: error, hint: 'Choose another one with --data-dir or BHATTI_DATA_DIR.' },
-    );
   }
 }
 

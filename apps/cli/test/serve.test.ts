@@ -1,6 +1,6 @@
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, readFile, rm, stat } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { createConnection } from 'node:net';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
@@ -41,6 +41,9 @@ const statusSchema = z.object({
   socket: z.string(),
   log: z.string(),
 });
+
+const isRoot = process.getuid?.() === 0;
+if (!isRoot) process.stderr.write('skipped: the server on a full disk, because only root can mount a tmpfs\n');
 
 let staged: Awaited<ReturnType<typeof stageCli>>;
 let dataDirectory: string;
@@ -232,6 +235,33 @@ describe('bhatti serve', () => {
     expect(stderr).toContain('the address is broken');
     expect(await run(['serve', 'status'])).toMatchObject({ exitCode: 1 });
     await expect(redis(join(dataDirectory, 'run/redis.sock'), 'PING')).rejects.toThrow();
+  });
+
+  (isRoot ? test : test.skip)('on a full disk: that is told, with the directory, and nothing is left', async () => {
+    fresh('full');
+    await mkdir(dataDirectory);
+    await promisify(execFile)('mount', ['-t', 'tmpfs', '-o', 'size=1m,mode=0700', 'tmpfs', dataDirectory]);
+    try {
+      const ballast = join(dataDirectory, 'ballast');
+      // Without a byte, with some for the lock and the configuration of Redis, and with some for Redis itself.
+      for (const room of [0, 16_384, 65_536]) {
+        await writeFile(ballast, Buffer.alloc(1024 * 1024)).catch(() => undefined);
+        await truncate(ballast, (await stat(ballast)).size - room);
+        for (const args of [['serve'], ['serve', '--detach']]) {
+          const { exitCode, stdout, stderr } = await run(args);
+          const message = `error: the disk of the data directory ${dataDirectory} is full (ENOSPC) (disk_full)\nMake room`;
+          expect({ exitCode, stdout, stderr }).toMatchObject({ exitCode: 1, stdout: '' });
+          expect(stderr.startsWith(message)).toBe(true);
+          expect(await run(['serve', 'status'])).toMatchObject({ exitCode: 1 });
+        }
+        expect((await readdir(join(dataDirectory, 'run'))).filter((name) => name !== 'serve.log')).toEqual([]);
+      }
+      await rm(ballast);
+      expect(await run(['serve', '--detach'])).toMatchObject({ exitCode: 0, stderr: '' });
+      await run(['serve', 'stop']);
+    } finally {
+      await promisify(execFile)('umount', ['-l', dataDirectory]);
+    }
   });
 
   test('one that runs and does not answer is told by its process, and not as one that does not start', async () => {

@@ -1,0 +1,78 @@
+import { randomBytes } from 'node:crypto';
+import { rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { makeFolders } from '@bhatti/store';
+import { CliError, systemErrorCode } from '../cli-error.ts';
+import type { LocalPaths } from '../local-paths.ts';
+
+/** What a stack writes until it is healthy is a quarter of that. Redis that cannot write any more refuses every task. */
+const ROOM = 256 * 1024;
+
+/** What the system says of a directory or a disk that cannot be written, other than that it is full. */
+const UNUSABLE: ReadonlySet<string> = new Set([
+  'EACCES',
+  'EIO',
+  'ENAMETOOLONG',
+  'ENOTDIR',
+  'EPERM',
+  'EROFS',
+  'ESTALE',
+  'EUCLEAN',
+]);
+
+/** Makes the folders of a stack, private to its user. Throws CliError `data_dir_unusable` or `disk_full`. */
+export async function makeDirectories(paths: LocalPaths): Promise<void> {
+  try {
+    for (const directory of [paths.dataDirectory, paths.runDirectory, paths.redisDirectory]) {
+      await makeFolders(directory, 0o700);
+    }
+  } catch (error) {
+    throw unusable('make', paths, error);
+  }
+}
+
+/** Writes as much as a start takes: permissions do not tell of a full disk. Rejects with CliError `disk_full` or `data_dir_unusable`. */
+export async function requireRoom(paths: LocalPaths): Promise<void> {
+  const path = join(paths.runDirectory, 'write-check');
+  try {
+    // Random, as some file systems store zeros as nothing.
+    await writeFile(path, randomBytes(ROOM), { mode: 0o600 });
+  } catch (error) {
+    throw unusable('write to', paths, error);
+  } finally {
+    await rm(path, { force: true }).catch(() => undefined);
+  }
+}
+
+/** What kept a stack from starting: its data directory, where that is so, else what is known already. */
+export async function reasonOfFailure(paths: LocalPaths, error: unknown): Promise<unknown> {
+  if (isDisk(error)) return unusable('write to', paths, error);
+  return requireRoom(paths).then(
+    () => error,
+    (refused: unknown) => refused,
+  );
+}
+
+function isDisk(error: unknown): boolean {
+  const code = systemErrorCode(error) ?? '';
+  return isFull(code) || UNUSABLE.has(code);
+}
+
+function isFull(code: string): boolean {
+  return code === 'ENOSPC' || code === 'EDQUOT';
+}
+
+function unusable(what: string, { dataDirectory }: LocalPaths, error: unknown): CliError {
+  const code = systemErrorCode(error) ?? 'unknown error';
+  if (isFull(code)) {
+    return new CliError('disk_full', `the disk of the data directory ${dataDirectory} is full (${code})`, {
+      cause: error,
+      hint: `Make room and run the same command again, or choose another directory with --data-dir or BHATTI_DATA_DIR.
+While no server runs, what is in ${join(dataDirectory, 'layers', 'sha256')} may be removed: it is a cache.`,
+    });
+  }
+  return new CliError('data_dir_unusable', `cannot ${what} the data directory ${dataDirectory} (${code})`, {
+    cause: error,
+    hint: 'Choose another one with --data-dir or BHATTI_DATA_DIR.',
+  });
+}
