@@ -18,7 +18,7 @@ export interface Pruned {
 export async function prune(store: Store, tasks: TaskService, dryRun: boolean): Promise<Pruned> {
   const layers = await evictLayers(store.layers, {
     bytes: Number.POSITIVE_INFINITY,
-    isNeeded: (diffId) => isWanted(tasks, 'layer', diffId),
+    isNeeded: (key) => isWanted(tasks, 'layer', key),
     dryRun,
   });
   const rootfs = await pruneRootfs(store, tasks, dryRun);

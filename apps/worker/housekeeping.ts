@@ -16,8 +16,8 @@ export interface HousekeepingOptions {
 
 /**
  * Removes what nothing owns any more, at the start and daily: what dead processes were making, partial downloads a week
- * old, uploads without a task, root filesystems without a name, layers beyond the limit of the cache. Every worker does
- * it; any number may at once.
+ * old, uploads without a task, root filesystems without a name, layers that only another version can use or beyond the limit of the
+ * cache. Every worker does it; any number may at once.
  */
 export class Housekeeping {
   readonly #options: HousekeepingOptions;
@@ -52,6 +52,7 @@ export class Housekeeping {
       () => freeOldPartials(services),
       () => collectUploads(store, { isArriving: (id) => isArriving(redis, id), isLive }),
       () => store.removeUnreferenced({ isNeeded: (key) => claims.rootfs.isWanted(key) }),
+      () => layerCache.removeOutdated(),
       () => layerCache.enforce(),
     ]) {
       try {

@@ -1,9 +1,13 @@
-import { type EvictOptions, evictLayers, type Store } from '@bhatti/store';
+import { isCurrentLayer } from '@bhatti/rootfs';
+import { type EvictOptions, evictLayer, evictLayers, type Store } from '@bhatti/store';
 import { LEASE_TTL, type RedisClient, type TaskClaims, takeLease, withLease } from '@bhatti/tasks';
 import type { Logger } from 'pino';
 
 /** One evictor at a time, on whatever host: two would remove twice as much as is needed. */
 const EVICTION_LEASE = 'layer-eviction';
+
+/** Ms after which a layer of another version counts as nobody's: workers of that one may run beside this for as long as an upgrade takes. */
+const UNUSED_FOR = 24 * 3600 * 1000;
 
 export interface LayerCacheLimitOptions {
   readonly store: Store;
@@ -47,9 +51,21 @@ export class LayerCacheLimit {
     });
   }
 
+  /** Removes layers of versions that read tars otherwise, unless such a version uses them still. */
+  async removeOutdated(): Promise<void> {
+    const { store, claims, logger } = this.#options;
+    for (const { hex, lastUsed, allocatedBytes } of await store.layers.list()) {
+      if (Date.now() - lastUsed.getTime() < UNUSED_FOR) continue;
+      // One that cannot be read is left to the limit: why it cannot may pass.
+      if (await isCurrentLayer(store.layers.directory(hex)).catch(() => true)) continue;
+      if (!(await evictLayer(store.layers, `sha256:${hex}`, (key) => claims.isWanted(key)))) continue;
+      logger.info({ layer: `sha256:${hex}`, bytes: allocatedBytes, lastUsed }, 'layer of another version removed');
+    }
+  }
+
   async #evict(options: Omit<EvictOptions, 'isNeeded'>): Promise<void> {
     const { store, claims, logger } = this.#options;
-    const isNeeded = (diffId: string) => claims.isWanted(diffId);
+    const isNeeded = (key: string) => claims.isWanted(key);
     const removed = await evictLayers(store.layers, { ...options, isNeeded });
     for (const { hex, allocatedBytes, lastUsed } of removed) {
       logger.info({ layer: `sha256:${hex}`, bytes: allocatedBytes, lastUsed }, 'layer evicted from the cache');

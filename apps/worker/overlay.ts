@@ -1,6 +1,6 @@
 import { stat } from 'node:fs/promises';
 import { isAbsolute } from 'node:path';
-import { decodeLayer, describeLayerFile, type LayerFile, type LayerLimits } from '@bhatti/rootfs';
+import { decodeLayer, describeLayerFile, type LayerFile, type LayerLimits, layerKey } from '@bhatti/rootfs';
 import type { Store } from '@bhatti/store';
 import { describeFailure, WorkerError } from './failure.ts';
 
@@ -53,8 +53,9 @@ async function provide(
   store: Store,
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  if (await store.layers.has(layer.diffId)) return await store.layers.touch(layer.diffId);
-  const cached = await store.layers.begin(layer.diffId);
+  const key = layerKey(layer.diffId);
+  if (await store.layers.has(key)) return await store.layers.touch(key);
+  const cached = await store.layers.begin(key);
   try {
     await decodeLayer({ ...layer, source: path, outDirectory: cached.directory, limits, signal });
     await cached.publish();

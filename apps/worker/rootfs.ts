@@ -1,6 +1,6 @@
 import { stat } from 'node:fs/promises';
 import { formatPlatform, hostPlatform } from '@bhatti/oci';
-import { buildRootfs } from '@bhatti/rootfs';
+import { buildRootfs, layerKey } from '@bhatti/rootfs';
 import { LEASE_TTL, withLease } from '@bhatti/tasks';
 import type { BuiltImage } from './built-image.ts';
 import { discard } from './discard.ts';
@@ -43,7 +43,7 @@ async function build(services: PullServices, options: ProvideRootfsOptions): Pro
   try {
     await overlay?.provide(signal);
     const diffIds = [...image.layers.map(({ diffId }) => diffId), ...(overlay === undefined ? [] : [overlay.diffId])];
-    const layers = diffIds.map((diffId) => store.layers.directory(diffId));
+    const layers = diffIds.map((diffId) => store.layers.directory(layerKey(diffId)));
     const report = await metrics.time('build', {}, () =>
       buildRootfs({ layers, output: publication.path, sizeBytes, limits: limits.image, signal }),
     );
@@ -82,7 +82,7 @@ async function requireLayers(
 ): Promise<void> {
   if (signal.aborted) return;
   for (const { diffId } of layers) {
-    if (await store.layers.has(diffId)) continue;
+    if (await store.layers.has(layerKey(diffId))) continue;
     const message = `the layer ${diffId} was removed from the cache while the image was made`;
     throw new WorkerError('internal', message, { retryable: true, cause });
   }

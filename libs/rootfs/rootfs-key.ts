@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
+import { LAYER_FORMAT } from './layer/layer-format.ts';
 
-/** Raised when the same layers and options would give other bytes than before. */
+/** Raised when the same decoded layers and options would give other bytes than before. */
 const FORMAT = 4;
 
 export interface RootfsKeyParts {
@@ -16,6 +17,7 @@ export interface RootfsKeyParts {
 
 /** The content address of a root filesystem, 64 hex digits: it covers every option that changes a byte of the image. */
 export function rootfsKey({ manifestDigest, sizeBytes, overlayDiffId, e2fsprogs }: RootfsKeyParts): string {
-  const described = JSON.stringify([FORMAT, manifestDigest, sizeBytes ?? null, overlayDiffId ?? null, e2fsprogs]);
+  const formats = [FORMAT, LAYER_FORMAT];
+  const described = JSON.stringify([...formats, manifestDigest, sizeBytes ?? null, overlayDiffId ?? null, e2fsprogs]);
   return createHash('sha256').update(described).digest('hex');
 }

@@ -3,17 +3,16 @@ import { join } from 'node:path';
 import * as z from 'zod';
 import { RootfsError } from '../error.ts';
 import { formatEntry, type LayerEntry, parseEntry } from './entry.ts';
+import { LAYER_FORMAT } from './layer-format.ts';
 import { DEFAULT_LIMITS, type LayerLimits } from './limits.ts';
 
 /** Names of the two files of a layer in the cache. */
 export const INDEX_FILE = 'index';
 export const DATA_FILE = 'data';
 
-const FORMAT = 1;
-
 /** Bytes gathered for one write, and of one read. */
 const FLUSH = 512 * 1024;
-const header = z.object({ format: z.literal(FORMAT), diffId: z.string() });
+const header = z.object({ format: z.literal(LAYER_FORMAT), diffId: z.string() });
 
 /** Writes a layer's index: a line that says what it is, then a line an entry in the order of the tar. */
 export class LayerIndexWriter {
@@ -27,7 +26,7 @@ export class LayerIndexWriter {
   constructor(directory: string, diffId: string, limits: Pick<LayerLimits, 'entries' | 'indexBytes'> = DEFAULT_LIMITS) {
     this.#limits = limits;
     this.#descriptor = openSync(join(directory, INDEX_FILE), 'w', 0o600);
-    this.#lines.push(JSON.stringify({ format: FORMAT, diffId }));
+    this.#lines.push(JSON.stringify({ format: LAYER_FORMAT, diffId }));
   }
 
   get entries(): number {
@@ -91,6 +90,15 @@ export function readLayerIndex(directory: string): LayerIndex {
     return { diffId, entries: parseEntries(path) };
   }
   throw new Error('the index of a layer is empty');
+}
+
+/** Whether the first line of an index says that it holds this version's reading of a tar. */
+export function isIndexHeader(line: string): boolean {
+  try {
+    return header.safeParse(JSON.parse(line)).success;
+  } catch {
+    return false;
+  }
 }
 
 function* parseEntries(path: string): Iterable<LayerEntry> {

@@ -1,0 +1,18 @@
+import { open } from 'node:fs/promises';
+import { join } from 'node:path';
+import { INDEX_FILE, isIndexHeader } from './layer-index.ts';
+
+/** Far above the first line of an index. */
+const HEAD = 4096;
+
+/** Whether a directory of the layer cache holds what this version reads in a tar: `buildRootfs` takes no other. */
+export async function isCurrentLayer(directory: string): Promise<boolean> {
+  const index = await open(join(directory, INDEX_FILE), 'r');
+  try {
+    const { buffer, bytesRead } = await index.read(Buffer.alloc(HEAD), 0, HEAD, 0);
+    const end = buffer.indexOf('\n');
+    return end >= 0 && end < bytesRead && isIndexHeader(buffer.toString('latin1', 0, end));
+  } finally {
+    await index.close();
+  }
+}

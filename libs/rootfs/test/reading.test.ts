@@ -1,0 +1,170 @@
+/**
+ * What the decoder makes of tars of every kind, for as long as LAYER_FORMAT is the number below. Where a line here has to change, raise
+ * the number, in `layer/layer-format.ts` and here: layers that hold the old reading are in the caches of those who run this. A new
+ * entry of the corpus, at its end, changes no other line, and needs no new number.
+ */
+import { createHash } from 'node:crypto';
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { isCurrentLayer, layerKey } from '@bhatti/rootfs';
+import { expect, test } from '@jest/globals';
+import { LAYER_FORMAT } from '../layer/layer-format.ts';
+import { decodeTar } from './support/decode.ts';
+import type { SparseFormat } from './support/tar-entry.ts';
+import { paxBlocks, type TarItem, tarBuffer } from './support/tar-writer.ts';
+import { withTemporaryDirectory } from './support/temporary-directory.ts';
+
+const block = (byte: string) => Buffer.alloc(4096, byte);
+const zeros = Buffer.alloc(4096);
+const holey = Buffer.concat([zeros, block('a'), zeros, zeros, block('b'), zeros]);
+
+const sparse = (format: SparseFormat): TarItem => ({
+  path: `sparse-${format}`,
+  type: 'file',
+  content: {
+    size: holey.length,
+    read: (offset, length) => holey.subarray(offset, offset + length),
+    fragments: [
+      { offset: 4096, length: 4096 },
+      { offset: 16384, length: 4096 },
+    ],
+  },
+  encoding: { format: format === 'gnu' ? 'gnu' : 'pax', sparse: format },
+});
+
+const corpus: readonly TarItem[] = [
+  { path: './', type: 'directory', mode: 0o1777 },
+  { path: '/d/', type: 'directory', uid: 1, gid: 2, mtime: 1_700_000_000_123_456_789n },
+  { path: 'd/file', type: 'file', mode: 0o6755, content: Buffer.from('text') },
+  { path: 'd/holes', type: 'file', content: holey },
+  { path: 'd/zeros', type: 'file', content: Buffer.alloc(5000) },
+  { path: 'd/empty', type: 'file' },
+  { path: 'd/./x/../hard', type: 'link', target: './d/file' },
+  { path: 'd/soft', type: 'symlink', target: '../../d//file' },
+  { path: 'd/character', type: 'character-device', deviceMajor: 1, deviceMinor: 3 },
+  { path: 'd/block', type: 'block-device', deviceMajor: 4095, deviceMinor: 1_048_575 },
+  { path: 'd/fifo', type: 'fifo' },
+  { path: 'd/.wh.gone', type: 'file' },
+  { path: 'd/.wh..wh..opq', type: 'file' },
+  { path: Buffer.from('latin-\xe9', 'latin1'), type: 'file' },
+  { path: 'before-1970', type: 'file', mtime: -1_500_000_000n },
+  {
+    path: 'base-256',
+    type: 'file',
+    uid: 2 ** 31,
+    mtime: -(10n ** 9n),
+    encoding: { format: 'gnu', numbers: 'base-256' },
+  },
+  { path: 'spaced', type: 'file', mode: 0o644, encoding: { format: 'ustar', numbers: 'octal-space' } },
+  { path: `${'p'.repeat(90)}/${'n'.repeat(90)}`, type: 'file', encoding: { format: 'ustar' } },
+  { path: 'g'.repeat(120), type: 'symlink', target: 't'.repeat(120), encoding: { format: 'gnu' } },
+  { path: 'x'.repeat(120), type: 'symlink', target: 'y'.repeat(120) },
+  { path: 'old/', type: 'file', encoding: { format: 'v7', typeFlag: '\0' } },
+  { path: 'old-file', type: 'file', content: Buffer.from('o'), encoding: { format: 'v7', typeFlag: '\0' } },
+  { path: 'contiguous', type: 'file', content: Buffer.from('c'), encoding: { typeFlag: '7' } },
+  { path: 'nobody', type: 'file', uid: 2 ** 32 - 1, gid: 2 ** 32 - 1 },
+  {
+    path: 'attributes',
+    type: 'file',
+    xattrs: [
+      ['user.b', Buffer.from([0, 255, 10])],
+      ['security.capability', Buffer.from('any')],
+      ['user.a', Buffer.alloc(0)],
+    ],
+  },
+  {
+    path: 'records',
+    type: 'file',
+    encoding: {
+      extraRecords: [
+        ['path', 'first'],
+        ['path', ''],
+        ['uid', '5'],
+        ['uid', '6'],
+        ['atime', '7'],
+        ['SCHILY.xattr.user.twice', '1'],
+        ['SCHILY.xattr.user.twice', '2'],
+      ],
+    },
+  },
+  { raw: Buffer.concat([...paxBlocks('g', 'global', [['mtime', '5']])]) },
+  { path: 'after-global', type: 'file' },
+  sparse('gnu'),
+  sparse('pax-0.0'),
+  sparse('pax-0.1'),
+  sparse('pax-1.0'),
+];
+
+/** Of each entry of the corpus, its line in the index; and the SHA-256 of all data. */
+const reading = {
+  format: 2,
+  data: '2d4c77fc01c328a97b256ecd5bac0f94657c2222a1e43440634ce2bba49b31e2',
+  entries: [
+    '["d","",1023,0,0,0,0,0,[],"",0,0,[]]',
+    '["d","d",493,1,2,1700000000,123456789,0,[],"",0,0,[]]',
+    '["f","d/file",3565,0,0,0,0,4,[[0,0,1]],"",0,0,[]]',
+    '["f","d/holes",420,0,0,0,0,24576,[[1,1,1],[4,2,1]],"",0,0,[]]',
+    '["f","d/zeros",420,0,0,0,0,5000,[],"",0,0,[]]',
+    '["f","d/empty",420,0,0,0,0,0,[],"",0,0,[]]',
+    '["l","d/hard",420,0,0,0,0,0,[],"d/file",0,0,[]]',
+    '["s","d/soft",420,0,0,0,0,0,[],"../../d//file",0,0,[]]',
+    '["c","d/character",420,0,0,0,0,0,[],"",1,3,[]]',
+    '["b","d/block",420,0,0,0,0,0,[],"",4095,1048575,[]]',
+    '["p","d/fifo",420,0,0,0,0,0,[],"",0,0,[]]',
+    '["f","d/.wh.gone",420,0,0,0,0,0,[],"",0,0,[]]',
+    '["f","d/.wh..wh..opq",420,0,0,0,0,0,[],"",0,0,[]]',
+    '["f","latin-\xe9",420,0,0,0,0,0,[],"",0,0,[]]',
+    '["f","before-1970",420,0,0,-2,500000000,0,[],"",0,0,[]]',
+    '["f","base-256",420,2147483648,0,-1,0,0,[],"",0,0,[]]',
+    '["f","spaced",420,0,0,0,0,0,[],"",0,0,[]]',
+    `["f","${'p'.repeat(90)}/${'n'.repeat(90)}",420,0,0,0,0,0,[],"",0,0,[]]`,
+    `["s","${'g'.repeat(120)}",420,0,0,0,0,0,[],"${'t'.repeat(120)}",0,0,[]]`,
+    `["s","${'x'.repeat(120)}",420,0,0,0,0,0,[],"${'y'.repeat(120)}",0,0,[]]`,
+    '["d","old",420,0,0,0,0,0,[],"",0,0,[]]',
+    '["f","old-file",420,0,0,0,0,1,[[0,3,1]],"",0,0,[]]',
+    '["f","contiguous",420,0,0,0,0,1,[[0,4,1]],"",0,0,[]]',
+    '["f","nobody",420,0,0,0,0,0,[],"",0,0,[]]',
+    '["f","attributes",420,0,0,0,0,0,[],"",0,0,[["security.capability","any"],["user.a",""],["user.b","\\u0000\xff\\n"]]]',
+    '["f","records",420,6,0,0,0,0,[],"",0,0,[["user.twice","2"]]]',
+    '["f","after-global",420,0,0,0,0,0,[],"",0,0,[]]',
+    '["f","sparse-gnu",420,0,0,0,0,24576,[[1,5,1],[4,6,1]],"",0,0,[]]',
+    '["f","sparse-pax-0.0",420,0,0,0,0,24576,[[1,7,1],[4,8,1]],"",0,0,[]]',
+    '["f","sparse-pax-0.1",420,0,0,0,0,24576,[[1,9,1],[4,10,1]],"",0,0,[]]',
+    '["f","sparse-pax-1.0",420,0,0,0,0,24576,[[1,11,1],[4,12,1]],"",0,0,[]]',
+  ],
+};
+
+test('the reading of tars has the number that it had', async () => {
+  await withTemporaryDirectory(async (directory) => {
+    const decoded = await decodeTar(directory, tarBuffer(corpus));
+    const [, ...entries] = (await readFile(join(decoded.directory, 'index'), 'latin1')).trimEnd().split('\n');
+    const data = createHash('sha256')
+      .update(await readFile(join(decoded.directory, 'data')))
+      .digest('hex');
+    expect({ format: LAYER_FORMAT, data, entries }).toEqual(reading);
+  });
+});
+
+test('a layer of another reading is told from ours, and so is what is no layer', async () => {
+  await withTemporaryDirectory(async (directory) => {
+    const decoded = await decodeTar(directory, tarBuffer(corpus));
+    expect(await isCurrentLayer(decoded.directory)).toBe(true);
+    const index = join(decoded.directory, 'index');
+    const [head = '', ...lines] = (await readFile(index, 'latin1')).split('\n');
+    for (const other of [head.replace(`:${LAYER_FORMAT},`, `:${LAYER_FORMAT + 1},`), head.slice(0, -1), '', '[]']) {
+      await writeFile(index, [other, ...lines].join('\n'), 'latin1');
+      expect([other, await isCurrentLayer(decoded.directory)]).toEqual([other, false]);
+    }
+    for (const cut of ['', head]) {
+      await writeFile(index, cut);
+      expect(await isCurrentLayer(decoded.directory)).toBe(false);
+    }
+    await expect(isCurrentLayer(join(directory, 'nowhere'))).rejects.toMatchObject({ code: 'ENOENT' });
+  });
+});
+
+test('a layer in the cache has a key of its own, which is not its diff_id', () => {
+  const [a, b] = [`sha256:${'a'.repeat(64)}`, `sha256:${'b'.repeat(64)}`];
+  expect(layerKey(a)).toMatch(/^sha256:[0-9a-f]{64}$/);
+  expect(new Set([a, b, layerKey(a), layerKey(b)]).size).toBe(4);
+});
