@@ -1,5 +1,5 @@
-import { chmod, open, readFile, realpath, rename, rm } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { chmod, open, readdir, readFile, realpath, rename, rm, stat } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 import { Writable } from 'node:stream';
 import { makeFolders } from '@bhatti/store';
 import { createApiClient } from './api-client.ts';
@@ -7,7 +7,11 @@ import { CliError, systemErrorCode } from './cli-error.ts';
 import { configFilePaths, parseConfigFile } from './config-file.ts';
 import { type Console, printJson } from './console.ts';
 import { serverProxy } from './proxy.ts';
+import { identifyProcess } from './serve/process-identity.ts';
 import { serverUrl, usableToken } from './settings.ts';
+
+/** Of a file that is written in one go, ms. */
+const LEFTOVER_AGE = 60_000;
 
 interface Answers {
   readonly url: string | undefined;
@@ -21,6 +25,9 @@ interface Answers {
  */
 export async function setUp(given: Answers, env: NodeJS.ProcessEnv, console: Console, json: boolean): Promise<number> {
   const [path = ''] = configFilePaths(env);
+  // Who keeps it elsewhere and links to it (dotfiles) finds it there.
+  const target = await realpath(path).catch(() => path);
+  await removeLeftovers(target);
   const text = await readExisting(path);
   const before = await parseConfigFile(text, path);
   const url = serverUrl(given.url || (await ask('Server URL', before.url ?? 'http://localhost:8080', false, console)));
@@ -32,20 +39,22 @@ export async function setUp(given: Answers, env: NodeJS.ProcessEnv, console: Con
   } finally {
     client.close();
   }
-  await writeConfigFile(path, text, { url: url.href.replace(/\/$/, ''), token });
+  await writeConfigFile({ path, target }, text, { url: url.href.replace(/\/$/, ''), token });
   if (json) printJson(console, { path, url: url.href.replace(/\/$/, '') });
   else console.out(`${url.origin} accepts the token; written to ${path}\n`);
   return 0;
 }
 
 /** Replaces the two values and keeps the rest, comments too. The file is whole at every moment, and its owner's only. */
-async function writeConfigFile(path: string, before: string, values: { url: string; token: string }): Promise<void> {
+async function writeConfigFile(
+  { path, target }: { path: string; target: string },
+  before: string,
+  values: { url: string; token: string },
+): Promise<void> {
   const { parseDocument } = await import('yaml');
   const document = parseDocument(before);
   document.set('url', values.url);
   document.set('token', values.token);
-  // Who keeps it elsewhere and links to it (dotfiles) finds it there.
-  const target = await realpath(path).catch(() => path);
   const temporary = `${target}.${process.pid}.tmp`;
   try {
     await makeFolders(dirname(path), 0o700);
@@ -63,6 +72,23 @@ async function writeConfigFile(path: string, before: string, values: { url: stri
     throw new CliError('setup_failed', `cannot write ${path} (${systemErrorCode(error) ?? 'unknown error'})`, {
       cause: error,
     });
+  }
+}
+
+/**
+ * Removes what setups that were killed were writing, as a token may be in it. One that lives is done with that within milliseconds, and
+ * a process that has been there for longer has come to the id of one that died.
+ */
+async function removeLeftovers(target: string): Promise<void> {
+  const folder = dirname(target);
+  for (const name of await readdir(folder).catch(() => [])) {
+    if (!name.startsWith(`${basename(target)}.`)) continue;
+    const pid = /^\.(\d+)\.tmp$/.exec(name.slice(basename(target).length))?.[1];
+    if (pid === undefined) continue;
+    const path = join(folder, name);
+    const written = await stat(path).catch(() => undefined);
+    const isOld = written !== undefined && Date.now() - written.mtimeMs > LEFTOVER_AGE;
+    if (isOld || identifyProcess(Number(pid)) === undefined) await rm(path, { force: true }).catch(() => undefined);
   }
 }
 

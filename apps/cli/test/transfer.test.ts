@@ -1,9 +1,9 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { chmod, mkdir, readdir, readFile, readlink, stat, symlink, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readdir, readFile, readlink, stat, symlink, utimes, writeFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { createContext } from '../commands/context.ts';
 import { complete } from '../completion.ts';
@@ -343,6 +343,24 @@ describe('setup', () => {
     expect((await stat(path)).mode & 0o777).toBe(0o600);
     expect(await readdir(dirname(path))).toEqual(['config.yaml']);
     expect(await run(['setup'])).toMatchObject({ exitCode: 1, stderr: expect.stringContaining('as BHATTI_TOKEN') });
+  });
+
+  test('what one that was killed was writing is removed, also beside the file that the config file links to', async () => {
+    await startServer(() => ({ status: 401, body: { error: 'no' } }));
+    await mkdir(join(directory, '.bhatti'));
+    const kept = join(directory, 'dotfiles/bhatti.yaml');
+    await mkdir(dirname(kept));
+    await writeFile(kept, '');
+    await symlink(kept, join(directory, '.bhatti/config.yaml'));
+    const ended = spawn(process.execPath, ['--version']);
+    await once(ended, 'exit');
+    const [dead, old, living] = [`${kept}.${ended.pid}.tmp`, `${kept}.1.tmp`, `${kept}.${process.pid}.tmp`];
+    for (const path of [dead, old, living, `${kept}.tmp`, `${kept}.x.tmp`])
+      await writeFile(path, 'token: bht_secret\n');
+    await utimes(old, new Date(0), new Date(0));
+    expect(await run(['setup'], { env: { BHATTI_TOKEN: 'bht_bad' } })).toMatchObject({ exitCode: 1 });
+    const left = [kept, living, `${kept}.tmp`, `${kept}.x.tmp`].map((path) => basename(path));
+    expect((await readdir(dirname(kept))).sort()).toEqual(left.sort());
   });
 
   test('a config file that is a link stays one, and a token comes without the end of its line', async () => {
