@@ -4,6 +4,7 @@ import { describeFailure, WorkerError } from './failure.ts';
 import { GrowingFile } from './growing-file.ts';
 import type { ImageSource, SourceImage } from './image-source.ts';
 import type { PullServices } from './services.ts';
+import { tidy } from './tidy.ts';
 import { together } from './together.ts';
 
 export type ImageLayer = SourceImage['layers'][number];
@@ -35,6 +36,7 @@ const BAD_BLOB = new Set([
  */
 export async function fetchLayer(services: PullServices, options: FetchLayerOptions): Promise<void> {
   const { digest } = options.layer.descriptor;
+  const discardPartial = () => tidy(services, () => services.store.partials.remove(digest));
   for (let again = false; ; again = true) {
     try {
       await downloadAndDecode(services, options, again);
@@ -42,7 +44,7 @@ export async function fetchLayer(services: PullServices, options: FetchLayerOpti
     } catch (error) {
       const { code, message } = describeFailure(error);
       if (options.signal.aborted) throw error;
-      if (WRONG_BYTES.has(code) || BAD_BLOB.has(code)) await services.store.partials.remove(digest);
+      if (WRONG_BYTES.has(code) || BAD_BLOB.has(code)) await discardPartial();
       if (again || !WRONG_BYTES.has(code)) throw error;
       // An archive gives the same bytes each time.
       if (options.source.kind === 'archive') {
@@ -50,8 +52,8 @@ export async function fetchLayer(services: PullServices, options: FetchLayerOpti
       }
     }
   }
-  await services.store.partials.remove(digest);
   services.sync.request();
+  await discardPartial();
 }
 
 async function downloadAndDecode(services: PullServices, options: FetchLayerOptions, again: boolean): Promise<void> {

@@ -3,6 +3,7 @@ import { LEASE_TTL, type Lease, layerLease, takeLease } from '@bhatti/tasks';
 import { fetchLayer, type ImageLayer } from './fetch-layer.ts';
 import type { ImageSource, SourceImage } from './image-source.ts';
 import type { PullServices } from './services.ts';
+import { tidy } from './tidy.ts';
 import { wait } from './wait.ts';
 
 /** Layers of one image that are fetched at the same time. */
@@ -102,7 +103,7 @@ class LayerWork {
     try {
       if (!(await store.layers.has(layerKey(layer.diffId)))) return lease;
       // A crash between publishing the layer and removing its partial left that behind.
-      await store.partials.remove(digest);
+      await tidy(this.#services, () => store.partials.remove(digest));
     } catch (error) {
       // It would be renewed for as long as this process lives.
       await lease.release();

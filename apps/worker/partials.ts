@@ -1,5 +1,6 @@
 import { LEASE_TTL, layerLease, takeLease } from '@bhatti/tasks';
 import type { PullServices } from './services.ts';
+import { tidy } from './tidy.ts';
 
 /** Ms: a week. */
 const OLD = 7 * 24 * 3600 * 1000;
@@ -24,17 +25,14 @@ export async function freeOldPartials(services: PullServices): Promise<void> {
 }
 
 /** Removes it unless a task, other than the one named, wants it. */
-async function freePartial(
-  { claims, redis, store }: PullServices,
-  taskId: string | undefined,
-  digest: string,
-): Promise<void> {
+async function freePartial(services: PullServices, taskId: string | undefined, digest: string): Promise<void> {
+  const { claims, redis, store } = services;
   if (!(await store.partials.has(digest))) return;
   // Whoever fetches the blob has its lease. One that gets it after us begins anew.
   const lease = await takeLease(redis, layerLease(digest), { ttl: LEASE_TTL, signal: new AbortController().signal });
   if (lease === null) return;
   try {
-    if (!(await claims.partial.isWanted(digest, taskId))) await store.partials.remove(digest);
+    if (!(await claims.partial.isWanted(digest, taskId))) await tidy(services, () => store.partials.remove(digest));
   } finally {
     await lease.release();
   }

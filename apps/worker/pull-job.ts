@@ -27,6 +27,7 @@ import type { PullServices } from './services.ts';
 import { JobStop, stopReason } from './stop.ts';
 import { releaseClaims, removeFetchedLayers } from './task-layers.ts';
 import { withTaskLogger } from './task-log.ts';
+import { tidy } from './tidy.ts';
 import type { WorkerDeaths } from './worker-deaths.ts';
 
 export interface PullProcessorOptions {
@@ -246,12 +247,14 @@ class PullAttempt {
     if (data.type === 'import' || sealedAuthOf(data) !== undefined) {
       await outcomes.remember(this.#id, outcome);
       await removeCredentials(this.#job);
-      await services.store.uploads.remove(this.#id);
+      await tidy(services, () => services.store.uploads.remove(this.#id));
     }
     // What came from a registry that was down for longer than the attempts lasted is kept: the user may pull again.
     if (isRepeatable) await services.claims.partial.release(this.#id);
     else await freePartials(services, this.#id);
-    if (outcome.kind === 'failed' && outcome.failure.code === 'no_space') await removeFetchedLayers(services, this.#id);
+    if (outcome.kind === 'failed' && outcome.failure.code === 'no_space') {
+      await tidy(services, () => removeFetchedLayers(services, this.#id));
+    }
     await releaseClaims(services, this.#id);
   }
 

@@ -2,6 +2,7 @@ import type { RegistryClient } from '@bhatti/oci';
 import type { Store } from '@bhatti/store';
 import type { ClaimKind, FetchedLayers, RedisClient, TaskClaims, WorkerMetrics } from '@bhatti/tasks';
 import type { Tracing } from '@bhatti/tracing';
+import type { Logger } from 'pino';
 import type { BackgroundWork } from './background-work.ts';
 import type { DecodeSlots } from './decode-slots.ts';
 import type { UnpackLimits } from './environment.ts';
@@ -28,6 +29,8 @@ export interface PullServices {
   readonly overlay?: Overlay | undefined;
   readonly metrics: WorkerMetrics;
   readonly tracing?: Tracing | undefined;
+  /** Of what belongs to no task, see `taskLogger`. */
+  readonly logger: Logger;
 }
 
 /** The lease of a root filesystem that is being built. */

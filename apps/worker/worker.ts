@@ -43,6 +43,7 @@ import type { StopReason } from './stop.ts';
 import { releaseClaims } from './task-layers.ts';
 import { taskLogger } from './task-log.ts';
 import { recordAttempt } from './task-metrics.ts';
+import { tidy } from './tidy.ts';
 import { WorkerDeaths } from './worker-deaths.ts';
 
 /** Decodes of a kind (see DecodeSlots) at once in a process, where the machine has as many processors. */
@@ -126,6 +127,7 @@ export async function startWorker(options: StartWorkerOptions): Promise<RunningW
     limits: options.limits ?? { layer: {}, image: {}, archive: {} },
     metrics,
     tracing: options.tracing,
+    logger,
   };
   const outcomes = new Outcomes(redis);
   const deaths = new WorkerDeaths(redis);
@@ -256,7 +258,7 @@ class Aftercare {
     await freePartials(this.#services, id);
     await releaseClaims(this.#services, id);
     if (job !== undefined) await removeCredentials(job);
-    await this.#services.store.uploads.remove(id);
+    await tidy(this.#services, () => this.#services.store.uploads.remove(id));
     await this.#outcomes.forget(id);
     await this.#deaths.forget(id);
     await this.#services.layerCache.enforce();

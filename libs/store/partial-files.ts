@@ -1,8 +1,9 @@
-import { readdir, rm } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { storing } from './error.ts';
 import { statIfThere } from './file-status.ts';
 import { digestHex } from './names.ts';
+import { unlinkIfThere } from './unlink.ts';
 
 /** Compressed bytes of downloads under way, by the digest of the blob: a later attempt goes on where one stopped. */
 export class PartialFiles {
@@ -30,7 +31,7 @@ export class PartialFiles {
 
   async remove(digest: string): Promise<void> {
     const path = this.path(digest);
-    await storing('remove a partial download', () => rm(path, { force: true }));
+    await storing('remove a partial download', () => unlinkIfThere(path));
   }
 
   /** The digests (`sha256:<hex>`) of all that are there. */

@@ -7,6 +7,7 @@ import { fileName } from './names.ts';
 import { removeOrphans } from './orphans.ts';
 import { ownIdentity } from './process-identity.ts';
 import { parseTemporaryName, temporaryName } from './temporary-name.ts';
+import { unlinkIfThere } from './unlink.ts';
 
 /** Bytes of the disk that an upload leaves free: what else lives there (Redis, the catalog, logs) must be able to go on. */
 const RESERVE = 64 * 1024 * 1024;
@@ -98,7 +99,7 @@ export class Uploads {
 
   async remove(id: string): Promise<void> {
     const path = this.path(id);
-    await storing('remove an upload', () => rm(path, { force: true }));
+    await storing('remove an upload', () => unlinkIfThere(path));
   }
 
   /** A new folder (mode 0700) for what is unpacked of an upload. It is the caller's to remove, and an orphan once the caller is dead. */

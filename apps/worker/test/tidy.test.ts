@@ -1,0 +1,68 @@
+/** A disk that writes and does not remove: what a task needs no more stays, and how the task ended is told all the same. */
+import { randomBytes } from 'node:crypto';
+import { StoreError } from '@bhatti/store';
+import { KEY_PREFIX } from '@bhatti/tasks';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, jest, test } from '@jest/globals';
+import { imageArchive } from '../../../test/support/archive.ts';
+import { eventually } from '../../../test/support/eventually.ts';
+import { startStack, type TestStack } from './support/stack.ts';
+import { layerTar } from './support/tar.ts';
+
+let stack: TestStack;
+
+beforeAll(async () => {
+  stack = await startStack();
+  await stack.startWorker();
+});
+afterAll(() => stack.close());
+beforeEach(() => {
+  const failed = new StoreError('disk_failed', 'the disk does not remove it', { retryable: true });
+  jest.spyOn(stack.store.partials, 'remove').mockRejectedValue(failed);
+  jest.spyOn(stack.store.uploads, 'remove').mockRejectedValue(failed);
+});
+afterEach(() => {
+  jest.restoreAllMocks();
+});
+
+const layer = () => layerTar([{ name: 'f', content: randomBytes(1000) }]);
+
+/** The log tells of it, and Redis keeps nothing of the task. */
+async function expectLogged(id: string): Promise<void> {
+  const warnings = stack
+    .log()
+    .split('\n')
+    .filter((line) => line.includes('left to housekeeping'));
+  expect(warnings.some((line) => line.includes(id) && line.includes('the disk does not remove it'))).toBe(true);
+  await eventually(async () => (await stack.connection.keys(`${KEY_PREFIX}:*claims*`)).length === 0);
+}
+
+test('of a pull the partial download stays, also when the next finds its layer in the cache', async () => {
+  const { reference, digest, layers } = stack.registry.pushImage({
+    repository: 'app',
+    layers: [{ tar: await layer() }],
+  });
+  const left = [`partial/sha256/${layers[0]?.digest.slice('sha256:'.length)}`];
+  for (const force of [false, true]) {
+    const id = await stack.enqueue({ reference, name: 'app', force });
+    expect(await stack.ended(id)).toMatchObject({ status: 'completed', error: null, result: { digest } });
+    expect((await stack.job(id)).attemptsStarted).toBe(1);
+    expect(await stack.leftovers()).toEqual(left);
+    await expectLogged(id);
+  }
+});
+
+test('of an import the archive stays', async () => {
+  const archive = await imageArchive('docker', [{ tags: ['app:1'], tars: [await layer()] }]);
+  const id = await stack.enqueueImport({ archive, name: 'imported' });
+  expect(await stack.ended(id)).toMatchObject({ status: 'completed', error: null });
+  expect((await stack.job(id)).attemptsStarted).toBe(1);
+  expect(await stack.store.uploads.list()).toEqual([id]);
+  await expectLogged(id);
+});
+
+test('a layer that is no good is told as that', async () => {
+  const { reference } = stack.registry.pushImage({ repository: 'bad', layers: [{ tar: randomBytes(2000) }] });
+  const id = await stack.enqueue({ reference, name: 'bad' });
+  expect(await stack.ended(id)).toMatchObject({ status: 'failed', error: { code: 'layer_corrupt' } });
+  await expectLogged(id);
+});
