@@ -41,12 +41,13 @@ function buildFrom(
   options: ImageOptions,
   onCopies: (copies: readonly CopyRun[]) => void,
 ): RootfsReport {
-  const warnings = [...bootWarnings(tree), ...attributeWarnings(tree)];
+  const warnings = bootWarnings(tree);
   addMountPoints(tree);
   if (!ensureLostAndFound(tree))
     warnings.push("the image's /lost+found was left out: in an ext4 it is the directory that e2fsck needs");
   checkEntries(options.limits.entries, tree.entries);
   const numbering = new Numbering(tree);
+  warnings.push(...attributeWarnings(numbering));
   const { blocks, dataBytes, linearBlocks } = measureContent(numbering);
   checkContent(options.limits, dataBytes);
   const geometry = fileSystemGeometry(blocks, numbering.highest, options.sizeBytes);
@@ -75,12 +76,24 @@ function fileSystemUuid(diffIds: readonly string[], sizeBytes: number | undefine
   return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join('-');
 }
 
-/** Names the kinds of attributes that ext4 cannot keep, or the kernel takes for none; they are left out. */
-function attributeWarnings({ inodes }: Tree): string[] {
-  const lost = new Set<string>();
-  for (const inode of inodes.withXattrs())
-    for (const [name, value] of inodes.xattrs(inode)) if (toAttribute(name, value) === undefined) lost.add(name);
+/** Names the kinds of attributes that ext4 cannot keep, or the kernel takes for none, and where they were; they are left out. */
+function attributeWarnings(numbering: Numbering): string[] {
+  const { inodes } = numbering.tree;
+  const lost = new Map<string, { count: number; first: number }>();
+  for (const inode of inodes.withXattrs()) {
+    for (const [name, value] of inodes.xattrs(inode)) {
+      if (toAttribute(name, value) !== undefined) continue;
+      const { count, first } = lost.get(name) ?? { count: 0, first: Number.POSITIVE_INFINITY };
+      lost.set(name, { count: count + 1, first: Math.min(first, numbering.numberOf(inode)) });
+    }
+  }
   return [...lost]
-    .sort()
-    .map((name) => `extended attributes ${quote(name)} were left out: ext4 or the kernel does not take them`);
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([name, { count, first }]) => {
+      const path = quote(numbering.pathOf(first));
+      const where = count === 1 ? `of ${path}` : `of ${count} files, ${path} the first,`;
+      return name.startsWith('SCHILY.acl.')
+        ? `ACLs in text form (${name}) ${where} were left out, as Docker leaves them out`
+        : `extended attributes ${quote(name)} ${where} were left out: ext4 or the kernel does not take them`;
+    });
 }

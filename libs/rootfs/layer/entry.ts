@@ -28,7 +28,7 @@ export interface LayerEntry {
   readonly target: string;
   readonly deviceMajor: number;
   readonly deviceMinor: number;
-  /** Extended attributes, full names (`security.capability`), sorted by name. */
+  /** Extended attributes, full names (`security.capability`), sorted by name. `SCHILY.acl.access` and `.default` say that there was an ACL in text form. */
   readonly xattrs: readonly (readonly [name: string, value: string])[];
 }
 

@@ -7,6 +7,12 @@ import type { TarEntry } from './tar-reader.ts';
 
 const XATTR_PREFIX = 'SCHILY.xattr.';
 
+/** ACLs in text form, as bsdtar and star write them, and the attributes that hold the same. */
+const TEXT_ACLS = [
+  ['SCHILY.acl.access', 'system.posix_acl_access'],
+  ['SCHILY.acl.default', 'system.posix_acl_default'],
+] as const;
+
 /** An entry before its content is read. */
 export type EntryHeader = Omit<LayerEntry, 'runs'> & {
   readonly sparse: SparseMap | undefined;
@@ -33,14 +39,13 @@ const TYPES: ReadonlyMap<string, EntryType> = new Map([
 export function entryHeader(entry: TarEntry): EntryHeader {
   const { header } = entry;
   const pax = lastRecords(entry.pax);
-  const name = pax.get('GNU.sparse.name') ?? pax.get('path') ?? entry.name;
+  const name = pax.get('GNU.sparse.name') ?? entry.name;
   const path = normalizePath(name);
   const type = TYPES.get(header.type);
   if (type === undefined) throw corrupt(name, 'a type that no root filesystem has');
   const mtime = entryTime(header.mtimeSeconds, pax.get('mtime'), name);
   const sparse = entry.sparse ?? paxSparseMap(entry.pax, pax);
   const sparseMapInContent = pax.get('GNU.sparse.major') === '1';
-  const target = pax.get('linkpath') ?? entry.target;
   return {
     type,
     path,
@@ -50,7 +55,7 @@ export function entryHeader(entry: TarEntry): EntryHeader {
     mtimeSeconds: mtime.seconds,
     mtimeNanoseconds: mtime.nanoseconds,
     size: type === 'file' ? fileSize(entry, pax, sparse, sparseMapInContent) : 0,
-    target: type === 'link' ? normalizePath(target) : type === 'symlink' ? target : '',
+    target: type === 'link' ? normalizePath(entry.target) : type === 'symlink' ? entry.target : '',
     deviceMajor: deviceNumber(header.deviceMajor, 12, name),
     deviceMinor: deviceNumber(header.deviceMinor, 20, name),
     xattrs: xattrs(entry.pax),
@@ -117,10 +122,22 @@ function paxSparseMap(records: TarEntry['pax'], pax: Map<string, string>): Spars
 /** An attribute may be empty: there is nothing else that an empty record could take back, as Docker, Podman and GNU tar have it. */
 function xattrs(records: TarEntry['pax']): LayerEntry['xattrs'] {
   const found: [string, string][] = [];
-  for (const [key, value] of new Map(records)) {
+  const last = new Map(records);
+  for (const [key, value] of last) {
     if (key.startsWith(XATTR_PREFIX)) found.push([key.slice(XATTR_PREFIX.length), value]);
   }
+  // Nothing but Go's archive/tar decides what these mean in layers, and it passes them by. Their names are kept, for a warning.
+  for (const [key, attribute] of TEXT_ACLS) {
+    const text = last.get(key) ?? '';
+    const isLost = text !== '' && (key === 'SCHILY.acl.default' || !isMode(text));
+    if (isLost && !last.has(`${XATTR_PREFIX}${attribute}`)) found.push([key, '']);
+  }
   return found.sort(([a], [b]) => (a < b ? -1 : 1));
+}
+
+/** Whether an ACL says no more than the mode does: of owner, group and others. */
+function isMode(acl: string): boolean {
+  return /^(?:(?:user|group|other)::[^,\n]*[,\n]?){3}$/.test(acl);
 }
 
 function corrupt(name: string, what: string): RootfsError {

@@ -22,7 +22,7 @@ export interface TarEntry {
   /** Bytes of content that follow in the tar. */
   readonly contentBytes: number;
   readonly pax: readonly PaxRecord[];
-  /** Name and link target as the header, or GNU's long forms, give them. */
+  /** Name and link target as GNU's long forms say, else PAX, else the header: in the order of Go's archive/tar, wherever they stand. */
   readonly name: string;
   readonly target: string;
   /** Of an old GNU sparse file (type `S`). */
@@ -215,13 +215,12 @@ export class TarReader {
     // The old format marks a directory by a slash at the end of the name alone.
     const name = this.#name(header);
     if (type !== '\0') this.#emit(header, type, name, size, undefined);
-    else if ((this.#stated('path') ?? name).endsWith('/')) this.#emit(header, '5', name, 0, undefined);
+    else if (name.endsWith('/')) this.#emit(header, '5', name, 0, undefined);
     else this.#emit(header, '0', name, size, undefined);
   }
 
-  /** As the header or GNU's long form gives it. */
   #name(header: Buffer): string {
-    return this.#longName ?? tarName(header);
+    return this.#longName || this.#stated('path') || tarName(header);
   }
 
   /** What the extended header says last; nothing where that is empty. */
@@ -235,7 +234,7 @@ export class TarReader {
       contentBytes: size,
       pax: this.#pax,
       name,
-      target: this.#longTarget ?? tarTarget(header),
+      target: this.#longTarget || this.#stated('linkpath') || tarTarget(header),
       sparse,
     });
     this.#pax = [];

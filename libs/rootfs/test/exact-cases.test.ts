@@ -87,6 +87,15 @@ const cases: readonly Case[] = [
     ],
   ],
   [
+    'names and targets in both long forms, of which those of GNU hold',
+    [
+      [
+        file(name, { encoding: { format: 'gnu', extraRecords: [['path', 'pax']] } }),
+        symlink('soft', 't'.repeat(200), { encoding: { format: 'gnu', extraRecords: [['linkpath', 'pax']] } }),
+      ],
+    ],
+  ],
+  [
     'a tree 4,096 names deep, each of 255 bytes',
     [[file(`${`${name}/`.repeat(4095)}bottom`)], [file(`${`${name}/`.repeat(4095)}.wh.bottom`), file('a')]],
     { alone: true, umociCannot: true },

@@ -93,11 +93,19 @@ const corpus: readonly TarItem[] = [
   sparse('pax-0.0'),
   sparse('pax-0.1'),
   sparse('pax-1.0'),
+  { raw: Buffer.concat([...paxBlocks('x', 'before', [['path', 'pax/']])]) },
+  {
+    path: 'f'.repeat(120),
+    type: 'file',
+    target: 'u'.repeat(120),
+    encoding: { format: 'gnu', typeFlag: '\0', extraRecords: [['linkpath', 'pax']] },
+  },
+  { path: 'acl', type: 'file', encoding: { extraRecords: [['SCHILY.acl.access', 'user::rw-,user:7:r--']] } },
 ];
 
 /** Of each entry of the corpus, its line in the index; and the SHA-256 of all data. */
 const reading = {
-  format: 2,
+  format: 3,
   data: '2d4c77fc01c328a97b256ecd5bac0f94657c2222a1e43440634ce2bba49b31e2',
   entries: [
     '["d","",1023,0,0,0,0,0,[],"",0,0,[]]',
@@ -131,6 +139,8 @@ const reading = {
     '["f","sparse-pax-0.0",420,0,0,0,0,24576,[[1,7,1],[4,8,1]],"",0,0,[]]',
     '["f","sparse-pax-0.1",420,0,0,0,0,24576,[[1,9,1],[4,10,1]],"",0,0,[]]',
     '["f","sparse-pax-1.0",420,0,0,0,0,24576,[[1,11,1],[4,12,1]],"",0,0,[]]',
+    `["f","${'f'.repeat(120)}",420,0,0,0,0,0,[],"",0,0,[]]`,
+    '["f","acl",420,0,0,0,0,0,[],"",0,0,[["SCHILY.acl.access",""]]]',
   ],
 };
 

@@ -1,0 +1,59 @@
+import { expect, test } from '@jest/globals';
+import { buildImage } from './support/layers.ts';
+import type { TarEntry } from './support/tar-entry.ts';
+import { withTemporaryDirectory } from './support/temporary-directory.ts';
+
+const acl = Buffer.from('0200000001000600ffffffff04000400ffffffff20000400ffffffff', 'hex');
+const textAcl = 'user::rw-,group::r--,other::r--,user:games:rwx:5,mask::rwx';
+const file = (path: string, more: Partial<TarEntry> = {}): TarEntry => ({ path, type: 'file', ...more });
+const withRecord = (path: string, key: string, value: string, more: Partial<TarEntry> = {}) =>
+  file(path, { encoding: { extraRecords: [[key, value]] }, ...more });
+
+async function warningsOf(...layers: TarEntry[][]): Promise<readonly string[]> {
+  return await withTemporaryDirectory(async (directory) => {
+    const { report } = await buildImage(directory, [[file('bin/sh')], ...layers]);
+    return report.warnings;
+  });
+}
+
+test('an image of which everything is kept has no warnings', async () => {
+  expect(
+    await warningsOf([
+      file('a', { xattrs: [['user.a', Buffer.from('a')]] }),
+      // The mode says the same, or an attribute does.
+      withRecord('b', 'SCHILY.acl.access', 'user::rw-,group::r--,other::r--'),
+      withRecord('c', 'SCHILY.acl.access', textAcl, { xattrs: [['system.posix_acl_access', acl]] }),
+    ]),
+  ).toEqual([]);
+});
+
+test('attributes that are left out are told with how many files had them, and the first; not those of what is hidden', async () => {
+  const lost = [['user', Buffer.from('x')]] as const;
+  expect(
+    await warningsOf(
+      [file('hidden', { xattrs: lost })],
+      [
+        file('.wh.hidden'),
+        file('z', { xattrs: lost }),
+        file('d/\n', { xattrs: lost }),
+        file('cap', { xattrs: [['security.capability', Buffer.from('none')]] }),
+      ],
+    ),
+  ).toEqual([
+    'extended attributes "security.capability" of "/cap" were left out: ext4 or the kernel does not take them',
+    'extended attributes "user" of 2 files, "/z" the first, were left out: ext4 or the kernel does not take them',
+  ]);
+});
+
+test('ACLs in text form are told as left out', async () => {
+  expect(
+    await warningsOf([
+      withRecord('a', 'SCHILY.acl.access', textAcl),
+      withRecord('b', 'SCHILY.acl.access', textAcl),
+      withRecord('d', 'SCHILY.acl.default', 'user::rwx,group::r-x,other::---', { type: 'directory' }),
+    ]),
+  ).toEqual([
+    'ACLs in text form (SCHILY.acl.access) of 2 files, "/a" the first, were left out, as Docker leaves them out',
+    'ACLs in text form (SCHILY.acl.default) of "/d" were left out, as Docker leaves them out',
+  ]);
+});
