@@ -1,4 +1,5 @@
-import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { type FileHandle, mkdir, open, readdir, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
@@ -17,6 +18,12 @@ const suffix = '.json';
 /** Of writing an entry while others write the same: each takes from the others what they have not renamed yet. */
 const MOST_TRIES = 20;
 
+/** What opening fails with where there is nothing, a link to nothing or to itself, or a socket. */
+const NO_FILE: ReadonlySet<string> = new Set(['ELOOP', 'ENOENT', 'ENOTDIR', 'ENXIO']);
+
+/** What opening another user's file fails with. */
+const UNREADABLE: ReadonlySet<string> = new Set(['EACCES', 'EPERM']);
+
 /** What the rename of such a file fails with; the second over NFS. */
 const REVOKED: ReadonlySet<string> = new Set(['ENOENT', 'ESTALE']);
 
@@ -30,7 +37,7 @@ export class ImageCatalog {
     this.#rootfs = rootfs;
   }
 
-  /** Null when there is none, when its file is damaged, or when its root filesystem is gone: pulling again mends it. */
+  /** Null when there is none, when its file is damaged or unreadable, or when its root filesystem is gone: pulling again mends it. */
   async get(owner: string, name: string): Promise<ImageEntry | null> {
     const path = this.#path(owner, name);
     const entry = await storing('read the image catalog', () => readEntry(path));
@@ -269,7 +276,13 @@ function contended(name: string): StoreError {
 }
 
 async function readEntry(path: string): Promise<ImageEntry | null> {
-  return parseEntry(await contentOf(path));
+  try {
+    return parseEntry(await contentOf(path));
+  } catch (error) {
+    // One of them must not hide all others. Who has to know what it may mean (`referencedKeys`) is told.
+    if (UNREADABLE.has(systemCode(error) ?? '')) return null;
+    throw error;
+  }
 }
 
 function parseEntry(text: string): ImageEntry | null {
@@ -286,12 +299,23 @@ function keysIn(text: string): readonly string[] {
   return entry === null ? (text.match(/[0-9a-f]{64}/g) ?? []) : [entry.rootfsKey];
 }
 
-/** Empty when there is no such file. */
+/** Empty when there is no such file, or something else in its place, which other people have put there. */
 async function contentOf(path: string): Promise<string> {
+  let file: FileHandle;
   try {
-    return await readFile(path, 'utf8');
+    // A fifo would keep a thread until somebody writes to it.
+    file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
   } catch (error) {
-    if (systemCode(error) === 'ENOENT') return '';
+    if (NO_FILE.has(systemCode(error) ?? '')) return '';
     throw error;
+  }
+  try {
+    const status = await file.stat();
+    if (!status.isFile() || status.size === 0) return '';
+    // In one go: readFile() asks for the size once more, and for what comes after the end.
+    const { buffer, bytesRead } = await file.read(Buffer.allocUnsafe(status.size), 0, status.size, 0);
+    return buffer.toString('utf8', 0, bytesRead);
+  } finally {
+    await file.close();
   }
 }

@@ -1,4 +1,4 @@
-import { mkdir, rmdir } from 'node:fs/promises';
+import { rm, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import type * as z from 'zod';
@@ -77,11 +77,14 @@ describe('images', () => {
 
   test('are read as far as the page goes, and one more', async () => {
     for (const name of ['0-a', '0-b', '0-c']) await putImage(api.store, { name });
-    const unreadable = join(api.directory, 'images', 'local', '0-d.json');
-    await mkdir(unreadable);
+    const { rootfsKey } = await putImage(api.store, { name: '0-d' }, 'local', { content: 'unreadable' });
+    const unreadable = join(api.directory, 'rootfs', 'sha256', rootfsKey);
+    await rm(unreadable, { recursive: true });
+    // A link to itself cannot be looked at.
+    await symlink(unreadable, unreadable);
     const list = async (limit: number) => (await api.send('GET', `/images?limit=${limit}`)).status;
     expect([await list(2), await list(3)]).toEqual([200, 500]);
-    await rmdir(unreadable);
+    await rm(unreadable);
   });
 
   test('have an ETag that tells whether anything changed', async () => {

@@ -1,6 +1,10 @@
-import { mkdir, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
+import { execFile } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdir, readdir, readFile, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { removeUnreferencedRootfs } from '../garbage.ts';
 import { openStore, type Store } from '../index.ts';
@@ -195,6 +199,15 @@ describe('the image catalog', () => {
     await mkdir(join(images, 'lost+found'));
     await writeFile(join(images, 'notes.txt'), '');
     await writeFile(join(images, 'ann', 'python (copy).json'), JSON.stringify(imageEntry('python', key)));
+    const put = (name: string) => join(images, 'ann', `${name}.json`);
+    await mkdir(put('folder'));
+    await promisify(execFile)('mkfifo', [put('fifo')]);
+    const server = createServer().listen(put('socket'));
+    await once(server, 'listening');
+    await symlink(put('nothing'), put('dangling'));
+    await symlink(put('ring'), put('ring'));
+    await symlink('/dev/zero', put('endless'));
+    await symlink('nothing', join(images, 'bob'));
     const listed: string[] = [];
     for (const owner of await store.images.owners()) {
       for (const { name } of await store.images.list(owner)) listed.push(`${owner}/${name}`);
@@ -202,6 +215,7 @@ describe('the image catalog', () => {
     expect(listed).toEqual(['ann/python']);
     expect(await store.removeUnreferenced({ isNeeded: nobody })).toEqual([otherKey]);
     await store.collectOrphans();
+    server.close();
   });
 
   test('takes no image whose root filesystem is not there, and keeps the old one', async () => {
