@@ -3,4 +3,4 @@
  * decoder, a new field. It is in the key of a cached layer and in that of a root filesystem (`layerKey`, `rootfsKey`), so
  * that layers of another reading are never found, and images made of them are made anew. Decision 022.
  */
-export const LAYER_FORMAT = 3;
+export const LAYER_FORMAT = 4;

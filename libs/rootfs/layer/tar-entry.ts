@@ -39,13 +39,16 @@ const TYPES: ReadonlyMap<string, EntryType> = new Map([
 export function entryHeader(entry: TarEntry): EntryHeader {
   const { header } = entry;
   const pax = lastRecords(entry.pax);
-  const name = pax.get('GNU.sparse.name') ?? entry.name;
+  const form = entry.sparse === undefined ? sparseForm(pax, entry.pax) : undefined;
+  const name = (form && pax.get('GNU.sparse.name')) ?? entry.name;
   const path = normalizePath(name);
   const type = TYPES.get(header.type);
   if (type === undefined) throw corrupt(name, 'a type that no root filesystem has');
   const mtime = entryTime(header.mtimeSeconds, pax.get('mtime'), name);
-  const sparse = entry.sparse ?? paxSparseMap(entry.pax, pax);
-  const sparseMapInContent = pax.get('GNU.sparse.major') === '1';
+  const sparseSize = form && paxSparseSize(pax, entry, name);
+  const sparse =
+    form === 'records' && sparseSize !== undefined ? paxSparseMap(entry.pax, pax, sparseSize) : entry.sparse;
+  const size = sparse?.size ?? sparseSize ?? entry.contentBytes;
   return {
     type,
     path,
@@ -54,13 +57,13 @@ export function entryHeader(entry: TarEntry): EntryHeader {
     gid: owner(header.gid, pax.get('gid'), name),
     mtimeSeconds: mtime.seconds,
     mtimeNanoseconds: mtime.nanoseconds,
-    size: type === 'file' ? fileSize(entry, pax, sparse, sparseMapInContent) : 0,
+    size: type === 'file' ? size : 0,
     target: type === 'link' ? normalizePath(entry.target) : type === 'symlink' ? entry.target : '',
     deviceMajor: deviceNumber(header.deviceMajor, 12, name),
     deviceMinor: deviceNumber(header.deviceMinor, 20, name),
     xattrs: xattrs(entry.pax),
     sparse,
-    sparseMapInContent,
+    sparseMapInContent: form === 'content',
   };
 }
 
@@ -79,11 +82,13 @@ function entryTime(seconds: number, stated: string | undefined, name: string): P
 }
 
 function owner(number: number, stated: string | undefined, name: string): number {
-  const value = stated === undefined ? number : parsePaxNumber(stated);
-  if (value === undefined || !Number.isInteger(value) || value < 0 || value > 0xffff_ffff) {
+  const value = stated === undefined ? number : parseOwner(stated);
+  if (!Number.isSafeInteger(value) || value < -(2 ** 31) || value > 0xffff_ffff) {
     throw corrupt(name, 'an owner that no file system can hold');
   }
-  return value === UNCHANGED_OWNER ? 0 : value;
+  // The kernel has 32 bits, and takes -2 for the 4294967294 that it is there.
+  const bits = value >>> 0;
+  return bits === UNCHANGED_OWNER ? 0 : bits;
 }
 
 /** Linux has 12 bits for the major number and 20 for the minor one. */
@@ -93,21 +98,34 @@ function deviceNumber(number: number, bits: number, name: string): number {
   return number;
 }
 
-function fileSize(
-  entry: TarEntry,
-  pax: Map<string, string>,
-  sparse: SparseMap | undefined,
-  mapInContent: boolean,
-): number {
-  if (sparse !== undefined) return sparse.size;
-  if (mapInContent) return parsePaxNumber(pax.get('GNU.sparse.realsize') ?? '') ?? entry.contentBytes;
-  return entry.contentBytes;
+function parseOwner(text: string): number {
+  const size = parsePaxNumber(text.startsWith('-') ? text.slice(1) : text) ?? Number.NaN;
+  return text.startsWith('-') ? -size : size;
 }
 
-/** The map of GNU's PAX sparse formats 0.0 (repeated keys) and 0.1 (one list). GNU tar manual, "Sparse Formats". */
-function paxSparseMap(records: TarEntry['pax'], pax: Map<string, string>): SparseMap | undefined {
-  const size = parsePaxNumber(pax.get('GNU.sparse.size') ?? '');
-  if (size === undefined || pax.has('GNU.sparse.major')) return undefined;
+/**
+ * Where the map of a PAX sparse file is: in its records (GNU's formats 0.0 and 0.1) or before its content (1.0). Undefined for what is none, or
+ * of a version that nobody knows: then its records are nothing, as for Go's archive/tar. GNU tar manual, "Sparse Formats".
+ */
+function sparseForm(pax: Map<string, string>, records: TarEntry['pax']): 'records' | 'content' | undefined {
+  const major = pax.get('GNU.sparse.major');
+  const minor = pax.get('GNU.sparse.minor');
+  if (major === '0' && (minor === '0' || minor === '1')) return 'records';
+  if (major === '1' && minor === '0') return 'content';
+  const hasMap = pax.has('GNU.sparse.map') || records.some(([key]) => key === 'GNU.sparse.offset');
+  return major === undefined && minor === undefined && hasMap ? 'records' : undefined;
+}
+
+/** With the holes. */
+function paxSparseSize(pax: Map<string, string>, entry: TarEntry, name: string): number {
+  const stated = pax.get('GNU.sparse.size') ?? pax.get('GNU.sparse.realsize');
+  const size = stated === undefined ? entry.contentBytes : parsePaxNumber(stated);
+  if (size === undefined) throw corrupt(name, 'a size that is none');
+  return size;
+}
+
+/** The map in the records of a sparse file: repeated keys (0.0), or one list (0.1). */
+function paxSparseMap(records: TarEntry['pax'], pax: Map<string, string>, size: number): SparseMap {
   const list = pax.get('GNU.sparse.map');
   const texts =
     list === undefined

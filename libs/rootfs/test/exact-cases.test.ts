@@ -53,6 +53,9 @@ const acl = Buffer.from(
   'hex',
 );
 const name = 'n'.repeat(255);
+const starPrefix = `${'p'.repeat(65)}/${'q'.repeat(65)}`;
+const fieldOf = (text: string, length: number) =>
+  Buffer.concat([Buffer.from(text), Buffer.alloc(length - text.length)]);
 
 interface CaseOptions {
   /** Needs an image of its own: it is about the root, or about how deep things are. */
@@ -83,6 +86,70 @@ const cases: readonly Case[] = [
         link('hard', `${name}/${name}`),
         symlink('soft', 't'.repeat(4000)),
         file('forced', { encoding: { forcedRecords: ['path', 'size', 'mtime', 'uid', 'gid'] } }),
+      ],
+    ],
+  ],
+  [
+    'headers as old writers made them: NULs before a number, a prefix beside the magic of GNU, that of star, numbers of a v7 device, owners below 0',
+    [
+      [
+        file('nuls', { mode: 0o600, encoding: { fields: { mode: Buffer.from('\0' + '000600\0', 'latin1') } } }),
+        file('some/prefix/go', {
+          encoding: { format: 'gnu', fields: { name: fieldOf('go', 100), prefix: Buffer.from('some/prefix') } },
+        }),
+        file('no-prefix', {
+          encoding: { format: 'gnu', fields: { prefix: Buffer.from('00000000017\0' + '0000000001 ') } },
+        }),
+        file(`${starPrefix}/star`, {
+          encoding: {
+            fields: {
+              name: fieldOf('star', 100),
+              prefix: Buffer.from(`${starPrefix}${'00000000017\0'.repeat(2)}${'\0'.repeat(8)}tar\0`),
+            },
+          },
+        }),
+        {
+          path: 'v7',
+          type: 'character-device',
+          encoding: {
+            format: 'v7',
+            fields: { deviceMajor: Buffer.from('0000001\0'), deviceMinor: Buffer.from('0000003\0') },
+          },
+        },
+        file('below-0', { uid: 2 ** 32 - 2, encoding: { extraRecords: [['uid', '-2']] } }),
+        file('base-256-below-0', {
+          gid: 2 ** 31,
+          encoding: { format: 'gnu', fields: { gid: Buffer.from('ffffffff80000000', 'hex') } },
+        }),
+      ],
+    ],
+    { alone: true },
+  ],
+  [
+    'PAX sparse files that name their version, and records of versions to come, which are nothing',
+    [
+      [
+        file('with-version', {
+          content: sparseContent(20_000, [{ offset: 8192, length: 512 }], 1),
+          encoding: {
+            sparse: 'pax-0.0',
+            extraRecords: [
+              ['GNU.sparse.major', '0'],
+              ['GNU.sparse.minor', '0'],
+            ],
+          },
+        }),
+        file('to-come', {
+          encoding: {
+            extraRecords: [
+              ['GNU.sparse.major', '2'],
+              ['GNU.sparse.minor', '0'],
+              ['GNU.sparse.name', 'another'],
+              ['GNU.sparse.realsize', '9000'],
+            ],
+          },
+        }),
+        file('named', { encoding: { extraRecords: [['GNU.sparse.name', 'another']] } }),
       ],
     ],
   ],

@@ -101,11 +101,24 @@ const corpus: readonly TarItem[] = [
     encoding: { format: 'gnu', typeFlag: '\0', extraRecords: [['linkpath', 'pax']] },
   },
   { path: 'acl', type: 'file', encoding: { extraRecords: [['SCHILY.acl.access', 'user::rw-,user:7:r--']] } },
+  { path: 'nuls', type: 'file', mode: 0o600, encoding: { fields: { mode: Buffer.from('\0\x30\x300600\0') } } },
+  { path: 'of-go', type: 'file', encoding: { format: 'gnu', fields: { prefix: Buffer.from('some/prefix') } } },
+  { path: 'below-0', type: 'file', encoding: { extraRecords: [['uid', '-2']] } },
+  {
+    path: 'to-come',
+    type: 'file',
+    encoding: {
+      extraRecords: [
+        ['GNU.sparse.major', '2'],
+        ['GNU.sparse.name', 'another'],
+      ],
+    },
+  },
 ];
 
 /** Of each entry of the corpus, its line in the index; and the SHA-256 of all data. */
 const reading = {
-  format: 3,
+  format: 4,
   data: '2d4c77fc01c328a97b256ecd5bac0f94657c2222a1e43440634ce2bba49b31e2',
   entries: [
     '["d","",1023,0,0,0,0,0,[],"",0,0,[]]',
@@ -141,6 +154,10 @@ const reading = {
     '["f","sparse-pax-1.0",420,0,0,0,0,24576,[[1,11,1],[4,12,1]],"",0,0,[]]',
     `["f","${'f'.repeat(120)}",420,0,0,0,0,0,[],"",0,0,[]]`,
     '["f","acl",420,0,0,0,0,0,[],"",0,0,[["SCHILY.acl.access",""]]]',
+    '["f","nuls",384,0,0,0,0,0,[],"",0,0,[]]',
+    '["f","some/prefix/of-go",420,0,0,0,0,0,[],"",0,0,[]]',
+    '["f","below-0",420,4294967294,0,0,0,0,[],"",0,0,[]]',
+    '["f","to-come",420,0,0,0,0,0,[],"",0,0,[]]',
   ],
 };
 
