@@ -1,6 +1,7 @@
 import * as z from 'zod';
 import { connectionOf, queueKey, type TaskQueue } from './queue.ts';
 import { RedisScript } from './redis-script.ts';
+import { originsOf } from './task-origin.ts';
 import { findTask, type OwnedTask, type TaskStatus } from './task-view.ts';
 
 /** A place in the list of tasks. Those under way come first, then the ended, each the latest first. */
@@ -107,7 +108,7 @@ async function* positionsInOrder(queue: TaskQueue, options: ListTasksOptions): A
     const lists = status === undefined ? ['active', ...waiting] : listsUnderWay[status];
     // One that moves while the lists are read is in two of them.
     const ids = new Set((await Promise.all(lists.map((list) => idsUnderWay(queue, list)))).flat());
-    yield (await select(queue, [...ids], options))
+    yield (await underWay(queue, [...ids], options))
       .map(({ id, time }) => ({ ended: false, time, id }))
       .filter((position) => isBehind(position, after))
       .sort(compare);
@@ -120,6 +121,18 @@ function idsUnderWay(queue: TaskQueue, list: string): Promise<string[]> {
   const redis = connectionOf(queue);
   const isList = list === 'wait' || list === 'active';
   return isList ? redis.lrange(queueKey(list), 0, -1) : redis.zrange(queueKey(list), 0, '-1');
+}
+
+/** Those of the owner that can have the status, and when they were made. */
+async function underWay(
+  queue: TaskQueue,
+  ids: readonly string[],
+  { owner, status }: Pick<ListTasksOptions, 'owner' | 'status'>,
+): Promise<readonly TaskTime[]> {
+  // Whether it is cancelled may change, and few are.
+  if (status === 'cancelled') return select(queue, ids, { owner, status });
+  const origins = await originsOf(queue, ids);
+  return owner === undefined ? origins : origins.filter((origin) => origin.owner === owner);
 }
 
 interface TaskTime {
