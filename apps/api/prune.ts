@@ -18,7 +18,7 @@ export interface Pruned {
 export async function prune(store: Store, tasks: TaskService, dryRun: boolean): Promise<Pruned> {
   const layers = await evictLayers(store.layers, {
     bytes: Number.POSITIVE_INFINITY,
-    isNeeded: (key) => isWanted(tasks, 'layer', key),
+    isNeeded: (diffId) => isWanted(tasks, 'layer', diffId),
     dryRun,
   });
   const rootfs = await pruneRootfs(store, tasks, dryRun);

@@ -1,4 +1,4 @@
-import { decodeLayer, layerKey } from '@bhatti/rootfs';
+import { decodeLayer } from '@bhatti/rootfs';
 import { discard } from './discard.ts';
 import { describeFailure, WorkerError } from './failure.ts';
 import { GrowingFile } from './growing-file.ts';
@@ -64,7 +64,7 @@ async function downloadAndDecode(services: PullServices, options: FetchLayerOpti
   const file = new GrowingFile(size);
   const bytesBefore = await store.partials.size(digest);
   let bytesThere = bytesBefore;
-  const cached = await store.layers.begin(layerKey(layer.diffId));
+  const cached = await store.layers.begin(layer.diffId);
   try {
     await together(options.signal, [
       async (signal) => {

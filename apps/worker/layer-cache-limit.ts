@@ -58,14 +58,14 @@ export class LayerCacheLimit {
       if (Date.now() - lastUsed.getTime() < UNUSED_FOR) continue;
       // One that cannot be read is left to the limit: why it cannot may pass.
       if (await isCurrentLayer(store.layers.directory(hex)).catch(() => true)) continue;
-      if (!(await evictLayer(store.layers, `sha256:${hex}`, (key) => claims.isWanted(key)))) continue;
+      if (!(await evictLayer(store.layers, `sha256:${hex}`, (diffId) => claims.isWanted(diffId)))) continue;
       logger.info({ layer: `sha256:${hex}`, bytes: allocatedBytes, lastUsed }, 'layer of another version removed');
     }
   }
 
   async #evict(options: Omit<EvictOptions, 'isNeeded'>): Promise<void> {
     const { store, claims, logger } = this.#options;
-    const isNeeded = (key: string) => claims.isWanted(key);
+    const isNeeded = (diffId: string) => claims.isWanted(diffId);
     const removed = await evictLayers(store.layers, { ...options, isNeeded });
     for (const { hex, allocatedBytes, lastUsed } of removed) {
       logger.info({ layer: `sha256:${hex}`, bytes: allocatedBytes, lastUsed }, 'layer evicted from the cache');

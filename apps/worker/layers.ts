@@ -1,5 +1,5 @@
-import { layerKey } from '@bhatti/rootfs';
 import { LEASE_TTL, type Lease, layerLease, takeLease } from '@bhatti/tasks';
+import { hasLayer, removeOutdatedLayer } from './cached-layer.ts';
 import { fetchLayer, type ImageLayer } from './fetch-layer.ts';
 import type { ImageSource, SourceImage } from './image-source.ts';
 import type { PullServices } from './services.ts';
@@ -88,7 +88,7 @@ class LayerWork {
   async #claim(layer: ImageLayer): Promise<Lease | undefined> {
     const { store, redis } = this.#services;
     const { digest } = layer.descriptor;
-    const cached = await store.layers.has(layerKey(layer.diffId));
+    const cached = await hasLayer(store, layer.diffId);
     const partialBytes = await store.partials.size(digest);
     if (cached && partialBytes === 0) {
       await this.#done(layer);
@@ -101,7 +101,10 @@ class LayerWork {
       return undefined;
     }
     try {
-      if (!(await store.layers.has(layerKey(layer.diffId)))) return lease;
+      if (!(await hasLayer(store, layer.diffId))) {
+        await removeOutdatedLayer(store, layer.diffId);
+        return lease;
+      }
       // A crash between publishing the layer and removing its partial left that behind.
       await tidy(this.#services, () => store.partials.remove(digest));
     } catch (error) {
@@ -135,7 +138,7 @@ class LayerWork {
     } catch (error) {
       if (this.#signal.aborted) throw error;
       // One that hung, and came back, may have published it and taken the partial file from under this download.
-      if (await this.#services.store.layers.has(layerKey(layer.diffId))) return await this.#done(layer);
+      if (await hasLayer(this.#services.store, layer.diffId)) return await this.#done(layer);
       if (!lease.lost.aborted) throw error;
       // This process hung, or Redis was away: another fetches the layer now. Often it has the whole task.
       await this.#options.requireOwned();
@@ -147,7 +150,7 @@ class LayerWork {
 
   async #done(layer: ImageLayer): Promise<void> {
     this.#open = this.#open.filter((open) => open !== layer);
-    await this.#services.store.layers.touch(layerKey(layer.diffId));
+    await this.#services.store.layers.touch(layer.diffId);
     this.#options.onBytes(layer.descriptor.digest, layer.descriptor.size);
   }
 }

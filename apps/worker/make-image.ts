@@ -1,5 +1,6 @@
-import { FREE_SPACE_RESERVE, layerKey, requireE2fsprogs } from '@bhatti/rootfs';
+import { FREE_SPACE_RESERVE, requireE2fsprogs } from '@bhatti/rootfs';
 import { formatBytes, type ProgressReporter, type PullResult, type TaskJobData } from '@bhatti/tasks';
+import { hasLayer } from './cached-layer.ts';
 import { nameImage } from './catalog.ts';
 import { estimateSpace, requireSpace } from './disk-space.ts';
 import type { ImageLayer } from './fetch-layer.ts';
@@ -69,7 +70,7 @@ async function make(
   const needed = overlay === undefined ? layers : [...layers, overlay];
   await services.claims.layer.claim(
     task.id,
-    needed.map(({ diffId }) => layerKey(diffId)),
+    needed.map(({ diffId }) => diffId),
   );
   const missing = await missingLayers(services, layers);
   await requireE2fsprogs();
@@ -83,7 +84,7 @@ async function make(
   );
   await services.fetchedLayers.add(
     task.id,
-    [...missing].map((layer) => layerKey(layer.diffId)),
+    [...missing].map((layer) => layer.diffId),
   );
   progress.downloading(layers.map((layer) => layer.descriptor));
   const onBytes = (digest: string, bytes: number) => progress.layerBytes(digest, bytes);
@@ -102,7 +103,7 @@ async function make(
 
 async function missingLayers(services: PullServices, layers: readonly ImageLayer[]): Promise<Set<ImageLayer>> {
   const missing = new Set<ImageLayer>();
-  for (const layer of layers) if (!(await services.store.layers.has(layerKey(layer.diffId)))) missing.add(layer);
+  for (const layer of layers) if (!(await hasLayer(services.store, layer.diffId))) missing.add(layer);
   return missing;
 }
 

@@ -1,7 +1,8 @@
 import { stat } from 'node:fs/promises';
 import { isAbsolute } from 'node:path';
-import { decodeLayer, describeLayerFile, type LayerFile, type LayerLimits, layerKey } from '@bhatti/rootfs';
+import { decodeLayer, describeLayerFile, type LayerFile, type LayerLimits } from '@bhatti/rootfs';
 import type { Store } from '@bhatti/store';
+import { hasLayer, removeOutdatedLayer } from './cached-layer.ts';
 import { describeFailure, WorkerError } from './failure.ts';
 
 /** The operator's layer that goes on top of every image: a guest agent, an init. */
@@ -53,9 +54,9 @@ async function provide(
   store: Store,
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  const key = layerKey(layer.diffId);
-  if (await store.layers.has(key)) return await store.layers.touch(key);
-  const cached = await store.layers.begin(key);
+  if (await hasLayer(store, layer.diffId)) return await store.layers.touch(layer.diffId);
+  await removeOutdatedLayer(store, layer.diffId);
+  const cached = await store.layers.begin(layer.diffId);
   try {
     await decodeLayer({ ...layer, source: path, outDirectory: cached.directory, limits, signal });
     await cached.publish();

@@ -1,8 +1,9 @@
 import { stat } from 'node:fs/promises';
 import { formatPlatform, hostPlatform } from '@bhatti/oci';
-import { buildRootfs, layerKey } from '@bhatti/rootfs';
+import { buildRootfs } from '@bhatti/rootfs';
 import { LEASE_TTL, withLease } from '@bhatti/tasks';
 import type { BuiltImage } from './built-image.ts';
+import { hasLayer } from './cached-layer.ts';
 import { discard } from './discard.ts';
 import { WorkerError } from './failure.ts';
 import type { SourceImage } from './image-source.ts';
@@ -43,7 +44,7 @@ async function build(services: PullServices, options: ProvideRootfsOptions): Pro
   try {
     await overlay?.provide(signal);
     const diffIds = [...image.layers.map(({ diffId }) => diffId), ...(overlay === undefined ? [] : [overlay.diffId])];
-    const layers = diffIds.map((diffId) => store.layers.directory(layerKey(diffId)));
+    const layers = diffIds.map((diffId) => store.layers.directory(diffId));
     const report = await metrics.time('build', {}, () =>
       buildRootfs({ layers, output: publication.path, sizeBytes, limits: limits.image, signal }),
     );
@@ -82,7 +83,7 @@ async function requireLayers(
 ): Promise<void> {
   if (signal.aborted) return;
   for (const { diffId } of layers) {
-    if (await store.layers.has(layerKey(diffId))) continue;
+    if (await hasLayer(store, diffId)) continue;
     const message = `the layer ${diffId} was removed from the cache while the image was made`;
     throw new WorkerError('internal', message, { retryable: true, cause });
   }

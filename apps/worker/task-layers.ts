@@ -13,7 +13,7 @@ export async function removeFetchedLayers(
   { claims, fetchedLayers, store }: PullServices,
   taskId: string,
 ): Promise<void> {
-  for (const key of await fetchedLayers.of(taskId)) {
-    await evictLayer(store.layers, key, (layer) => claims.layer.isWanted(layer, taskId));
+  for (const diffId of await fetchedLayers.of(taskId)) {
+    await evictLayer(store.layers, diffId, (layer) => claims.layer.isWanted(layer, taskId));
   }
 }

@@ -14,7 +14,6 @@ export { isCurrentLayer } from './layer/current-layer.ts';
 export { describeLayerFile, type LayerFile } from './layer/layer-file.ts';
 export { type LayerIndex, readLayerIndex } from './layer/layer-index.ts';
 export type { ImageLimits, LayerLimits } from './layer/limits.ts';
-export { layerKey } from './layer-key.ts';
 export { limitsOf, limitVariables, type RootfsLimits } from './limit-variables.ts';
 export { type RootfsKeyParts, rootfsKey } from './rootfs-key.ts';
 export { startThreads } from './threads.ts';

@@ -4,8 +4,8 @@ import type { LayerCache } from './layer-cache.ts';
 export interface EvictOptions {
   /** Bytes on disk to free at least; `Infinity` for everything that nobody needs. */
   readonly bytes: number;
-  /** Whether a task needs the layer of this key (`sha256:<hex>`). Asked before it is taken away, and again after. */
-  readonly isNeeded: (key: string) => Promise<boolean>;
+  /** Whether a task needs the layer (`sha256:<hex>`). Asked before it is taken away, and again after. */
+  readonly isNeeded: (diffId: string) => Promise<boolean>;
   /** Free nothing unless `bytes` can be freed. */
   readonly onlyIfEnough?: boolean;
   /** `LayerCache.list`, where it is known already. */
@@ -35,18 +35,18 @@ export async function evictLayers(layers: LayerCache, options: EvictOptions): Pr
 /** Removes one layer unless a task needs it. False when one does, or it was not there. */
 export async function evictLayer(
   { content }: LayerCache,
-  key: string,
+  diffId: string,
   isNeeded: EvictOptions['isNeeded'],
 ): Promise<boolean> {
-  if (await isNeeded(key)) return false;
-  const aside = await content.setAside(key);
+  if (await isNeeded(diffId)) return false;
+  const aside = await content.setAside(diffId);
   if (aside === undefined) return false;
   let needed = true;
   try {
-    needed = await isNeeded(key);
+    needed = await isNeeded(diffId);
   } finally {
     // Also when nobody can tell.
-    if (needed) await content.putBack(aside, key);
+    if (needed) await content.putBack(aside, diffId);
   }
   if (needed) return false;
   await content.removeAside(aside);

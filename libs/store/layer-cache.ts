@@ -4,7 +4,7 @@ import { StoreError } from './error.ts';
 import { statIfThere } from './file-status.ts';
 import type { Publication } from './publication.ts';
 
-/** Decoded layers, by `layerKey` (`sha256:<hex>`): folders with the files `data` and `index`. */
+/** Decoded layers, by `diff_id` (`sha256:<hex>`): folders with the files `data` and `index`. */
 export class LayerCache {
   readonly content: ContentFolder;
 
@@ -12,21 +12,21 @@ export class LayerCache {
     this.content = new ContentFolder(folder, checkLayer);
   }
 
-  has(key: string): Promise<boolean> {
-    return this.content.has(key);
+  has(diffId: string): Promise<boolean> {
+    return this.content.has(diffId);
   }
 
-  directory(key: string): string {
-    return this.content.path(key);
+  directory(diffId: string): string {
+    return this.content.path(diffId);
   }
 
-  begin(key: string): Promise<Publication> {
-    return this.content.begin(key);
+  begin(diffId: string): Promise<Publication> {
+    return this.content.begin(diffId);
   }
 
   /** Notes that the layer is used now: the least recently used are dropped first. */
-  touch(key: string): Promise<void> {
-    return this.content.touch(key);
+  touch(diffId: string): Promise<void> {
+    return this.content.touch(diffId);
   }
 
   /** Every layer with its size on disk and when it was used, in no order. */
@@ -34,8 +34,8 @@ export class LayerCache {
     return this.content.list();
   }
 
-  remove(key: string): Promise<void> {
-    return this.content.remove(key);
+  remove(diffId: string): Promise<void> {
+    return this.content.remove(diffId);
   }
 }
 

@@ -5,7 +5,7 @@ import type { RedisClient } from './redis-connection.ts';
 const keepSeconds = 7 * 24 * 3600;
 
 /**
- * Which layers (their keys in the cache) a task had to fetch, to be removed should the disk fill up. In Redis, because the task may have
+ * Which layers (diff_ids) a task had to fetch, to be removed should the disk fill up. In Redis, because the task may have
  * begun on another worker. A note of the task alone, no claim: see `TaskClaims`.
  */
 export class FetchedLayers {
@@ -15,13 +15,13 @@ export class FetchedLayers {
     this.#redis = redis;
   }
 
-  async add(taskId: string, keys: readonly string[]): Promise<void> {
-    if (keys.length === 0) return;
-    const fetched = keyOf(taskId);
+  async add(taskId: string, diffIds: readonly string[]): Promise<void> {
+    if (diffIds.length === 0) return;
+    const key = keyOf(taskId);
     await this.#redis
       .multi()
-      .sadd(fetched, ...keys)
-      .expire(fetched, keepSeconds)
+      .sadd(key, ...diffIds)
+      .expire(key, keepSeconds)
       .exec();
   }
 

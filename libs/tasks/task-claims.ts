@@ -6,7 +6,7 @@ import { findTask, isEnded } from './task-view.ts';
 const KEEP_SECONDS = 7 * 24 * 3600;
 
 /**
- * What is claimed: `partial` downloads, by the digest of the blob; cached layers that a task needs (`layer`), by their key there; the
+ * What is claimed: `partial` downloads, by the digest of the blob; cached layers that a task needs (`layer`), by diff_id; the
  * root filesystem that it is to name (`rootfs`), by its key.
  */
 export type ClaimKind = 'partial' | 'layer' | 'rootfs';

@@ -1,6 +1,5 @@
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { layerKey } from '@bhatti/rootfs';
 import type { LoggedRequest, PushedImage } from '../../test/support/registry.ts';
 
 /** Ms between looks at the data directory. */
@@ -94,7 +93,7 @@ export class FetchedBytes {
     const [partials, layers] = await Promise.all([names('partial/sha256'), names('layers/sha256')]);
     for (const [digest, diffId] of this.#diffIds) {
       const hex = digest.slice(7);
-      let bytes = layers.has(layerKey(diffId).slice(7)) ? (this.#sizes.get(digest) ?? 0) : 0;
+      let bytes = layers.has(diffId.slice(7)) ? (this.#sizes.get(digest) ?? 0) : 0;
       if (bytes === 0 && partials.has(hex)) {
         bytes = (await stat(join(this.#directory, 'partial/sha256', hex)).catch(() => undefined))?.size ?? 0;
       }

@@ -1,12 +1,15 @@
 /** What a task takes for itself while it runs, its end gives back at once: nobody waits for it to run out. */
+import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { mkdir, rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { mkdir } from 'node:fs/promises';
+import { promisify } from 'node:util';
 import { cancelTask, KEY_PREFIX } from '@bhatti/tasks';
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
 import { eventually } from '../../../test/support/eventually.ts';
 import { startStack, type TestStack } from './support/stack.ts';
 import { layerTar } from './support/tar.ts';
+
+const run = promisify(execFile);
 
 let stack: TestStack;
 
@@ -58,15 +61,14 @@ test.each([{ end: 'completed' }, { end: 'failed', answer: { status: 404 } }, { e
 
 test('a task that the disk fails while it looks for its layers holds none of them', async () => {
   const layers = [{ tar: await layerTar([{ name: 'f', content: randomBytes(1000) }]) }];
-  const push = (repository: string) => stack.registry.pushImage({ repository, layers, config: { Env: [repository] } });
-  const [first, second] = [push('first'), push('second')];
-  expect(await stack.pull({ reference: first.reference, name: 'first' })).toMatchObject({ status: 'completed' });
-  // What cannot be removed as a file is.
-  const partial = stack.store.partials.path(first.layers[0]?.digest ?? '');
-  await mkdir(partial);
-  await writeFile(join(partial, 'f'), '');
-  expect(await stack.pull({ reference: second.reference, name: 'second' })).toMatchObject({ status: 'failed' });
+  const { reference, diffIds } = stack.registry.pushImage({ repository: 'first', layers });
+  // Damaged, so it has to go first; and what is deeper than the longest path cannot be removed by its path.
+  const cached = stack.store.layers.directory(diffIds[0] ?? '');
+  await mkdir(cached);
+  const deeper = 'for i in $(seq 20); do mkdir "$1" && cd -P "$1" || exit; done';
+  await run('sh', ['-c', deeper, 'sh', 'd'.repeat(250)], { cwd: cached });
+  expect(await stack.pull({ reference, name: 'first' })).toMatchObject({ status: 'failed' });
   expect(await held()).toEqual([]);
-  await rm(partial, { recursive: true });
-  expect(await stack.pull({ reference: second.reference, name: 'second' })).toMatchObject({ status: 'completed' });
+  await run('find', [stack.store.layers.content.folder, '-mindepth', '1', '-delete']);
+  expect(await stack.pull({ reference, name: 'first' })).toMatchObject({ status: 'completed' });
 });

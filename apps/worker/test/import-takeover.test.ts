@@ -1,6 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { gzipSync } from 'node:zlib';
-import { layerKey } from '@bhatti/rootfs';
 import { liveTask, TaskClaims } from '@bhatti/tasks';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { imageArchive } from '../../../test/support/archive.ts';
@@ -16,22 +15,22 @@ afterAll(() => stack.close());
 
 test('an import whose worker is killed is taken over by another, which finds the upload and leaves nothing', async () => {
   const tar = await layerTar([{ name: 'f', content: randomBytes(48_000_000) }]);
-  const layer = layerKey(`sha256:${createHash('sha256').update(tar).digest('hex')}`);
+  const diffId = `sha256:${createHash('sha256').update(tar).digest('hex')}`;
   const archive = gzipSync(await imageArchive('docker', [{ tags: ['large:1'], tars: [tar] }]), { level: 1 });
   const claims = new TaskClaims(stack.connection, 'layer', liveTask(stack.queue));
   const victim = await stack.startWorkerProcess();
   const id = await stack.enqueueImport({ archive, name: 'taken-over' });
-  await eventually(() => claims.isWanted(layer));
+  await eventually(() => claims.isWanted(diffId));
   await victim.end('SIGKILL');
   expect((await stack.view(id)).status).toBe('running');
   // The upload, and at least what the victim unpacked.
   expect((await stack.leftovers()).length).toBeGreaterThan(1);
   // No evictor takes its layer while nobody works on it.
-  expect(await claims.isWanted(layer)).toBe(true);
+  expect(await claims.isWanted(diffId)).toBe(true);
   await stack.startWorkerProcess();
   expect(await stack.ended(id)).toMatchObject({ status: 'completed', result: { image: 'taken-over' } });
   expect((await stack.job(id)).stalledCounter).toBe(1);
   expect(await stack.leftovers()).toEqual([]);
-  expect(await claims.isWanted(layer)).toBe(false);
+  expect(await claims.isWanted(diffId)).toBe(false);
   // The lock of a dead worker lasts up to 13 s, and the machine may be busy.
 }, 60_000);

@@ -1,7 +1,6 @@
-/** Layers that another version has cached, which read tars otherwise: beside ours, and never ours. */
-import { mkdir, readFile, utimes, writeFile } from 'node:fs/promises';
+/** Layers that another version has cached, which read tars otherwise: nobody builds from them. */
+import { mkdir, readFile, rm, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { layerKey } from '@bhatti/rootfs';
 import { TaskClaims } from '@bhatti/tasks';
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import { startStack, type TestStack } from './support/stack.ts';
@@ -29,17 +28,32 @@ async function cachedByAnother(diffId: string): Promise<string> {
   return directory;
 }
 
-test('a layer that another version has cached is fetched anew, and stays what it is for that one', async () => {
+test('a layer that another version has cached is fetched anew, in its place', async () => {
   const { reference, diffId } = await push('upgraded');
-  const other = await cachedByAnother(diffId);
+  await cachedByAnother(diffId);
   await stack.startWorker();
   const { result } = await stack.pull({ reference, name: 'upgraded' });
   expect(result?.reused).toBeUndefined();
-  expect(await readFile(join(stack.store.layers.directory(layerKey(diffId)), 'index'), 'utf8')).toContain('"upgraded"');
-  expect(await readFile(join(other, 'index'), 'utf8')).toContain('"format":1,');
+  expect(await readFile(join(stack.store.layers.directory(diffId), 'index'), 'utf8')).toContain('"upgraded"');
   expect(await stack.pull({ reference, name: 'larger', sizeBytes: 2 ** 26 })).toMatchObject({
     result: { reused: 'layers' },
   });
+});
+
+test('so is one whose index is damaged, or gone', async () => {
+  const { reference, diffId } = await push('damaged');
+  await stack.startWorker();
+  await stack.pull({ reference, name: 'whole' });
+  const index = join(stack.store.layers.directory(diffId), 'index');
+  const whole = await readFile(index);
+  for (const [name, damage] of [
+    ['cut', () => writeFile(index, whole.subarray(0, 10))],
+    ['gone', () => rm(index)],
+  ] as const) {
+    await damage();
+    expect((await stack.pull({ reference, name, sizeBytes: 2 ** 26, force: true })).status).toBe('completed');
+    expect(await readFile(index)).toEqual(whole);
+  }
 });
 
 test('layers of other versions go when these have not used them for a day, and no task needs them', async () => {
@@ -59,9 +73,9 @@ test('layers of other versions go when these have not used them for a day, and n
   const waiting = await stack.enqueue({ reference: needed.reference, name: 'needed' });
   await new TaskClaims(stack.connection, 'layer', async () => true).claim(waiting, [needed.diffId]);
   const longAgo = new Date(Date.now() - 25 * 3600 * 1000);
-  for (const old of [paths[0] ?? '', path, stack.store.layers.directory(layerKey(ours.diffId))])
+  for (const old of [paths[0] ?? '', path, stack.store.layers.directory(ours.diffId)])
     await utimes(old, longAgo, longAgo);
   await stack.startWorker();
-  const expected = [lately.diffId, needed.diffId, layerKey(ours.diffId)].map((digest) => digest.slice(7)).sort();
+  const expected = [lately.diffId, needed.diffId, ours.diffId].map((digest) => digest.slice(7)).sort();
   expect((await stack.store.layers.list()).map(({ hex }) => hex).sort()).toEqual(expected);
 });

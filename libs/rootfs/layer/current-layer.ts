@@ -1,13 +1,20 @@
-import { open } from 'node:fs/promises';
+import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
+import { systemCode } from '../error.ts';
 import { INDEX_FILE, isIndexHeader } from './layer-index.ts';
 
 /** Far above the first line of an index. */
 const HEAD = 4096;
 
-/** Whether a directory of the layer cache holds what this version reads in a tar: `buildRootfs` takes no other. */
+/** Whether a directory of the layer cache holds what this version reads in a tar: `buildRootfs` takes no other. False where there is none. */
 export async function isCurrentLayer(directory: string): Promise<boolean> {
-  const index = await open(join(directory, INDEX_FILE), 'r');
+  let index: FileHandle;
+  try {
+    index = await open(join(directory, INDEX_FILE), 'r');
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return false;
+    throw error;
+  }
   try {
     const { buffer, bytesRead } = await index.read(Buffer.alloc(HEAD), 0, HEAD, 0);
     const end = buffer.indexOf('\n');
