@@ -1,5 +1,6 @@
+import { parseReference } from '@bhatti/oci';
 import type { ImageEntry, Store } from '@bhatti/store';
-import { isValidImageName } from '@bhatti/tasks';
+import { deriveImageName, isValidImageName } from '@bhatti/tasks';
 import type { Caller } from './authentication.ts';
 import { ApiError } from './errors.ts';
 
@@ -92,8 +93,19 @@ export async function findImage(
   throw new ApiError(
     404,
     'not_found',
-    `no image ${JSON.stringify(name.slice(0, 64))}; "bhatti image list" shows what there is`,
+    `no image ${JSON.stringify(name.slice(0, 64))}${ofReference(name)}; "bhatti image list" shows what there is`,
   );
+}
+
+/** Who comes from Docker calls an image by its reference. */
+function ofReference(text: string): string {
+  if (isValidImageName(text)) return '';
+  try {
+    const name = deriveImageName(parseReference(text));
+    return `: images go by their names here, ${name} where the pull of that reference was given no other`;
+  } catch {
+    return '';
+  }
 }
 
 async function ownersFor(images: Store['images'], caller: Caller): Promise<string[]> {

@@ -75,6 +75,13 @@ describe('images', () => {
     expect(seen.slice(0, wanted.length)).toEqual(wanted);
   });
 
+  test('are told by their names where they are called by a reference', async () => {
+    const error = async (name: string) => (await api.send('GET', `/images/${encodeURIComponent(name)}`)).text;
+    expect(await error('ghcr.io/org/app:1.2')).toContain('images go by their names here, app-1.2 where');
+    expect(await error('../app')).not.toContain('go by their names');
+    expect(await error('nothere')).not.toContain('go by their names');
+  });
+
   test('are read as far as the page goes, and one more', async () => {
     for (const name of ['0-a', '0-b', '0-c']) await putImage(api.store, { name });
     const { rootfsKey } = await putImage(api.store, { name: '0-d' }, 'local', { content: 'unreadable' });
