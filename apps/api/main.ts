@@ -34,7 +34,9 @@ async function main(): Promise<void> {
     env: process.env,
     onProblem: (message) => log.warn(`traces: ${message}`),
   });
-  const api = await startApi(config, process.env, log, tracing);
+  const stopping = new AbortController();
+  void stopRequested.then(() => stopping.abort());
+  const api = await startApi(config, process.env, log, tracing, stopping.signal);
   log.info({ reason: await stopRequested }, 'stopping');
   await stop(api, tracing, log);
 }

@@ -84,11 +84,12 @@ export class RedisSession {
     this.#opening = this.#open();
   }
 
-  /** Resolves when the queue is open, when Redis turns out to be away, or when the time is over. */
-  async opened(milliseconds: number): Promise<void> {
+  /** Resolves when the queue is open, when Redis turns out to be away, when the time is over, or nobody waits any more. */
+  async opened(milliseconds: number, signal?: AbortSignal): Promise<void> {
+    const over = AbortSignal.any(signal === undefined ? [this.#away.signal] : [this.#away.signal, signal]);
     const away = new Promise<void>((resolve) => {
-      if (this.#away.signal.aborted) resolve();
-      else this.#away.signal.addEventListener('abort', () => resolve(), { once: true });
+      if (over.aborted) resolve();
+      else over.addEventListener('abort', () => resolve(), { once: true });
     });
     await endWithin(milliseconds, Promise.race([this.#opening, away]));
   }

@@ -52,12 +52,14 @@ export interface RunningApi {
 /**
  * Starts the API of a data directory. Throws when it cannot: StoreError (not writable), ListenError (another API runs
  * there, the address is taken), TaskError (REDIS_URL or the secret key is no good), OciError (registry settings). Redis may be away.
+ * @param stopping aborted when the API is to end: it does not wait for Redis then, nor begin to listen
  */
 export async function startApi(
   config: ApiConfig,
   env: NodeJS.ProcessEnv,
   log: Logger,
   tracing?: Tracing,
+  stopping?: AbortSignal,
 ): Promise<RunningApi> {
   const store = await openStore(resolveDataDirectory({ flag: config.dataDirectory, env }));
   for (const warning of store.warnings) log.warn(warning);
@@ -84,7 +86,7 @@ export async function startApi(
     tracing,
   );
   try {
-    await api.listen(config.listen);
+    await api.listen(config.listen, stopping);
     return api;
   } catch (error) {
     await api.close();
@@ -134,9 +136,10 @@ class Api implements RunningApi {
    * After Redis: who finds the API listening may put tasks on the queue at once. The socket after TCP: `bhatti serve` takes an API
    * that answers there for one that has started.
    */
-  async listen(address: ListenAddress | null): Promise<void> {
+  async listen(address: ListenAddress | null, stopping?: AbortSignal): Promise<void> {
     await requireFreeSocket(this.socketPath);
-    await this.#services.tasks.opened(redisStartMilliseconds);
+    await this.#services.tasks.opened(redisStartMilliseconds, stopping);
+    if (stopping?.aborted === true) return;
     if (address !== null)
       await this.#listenOnTcp(address, requireBearer(this.#services.store.users, new FailureLimit()));
     this.#servers.push(await listenOnSocket(this.socketPath, this.#app(trustSocket, refuseOtherSites)));

@@ -64,8 +64,8 @@ export class TaskService {
   }
 
   /** Resolves when tasks can be put on the queue, when Redis turns out to be away, or when the time is over. */
-  opened(milliseconds: number): Promise<void> {
-    return this.#session.opened(milliseconds);
+  opened(milliseconds: number, signal?: AbortSignal): Promise<void> {
+    return this.#session.opened(milliseconds, signal);
   }
 
   reachable(): Promise<boolean> {

@@ -100,6 +100,21 @@ describe('the API process', () => {
     for (const line of started.stderr().trim().split('\n')) JSON.parse(line);
   });
 
+  test('does not wait for Redis once it is told to end', async () => {
+    const gate = await startRedisGate(redis.socketPath, join(directory, 'gate.sock'));
+    try {
+      const shut = gate.shut({ when: () => true, onShut: () => {} });
+      const started = run({ REDIS_URL: gate.socketPath });
+      await shut;
+      started.child.kill('SIGTERM');
+      expect(await started.ended).toBe(0);
+      expect(started.stderr()).toContain('"msg":"stopped"');
+      expect(started.stderr()).not.toContain('the API listens');
+    } finally {
+      await gate.close();
+    }
+  });
+
   test('tells where it listens once it can take a pull, also when Redis is slow to answer', async () => {
     const gate = await startRedisGate(redis.socketPath, join(directory, 'gate.sock'));
     try {
