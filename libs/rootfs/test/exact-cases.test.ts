@@ -52,6 +52,8 @@ const acl = Buffer.from(
   '0200000001000600ffffffff02000700e803000004000400ffffffff10000700ffffffff20000400ffffffff',
   'hex',
 );
+const plainAcl = Buffer.from('0200000001000600ffffffff04000400ffffffff20000000ffffffff', 'hex');
+const maskAcl = Buffer.from('0200000001000600ffffffff04000700ffffffff10000500ffffffff20000000ffffffff', 'hex');
 const name = 'n'.repeat(255);
 const starPrefix = `${'p'.repeat(65)}/${'q'.repeat(65)}`;
 const fieldOf = (text: string, length: number) =>
@@ -214,6 +216,26 @@ const cases: readonly Case[] = [
       ],
       // What an upper layer replaces has the upper layer's attributes only.
       [file('binary'), directory('inherits')],
+    ],
+  ],
+  [
+    'access ACLs that the mode does not agree with, and those that say no more than a mode',
+    [
+      [
+        file('masked', { mode: 0o4600, xattrs: [['system.posix_acl_access', acl]] }),
+        directory('folder', { mode: 0o1700, xattrs: [['system.posix_acl_access', acl]] }),
+        file('plain', { mode: 0o777, xattrs: [['system.posix_acl_access', plainAcl]] }),
+        file('same', {
+          mode: 0o640,
+          xattrs: [
+            ['system.posix_acl_access', plainAcl],
+            ['user.a', Buffer.from('stays')],
+          ],
+        }),
+        file('mask-alone', { mode: 0o777, xattrs: [['system.posix_acl_access', maskAcl]] }),
+        link('masked-again', 'masked'),
+      ],
+      [directory('folder', { mode: 0o755 })],
     ],
   ],
   [

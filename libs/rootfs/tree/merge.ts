@@ -2,7 +2,8 @@ import { RootfsError } from '../error.ts';
 import type { LayerEntry } from '../layer/entry.ts';
 import { checkEntries } from '../layer/limits.ts';
 import { quote } from '../layer/path.ts';
-import type { Inode, InodeAttributes } from './inode-table.ts';
+import type { Inode } from './inode-table.ts';
+import { keptAttributes } from './kept-attributes.ts';
 import { Tree } from './tree.ts';
 import { hideChildren, hideName, whiteout } from './whiteout.ts';
 
@@ -18,21 +19,6 @@ const MAX_NAME = 255;
 const MAX_TARGET = 4095;
 /** What an ext4 of 4 KiB blocks holds in one file: block numbers have 32 bits. */
 const MAX_FILE = (2 ** 32 - 1) * 4096;
-/** Linux gives every symlink these, whatever was asked for (symlink(2)). */
-const SYMLINK_MODE = 0o777;
-
-/** Attributes that mean something only on the host that wrote them: umoci sets none of them. */
-const HOST_ATTRIBUTES = new Set([
-  'security.selinux',
-  'system.nfs4_acl',
-  'trusted.overlay.impure',
-  'trusted.overlay.metacopy',
-  'trusted.overlay.nlink',
-  'trusted.overlay.opaque',
-  'trusted.overlay.origin',
-  'trusted.overlay.redirect',
-  'trusted.overlay.upper',
-]);
 
 /**
  * Merges layers, bottom first, into one tree by the rules of the OCI image specification, "Image Layer Filesystem
@@ -221,14 +207,6 @@ function checkTarget(entry: LayerEntry): void {
   if (entry.target.includes('\0')) throw corrupt(entry, 'is a symlink with a NUL byte in its target');
   if (entry.target.length > MAX_TARGET)
     throw corrupt(entry, `is a symlink with a target of ${entry.target.length} bytes; ${MAX_TARGET} is the limit`);
-}
-
-/** An entry's attributes as its inode gets them: nearly always as they are, and then without a copy. */
-function keptAttributes(entry: LayerEntry): InodeAttributes {
-  const mode = entry.type === 'symlink' ? SYMLINK_MODE : entry.mode;
-  const isKept = entry.xattrs.every(([name]) => !HOST_ATTRIBUTES.has(name));
-  if (isKept && mode === entry.mode) return entry;
-  return { ...entry, mode, xattrs: entry.xattrs.filter(([name]) => !HOST_ATTRIBUTES.has(name)) };
 }
 
 function belowFile(entry: LayerEntry): RootfsError {

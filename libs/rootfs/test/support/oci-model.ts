@@ -32,6 +32,8 @@ import { type Bytes, bytesOf, contentSize, type TarEntry } from './tar-entry.ts'
  *  8. Permission bits and setuid, setgid, sticky as stated; a symlink has 0777.
  *  9. An extended attribute may have an empty value. Those are not set that only mean something on the host that made them: SELinux
  *     labels, NFSv4 ACLs and overlayfs's notes to itself.
+ * 10. A POSIX access ACL is set after the mode, so the kernel changes that with it: the owner's bits, those of the mask or without one
+ *     the group's, and those of others. One that has nothing else is gone then.
  */
 
 const hostAttributes = new Set([
@@ -301,4 +303,16 @@ function update(inode: Inode, entry: TarEntry): void {
       .filter(([name]) => !hostAttributes.has(name))
       .map(([name, value]) => [name, value.toString('hex')]),
   );
+  applyAccessAcl(inode);
+}
+
+/** Rule 10. Eight bytes an entry after four: what it is for, in hex the digits 0 and 1; its permissions, the digit 5. */
+function applyAccessAcl(inode: Inode): void {
+  const name = 'system.posix_acl_access';
+  const acl = inode.xattrs.get(name);
+  if (acl === undefined) return;
+  const permissions = new Map((acl.slice(8).match(/.{16}/g) ?? []).map((part) => [part.slice(0, 2), Number(part[5])]));
+  const bits = ['01', permissions.has('10') ? '10' : '04', '20'].map((tag) => permissions.get(tag));
+  inode.mode = (inode.mode & 0o7000) | Number.parseInt(bits.join(''), 8);
+  if (permissions.size === 3) inode.xattrs = new Map([...inode.xattrs].filter(([other]) => other !== name));
 }
