@@ -9,6 +9,7 @@ import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import * as z from 'zod';
 import { imageArchive } from './support/archive.ts';
 import { type Bhatti, createBhatti, type StackStatus } from './support/bhatti.ts';
+import { eventually } from './support/eventually.ts';
 import { fileLayer } from './support/layer.ts';
 import { startRegistry, type TestRegistry } from './support/registry.ts';
 
@@ -77,8 +78,18 @@ test('every block of commands has its output below it', () => {
   expect(examples.length).toBeGreaterThan(15);
 });
 
+const image = z.object({ sha256: z.string().optional() });
+
+/** Whether the SHA-256 of the imported image is taken: that happens some time after its build, and changes its tag. */
+async function hasDigest(): Promise<boolean> {
+  const headers = { authorization: `Bearer ${stack.token}` };
+  const { sha256 } = image.parse(await (await fetch(`${stack.url}/images/imported`, { headers })).json());
+  return sha256 !== undefined;
+}
+
 test('every example prints what the page shows', async () => {
   for (const { command, json, output } of examples) {
+    if (command.includes('ETag')) await eventually(hasDigest);
     const run = command.replaceAll('127.0.0.1:5000', registry.host);
     const { stdout } = await execute('bash', ['-o', 'pipefail', '-c', run], {
       cwd: directory(),

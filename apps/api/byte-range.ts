@@ -18,9 +18,9 @@ export interface RangeRequest {
  */
 export function requestedRange(
   { range, ifRange }: RangeRequest,
-  { size, etag }: { size: number; etag: string },
+  { size, etags }: { size: number; etags: readonly string[] },
 ): ByteRange | 'whole' | 'unsatisfiable' {
-  if (range === undefined || (ifRange !== undefined && ifRange.trim() !== etag)) return 'whole';
+  if (range === undefined || (ifRange !== undefined && !etags.includes(ifRange.trim()))) return 'whole';
   // The parser takes `bytes=-1000` of 10 bytes for unsatisfiable; a suffix longer than the file is the file.
   const suffix = /^bytes=\s*-(\d+)\s*$/i.exec(range)?.[1];
   if (suffix !== undefined && size > 0 && Number(suffix) >= size) return { start: 0, end: size - 1 };

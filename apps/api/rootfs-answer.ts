@@ -10,6 +10,8 @@ export interface RootfsFile {
   readonly size: number;
   /** A strong entity tag, quoted. */
   readonly etag: string;
+  /** The one that it had before, for the same bytes: who began with that goes on. */
+  readonly formerEtag?: string | undefined;
 }
 
 /** What to answer, and which bytes of the file to send; none without `bytes`. */
@@ -28,26 +30,27 @@ const codings: readonly ContentCoding[] = ['zstd', 'gzip'];
  * the client prefers that, by the first of `offered` that it takes. A compressed file is other bytes and has a tag of its own.
  */
 export function rootfsAnswer(
-  { size, etag }: RootfsFile,
+  { size, etag, formerEtag }: RootfsFile,
   request: { readonly method: string; readonly headers: IncomingHttpHeaders },
   offered: readonly ContentCoding[],
 ): RootfsAnswer {
   const { headers } = request;
-  const tagOf = (coding: ContentCoding) => `${etag.slice(0, -1)}-${coding}"`;
+  const etags = formerEtag === undefined ? [etag] : [etag, formerEtag];
+  const withCodings = (tag: string) => [tag, ...codings.map((coding) => codedTag(tag, coding))];
   const common = {
     ETag: etag,
     'Cache-Control': 'private, no-cache',
     'Accept-Ranges': 'bytes',
     Vary: 'Accept-Encoding',
   };
-  const tags = [etag, ...codings.map(tagOf)];
+  const tags = etags.flatMap(withCodings);
   requireMatch(headers['if-match'], tags);
   const ifNoneMatch = headers['if-none-match'];
   const known = tags.find((tag) => isUnchanged(ifNoneMatch, tag));
   if (known !== undefined) return { status: 304, headers: { ...common, ETag: known } };
   // Ranges are defined for GET only.
   const range = request.method === 'GET' ? headers.range : undefined;
-  const wanted = requestedRange({ range, ifRange: single(headers['if-range']) }, { size, etag });
+  const wanted = requestedRange({ range, ifRange: single(headers['if-range']) }, { size, etags });
   if (wanted === 'unsatisfiable') {
     return { status: 416, headers: { 'Content-Range': `bytes */${size}`, 'Accept-Ranges': 'bytes' } };
   }
@@ -60,12 +63,17 @@ export function rootfsAnswer(
   if (coding !== undefined) {
     return {
       status: 200,
-      headers: { ...common, ETag: tagOf(coding), 'Content-Encoding': coding },
+      headers: { ...common, ETag: codedTag(etag, coding), 'Content-Encoding': coding },
       bytes: 'whole',
       coding,
     };
   }
   return { status: 200, headers: { ...common, 'Content-Length': String(size) }, bytes: 'whole' };
+}
+
+/** The tag of the file when it is compressed: other bytes. */
+function codedTag(etag: string, coding: ContentCoding): string {
+  return `${etag.slice(0, -1)}-${coding}"`;
 }
 
 /** The one that the client wants most; of those it wants alike the first. Undefined when it wants plain bytes more. */

@@ -199,7 +199,7 @@ function showImage({ store }: Pick<Services, 'store'>): Route {
       const image = await findImage(store, call.caller, call.params.name ?? '', call.query.owner);
       const body = await wholeView(store, image);
       const headers = { ETag: etagOf(body), 'Cache-Control': 'private, no-cache' };
-      requireMatch(call.headers['if-match'], [headers.ETag]);
+      requireMatch(call.headers['if-match'], tagsOf(body));
       return isUnchanged(call.headers['if-none-match'], headers.ETag)
         ? { status: 304, headers }
         : { status: 200, headers, body };
@@ -211,6 +211,11 @@ function showImage({ store }: Pick<Services, 'store'>): Route {
 async function wholeView(store: Services['store'], image: OwnedImage) {
   const { sha256 } = await store.rootfs.read(image.entry.rootfsKey);
   return { ...imageView(store, image), sha256 };
+}
+
+/** The tag of an image, and the one it had until its SHA-256 was taken, some time after its build: that is no change of it. */
+function tagsOf(view: Awaited<ReturnType<typeof wholeView>>): string[] {
+  return [etagOf(view), etagOf({ ...view, sha256: undefined })];
 }
 
 function deleteImage({ store, tasks }: Pick<Services, 'store' | 'tasks'>): Route {
@@ -228,7 +233,7 @@ function deleteImage({ store, tasks }: Pick<Services, 'store' | 'tasks'>): Route
       const ifMatch = headers['if-match'];
       const isMeant = async () => {
         const now = await store.images.get(owner, entry.name);
-        requireMatch(ifMatch, now === null ? [] : [etagOf(await wholeView(store, { owner, entry: now }))]);
+        requireMatch(ifMatch, now === null ? [] : tagsOf(await wholeView(store, { owner, entry: now })));
       };
       await store.images.delete(owner, entry.name, ifMatch === undefined ? undefined : isMeant);
       log.info({ image: entry.name, owner, by: caller.owner }, 'image deleted');

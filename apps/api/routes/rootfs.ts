@@ -30,11 +30,11 @@ export function rootfsRoutes({ store, compression }: Pick<Services, 'store' | 'c
       },
       handle: async (call) => {
         const { entry } = await findImage(store, call.caller, call.params.name ?? '', call.query.owner);
-        const etag = await rootfsTag(store, entry);
+        const tags = await rootfsTags(store, entry);
         const file = await store.rootfs.open(entry.rootfsKey);
         try {
           const { size } = await file.stat();
-          const reply = await replyWith(file, { size, etag }, { call, compression, offered: compression.offered });
+          const reply = await replyWith(file, { size, ...tags }, { call, compression, offered: compression.offered });
           if (reply.stream === undefined) {
             await file.close();
             return reply;
@@ -61,11 +61,13 @@ interface Sending {
 }
 
 /** Without a stream where nothing of the file is to be sent. */
-async function replyWith(file: FileHandle, { size, etag }: RootfsFile, sending: Sending): Promise<Reply> {
+async function replyWith(file: FileHandle, rootfs: RootfsFile, sending: Sending): Promise<Reply> {
   const { call, compression, offered } = sending;
-  const { status, headers, bytes, coding } = rootfsAnswer({ size, etag }, call, offered);
+  const { status, headers, bytes, coding } = rootfsAnswer(rootfs, call, offered);
   if (status === 416) {
-    throw new ApiError(416, 'range_not_satisfiable', `the file has ${size} bytes; ask for some of those`, { headers });
+    throw new ApiError(416, 'range_not_satisfiable', `the file has ${rootfs.size} bytes; ask for some of those`, {
+      headers,
+    });
   }
   if (bytes === undefined) return { status, headers };
   // What answers HEAD is not read: nothing needs to be compressed for it.
@@ -77,17 +79,21 @@ async function replyWith(file: FileHandle, { size, etag }: RootfsFile, sending: 
   } catch (error) {
     // The program has gone since it was looked for, or no process can be had: the client takes other codings, or none.
     call.log.warn({ err: error }, `${coding} cannot be run`);
-    return replyWith(file, { size, etag }, { ...sending, offered: offered.filter((other) => other !== coding) });
+    return replyWith(file, rootfs, { ...sending, offered: offered.filter((other) => other !== coding) });
   }
 }
 
 /**
- * By the SHA-256 of the file, in hex, so that a client can check what it got. Where that is not recorded, by the key and
+ * By the SHA-256 of the file, in hex, so that a client can check what it got. Until that is recorded, by the key and
  * the time of its build: in another form, so that nobody takes it for a checksum.
  */
-async function rootfsTag(store: Services['store'], { rootfsKey }: ImageEntry): Promise<string> {
+async function rootfsTags(
+  store: Services['store'],
+  { rootfsKey }: ImageEntry,
+): Promise<Pick<RootfsFile, 'etag' | 'formerEtag'>> {
   const { sha256, createdAt } = await store.rootfs.read(rootfsKey);
-  return sha256 === undefined ? etagOf({ rootfsKey, createdAt }) : `"${sha256}"`;
+  const ofBuild = etagOf({ rootfsKey, createdAt });
+  return sha256 === undefined ? { etag: ofBuild } : { etag: `"${sha256}"`, formerEtag: ofBuild };
 }
 
 /** Closes the file when it is read, or destroyed. */

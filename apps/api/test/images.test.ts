@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import type * as z from 'zod';
 import { ImageList } from '../api-schema.ts';
 import { startTestStack, type TestStack } from './support/api.ts';
-import { putImage, untilRemoved } from './support/image.ts';
+import { putImage, recordDigest, untilRemoved } from './support/image.ts';
 
 describe('images', () => {
   let api: TestStack;
@@ -125,6 +125,17 @@ describe('images', () => {
     const weak = await api.send('DELETE', '/images/matched', { headers: { 'if-match': `W/${now}` } });
     expect(weak.status).toBe(412);
     expect((await api.send('DELETE', '/images/matched', { headers: { 'if-match': now } })).status).toBe(204);
+    await untilRemoved(api.store, image);
+  });
+
+  test('are the same for If-Match when their SHA-256 is recorded, and another body for If-None-Match', async () => {
+    const image = await putImage(api.store, { name: 'digested' });
+    const etag = String((await api.send('GET', '/images/digested')).headers.etag);
+    await recordDigest(api.store, image.rootfsKey, 'd'.repeat(64));
+    const again = await api.send('GET', '/images/digested', { headers: { 'if-none-match': etag, 'if-match': etag } });
+    expect(again).toMatchObject({ status: 200, body: { sha256: 'd'.repeat(64) } });
+    expect(again.headers.etag).not.toBe(etag);
+    expect((await api.send('DELETE', '/images/digested', { headers: { 'if-match': etag } })).status).toBe(204);
     await untilRemoved(api.store, image);
   });
 

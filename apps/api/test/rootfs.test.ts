@@ -12,7 +12,7 @@ import { Agent, request } from 'undici';
 import { startRedis, type TestRedis } from '../../../test/support/redis.ts';
 import { findProgram } from '../rootfs-compression.ts';
 import { startTestApi, type TestApi } from './support/api.ts';
-import { putImage } from './support/image.ts';
+import { putImage, recordDigest } from './support/image.ts';
 
 /** The built command line. */
 const program = fileURLToPath(new URL('../../../dist/cli.js', import.meta.url));
@@ -240,6 +240,17 @@ describe('the root file system of an image', () => {
     await putImage(api.store, { name: 'old', createdAt: '2026-02-02T00:00:00.000Z' });
     expect((await ask({}, 'HEAD', 'old')).headers.etag).not.toBe(tag);
     expect(entry.rootfsKey).not.toBe(tag);
+  });
+
+  test('who began with that tag goes on when the SHA-256 is recorded', async () => {
+    const { rootfsKey } = await putImage(api.store, { name: 'fresh' }, 'local', { content: bytes });
+    const tag = String((await ask({}, 'HEAD', 'fresh')).headers.etag);
+    await recordDigest(api.store, rootfsKey, digest);
+    const rest = await ask({ range: 'bytes=10-', 'if-range': tag, 'if-match': tag }, 'GET', 'fresh');
+    expect(rest).toMatchObject({ status: 206, headers: { etag: `"${digest}"` } });
+    expect(rest.body.equals(bytes.subarray(10))).toBe(true);
+    expect((await ask({ 'if-none-match': tag }, 'GET', 'fresh')).status).toBe(304);
+    await untilClosed();
   });
 
   test('what is not there, or no name, is 404', async () => {

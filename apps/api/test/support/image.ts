@@ -31,6 +31,12 @@ export async function putImage(
   return entry;
 }
 
+/** Records the SHA-256 of a root filesystem, as a worker does some time after its build. */
+export async function recordDigest(store: Store, rootfsKey: string, sha256: string): Promise<void> {
+  const record = await store.rootfs.read(rootfsKey);
+  await store.rootfs.replaceRecord(rootfsKey, record, { ...record, sha256 });
+}
+
 /**
  * Resolves when a deletion has removed the root filesystem, which goes on after its answer. Until then it looks at what a test
  * puts meanwhile, too: a task would claim that, `putImage` does not.
