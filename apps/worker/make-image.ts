@@ -7,7 +7,7 @@ import type { ImageLayer } from './fetch-layer.ts';
 import type { ImageSource, SourceImage } from './image-source.ts';
 import { distinctLayers, provideLayers } from './layers.ts';
 import { runPhase } from './phase.ts';
-import { PullProgress } from './progress.ts';
+import { type CountedLayer, PullProgress } from './progress.ts';
 import { resolveTarget } from './resolve.ts';
 import { provideRootfs } from './rootfs.ts';
 import type { PullServices } from './services.ts';
@@ -86,7 +86,7 @@ async function make(
     task.id,
     [...missing].map((layer) => layer.diffId),
   );
-  progress.downloading(layers.map((layer) => layer.descriptor));
+  progress.downloading(await countLayers(services, layers, missing));
   const onBytes = (digest: string, bytes: number) => progress.layerBytes(digest, bytes);
   await runPhase(services, 'downloading', () =>
     provideLayers(services, { image, source, signal, requireOwned, onBytes }),
@@ -105,6 +105,20 @@ async function missingLayers(services: PullServices, layers: readonly ImageLayer
   const missing = new Set<ImageLayer>();
   for (const layer of layers) if (!(await hasLayer(services.store, layer.diffId))) missing.add(layer);
   return missing;
+}
+
+/** What is there of each layer: all of one that is cached, of a missing one what an earlier attempt has fetched. */
+async function countLayers(
+  { store }: PullServices,
+  layers: readonly ImageLayer[],
+  missing: ReadonlySet<ImageLayer>,
+): Promise<CountedLayer[]> {
+  const counted: CountedLayer[] = [];
+  for (const layer of layers) {
+    const { digest, size } = layer.descriptor;
+    counted.push({ digest, size, present: missing.has(layer) ? await store.partials.size(digest) : size });
+  }
+  return counted;
 }
 
 async function requireRoom(

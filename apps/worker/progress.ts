@@ -5,6 +5,8 @@ export interface CountedLayer {
   readonly digest: string;
   /** Bytes of the blob. */
   readonly size: number;
+  /** Bytes of the blob that are there from the start. */
+  readonly present: number;
 }
 
 /**
@@ -31,20 +33,26 @@ export class PullProgress {
   downloading(layers: readonly CountedLayer[]): void {
     this.#sizes = new Map(layers.map(({ digest, size }) => [digest, size]));
     this.#bytes.clear();
+    for (const { digest, present } of layers) this.#count(digest, present);
     this.#reportBytes();
   }
 
   /** So many compressed bytes of the layer are there. */
   layerBytes(digest: string, bytes: number): void {
-    // What lies in the way of a download may be longer than the blob; the download clears it.
-    const counted = Math.min(bytes, this.#sizes.get(digest) ?? 0);
-    if (this.#bytes.get(digest) === counted) return;
-    this.#bytes.set(digest, counted);
-    this.#reportBytes();
+    if (this.#count(digest, bytes)) this.#reportBytes();
   }
 
   flattening(): void {
     this.#reporter.report({ phase: 'flattening', line: 'flattening to ext4...' });
+  }
+
+  /** Whether that changes anything. */
+  #count(digest: string, bytes: number): boolean {
+    // What lies in the way of a download may be longer than the blob; the download clears it.
+    const counted = Math.min(bytes, this.#sizes.get(digest) ?? 0);
+    if (this.#bytes.get(digest) === counted) return false;
+    this.#bytes.set(digest, counted);
+    return true;
   }
 
   #reportBytes(): void {

@@ -6,7 +6,7 @@ import { PullProgress } from '../progress.ts';
 function updateOf(layers: number): ProgressUpdate | undefined {
   const updates: ProgressUpdate[] = [];
   const progress = new PullProgress({ report: (update) => updates.push(update), steps: [], flush: async () => {} });
-  progress.downloading(Array.from({ length: layers }, (_, i) => ({ digest: `sha256:${i}`, size: 2000 })));
+  progress.downloading(Array.from({ length: layers }, (_, i) => ({ digest: `sha256:${i}`, size: 2000, present: 0 })));
   progress.layerBytes('sha256:0', 1000);
   return updates.at(-1);
 }

@@ -222,6 +222,25 @@ describe('a pull', () => {
   });
 });
 
+describe('a pull that is taken up again', () => {
+  test('tells from the start what is there of all its layers, also of those that it does not fetch yet', async () => {
+    const layers = await Promise.all(
+      Array.from({ length: 6 }, async () => ({ tar: await layerTar([{ name: 'f', content: randomBytes(10_000) }]) })),
+    );
+    const image = stack.registry.pushImage({ repository: 'library/taken-up', layers });
+    for (const { digest } of image.layers) {
+      await writeFile(stack.store.partials.path(digest), randomBytes(1000));
+      stack.registry.plan({ path: digest, status: 429, headers: { 'retry-after': '3600' } });
+    }
+    const id = await stack.enqueue({ reference: image.reference, name: 'taken-up' });
+    await eventually(async () => (await stack.job(id)).isDelayed());
+    expect((await stack.view(id)).progress).toContain('downloading layers (6 kB / ');
+    stack.registry.clearFaults();
+    await (await stack.job(id)).promote();
+    expect(await stack.ended(id)).toMatchObject({ status: 'completed' });
+  });
+});
+
 describe('a pull whose tag moves between its attempts', () => {
   test('leaves nothing of the image that it began with', async () => {
     const content = () => layerTar([{ name: 'f', content: randomBytes(1_000_000) }]);
