@@ -1,4 +1,6 @@
 import { Cluster, Redis, type RedisOptions } from 'ioredis';
+import { TaskError } from './error.ts';
+import { refusalOf } from './redis-greeting.ts';
 import { type ClusterNode, parseRedisUrl } from './redis-url.ts';
 
 /** Milliseconds after which a request of the API gives up on Redis. */
@@ -41,9 +43,14 @@ export function connectRedis(url: string, options: ConnectRedisOptions): RedisCl
       ? { maxRetriesPerRequest: null }
       : { maxRetriesPerRequest: 1, commandTimeout: requestTimeout }),
   };
-  const redis = clusterNodes === undefined ? single(settings) : cluster(clusterNodes, settings, options);
-  redis.on('error', options.onError ?? (() => {}));
-  return redis;
+  const onError = options.onError ?? (() => {});
+  if (clusterNodes !== undefined) return cluster(clusterNodes, settings, options).on('error', onError);
+  return single(settings).on('error', async (error) => {
+    const refused = await refusalOf(settings);
+    onError(
+      refused === undefined ? error : new TaskError('redis_unavailable', refused, { retryable: true, cause: error }),
+    );
+  });
 }
 
 function single(settings: RedisOptions): Redis {

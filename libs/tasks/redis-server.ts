@@ -1,6 +1,8 @@
+import { Redis } from 'ioredis';
 import * as z from 'zod';
 import { TaskError } from './error.ts';
 import type { RedisClient } from './redis-connection.ts';
+import { refusalOf } from './redis-greeting.ts';
 import { type RedisInfo, readRedisInfo } from './redis-info.ts';
 
 const reply = z.object({ name: z.literal('ReplyError'), message: z.string() });
@@ -48,10 +50,15 @@ async function ask(redis: RedisClient): Promise<RedisInfo> {
   try {
     return await readRedisInfo(redis);
   } catch (error) {
-    const refusal = reply.safeParse(error);
-    const what = refusal.success
-      ? `Redis refuses us: ${refusal.data.message}; look at user and password of REDIS_URL, and what that user may do`
-      : 'Redis does not answer';
-    throw new TaskError('redis_unavailable', what, { retryable: true, cause: error });
+    throw new TaskError('redis_unavailable', await reasonOf(redis, error), { retryable: true, cause: error });
   }
+}
+
+async function reasonOf(redis: RedisClient, error: unknown): Promise<string> {
+  const refusal = reply.safeParse(error);
+  if (refusal.success) {
+    return `Redis refuses us: ${refusal.data.message}; look at user and password of REDIS_URL, and what that user may do`;
+  }
+  const refused = redis instanceof Redis ? await refusalOf(redis.options) : undefined;
+  return refused ?? 'Redis does not answer';
 }

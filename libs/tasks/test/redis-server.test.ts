@@ -44,6 +44,28 @@ describe('checkRedisServer', () => {
   });
 });
 
+describe('a Redis that has all the clients it may have', () => {
+  test('is told as that, to who asks and to who waits, with what to do', async () => {
+    const server = await startRedis({ settings: ['--maxclients', '1'] });
+    const first = connectRedis(server.url, { use: 'request' });
+    await first.ping();
+    const refusal = /^Redis refuses us: ERR max number of clients reached; raise its maxclients/;
+    const second = connectRedis(server.url, { use: 'request' });
+    await expect(checkRedisServer(second)).rejects.toMatchObject({
+      code: 'redis_unavailable',
+      retryable: true,
+      message: expect.stringMatching(refusal),
+    });
+    second.disconnect();
+    const told: string[] = [];
+    const third = connectRedis(server.url, { use: 'worker', onError: ({ message }) => told.push(message) });
+    await eventually(() => told.some((message) => refusal.test(message)));
+    third.disconnect();
+    first.disconnect();
+    await server.stop();
+  });
+});
+
 describe('a Redis that wants to know who is there', () => {
   let server: TestRedis;
   const as = (user: string) => connectRedis(`redis+unix://${user}@${server.socketPath}`, { use: 'worker' });
