@@ -13,6 +13,7 @@ package_of() {
     mke2fs | e2fsck | debugfs) echo e2fsprogs ;;
     busybox) echo busybox-static ;;
     ip) echo iproute2 ;;
+    promtool) echo prometheus ;;
     *) echo "$1" ;;
   esac
 }
