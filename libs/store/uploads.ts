@@ -3,10 +3,10 @@ import { join } from 'node:path';
 import { syncToDisk } from './durable-file.ts';
 import { StoreError, storing } from './error.ts';
 import { statIfThere } from './file-status.ts';
-import { fileName } from './names.ts';
+import { fileName, isFileName } from './names.ts';
 import { removeOrphans } from './orphans.ts';
 import { ownIdentity } from './process-identity.ts';
-import { parseTemporaryName, temporaryName } from './temporary-name.ts';
+import { temporaryName } from './temporary-name.ts';
 import { unlinkIfThere } from './unlink.ts';
 
 /** Bytes of the disk that an upload leaves free: what else lives there (Redis, the catalog, logs) must be able to go on. */
@@ -109,12 +109,12 @@ export class Uploads {
     return path;
   }
 
-  /** The ids of all uploads that are there. */
+  /** The ids of all uploads that are there; what others have put beside them is none. */
   async list(): Promise<string[]> {
     return storing('list uploads', async () => {
       const ids: string[] = [];
       for (const name of await readdir(this.#folder)) {
-        if (parseTemporaryName(name) !== undefined) continue;
+        if (!isFileName(name)) continue;
         const file = await statIfThere(join(this.#folder, name));
         if (file?.isFile()) ids.push(name);
       }

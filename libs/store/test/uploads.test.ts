@@ -83,4 +83,10 @@ describe('uploads', () => {
     );
     expect(await store.uploads.list()).toEqual(['tsk_a']);
   });
+
+  test('are told apart from what others have put beside them', async () => {
+    await store.uploads.receive('tsk_a', Readable.from([Buffer.from('one')]));
+    for (const name of ['.DS_Store', 'a copy', 'x'.repeat(80)]) await writeFile(join(folder, name), '');
+    expect(await store.uploads.list()).toEqual(['tsk_a']);
+  });
 });
