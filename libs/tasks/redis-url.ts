@@ -60,7 +60,7 @@ function socketAddress(text: string): RedisAddress {
 
 /** Several hosts make no valid URL: they are taken out first. */
 function sentinelAddress(text: string): RedisAddress {
-  const match = /^redis\+sentinel:\/\/(?:([^@/]*)@)?([^/?]+)\/([^/?]+)(\?.*)?$/.exec(text);
+  const match = /^redis\+sentinel:\/\/(?:([^/]*)@)?([^@/?]+)\/([^/?]+)(\?.*)?$/.exec(text);
   const [, userPart = '', hosts = '', master = '', query = ''] = match ?? [];
   if (match === null) throw invalid('use redis+sentinel://host:26379,host:26379/master-name');
   const sentinels = nodesOf(hosts, defaultSentinelPort);
@@ -73,7 +73,7 @@ function sentinelAddress(text: string): RedisAddress {
 }
 
 function clusterAddress(text: string): RedisAddress {
-  const match = /^redis\+cluster:\/\/(?:([^@/]*)@)?([^/?]+)\/?$/.exec(text);
+  const match = /^redis\+cluster:\/\/(?:([^/]*)@)?([^@/?]+)\/?$/.exec(text);
   const [, userPart = '', hosts = ''] = match ?? [];
   // A Cluster has the database 0 only.
   if (match === null) throw invalid('use redis+cluster://host:6379,host:6379');

@@ -46,6 +46,15 @@ describe('parseRedisUrl', () => {
     expect(() => parseRedisUrl('redis+cluster://one:7000/1')).toThrow(/redis\+cluster:/);
   });
 
+  test.each(['redis://ann:p@ss@one', 'redis+sentinel://ann:p@ss@one/name', 'redis+cluster://ann:p@ss@one'])(
+    'the last @ ends the password: %s',
+    (text) => {
+      const { options, display } = parseRedisUrl(text);
+      expect(options).toMatchObject({ username: 'ann', password: 'p@ss' });
+      expect(display).not.toContain('ss@');
+    },
+  );
+
   test.each([
     '',
     'localhost:6379',
