@@ -201,7 +201,6 @@ class Api implements RunningApi {
   }
 }
 
-/** Every route there is. */
 function apiRoutes(services: Services, metrics: Metrics): Route[] {
   return [
     ...healthRoutes(services),

@@ -40,8 +40,8 @@ export interface Store {
 /**
  * Opens a data directory, making its folders (mode 0700) where they are missing. Those below it that are open to others are
  * closed, and so are the files with secrets; the directory itself keeps its mode, because it may be anything (`/mnt`), and there
- * is a warning. Removes entries that a power loss may
- * have damaged. Rejects with StoreError `not_writable` when it cannot be used by this user.
+ * is a warning. Removes entries that a power loss may have damaged. Rejects with StoreError `not_writable` when it cannot be used
+ * by this user.
  */
 export async function openStore(dataDirectory: string): Promise<Store> {
   const directory = resolve(dataDirectory);

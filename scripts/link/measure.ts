@@ -5,8 +5,9 @@
  *   npm run bench -- link [--rate 50] [--delay 80] [--layers 60,40,30,20] [--ref HOST/REPO:TAG] [--runs 3]
  *       [--mtu 1500] [--congestion cubic] [--ranges 1,4,8]
  *
- * Rate in Mbit/s, delay in ms there and back, layers in MB. With --ranges curl alone is measured: the first layer, by so many ranges at once. With --ref the image is that one, at a registry on loopback. Takes root,
- * and iproute2, python3, curl, docker-registry (skopeo for --ref).
+ * Rate in Mbit/s, delay in ms there and back, layers in MB. With --ranges curl alone is measured: the first layer, by so many
+ * ranges at once. With --ref the image is that one, at a registry on loopback. Takes root, and iproute2, python3, curl,
+ * docker-registry (skopeo for --ref).
  */
 import { spawnSync } from 'node:child_process';
 import { createHash, randomFillSync } from 'node:crypto';

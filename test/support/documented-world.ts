@@ -27,10 +27,10 @@ export const exitLine = (code: number) => (code === 0 ? '' : `[exit ${code}]`);
  */
 export async function createDocumentedWorld() {
   const directory = await mkdtemp(join(tmpdir(), 'bhatti-documented-'));
-  const [work, bin] = [join(directory, 'work'), join(directory, 'bin')];
-  const [home, data] = [join(directory, 'home'), join(directory, 'data')];
-  if (work === undefined || bin === undefined || home === undefined || data === undefined)
-    throw new Error('no folders');
+  const work = join(directory, 'work');
+  const bin = join(directory, 'bin');
+  const home = join(directory, 'home');
+  const data = join(directory, 'data');
   for (const path of [work, bin, home, data]) await mkdir(path);
 
   const registry = await startRegistry();

@@ -61,7 +61,6 @@ function againForm(task: TaskView, asked: TaskPageView['asked'], visitor: Visito
 
 const hints: Readonly<Record<string, string>> = {
   unauthorized: 'The registry wants a login: pull again with “Registry login”, or import the image from Docker.',
-  denied: 'The registry wants another login: pull again with “Registry login”, or import the image from Docker.',
   no_space: 'The disk of the server is full. Delete images, then pull again.',
   worker_crashed: 'Its workers died again and again. The operator finds the reason in their log.',
 };

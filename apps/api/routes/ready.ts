@@ -6,7 +6,7 @@ import type { Services } from '../services.ts';
 /** Ms that an answer is good for: anybody may ask, and each look starts processes and writes a file. */
 const keepMilliseconds = 500;
 
-/** Would a pull be done? For load balancers and orchestrators, which have no token; `/health` is for restarting. */
+/** Would a pull be done? For orchestrators, which have no token; load balancers ask `/health`. */
 export function readyRoutes(services: Pick<Services, 'store' | 'tasks'>): Route[] {
   let latest: { readonly at: number; readonly readiness: Promise<Readiness> } | undefined;
   return [

@@ -25,10 +25,11 @@ class UsageError extends Error {}
 
 const request = BuildRequest.parse(JSON.parse(process.argv[2] ?? ''));
 const stop = new AbortController();
+for (const name of ['SIGINT', 'SIGTERM'] as const) process.on(name, () => stop.abort());
 
 /** Layers that are decoded at the same time: each has a thread, and inflates on another. */
 const LAYERS_AT_ONCE = availableParallelism();
-for (const name of ['SIGINT', 'SIGTERM'] as const) process.on(name, () => stop.abort());
+
 async function main(): Promise<number> {
   try {
     await requireAbsent(request.output);
