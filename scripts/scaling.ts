@@ -11,7 +11,7 @@ import { fileLayer } from '../test/support/layer.ts';
 import { startRedis } from '../test/support/redis.ts';
 import { startRegistry } from '../test/support/registry.ts';
 import { Program } from './chaos/program.ts';
-import { Random } from './chaos/random.ts';
+import { Random } from './random.ts';
 
 const PULLS = 32;
 const LAYER_BYTES = 12_500_000;

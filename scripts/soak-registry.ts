@@ -29,6 +29,7 @@ import {
   startRegistry,
   type TestRegistry,
 } from '../test/support/registry.ts';
+import { Random } from './random.ts';
 
 const { values } = parseArgs({
   options: {
@@ -55,44 +56,6 @@ const STALL_MS = 250;
 /** Bytes of heap and buffers that may be more at the end than after a first tenth of the pulls. */
 const MEMORY_ALLOWANCE = 8 * 1024 * 1024;
 
-/** Numbers that look random and are the same for the same seed (mulberry32). */
-class Chance {
-  #state: number;
-
-  constructor(seed: number) {
-    this.#state = seed;
-  }
-
-  /** From 0 up to 1. */
-  next(): number {
-    this.#state = (this.#state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(this.#state ^ (this.#state >>> 15), 1 | this.#state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296;
-  }
-
-  below(limit: number): number {
-    return Math.floor(this.next() * limit);
-  }
-
-  is(probability: number): boolean {
-    return this.next() < probability;
-  }
-
-  of<T>(choices: readonly T[]): T {
-    const at = this.below(choices.length);
-    for (const choice of choices.slice(at, at + 1)) return choice;
-    throw new Error('nothing to choose from');
-  }
-
-  bytes(length: number): Buffer {
-    const bytes = Buffer.alloc(length);
-    // Half of them noise, half a pattern, so that compression has something to do.
-    for (let offset = 0; offset + 4 <= length / 2; offset += 4) bytes.writeUInt32LE(this.below(4_294_967_296), offset);
-    return bytes;
-  }
-}
-
 interface Lane {
   readonly registry: TestRegistry;
   readonly storage: TestRegistry;
@@ -112,34 +75,38 @@ interface Tally {
   violations: string[];
 }
 
-function randomLayer(chance: Chance): LayerSource {
-  const limit = chance.of([600, 60_000, 600_000, 5_000_000]);
-  const tar = chance.bytes(512 + chance.below(limit));
-  const compression = chance.of(['gzip', 'gzip', 'none', 'zstd'] as const);
+function randomLayer(random: Random): LayerSource {
+  const limit = random.pick([600, 60_000, 600_000, 5_000_000]);
+  // Half of it noise, half a pattern, so that compression has something to do.
+  const tar = Buffer.alloc(random.between(512, 511 + limit));
+  random.bytes(Math.floor(tar.length / 2)).copy(tar);
+  const compression = random.pick(['gzip', 'gzip', 'none', 'zstd'] as const);
   return { tar, compression };
 }
 
+type PassingFault = () => Omit<Fault, 'path'>;
+
 /** Something wrong that a client gets over. */
-function passingFault(chance: Chance, size: number, storage: TestRegistry): Omit<Fault, 'path'> {
-  const offset = chance.below(size + 1);
-  const kinds: readonly (() => Omit<Fault, 'path'>)[] = [
+function passingFault(random: Random, size: number, storage: TestRegistry): Omit<Fault, 'path'> {
+  const offset = random.between(0, size);
+  const kinds: readonly [PassingFault, ...PassingFault[]] = [
     () => ({ cutAfter: offset }),
     () => ({ resetAfter: offset }),
     () => ({ endAfter: offset }),
-    () => ({ status: chance.of([500, 502, 503, 504, 408, 429]) }),
-    () => ({ status: 429, headers: { 'retry-after': chance.of(['0', '0.01', new Date(0).toUTCString()]) } }),
+    () => ({ status: random.pick([500, 502, 503, 504, 408, 429]) }),
+    () => ({ status: 429, headers: { 'retry-after': random.pick(['0', '0.01', new Date(0).toUTCString()]) } }),
     () => ({ ignoreRange: true }),
     () => ({ ignoreRange: true, cutAfter: offset }),
-    () => ({ shiftRange: chance.of([-3, 5]) }),
-    () => ({ headers: { 'content-range': chance.of([undefined, 'nonsense', 'bytes */*']) } }),
-    () => ({ headers: { etag: chance.of(['"other"', 'W/"weak"', undefined]) }, cutAfter: offset }),
+    () => ({ shiftRange: random.pick([-3, 5]) }),
+    () => ({ headers: { 'content-range': random.pick([undefined, 'nonsense', 'bytes */*']) } }),
+    () => ({ headers: { etag: random.pick(['"other"', 'W/"weak"', undefined]) }, cutAfter: offset }),
     () => ({ redirect: `${storage.url}{path}?signature=secret` }),
     () => ({ redirect: `${storage.url}/expired{path}` }),
     () => ({ bytesPerSecond: 40_000_000 }),
   ];
   // These cost their time, so they are rare.
-  if (chance.is(0.06)) return chance.of([{ stallAfter: offset }, { hang: true }]);
-  return chance.of(kinds)();
+  if (random.is(0.06)) return random.pick([{ stallAfter: offset }, { hang: true }]);
+  return random.pick(kinds)();
 }
 
 interface LastingFault {
@@ -148,7 +115,7 @@ interface LastingFault {
 }
 
 /** Something wrong that no client gets over, and what it has to say of it. */
-const LASTING: readonly LastingFault[] = [
+const LASTING: readonly [LastingFault, ...LastingFault[]] = [
   lasting(['registry_error'], 'blob', { status: 404 }),
   lasting(['registry_error'], 'blob', { status: 500 }),
   lasting(['registry_error'], 'blob', { cutAfter: 0 }),
@@ -185,17 +152,17 @@ interface PlannedPull {
 }
 
 /** Puts an image into the lane's registry, and faults in its way. */
-function planPull(chance: Chance, lane: Lane): PlannedPull {
+function planPull(random: Random, lane: Lane): PlannedPull {
   const { registry, storage } = lane;
   for (const host of [registry, storage]) host.clear();
-  const layers = Array.from({ length: chance.below(7) }, () => randomLayer(chance));
-  const repository = `soak/${chance.of(['one', 'two', 'three'])}`;
+  const layers = Array.from({ length: random.between(0, 6) }, () => randomLayer(random));
+  const repository = `soak/${random.pick(['one', 'two', 'three'])}`;
   const image = registry.pushImage({ repository, layers });
   const others = ['s390x', 'riscv64'].map(
     (architecture) =>
       registry.pushImage({ repository, tag: architecture, layers: [], platform: { architecture } }).descriptor,
   );
-  if (chance.is(0.5)) registry.pushIndex(repository, 'latest', [...others, image.descriptor]);
+  if (random.is(0.5)) registry.pushIndex(repository, 'latest', [...others, image.descriptor]);
   const blobs = new Map<string, Buffer>();
   for (const [position, { tar, compression }] of layers.entries()) {
     const descriptor = image.layers[position];
@@ -208,33 +175,33 @@ function planPull(chance: Chance, lane: Lane): PlannedPull {
   storage.putBlob(registry.blob(image.manifest.config.digest) ?? Buffer.alloc(0));
 
   const [firstBlob = image.manifest.config.digest] = blobs.keys();
-  const lastingFault = chance.is(0.25) ? chance.of(LASTING) : undefined;
+  const lastingFault = random.is(0.25) ? random.pick(LASTING) : undefined;
   // The first fault that matches strikes, so this one is not hidden by those that pass.
   lastingFault?.plan(lane, firstBlob);
 
   const paths: [string, number][] = [...blobs].map(([digest, bytes]) => [`/blobs/${digest}`, bytes.length]);
   paths.push([`/blobs/${image.manifest.config.digest}`, image.manifest.config.size], ['/token', 10]);
   for (const [path, size] of paths) {
-    for (let count = chance.below(FAULTS_PER_PATH + 1); count > 0; count -= 1) {
-      const fault = passingFault(chance, size, storage);
+    for (let count = random.between(0, FAULTS_PER_PATH); count > 0; count -= 1) {
+      const fault = passingFault(random, size, storage);
       const isData = path.startsWith('/blobs/') && blobs.has(path.slice('/blobs/'.length));
       // Small documents are either there or not; what only a ranged blob can survive is kept from them.
       const isFit =
         isData || fault.status !== undefined || fault.cutAfter !== undefined || fault.resetAfter !== undefined;
       if (isFit && (isData || fault.redirect === undefined)) registry.plan({ path, ...fault, times: 1 });
     }
-    if (chance.is(0.2)) storage.plan({ path, cutAfter: chance.below(size + 1), times: 1 });
+    if (random.is(0.2)) storage.plan({ path, cutAfter: random.between(0, size), times: 1 });
   }
   const reference = image.reference;
-  if (lastingFault === undefined && chance.is(0.1))
-    return { reference, blobs, expected: ['cancelled'], cancelAfter: chance.below(30) };
+  if (lastingFault === undefined && random.is(0.1))
+    return { reference, blobs, expected: ['cancelled'], cancelAfter: random.between(0, 29) };
   if (lastingFault !== undefined) return { reference, blobs, expected: lastingFault.expected, cancelAfter: undefined };
-  if (chance.is(0.05))
+  if (random.is(0.05))
     return { reference: `${image.reference}-none`, blobs, expected: ['manifest_unknown'], cancelAfter: undefined };
   const [corrupt] = blobs;
-  if (corrupt !== undefined && chance.is(0.15)) {
+  if (corrupt !== undefined && random.is(0.15)) {
     const [digest, bytes] = corrupt;
-    registry.plan({ path: `/blobs/${digest}`, corruptAt: chance.below(bytes.length), times: 1 });
+    registry.plan({ path: `/blobs/${digest}`, corruptAt: random.between(0, bytes.length - 1), times: 1 });
   }
   return { reference, blobs, expected: [], cancelAfter: undefined };
 }
@@ -376,7 +343,7 @@ async function main(): Promise<number> {
       lanes.map(async (lane, position) => {
         for (let number = first; number < end; number += 1) {
           if (number % LANES !== position) continue;
-          const planned = planPull(new Chance(SEED * 100_003 + number), lane);
+          const planned = planPull(new Random(SEED * 100_003 + number), lane);
           await checkedPull(client, lane, planned, `pull ${number}`, tally);
         }
         for (const host of [lane.registry, lane.storage]) host.clear();

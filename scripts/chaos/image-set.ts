@@ -1,7 +1,7 @@
 import { type ArchiveLayout, imageArchive } from '../../test/support/archive.ts';
 import { fileLayer } from '../../test/support/layer.ts';
 import type { LayerSource, PushedImage, TestRegistry } from '../../test/support/registry.ts';
-import type { Random } from './random.ts';
+import type { Random } from '../random.ts';
 
 /** Bytes of the layers, small and large. */
 const SIZES = [20_000, 300_000, 1_500_000, 3_000_000] as const;

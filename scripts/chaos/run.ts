@@ -7,12 +7,12 @@ import { openStore } from '@bhatti/store';
 import { connectRedis, createTaskQueue, findTask, isEnded, type TaskQueue, type TaskView } from '@bhatti/tasks';
 import { startRedis } from '../../test/support/redis.ts';
 import { startRegistry } from '../../test/support/registry.ts';
+import { Random } from '../random.ts';
 import { Client } from './client.ts';
 import { type BytesTwice, FetchedBytes } from './fetched-bytes.ts';
 import { type ChaosImage, pushImages } from './image-set.ts';
 import { type AcceptedTask, checkFiles, checkImages, checkKeys, checkTasks } from './invariants.ts';
 import { Program } from './program.ts';
-import { Random } from './random.ts';
 
 export interface ChaosOptions {
   readonly seed: number;

@@ -1,4 +1,4 @@
-/** Numbers that a seed repeats (mulberry32): the same seed does the same mischief in the same order. */
+/** Numbers that a seed repeats (mulberry32): the same seed does the same in the same order. */
 export class Random {
   #state: number;
 
@@ -18,6 +18,11 @@ export class Random {
   /** A whole number, both ends included. */
   between(low: number, high: number): number {
     return low + Math.floor(this.next() * (high - low + 1));
+  }
+
+  /** True as often as `probability` (0 to 1) says. */
+  is(probability: number): boolean {
+    return this.next() < probability;
   }
 
   pick<T>(items: readonly [T, ...T[]]): T {
