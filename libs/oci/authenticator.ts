@@ -68,13 +68,17 @@ export class Authenticator {
     this.#now = now;
   }
 
-  /** The `Authorization` that will do by what is known, or undefined: then ask without, and see. */
+  /**
+   * The `Authorization` that will do by what is known, or undefined: then ask without, and see.
+   *
+   * @throws OciError `cancelled`
+   */
   async known(access: Access): Promise<Authorization | undefined> {
     const token = this.#tokens.get(this.#key(access));
     if (token !== undefined && token.expiresAt > this.#now()) return token.authorization;
-    const { identity, registry } = access;
+    const { identity, registry, signal } = access;
     if (!this.#basicOrigins.has(registry.origin) || !mayCarrySecret(registry)) return undefined;
-    return basic(await credentialsOf(identity));
+    return basic(await orCancelled(credentialsOf(identity), signal));
   }
 
   /**

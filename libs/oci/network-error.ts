@@ -125,13 +125,13 @@ export function cancelledError(signal: AbortSignal): OciError {
   return new OciError('cancelled', 'the pull was cancelled', { cause: signal.reason });
 }
 
-/** Waits for a promise that others wait for too, but no longer than the signal allows. */
+/** Waits for a promise, but no longer than the signal allows; what becomes of it after that is nobody's concern here. */
 export function orCancelled<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (signal === undefined) return promise;
-  if (signal.aborted) return Promise.reject(cancelledError(signal));
   return new Promise((resolve, reject) => {
     const onAbort = (): void => reject(cancelledError(signal));
-    signal.addEventListener('abort', onAbort, { once: true });
+    if (signal.aborted) onAbort();
+    else signal.addEventListener('abort', onAbort, { once: true });
     promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort));
   });
 }

@@ -300,6 +300,22 @@ describe('Basic', () => {
     const wrong = { ...ALICE, password: 'wr0ng' };
     expect(await failure(client.resolve(reference, { credentials: wrong }))).toMatchObject({ code: 'unauthorized' });
   });
+
+  test('a cancelled pull does not wait for the server’s own credentials, of which a helper may never tell', async () => {
+    const cancel = new AbortController();
+    let hangs = false;
+    const credentialSource = async () => {
+      if (!hangs) return ALICE;
+      setImmediate(() => cancel.abort());
+      return new Promise<Credentials>(() => undefined);
+    };
+    const { client, reference, registry } = await scene({ kind: 'basic', ...ALICE }, { credentialSource });
+    await client.resolve(reference);
+    hangs = true;
+    const requests = registry.requests.length;
+    expect(await failure(client.resolve(reference, { signal: cancel.signal }))).toMatchObject({ code: 'cancelled' });
+    expect(registry.requests).toHaveLength(requests);
+  });
 });
 
 describe('credentials stay where they belong', () => {
