@@ -61,7 +61,7 @@ export function isUnexplained({ code }: Failure): boolean {
 
 /** Signed URLs carry secrets in the query, others in the user part; an unforeseen error may quote one. */
 export function withoutUrlSecrets(text: string): string {
-  return text.replace(/(https?:\/\/)(?:[^\s/@]*@)?([^\s?#"'<>]*)[^\s"'<>]*/gi, '$1$2');
+  return text.replace(/(https?:\/\/)(?:[^\s/?#]*@)?([^\s?#"'<>]*)[^\s"'<>]*/gi, '$1$2');
 }
 
 function messageOf(error: unknown): string {

@@ -72,6 +72,9 @@ describe('withoutUrlSecrets', () => {
     expect(withoutUrlSecrets('a http://x/y?z=1 b "https://u:p@x:5000/y#f" c')).toBe(
       'a http://x/y b "https://x:5000/y" c',
     );
+    expect(withoutUrlSecrets('at http://u:p@ss@proxy:3128 and http://x/@y, me@z')).toBe(
+      'at http://proxy:3128 and http://x/@y, me@z',
+    );
     expect(withoutUrlSecrets('no url, user@host')).toBe('no url, user@host');
   });
 });
