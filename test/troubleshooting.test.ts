@@ -16,7 +16,7 @@ function codesIn(source: string): string[] {
     ([, list = '']) => [...list.matchAll(/'([a-z][a-z0-9_]*)'/g)].map(([, code = '']) => code),
   );
   const thrown = [
-    ...source.matchAll(/new (?:Oci|Worker|Store|Rootfs|Task|Api|Cli)Error\(\s*(?:\d+,\s*)?'([a-z0-9_]+)'/g),
+    ...source.matchAll(/new (?:Oci|Worker|Store|Rootfs|Task|Api|Cli)Error\(\s*(?:\w+,\s*)?'([a-z0-9_]+)'/g),
     ...source.matchAll(/\bcode: '([a-z][a-z0-9_]*)', message:/g),
   ].map(([, code = '']) => code);
   return [...declared, ...thrown];
