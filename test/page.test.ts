@@ -79,7 +79,8 @@ const pictures = process.env.BHATTI_TEST_PICTURES;
 
     registry.clearFaults();
     const slow = await push('slow');
-    registry.plan({ path: 'library/slow/blobs/', bytesPerSecond: 100_000 });
+    // Minutes, so that it is under way still when it is cancelled.
+    registry.plan({ path: 'library/slow/blobs/', bytesPerSecond: 10_000 });
     await page.getByLabel('Image reference').fill(slow);
     await page.getByRole('button', { name: 'Pull' }).click();
     await page.getByText('downloading layers').first().waitFor();

@@ -175,6 +175,7 @@ describe('the root file system of an image', () => {
     for (const { socket } of clients) socket.destroy();
     await untilNoCompressor();
     expect((await ask({ 'accept-encoding': 'zstd' })).headers['content-encoding']).toBe('zstd');
+    await untilNoCompressor();
   });
 
   test('zstd that dies half-way ends the answer, not well, and nothing else', async () => {

@@ -3,6 +3,7 @@ import type { ServerResponse } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { createApiClient } from '../api-client.ts';
+import type { Task } from '../api-schema.ts';
 import { followTask } from '../task-follower.ts';
 import { type Answer, type Call, events, type Handler, serveAnswers } from './http-server.ts';
 
@@ -28,8 +29,11 @@ const one = state('one');
 const two = state('two');
 const end = state('end', 'completed');
 
-/** Follows with little patience. Resolves with the lines that were shown and the requests that were made. */
-async function follow(handler: Handler) {
+/** Ms that no busy machine takes; where silence is the matter, a test says how much of it. */
+const long = 30_000;
+
+/** Follows a task. Resolves with the lines that were shown and the requests that were made. */
+async function follow(handler: Handler, { firstEvent = long, silence = long } = {}) {
   const server = await serveAnswers(handler);
   const client = createApiClient({ kind: 'url', url: new URL(`http://127.0.0.1:${server.port}`), token: 't' });
   close = async () => {
@@ -37,8 +41,8 @@ async function follow(handler: Handler) {
     await server.close();
   };
   const shown: string[] = [];
-  const patience = { firstEvent: 200, silence: 400 };
-  const outcome = await followTask(client, 'tsk_a', (task) => shown.push(task.progress ?? ''), patience);
+  const onTask = (task: Task) => shown.push(task.progress ?? '');
+  const outcome = await followTask(client, 'tsk_a', onTask, { firstEvent, silence });
   const asked = server.calls.map(({ url }) => url.pathname.replace('/tasks/tsk_a', '') + url.search);
   return { shown, asked, status: outcome.status };
 }
@@ -97,26 +101,45 @@ describe('following a task', () => {
   });
 
   test('a proxy that keeps the events back is polled', async () => {
-    expect(await follow(answering(() => (response) => write(response)))).toEqual(polled());
+    const patience = { firstEvent: 200 };
+    expect(
+      await follow(
+        answering(() => (response) => write(response)),
+        patience,
+      ),
+    ).toEqual(polled());
     await close();
-    expect(await follow(answering(() => () => new Promise(() => {})))).toEqual(polled());
+    expect(
+      await follow(
+        answering(() => () => new Promise(() => {})),
+        patience,
+      ),
+    ).toEqual(polled());
   });
 
   test('a stream that goes silent is polled', async () => {
-    expect(await follow(answering(() => (response) => write(response, event(one))))).toEqual(polled('one'));
+    const silent = answering(() => (response) => write(response, event(one)));
+    expect(await follow(silent, { silence: 400 })).toEqual(polled('one'));
   });
 
   test('comments are no silence', async () => {
     const commented = async (response: ServerResponse) => {
       response.writeHead(200, { 'content-type': 'text/event-stream' });
       response.write(event(one));
-      for (let count = 0; count < 8; count += 1) {
+      for (let count = 0; count < 15; count += 1) {
         await sleep(100);
         response.write(': nothing new\n\n');
       }
       response.end(event(end));
     };
-    expect((await follow(answering(() => commented))).asked).toEqual(['/events']);
+    expect(
+      (
+        await follow(
+          answering(() => commented),
+          { silence: 1000 },
+        )
+      ).asked,
+    ).toEqual(['/events']);
   });
 
   test('a stream that breaks, in the middle of an event too, is opened again', async () => {

@@ -8,7 +8,7 @@ import { temporaryName } from '../temporary-name.ts';
 import { temporaryDirectory } from './support/fixture.ts';
 
 /** Ms. */
-const patience = { foreignPatience: 150 };
+const patience = { foreignPatience: 700 };
 
 describe('a lock of another host', () => {
   let directory: Awaited<ReturnType<typeof temporaryDirectory>>;

@@ -66,10 +66,10 @@ describe('a lease', () => {
 
   test('outlives its time while it is held', async () => {
     const redis = fixture.connect('worker');
-    const lease = await takeLease(redis, key, { ttl: 90, signal: never });
-    await sleep(300);
+    const lease = await takeLease(redis, key, { ttl: 600, signal: never });
+    await sleep(1500);
     expect(lease?.lost.aborted).toBe(false);
-    expect(await takeLease(redis, key, { ttl: 90, signal: never })).toBeNull();
+    expect(await takeLease(redis, key, { ttl: 600, signal: never })).toBeNull();
     await lease?.release();
     expect(await redis.exists(redisKey)).toBe(0);
   });
@@ -84,15 +84,22 @@ describe('a lease', () => {
   test('that went to another is not given back, stops the work, and is waited for again', async () => {
     const redis = fixture.connect('worker');
     const reasons: unknown[] = [];
-    const result = await withLease(redis, key, { ttl: 60, signal: never, pollInterval: 5 }, async (signal) => {
+    let waits = 0;
+    const recheck = async () => {
+      // The other has it for a while yet.
+      if (reasons.length > 0 && ++waits === 3) await redis.del(redisKey);
+      return undefined;
+    };
+    const result = await withLease(redis, key, { ttl: 60, signal: never, pollInterval: 5, recheck }, async (signal) => {
       if (reasons.length > 0) return 'done at last';
-      await redis.set(redisKey, 'another', 'PX', 200);
+      await redis.set(redisKey, 'another', 'PX', 60_000);
       await eventually(() => signal.aborted);
       reasons.push(signal.reason);
       expect(await redis.get(redisKey)).toBe('another');
       throw signal.reason;
     });
     expect(reasons).toEqual([expect.any(LeaseLost)]);
+    expect(waits).toBeGreaterThanOrEqual(3);
     expect(result).toBe('done at last');
   });
 
