@@ -35,7 +35,7 @@ async function cancel(id: string): Promise<void> {
 describe('a cancelled task', () => {
   test('ends at once while it downloads, and leaves nothing', async () => {
     const { reference, blob } = await image('running');
-    stack.registry.plan({ path: blob, bytesPerSecond: SIZE / 5 });
+    stack.registry.plan({ path: blob, stallAfter: SIZE / 4 });
     const id = await stack.enqueue({ reference, name: 'running' });
     await partlyThere(blob);
     const { open } = stack.registry.connections();
@@ -53,7 +53,7 @@ describe('a cancelled task', () => {
 
   test('does not hurt another that needs the same layer: it goes on from the bytes that are there', async () => {
     const { reference, blob } = await image('shared');
-    stack.registry.plan({ path: blob, bytesPerSecond: SIZE / 5, times: 1 });
+    stack.registry.plan({ path: blob, stallAfter: SIZE / 4, times: 1 });
     const first = await stack.enqueue({ reference, name: 'first' });
     await partlyThere(blob);
     const second = await stack.enqueue({ reference, name: 'second' });

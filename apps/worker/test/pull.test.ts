@@ -78,7 +78,7 @@ describe('a pull', () => {
       layers: [{ tar: await layerTar([{ name: 'f', content: randomBytes(1_000_000) }]) }, await smallLayer('each')],
     });
     const [large, small] = image.layers.map(({ digest }) => digest);
-    stack.registry.plan({ path: large ?? '', bytesPerSecond: 1_000_000 });
+    stack.registry.plan({ path: large ?? '', stallAfter: 500_000 });
     const id = await stack.enqueue({ reference: image.reference, name: 'each' });
     const detail = await eventually(async () => {
       const seen = (await stack.view(id)).detail ?? undefined;
@@ -89,6 +89,8 @@ describe('a pull', () => {
     expect(second?.downloadedBytes).toBe(second?.totalBytes);
     expect((first?.downloadedBytes ?? 0) + (second?.downloadedBytes ?? 0)).toBe(detail.downloadedBytes);
     expect((first?.totalBytes ?? 0) + (second?.totalBytes ?? 0)).toBe(detail.totalBytes);
+    stack.registry.clearFaults();
+    stack.registry.dropConnections();
     expect(await stack.ended(id)).toMatchObject({ status: 'completed' });
   });
 
