@@ -260,7 +260,7 @@ class Pages {
   }
 
   /** What the API's own route answers. */
-  #run(
+  async #run(
     method: Method,
     path: string,
     request: Request,
@@ -270,10 +270,16 @@ class Pages {
     const route = this.#options.routes.find((one) => one.method === method && one.path === path);
     if (route === undefined) throw new Error(`there is no route ${method} ${path}`);
     const gone = new AbortController();
-    request.res?.once('close', () => gone.abort());
+    const leave = () => gone.abort();
+    request.res?.once('close', leave);
     const { log, requestId } = contextOf(request);
     const { headers } = request;
-    return route.handle({ params, query, body, headers, method, caller, signal: gone.signal, log, requestId });
+    try {
+      return await route.handle({ params, query, body, headers, method, caller, signal: gone.signal, log, requestId });
+    } finally {
+      // A page may take many answers: one for each thousand of images.
+      request.res?.off('close', leave);
+    }
   }
 
   async #visitor(request: Request): Promise<Visitor> {

@@ -1,16 +1,18 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { mkdtemp, readFile, rm, stat } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { openStore } from '@bhatti/store';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { Agent, request } from 'undici';
 import * as z from 'zod';
 import { startRedis, type TestRedis } from '../../../test/support/redis.ts';
 import { startRedisGate } from '../../../test/support/redis-gate.ts';
+import { putImage } from './support/image.ts';
 
 const program = fileURLToPath(new URL('../../../dist/api.js', import.meta.url));
 const record = z.strictObject({ pid: z.int(), listen: z.string().nullable(), startedAt: z.iso.datetime() });
@@ -133,6 +135,26 @@ describe('the API process', () => {
     } finally {
       await gate.close();
     }
+  });
+
+  test('shows very many images on its page, and logs nothing that is no line of its log', async () => {
+    const store = await openStore(directory);
+    const { name } = await putImage(store, { name: 'n-0' });
+    const folder = join(directory, 'images', 'local');
+    const text = await readFile(join(folder, `${name}.json`), 'utf8');
+    // Eleven of the API's own pages.
+    const names = Array.from({ length: 10_001 }, (_, index) => `n-${index}`);
+    const put = (each: string) => writeFile(join(folder, `${each}.json`), text.replaceAll(`"${name}"`, `"${each}"`));
+    await Promise.all(names.map(put));
+    const started = run();
+    await untilListening(started);
+    const agent = new Agent({ connect: { socketPath: join(directory, 'run', 'api.sock') } });
+    const page = await (await request('http://localhost/', { dispatcher: agent })).body.text();
+    await agent.destroy();
+    for (const each of [names[0], names.at(-1)]) expect(page).toContain(`>${each}<`);
+    started.child.kill('SIGTERM');
+    await started.ended;
+    for (const line of started.stderr().trim().split('\n')) JSON.parse(line);
   });
 
   test('keeps its files to its owner', async () => {
