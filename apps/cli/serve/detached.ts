@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { open, rename, stat } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -105,6 +106,10 @@ async function spawnSupervisor(options: DetachedOptions, paths: LocalPaths): Pro
       env,
       detached: true,
       stdio: ['ignore', log.fd, log.fd],
+    });
+    // Told by an event: too many processes, or no Node any more where this one came from.
+    await once(supervisor, 'spawn').catch((cause: Error) => {
+      throw new CliError('start_failed', `the local server does not start: ${cause.message}`, { cause });
     });
     supervisor.unref();
     return supervisor;

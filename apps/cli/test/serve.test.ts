@@ -272,19 +272,34 @@ describe('bhatti serve', () => {
     }
   });
 
+  /** Starts a stack as a command does, in a process that has run the lines before, and resolves with what it said. */
+  async function startDetached(options: object, before = ''): Promise<string> {
+    const module = join(dirname(staged.cli), 'detached.js');
+    await bundle('serve/detached.ts', module);
+    const script = `import { startDetached } from ${JSON.stringify(module)};
+      ${before}
+      await startDetached(${JSON.stringify({ dataDirectory, workers: 1, ...options })})
+        .catch(({ code, message }) => console.log(code, message));`;
+    return (await promisify(execFile)(process.execPath, ['--input-type=module', '-e', script])).stdout;
+  }
+
+  test('one for which the machine has no process is told as one that does not start', async () => {
+    fresh('no-process');
+    // Node was replaced by another meanwhile; a machine with too many processes answers in the same way.
+    expect(await startDetached({}, "process.execPath = '/nowhere/node';")).toBe(
+      'start_failed the local server does not start: spawn /nowhere/node ENOENT\n',
+    );
+  });
+
   test('one that runs and does not answer is told by its process, and not as one that does not start', async () => {
     fresh('silent');
     await mkdir(join(dataDirectory, 'run'), { recursive: true });
-    const module = join(dirname(staged.cli), 'detached.js');
-    await bundle('serve/detached.ts', module);
-    const options = JSON.stringify({ dataDirectory, workers: 1, startTimeout: 100 });
-    const script = `import { startDetached } from ${JSON.stringify(module)};
-      await startDetached(${options}).catch(({ code, message }) => console.log(code, message));`;
     // This process is taken for the server, until nobody can stop it any more.
     const held = await acquirePidLock(join(dataDirectory, 'run/serve.pid'));
     try {
-      const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', script]);
-      expect(stdout).toBe(`start_failed the local server (pid ${process.pid}) runs, but has not answered for 0.1 s\n`);
+      expect(await startDetached({ startTimeout: 100 })).toBe(
+        `start_failed the local server (pid ${process.pid}) runs, but has not answered for 0.1 s\n`,
+      );
     } finally {
       if ('lock' in held) await held.lock.release();
     }
