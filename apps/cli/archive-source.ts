@@ -58,17 +58,16 @@ async function run(program: string, args: readonly string[], reference: string):
   child.stderr.setEncoding('utf8').on('data', (text: string) => {
     said = (said + text).slice(-2000);
   });
+  try {
+    await once(child, 'spawn');
+  } catch (cause) {
+    const code = systemErrorCode(cause);
+    if (code === 'ENOENT') return undefined;
+    throw new CliError('import_failed', `cannot run ${program} (${code})`, { cause });
+  }
   const archive = new PassThrough();
   // Whoever stops reading has no use for the program either.
   archive.once('close', () => child.kill());
-  const missing = new Promise<boolean>((resolve) => {
-    child.once('error', (error) => {
-      if (systemErrorCode(error) === 'ENOENT') resolve(true);
-      else archive.destroy(new CliError('import_failed', `cannot run ${program} (${systemErrorCode(error)})`));
-    });
-    child.once('spawn', () => resolve(false));
-  });
-  if (await missing) return undefined;
   child.stdout.pipe(archive, { end: false });
   child.once('close', (code) => {
     if (code === 0) archive.end();

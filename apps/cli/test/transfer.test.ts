@@ -160,6 +160,18 @@ describe('image import', () => {
     expect(server?.calls).toEqual([]);
   });
 
+  test('a docker that cannot be run is told', async () => {
+    await startServer(() => accepted);
+    const env = await program('docker', '');
+    await chmod(join(directory, 'bin', 'docker'), 0o644);
+    expect(await run(['image', 'import', 'app:1'], { env })).toEqual({
+      exitCode: 1,
+      stdout: '',
+      stderr: 'error: cannot run docker (EACCES) (import_failed)\n',
+    });
+    expect(server?.calls).toEqual([]);
+  });
+
   test('docker that fails half-way fails the import', async () => {
     await startServer(() => accepted);
     const env = await program('docker', 'echo half; sleep 0.3; echo "daemon died" >&2; exit 1');
