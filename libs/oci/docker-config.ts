@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import * as z from 'zod';
 import type { Credentials } from './credentials.ts';
@@ -43,7 +44,8 @@ const HELPER_ANSWER_MS = 30_000;
  * `auth.json` with repositories as keys). It is read anew each time, so that a login takes effect without a restart. A file that is
  * not there holds no credentials.
  *
- * @throws (what it returns) OciError `invalid_request` for a file that cannot be read, and for a helper that is missing, fails, or hangs
+ * @throws (what it returns) OciError `invalid_request` for a file that cannot be read, and for a helper that is missing, fails, or hangs;
+ * `internal`, with the system's error as its cause, where this machine is out of open files, processes or memory
  */
 export function dockerConfigCredentials(path: string, options: DockerConfigOptions = {}): CredentialSource {
   const { helperTimeoutMs = 15_000, environment = process.env } = options;
@@ -78,9 +80,7 @@ async function readConfig(path: string): Promise<z.infer<typeof configSchema> | 
     text = await readFile(path, 'utf8');
   } catch (cause) {
     if (errorCode(cause) === 'ENOENT') return undefined;
-    throw new OciError('invalid_request', `cannot read the registry credentials in ${path} (${errorCode(cause)})`, {
-      cause,
-    });
+    throw unusable(`cannot read the registry credentials in ${path}`, cause);
   }
   try {
     return configSchema.parse(JSON.parse(text));
@@ -136,6 +136,14 @@ function named(username: string, password: string): Credentials {
   return username === TOKEN_USER ? { token: password } : { username, password };
 }
 
+/** What the machine is out of: the settings are not to blame, and trying again may help. */
+const SHORTAGES = new Set(['EAGAIN', 'EMFILE', 'ENFILE', 'ENOMEM']);
+
+function unusable(what: string, cause: unknown): OciError {
+  const code = errorCode(cause);
+  return new OciError(SHORTAGES.has(code) ? 'internal' : 'invalid_request', `${what} (${code})`, { cause });
+}
+
 /** Runs `docker-credential-NAME get` with the server on its standard input (docker-credential-helpers protocol); no shell. */
 async function askHelper(
   name: string,
@@ -163,16 +171,21 @@ async function askHelper(
   }
 }
 
-function runHelper(
+async function runHelper(
   program: string,
   input: string,
   timeoutMs: number,
   env: NodeJS.ProcessEnv,
   fail: (reason: string) => OciError,
 ): Promise<{ status: number | null; output: string }> {
+  // In a process group of its own: what the helper has started ends with it, and does not hold its output open.
+  const child = spawn(program, ['get'], { stdio: ['pipe', 'pipe', 'ignore'], detached: true, env });
+  // One that did not start may have no streams either.
+  await once(child, 'spawn').catch((cause: unknown) => {
+    if (errorCode(cause) === 'ENOENT') throw fail('is not installed, or not on the PATH');
+    throw unusable(`the credential helper ${program} could not be run`, cause);
+  });
   return new Promise((resolve, reject) => {
-    // In a process group of its own: what the helper has started ends with it, and does not hold its output open.
-    const child = spawn(program, ['get'], { stdio: ['pipe', 'pipe', 'ignore'], detached: true, env });
     let output = '';
     const timer = setTimeout(() => {
       reject(fail(`did not answer within ${timeoutMs / 1000} s`));
@@ -181,11 +194,6 @@ function runHelper(
     }, timeoutMs);
     child.stdout.setEncoding('utf8').on('data', (text: string) => {
       if (output.length < HELPER_OUTPUT_LIMIT) output += text;
-    });
-    child.on('error', (error) => {
-      clearTimeout(timer);
-      const isMissing = errorCode(error) === 'ENOENT';
-      reject(fail(isMissing ? 'is not installed, or not on the PATH' : `could not be run (${errorCode(error)})`));
     });
     child.on('close', (status) => {
       clearTimeout(timer);

@@ -1,6 +1,9 @@
+import { execFile } from 'node:child_process';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { describe, expect, test } from '@jest/globals';
+import { eventually } from '../../../test/support/eventually.ts';
 import { dockerConfigCredentials, parseReference } from '../index.ts';
 import { failure, useFixture } from './support/fixture.ts';
 
@@ -69,7 +72,8 @@ describe('credential helpers', () => {
     await writeFile(join(directory, 'docker-credential-test'), text, { mode: 0o755 });
     const environment = { PATH: `${directory}:/usr/bin:/bin` };
     const source = dockerConfigCredentials(await configFile(config), { helperTimeoutMs, environment });
-    return { ask: (reference: string) => source(parseReference(reference)), log: () => readFile(log, 'utf8') };
+    const ask = (reference: string) => source(parseReference(reference));
+    return { ask, log: () => readFile(log, 'utf8'), directory };
   }
   const answer = (Username: string, Secret: string): string => `echo '${JSON.stringify({ Username, Secret })}'`;
 
@@ -114,9 +118,34 @@ describe('credential helpers', () => {
   });
 
   test('one that hangs is ended, with what it has started', async () => {
-    const { ask, log } = await helper('sleep 1000 & echo "$!" >> "$0.pid"; wait', undefined, 1000);
+    const { ask, log, directory } = await helper('sleep 1000 & echo "$!" >> "$0.pid"; wait', undefined, 1000);
     expect((await failure(ask('ghcr.io/a/b'))).message).toContain('did not answer within 1 s');
     expect(await log()).toContain('get ghcr.io');
+    const started = (await readFile(join(directory, 'docker-credential-test.pid'), 'utf8')).trim();
+    // Gone, or waiting for its new parent to notice.
+    const state = async () => readFile(`/proc/${started}/stat`, 'utf8').catch(() => '1 (gone) Z');
+    await eventually(async () => /\) [ZX]/.test(await state()));
+  });
+
+  test('that a process out of open files cannot run is its shortage, not a wrong setting, and does not end it', async () => {
+    const { directory } = await helper(answer('alice', 'pw'));
+    await writeFile(join(directory, 'config.json'), '{"credsStore": "test"}');
+    const script = `
+      import { closeSync, openSync } from 'node:fs';
+      import { dockerConfigCredentials, parseReference } from ${JSON.stringify(new URL('../index.ts', import.meta.url))};
+      const environment = { PATH: '${directory}' };
+      const ask = dockerConfigCredentials('${directory}/config.json', { environment });
+      const held = [];
+      const tell = ({ code, cause }) => console.log(code, cause?.code);
+      try { for (;;) held.push(openSync('/dev/null')); } catch {}
+      await ask(parseReference('ghcr.io/a/b')).catch(tell);
+      // One for the file, which is closed again; a process needs more.
+      closeSync(held.pop());
+      await ask(parseReference('ghcr.io/a/b')).catch(tell);
+      for (const descriptor of held) closeSync(descriptor);`;
+    const command = 'ulimit -n 200; exec "$0" --import tsx --input-type=module -e "$1"';
+    const { stdout } = await promisify(execFile)('/bin/sh', ['-c', command, process.execPath, script]);
+    expect(stdout).toBe('internal EMFILE\ninternal EMFILE\n');
   });
 
   test('a name that is a path or a command is not run', async () => {
