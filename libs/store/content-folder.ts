@@ -8,6 +8,7 @@ import { removeOrphans } from './orphans.ts';
 import { ownIdentity } from './process-identity.ts';
 import { beginPublication, type Publication } from './publication.ts';
 import { temporaryName } from './temporary-name.ts';
+import { toTheEnd } from './to-the-end.ts';
 import { LostByDisk, syncPublished, syncStateOf } from './unsynced-marker.ts';
 
 /** An entry and what an eviction has to know of it. */
@@ -158,16 +159,10 @@ export class ContentFolder {
     // What fails is looked at again by the next call.
     for (const target of targets) this.#unsynced.add(target);
     this.#scanned = true;
-    const failures: unknown[] = [];
-    for (const target of targets) {
-      try {
-        await storing('sync an entry', () => this.#syncOne(target));
-        this.#unsynced.delete(target);
-      } catch (error) {
-        failures.push(error);
-      }
-    }
-    if (failures.length > 0) throw failures[0];
+    await toTheEnd(targets, async (target) => {
+      await storing('sync an entry', () => this.#syncOne(target));
+      this.#unsynced.delete(target);
+    });
   }
 
   async #syncOne(target: string): Promise<void> {

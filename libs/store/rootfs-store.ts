@@ -8,6 +8,7 @@ import { statIfThere } from './file-status.ts';
 import { removeOrphans } from './orphans.ts';
 import type { Publication } from './publication.ts';
 import { RootfsRecord } from './rootfs-record.ts';
+import { toTheEnd } from './to-the-end.ts';
 
 const imageFile = 'rootfs.ext4';
 const recordFile = 'image.json';
@@ -82,8 +83,9 @@ export class RootfsStore {
 
   /** Removes what dead processes were making, here and in what is published (`replaceRecord`), and puts back what they set aside. */
   async collectOrphans(): Promise<void> {
-    await this.content.collectOrphans();
-    for (const key of await this.content.digests()) await removeOrphans(this.content.path(key));
+    const inEntries = async () =>
+      toTheEnd(await this.content.digests(), (key) => removeOrphans(this.content.path(key)));
+    await toTheEnd([() => this.content.collectOrphans(), inEntries], (work) => work());
   }
 
   /**

@@ -11,6 +11,7 @@ import { PartialFiles } from './partial-files.ts';
 import { contentPaths, type StorePaths, storePaths } from './paths.ts';
 import { closeToOthers, openToOthers } from './private-mode.ts';
 import { RootfsStore } from './rootfs-store.ts';
+import { toTheEnd } from './to-the-end.ts';
 import { Uploads } from './uploads.ts';
 import { UserList } from './user-list.ts';
 
@@ -29,7 +30,7 @@ export interface Store {
   readonly warnings: readonly string[];
   /** Brings published files to the disk. Publishing does not wait for it: syncing a gigabyte takes seconds. */
   syncPending(): Promise<void>;
-  /** Removes what dead processes were making. */
+  /** Removes what dead processes were making. Rejects with the first failure, after all others. */
   collectOrphans(): Promise<void>;
   /** Removes root filesystems that no image points to and no task needs, and returns their keys. */
   removeUnreferenced(options: RemoveUnreferencedOptions): Promise<string[]>;
@@ -84,14 +85,15 @@ export async function openStore(dataDirectory: string): Promise<Store> {
       }
     },
     collectOrphans: async () => {
-      const owners = await images.owners();
-      for (const folder of [directory, ...owners.map((owner) => join(content.images, owner))]) {
-        await removeOrphans(folder);
-      }
-      await layers.content.collectOrphans();
-      await rootfs.collectOrphans();
-      for (const folder of [directory, paths.runDirectory]) await removeUnlinked(folder);
-      await uploads.removeOrphans();
+      const owners = (await images.owners()).map((owner) => join(content.images, owner));
+      const works = [
+        ...[directory, ...owners].map((folder) => () => removeOrphans(folder)),
+        () => layers.content.collectOrphans(),
+        () => rootfs.collectOrphans(),
+        ...[directory, paths.runDirectory].map((folder) => () => removeUnlinked(folder)),
+        () => uploads.removeOrphans(),
+      ];
+      await toTheEnd(works, (work) => work());
     },
     removeUnreferenced: (options) => removeUnreferencedRootfs(rootfs, images, options),
     freeBytes,

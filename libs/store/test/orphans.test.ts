@@ -1,14 +1,19 @@
-import { spawn } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdir, readdir, readFile, rename, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { openStore, type Store } from '../index.ts';
 import { ownIdentity, type ProcessIdentity } from '../process-identity.ts';
 import { parseTemporaryName, temporaryLabel, temporaryName } from '../temporary-name.ts';
 import { digestOf, hexOf, imageEntry, publishLayer, publishRootfs, temporaryDirectory } from './support/fixture.ts';
+
+const run = promisify(execFile);
+const isRoot = process.getuid?.() === 0;
+if (!isRoot) process.stderr.write('skipped: what cannot be removed, because only root can mount a tmpfs\n');
 
 const hoursAgo = (hours: number) => new Date(Date.now() - hours * 3600 * 1000);
 
@@ -49,6 +54,25 @@ describe('what dead processes were making', () => {
     await store.collectOrphans();
     expect(await readdir(layers)).toEqual([]);
   });
+
+  (isRoot ? test : test.skip)(
+    'is removed but for what cannot be: the first such is told, after all others',
+    async () => {
+      const dead = { ...(await ownIdentity()), startTime: '1' };
+      // What another file system is mounted on stays, also for root.
+      const stuck = await leave(directory.path, dead);
+      await run('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', join(directory.path, stuck)]);
+      try {
+        const uploads = join(directory.path, 'uploads');
+        for (const folder of [directory.path, layers, uploads]) await leave(folder, dead);
+        await expect(store.collectOrphans()).rejects.toMatchObject({ message: expect.stringContaining('EBUSY') });
+        expect((await readdir(directory.path)).filter((name) => parseTemporaryName(name))).toEqual([stuck]);
+        expect([await readdir(layers), await readdir(uploads)]).toEqual([[], []]);
+      } finally {
+        await run('umount', [join(directory.path, stuck)]);
+      }
+    },
+  );
 
   test('small files that they had not linked or renamed yet are removed after a day', async () => {
     const left = [`token.${randomUUID()}`, `secret.key.${randomUUID()}`, 'run/api.json.17', 'run/serve.pid.17.tmp'];
