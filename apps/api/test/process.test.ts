@@ -7,9 +7,11 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { openStore } from '@bhatti/store';
+import { connectRedis } from '@bhatti/tasks';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { Agent, request } from 'undici';
 import * as z from 'zod';
+import { eventually } from '../../../test/support/eventually.ts';
 import { startRedis, type TestRedis } from '../../../test/support/redis.ts';
 import { startRedisGate } from '../../../test/support/redis-gate.ts';
 import { putImage } from './support/image.ts';
@@ -99,6 +101,17 @@ describe('the API process', () => {
     expect(existsSync(join(directory, 'run', 'api.json'))).toBe(false);
     expect(started.stdout()).toBe('');
     expect(started.stderr()).toContain('"msg":"stopped"');
+    for (const line of started.stderr().trim().split('\n')) JSON.parse(line);
+  });
+
+  test('writes lines of JSON only, also of what the Redis client warns of', async () => {
+    const admin = connectRedis(redis.url, { use: 'request' });
+    await admin.call('ACL', 'SETUSER', 'blind', 'on', '>secret', '~*', '&*', '+@all', '-info');
+    admin.disconnect();
+    const started = run({ REDIS_URL: `redis+unix://blind:secret@${redis.socketPath}` });
+    await eventually(() => started.stderr().includes('Skipping the ready check'));
+    started.child.kill('SIGTERM');
+    expect(await started.ended).toBe(0);
     for (const line of started.stderr().trim().split('\n')) JSON.parse(line);
   });
 
