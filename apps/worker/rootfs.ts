@@ -1,6 +1,7 @@
 import { stat } from 'node:fs/promises';
+import { basename } from 'node:path';
 import { formatPlatform, hostPlatform } from '@bhatti/oci';
-import { buildRootfs } from '@bhatti/rootfs';
+import { buildRootfs, RootfsError } from '@bhatti/rootfs';
 import { LEASE_TTL, withLease } from '@bhatti/tasks';
 import type { BuiltImage } from './built-image.ts';
 import { hasLayer } from './cached-layer.ts';
@@ -64,11 +65,24 @@ async function build(services: PullServices, options: ProvideRootfsOptions): Pro
     await publication.publish({ replace: force });
   } catch (error) {
     await discard(publication);
-    await requireLayers(services, image, signal, error);
+    const damaged = error instanceof RootfsError ? error.damagedLayer : undefined;
+    if (damaged === undefined) await requireLayers(services, image, signal, error);
+    else await removeDamagedLayer(services, options, damaged);
     throw error;
   }
   sync.request();
   digests.request();
+}
+
+/** What is damaged within shows when it is read; another attempt fetches it again. */
+async function removeDamagedLayer(
+  { store }: PullServices,
+  { requireOwned }: ProvideRootfsOptions,
+  directory: string,
+): Promise<void> {
+  // Who hung since it was read may find a whole one there.
+  await requireOwned();
+  await store.layers.remove(basename(directory));
 }
 
 /**

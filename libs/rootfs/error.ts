@@ -9,6 +9,7 @@ const codes = [
   'image_too_large',
   'internal',
   'layer_corrupt',
+  'layer_damaged',
   'layer_too_large',
   'mke2fs_failed',
   'mke2fs_missing',
@@ -24,12 +25,25 @@ export class RootfsError extends Error {
   override readonly name = 'RootfsError';
   readonly code: RootfsErrorCode;
   readonly retryable: boolean;
+  /** Of `layer_damaged`: the directory of the decoded layer that is. */
+  readonly damagedLayer: string | undefined;
 
-  constructor(code: RootfsErrorCode, message: string, options: { retryable?: boolean; cause?: unknown } = {}) {
+  constructor(
+    code: RootfsErrorCode,
+    message: string,
+    options: { retryable?: boolean; damagedLayer?: string | undefined; cause?: unknown } = {},
+  ) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.code = code;
     this.retryable = options.retryable ?? false;
+    this.damagedLayer = options.damagedLayer;
   }
+}
+
+/** A decoded layer is not what was written: retryable, once it is decoded anew. */
+export function damagedLayer(directory: string, what: string): RootfsError {
+  const message = `the decoded layer in ${directory} is damaged: ${what}`;
+  return new RootfsError('layer_damaged', message, { retryable: true, damagedLayer: directory });
 }
 
 /** The form in which an error crosses from a worker thread to its caller. */
@@ -37,6 +51,7 @@ export const threadFailure = z.object({
   code: z.enum(codes),
   message: z.string(),
   retryable: z.boolean(),
+  damagedLayer: z.string().optional(),
   /** The system's own code, where the system is to blame. */
   cause: z.object({ code: z.string() }).optional(),
 });
@@ -67,7 +82,7 @@ export function toRootfsError(error: unknown): RootfsError {
 }
 
 export function toThreadFailure(error: unknown): ThreadFailure {
-  const { code, message, retryable, cause } = toRootfsError(error);
+  const { code, message, retryable, damagedLayer, cause } = toRootfsError(error);
   const system = systemCode(cause);
-  return { code, message, retryable, ...(system === undefined ? {} : { cause: { code: system } }) };
+  return { code, message, retryable, damagedLayer, ...(system === undefined ? {} : { cause: { code: system } }) };
 }

@@ -56,6 +56,28 @@ test('so is one whose index is damaged, or gone', async () => {
   }
 });
 
+test('one that shows its damage only while an image is made of it is fetched anew by the next attempt', async () => {
+  const { reference, diffId } = await push('damaged-within');
+  await stack.startWorker();
+  await stack.pull({ reference, name: 'whole' });
+  const directory = stack.store.layers.directory(diffId);
+  const [index, data] = [join(directory, 'index'), join(directory, 'data')];
+  const whole = [await readFile(index), await readFile(data)] as const;
+  const damages: Record<string, () => Promise<void>> = {
+    'cut in its index': () => writeFile(index, whole[0].subarray(0, -5)),
+    'cut in its data': () => writeFile(data, whole[1].subarray(0, 100)),
+  };
+  for (const [name, damage] of Object.entries(damages)) {
+    await damage();
+    const id = await stack.enqueue({ reference, name: 'again', sizeBytes: 2 ** 26, force: true });
+    expect([name, (await stack.ended(id)).status]).toEqual([name, 'completed']);
+    const { logs } = await stack.queue.getJobLogs(id);
+    expect(logs.join('\n')).toContain('failed, to be tried again: layer_damaged: ');
+    expect([name, await readFile(index), await readFile(data)]).toEqual([name, ...whole]);
+  }
+  expect(await stack.leftovers()).toEqual([]);
+});
+
 test('layers of other versions go when these have not used them for a day, and no task needs them', async () => {
   const [unused, lately, needed, ours] = [
     await push('unused'),

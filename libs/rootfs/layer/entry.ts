@@ -117,13 +117,12 @@ export function formatEntry(entry: Omit<LayerEntry, 'runs'>, runs: LayerEntry['r
   ]);
 }
 
-/** The entry in a line of the index. Throws when the line is not one. */
-export function parseEntry(line: string): LayerEntry {
-  const row: unknown = JSON.parse(line);
-  if (!isRow(row)) throw new Error('a line of the index of a layer is no entry');
+/** The entry in the value of a line of the index; undefined when it is none. */
+export function parseEntry(row: unknown): LayerEntry | undefined {
+  if (!isRow(row)) return undefined;
   const [code, path, mode, uid, gid, mtimeSeconds, mtimeNanoseconds, size, runs, target, major, minor, xattrs] = row;
   const type = code.length === 1 ? types[typeCodes.indexOf(code)] : undefined;
-  if (type === undefined) throw new Error(`unknown entry type ${code}`);
+  if (type === undefined) return undefined;
   return {
     type,
     path,

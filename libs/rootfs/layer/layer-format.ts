@@ -3,4 +3,4 @@
  * decoder, a new field. It is in the first line of each `index` and in the key of a root filesystem (`rootfsKey`): layers of another
  * reading count as absent (`isCurrentLayer`), and images made of them are made anew. Decision 022.
  */
-export const LAYER_FORMAT = 4;
+export const LAYER_FORMAT = 5;

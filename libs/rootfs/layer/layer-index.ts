@@ -1,8 +1,9 @@
-import { closeSync, openSync, readSync, writeSync } from 'node:fs';
+import { closeSync, openSync, readSync, statSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import * as z from 'zod';
-import { RootfsError } from '../error.ts';
+import { damagedLayer, RootfsError, systemCode } from '../error.ts';
 import { formatEntry, type LayerEntry, parseEntry } from './entry.ts';
+import { BLOCK } from './layer-data.ts';
 import { LAYER_FORMAT } from './layer-format.ts';
 import { DEFAULT_LIMITS, type LayerLimits } from './limits.ts';
 
@@ -14,7 +15,10 @@ export const DATA_FILE = 'data';
 const FLUSH = 512 * 1024;
 const header = z.object({ format: z.literal(LAYER_FORMAT), diffId: z.string() });
 
-/** Writes a layer's index: a line that says what it is, then a line an entry in the order of the tar. */
+/** The last line: an index that was cut short between two lines has none. */
+const lastLine = (entries: number): string => JSON.stringify({ entries });
+
+/** Writes a layer's index: a line that says what it is, a line an entry in the order of the tar, and one that says how many there are. */
 export class LayerIndexWriter {
   readonly #descriptor: number;
   #lines: string[] = [];
@@ -57,6 +61,7 @@ export class LayerIndexWriter {
   /** Writes the rest; closes the file also where that fails. */
   close(): void {
     try {
+      this.#lines.push(lastLine(this.#entries));
       this.#flush();
     } finally {
       closeSync(this.#descriptor);
@@ -80,37 +85,64 @@ export interface LayerIndex {
 }
 
 /**
- * Reads the index of a layer in the cache, a piece at a time: that of 500,000 entries is of 60 MB. Throws when it is not
- * one.
+ * Reads the index of a layer in the cache, a piece at a time: that of 500,000 entries is of 60 MB. Here, and where its entries are
+ * walked to their end, RootfsError `layer_damaged` is thrown when it, or the data that it speaks of, is not all there.
  */
 export function readLayerIndex(directory: string): LayerIndex {
-  const path = join(directory, INDEX_FILE);
-  for (const line of readLines(path)) {
-    const { diffId } = header.parse(JSON.parse(line));
-    return { diffId, entries: parseEntries(path) };
+  for (const line of readLines(directory)) {
+    const parsed = header.safeParse(parseJson(line));
+    if (parsed.success) return { diffId: parsed.data.diffId, entries: parseEntries(directory) };
+    break;
   }
-  throw new Error('the index of a layer is empty');
+  throw damagedLayer(directory, 'its index is none that this version has written');
 }
 
 /** Whether the first line of an index says that it holds this version's reading of a tar. */
 export function isIndexHeader(line: string): boolean {
+  return header.safeParse(parseJson(line)).success;
+}
+
+/** Undefined for what is no JSON. */
+function parseJson(text: string): unknown {
   try {
-    return header.safeParse(JSON.parse(line)).success;
+    return JSON.parse(text);
   } catch {
-    return false;
+    return undefined;
   }
 }
 
-function* parseEntries(path: string): Iterable<LayerEntry> {
-  let isHeader = true;
-  for (const line of readLines(path)) {
-    if (!isHeader) yield parseEntry(line);
-    isHeader = false;
+function* parseEntries(directory: string): Iterable<LayerEntry> {
+  const dataBlocks = blocksOfData(directory);
+  let lines = 0;
+  let last = '';
+  for (const line of readLines(directory)) {
+    // A line is an entry's once there is another after it.
+    if (lines > 1) yield entryIn(last, directory, lines, dataBlocks);
+    last = line;
+    lines++;
+  }
+  if (last !== lastLine(lines - 2)) throw damagedLayer(directory, 'its index lacks lines');
+}
+
+function entryIn(text: string, directory: string, line: number, dataBlocks: number): LayerEntry {
+  const entry = parseEntry(parseJson(text));
+  if (entry === undefined) throw damagedLayer(directory, `line ${line} of its index is no entry`);
+  for (const [, from, blocks] of entry.runs)
+    if (from + blocks > dataBlocks) throw damagedLayer(directory, 'its data is shorter than its index says');
+  return entry;
+}
+
+function blocksOfData(directory: string): number {
+  try {
+    return statSync(join(directory, DATA_FILE)).size / BLOCK;
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') throw damagedLayer(directory, 'it has no data');
+    throw error;
   }
 }
 
-function* readLines(path: string): Generator<string, void, undefined> {
-  const descriptor = openSync(path, 'r');
+function* readLines(directory: string): Generator<string, void, undefined> {
+  const descriptor = openSync(join(directory, INDEX_FILE), 'r');
   try {
     const buffer = Buffer.allocUnsafeSlow(FLUSH);
     let rest = '';
@@ -123,7 +155,7 @@ function* readLines(path: string): Generator<string, void, undefined> {
       }
       rest = text.slice(at);
     }
-    if (rest !== '') throw new Error('the index of a layer ends in the middle of a line');
+    if (rest !== '') throw damagedLayer(directory, 'its index ends in the middle of a line');
   } finally {
     closeSync(descriptor);
   }

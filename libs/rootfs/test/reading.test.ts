@@ -4,11 +4,12 @@
  * entry of the corpus, at its end, changes no other line, and needs no new number.
  */
 import { createHash } from 'node:crypto';
-import { readFile, writeFile } from 'node:fs/promises';
+import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isCurrentLayer } from '@bhatti/rootfs';
 import { expect, test } from '@jest/globals';
 import { LAYER_FORMAT } from '../layer/layer-format.ts';
+import { readLayerIndex } from '../layer/layer-index.ts';
 import { decodeTar } from './support/decode.ts';
 import type { SparseFormat } from './support/tar-entry.ts';
 import { paxBlocks, type TarItem, tarBuffer } from './support/tar-writer.ts';
@@ -118,7 +119,7 @@ const corpus: readonly TarItem[] = [
 
 /** Of each entry of the corpus, its line in the index; and the SHA-256 of all data. */
 const reading = {
-  format: 4,
+  format: 5,
   data: '2d4c77fc01c328a97b256ecd5bac0f94657c2222a1e43440634ce2bba49b31e2',
   entries: [
     '["d","",1023,0,0,0,0,0,[],"",0,0,[]]',
@@ -165,6 +166,7 @@ test('the reading of tars has the number that it had', async () => {
   await withTemporaryDirectory(async (directory) => {
     const decoded = await decodeTar(directory, tarBuffer(corpus));
     const [, ...entries] = (await readFile(join(decoded.directory, 'index'), 'latin1')).trimEnd().split('\n');
+    expect(entries.pop()).toBe(`{"entries":${reading.entries.length}}`);
     const data = createHash('sha256')
       .update(await readFile(join(decoded.directory, 'data')))
       .digest('hex');
@@ -187,5 +189,54 @@ test('a layer of another reading is told from ours, and so is what is no layer',
       expect(await isCurrentLayer(decoded.directory)).toBe(false);
     }
     expect(await isCurrentLayer(join(directory, 'nowhere'))).toBe(false);
+  });
+});
+
+test('a decoded layer that is not all there is told as damaged', async () => {
+  await withTemporaryDirectory(async (directory) => {
+    const decoded = await decodeTar(directory, tarBuffer(corpus));
+    const [index, data] = [join(decoded.directory, 'index'), join(decoded.directory, 'data')];
+    const [text, bytes] = [await readFile(index, 'latin1'), await readFile(data)];
+    const lines = text.split('\n');
+    const row: unknown[] = JSON.parse(lines[3] ?? '');
+    const read = () => [...readLayerIndex(decoded.directory).entries];
+    const expectDamage = async (index_: string) => {
+      await writeFile(index, index_, 'latin1');
+      const damage = { code: 'layer_damaged', retryable: true, damagedLayer: decoded.directory };
+      expect(read).toThrow(expect.objectContaining(damage));
+    };
+    for (let length = 0; length < text.length; length += length < 2000 ? 1 : 97)
+      await expectDamage(text.slice(0, length));
+    for (let line = 0; line < lines.length - 1; line++) {
+      for (const other of [
+        [],
+        [''],
+        ['\0'.repeat(20)],
+        ['{}'],
+        ['[]'],
+        ['null'],
+        ['{"entries":0}'],
+        [lines[line]?.slice(1)],
+      ])
+        await expectDamage(lines.toSpliced(line, 1, ...other.map((one) => one ?? '')).join('\n'));
+    }
+    const wrong: [column: number, value: unknown][] = [
+      [0, 'x'],
+      [0, 1],
+      [1, null],
+      [2, -1],
+      [3, 1.5],
+      [8, [[0, 1]]],
+      [8, [[0, 2 ** 40, 1]]],
+      [12, [['a']]],
+    ];
+    for (const [column, value] of wrong)
+      await expectDamage(lines.with(3, JSON.stringify(row.with(column, value))).join('\n'));
+    await writeFile(data, bytes.subarray(0, -1));
+    await expectDamage(text);
+    await rm(data);
+    await expectDamage(text);
+    await writeFile(data, bytes);
+    expect(read()).toEqual(decoded.entries);
   });
 });
