@@ -46,7 +46,7 @@ export interface PaxTime {
  * does. Undefined when it is not a time.
  */
 export function parsePaxTime(text: string): PaxTime | undefined {
-  const match = /^(-?)(\d+)(?:\.(\d*))?$/.exec(text);
+  const match = /^([+-]?)(\d+)(?:\.(\d*))?$/.exec(text);
   if (match === null) return undefined;
   const [, sign, whole, fraction = ''] = match;
   const seconds = Number(whole);
@@ -57,8 +57,8 @@ export function parsePaxTime(text: string): PaxTime | undefined {
   return { seconds: -seconds - 1, nanoseconds: 1_000_000_000 - nanoseconds };
 }
 
-/** A PAX number: decimal digits. Undefined when it is not one that a JavaScript number holds exactly. */
+/** A PAX number: decimal digits, a plus sign before them as Go's archive/tar takes it. Undefined when it is not one that a JavaScript number holds exactly. */
 export function parsePaxNumber(text: string): number | undefined {
-  const value = /^\d+$/.test(text) ? Number(text) : Number.NaN;
+  const value = /^\+?\d+$/.test(text) ? Number(text) : Number.NaN;
   return Number.isSafeInteger(value) ? value : undefined;
 }

@@ -1,4 +1,5 @@
 import { RootfsError } from '../error.ts';
+import { parsePaxNumber } from './pax.ts';
 import { type SparseMap, sparseMap } from './sparse.ts';
 import { TAR_BLOCK } from './tar-header.ts';
 
@@ -52,8 +53,8 @@ export class SparseMapReader {
     if (this.#line.length + to - from >= MAX_LINE) throw noMap();
     this.#line += bytes.toString('latin1', from, to);
     if (end < 0) return to;
-    const number = Number(this.#line);
-    if (!Number.isSafeInteger(number) || number < 0) throw noMap();
+    const number = parsePaxNumber(this.#line);
+    if (number === undefined) throw noMap();
     this.#line = '';
     if (this.#count === undefined) this.#count = number;
     else this.#numbers.push(number);

@@ -99,8 +99,9 @@ function deviceNumber(number: number, bits: number, name: string): number {
 }
 
 function parseOwner(text: string): number {
-  const size = parsePaxNumber(text.startsWith('-') ? text.slice(1) : text) ?? Number.NaN;
-  return text.startsWith('-') ? -size : size;
+  const isNegative = /^-\d/.test(text);
+  const size = parsePaxNumber(isNegative ? text.slice(1) : text) ?? Number.NaN;
+  return isNegative ? -size : size;
 }
 
 /**

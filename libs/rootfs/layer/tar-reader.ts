@@ -182,7 +182,10 @@ export class TarReader {
       case 'K':
         this.#longTarget = tarString(body, 0, body.length);
         break;
-      // A global header (`g`) changes no entry, as in Go's archive/tar, which Docker and umoci read layers with.
+      // As in Go's archive/tar, by which Docker and containerd read layers, a global header changes no entry, and ends what is before it.
+      case 'g':
+        this.#forgetExtensions();
+        break;
     }
     this.#beginContent(0, this.#padding, false);
   }
@@ -237,10 +240,14 @@ export class TarReader {
       target: this.#longTarget || this.#stated('linkpath') || tarTarget(header),
       sparse,
     });
+    this.#forgetExtensions();
+    this.#beginContent(size, padding(size), true);
+  }
+
+  #forgetExtensions(): void {
     this.#pax = [];
     this.#longName = undefined;
     this.#longTarget = undefined;
-    this.#beginContent(size, padding(size), true);
   }
 
   #beginContent(size: number, padded: number, isEntry: boolean): void {

@@ -115,6 +115,23 @@ const corpus: readonly TarItem[] = [
       ],
     },
   },
+  {
+    path: 'plus',
+    type: 'file',
+    encoding: {
+      extraRecords: [
+        ['uid', '+7'],
+        ['mtime', '+8.5'],
+      ],
+    },
+  },
+  {
+    raw: Buffer.concat([
+      ...paxBlocks('x', 'before', [['path', 'not-this']]),
+      ...paxBlocks('g', 'global', [['uid', '5']]),
+    ]),
+  },
+  { path: 'after-both', type: 'file' },
 ];
 
 /** Of each entry of the corpus, its line in the index; and the SHA-256 of all data. */
@@ -159,6 +176,8 @@ const reading = {
     '["f","some/prefix/of-go",420,0,0,0,0,0,[],"",0,0,[]]',
     '["f","below-0",420,4294967294,0,0,0,0,[],"",0,0,[]]',
     '["f","to-come",420,0,0,0,0,0,[],"",0,0,[]]',
+    '["f","plus",420,7,0,8,500000000,0,[],"",0,0,[]]',
+    '["f","after-both",420,0,0,0,0,0,[],"",0,0,[]]',
   ],
 };
 

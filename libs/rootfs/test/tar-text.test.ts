@@ -127,17 +127,19 @@ describe('PAX records', () => {
     ['-1.25', -2, 750_000_000],
     ['-0', 0, 0],
     ['5000000000.', 5_000_000_000, 0],
+    ['+1.5', 1, 500_000_000],
   ])('time %s', (text, seconds, nanoseconds) => {
     expect(parsePaxTime(text)).toEqual({ seconds, nanoseconds });
   });
 
-  test.each(['', 'x', '1,5', '.5', '1e3', '99999999999999999999', '+1', ' 1'])('%j is no time', (text) => {
+  test.each(['', 'x', '1,5', '.5', '1e3', '99999999999999999999', '+-1', ' 1'])('%j is no time', (text) => {
     expect(parsePaxTime(text)).toBeUndefined();
   });
 
   test('numbers are decimal and exact', () => {
     expect(parsePaxNumber('4294967294')).toBe(4_294_967_294);
-    for (const text of ['', '-1', '1.5', '0x10', '9007199254740993', '1 '])
+    expect(parsePaxNumber('+5')).toBe(5);
+    for (const text of ['', '+', '++1', '-1', '1.5', '0x10', '9007199254740993', '1 '])
       expect(parsePaxNumber(text)).toBeUndefined();
   });
 });
@@ -205,6 +207,9 @@ describe('sparse maps', () => {
 
     test.each([
       'x\n',
+      '\n',
+      ' 1\n0\n1\n',
+      '0x1\n0\n1\n',
       '-1\n',
       '1.5\n',
       '9007199254740993\n',
