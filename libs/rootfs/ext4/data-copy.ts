@@ -1,6 +1,6 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
-import { RootfsError } from '../error.ts';
+import { damagedLayer, RootfsError } from '../error.ts';
 import { DATA_FILE } from '../layer/layer-index.ts';
 import { copyChunks, SPAN } from './copy-chunk.ts';
 import type { CopyRun } from './copy-run.ts';
@@ -33,7 +33,8 @@ export async function copyData(
         signal?.throwIfAborted();
         const source = files.get(chunk.layer);
         if (source === undefined) throw new RootfsError('internal', 'a layer that is not open');
-        await readWhole(source, buffer, chunk.span, chunk.from);
+        if (!(await readWhole(source, buffer, chunk.span, chunk.from)))
+          throw damagedLayer(layers[chunk.layer] ?? '', 'its data became shorter while it was read');
         chunk.closeGaps(buffer);
         await target.write(buffer, chunk.bytes, chunk.to);
       }
@@ -45,11 +46,12 @@ export async function copyData(
   }
 }
 
-async function readWhole(file: FileHandle, buffer: Buffer, length: number, position: number): Promise<void> {
+/** False when the file ends before. */
+async function readWhole(file: FileHandle, buffer: Buffer, length: number, position: number): Promise<boolean> {
   for (let at = 0; at < length; ) {
     const { bytesRead } = await file.read(buffer, at, length - at, position + at);
-    if (bytesRead === 0)
-      throw new RootfsError('internal', "a layer's data in the cache is shorter than its index says");
+    if (bytesRead === 0) return false;
     at += bytesRead;
   }
+  return true;
 }

@@ -8,6 +8,7 @@ import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isCurrentLayer } from '@bhatti/rootfs';
 import { expect, test } from '@jest/globals';
+import { copyData } from '../ext4/data-copy.ts';
 import { LAYER_FORMAT } from '../layer/layer-format.ts';
 import { readLayerIndex } from '../layer/layer-index.ts';
 import { decodeTar } from './support/decode.ts';
@@ -219,13 +220,12 @@ test('a decoded layer that is not all there is told as damaged', async () => {
     const lines = text.split('\n');
     const row: unknown[] = JSON.parse(lines[3] ?? '');
     const read = () => [...readLayerIndex(decoded.directory).entries];
+    const damage = { code: 'layer_damaged', retryable: true, damagedLayer: decoded.directory };
     const expectDamage = async (index_: string) => {
       await writeFile(index, index_, 'latin1');
-      const damage = { code: 'layer_damaged', retryable: true, damagedLayer: decoded.directory };
       expect(read).toThrow(expect.objectContaining(damage));
     };
-    for (let length = 0; length < text.length; length += length < 2000 ? 1 : 97)
-      await expectDamage(text.slice(0, length));
+    for (let length = 0; length < text.length; length += 17) await expectDamage(text.slice(0, length));
     for (let line = 0; line < lines.length - 1; line++) {
       for (const other of [
         [],
@@ -253,6 +253,11 @@ test('a decoded layer that is not all there is told as damaged', async () => {
       await expectDamage(lines.with(3, JSON.stringify(row.with(column, value))).join('\n'));
     await writeFile(data, bytes.subarray(0, -1));
     await expectDamage(text);
+    // Also what comes to be so between that and the copying.
+    const image = join(directory, 'image');
+    await writeFile(image, '');
+    const all = { layer: 0, from: 0, to: 0, blocks: bytes.length / 4096 };
+    await expect(copyData([all], [decoded.directory], image)).rejects.toMatchObject(damage);
     await rm(data);
     await expectDamage(text);
     await writeFile(data, bytes);
