@@ -40,7 +40,7 @@ test('a layer that another version has cached is fetched anew, in its place', as
   });
 });
 
-test('so is one whose index is damaged, or gone', async () => {
+test('so is one whose index is damaged, or gone, or its data', async () => {
   const { reference, diffId } = await push('damaged');
   await stack.startWorker();
   await stack.pull({ reference, name: 'whole' });
@@ -49,6 +49,7 @@ test('so is one whose index is damaged, or gone', async () => {
   for (const [name, damage] of [
     ['cut', () => writeFile(index, whole.subarray(0, 10))],
     ['gone', () => rm(index)],
+    ['data-gone', () => rm(join(stack.store.layers.directory(diffId), 'data'))],
   ] as const) {
     await damage();
     expect((await stack.pull({ reference, name, sizeBytes: 2 ** 26, force: true })).status).toBe('completed');

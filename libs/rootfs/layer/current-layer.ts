@@ -1,7 +1,7 @@
-import { type FileHandle, open } from 'node:fs/promises';
+import { access, type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { systemCode } from '../error.ts';
-import { INDEX_FILE, isIndexHeader } from './layer-index.ts';
+import { DATA_FILE, INDEX_FILE, isIndexHeader } from './layer-index.ts';
 
 /** Far above the first line of an index. */
 const HEAD = 4096;
@@ -10,6 +10,7 @@ const HEAD = 4096;
 export async function isCurrentLayer(directory: string): Promise<boolean> {
   let index: FileHandle;
   try {
+    await access(join(directory, DATA_FILE));
     index = await open(join(directory, INDEX_FILE), 'r');
   } catch (error) {
     if (systemCode(error) === 'ENOENT') return false;

@@ -1,7 +1,7 @@
 import { closeSync, openSync, readSync, statSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import * as z from 'zod';
-import { damagedLayer, RootfsError, systemCode } from '../error.ts';
+import { damagedLayer, RootfsError } from '../error.ts';
 import { formatEntry, type LayerEntry, parseEntry } from './entry.ts';
 import { BLOCK } from './layer-data.ts';
 import { LAYER_FORMAT } from './layer-format.ts';
@@ -112,7 +112,7 @@ function parseJson(text: string): unknown {
 }
 
 function* parseEntries(directory: string): Iterable<LayerEntry> {
-  const dataBlocks = blocksOfData(directory);
+  const dataBlocks = statSync(join(directory, DATA_FILE)).size / BLOCK;
   let lines = 0;
   let last = '';
   for (const line of readLines(directory)) {
@@ -130,15 +130,6 @@ function entryIn(text: string, directory: string, line: number, dataBlocks: numb
   for (const [, from, blocks] of entry.runs)
     if (from + blocks > dataBlocks) throw damagedLayer(directory, 'its data is shorter than its index says');
   return entry;
-}
-
-function blocksOfData(directory: string): number {
-  try {
-    return statSync(join(directory, DATA_FILE)).size / BLOCK;
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT') throw damagedLayer(directory, 'it has no data');
-    throw error;
-  }
 }
 
 function* readLines(directory: string): Generator<string, void, undefined> {
