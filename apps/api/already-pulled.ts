@@ -1,3 +1,4 @@
+import { access } from 'node:fs/promises';
 import { parsePlatform, type RegistryClient } from '@bhatti/oci';
 import type { ImageEntry, Store } from '@bhatti/store';
 import type { Logger } from 'pino';
@@ -28,6 +29,8 @@ export async function alreadyPulled(
   // Whether its overlay is today's, or should have gone, a worker finds out.
   if (services.overlay) return null;
   try {
+    // One that is damaged is a task's to make anew: this throws where there is no file, the next where there is no record.
+    await access(services.store.rootfs.path(entry.rootfsKey));
     if ((await services.store.rootfs.read(entry.rootfsKey)).overlay !== undefined) return null;
     const digest = await services.registry.resolveDigest(pull.reference, {
       platform: pull.platform === undefined ? undefined : parsePlatform(pull.platform),

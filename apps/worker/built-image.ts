@@ -1,5 +1,7 @@
+import { stat } from 'node:fs/promises';
 import { ImageConfigRecord, RootfsRecord, type Store } from '@bhatti/store';
 import * as z from 'zod';
+import { describeFailure } from './failure.ts';
 
 /**
  * What is kept beside a root filesystem: all that a catalog entry needs but name and reference, so that the same image
@@ -16,4 +18,18 @@ export type BuiltImage = z.output<typeof BuiltImage>;
 /** @throws StoreError `not_found` when it is not built */
 export async function readBuiltImage(store: Store, key: string): Promise<BuiltImage> {
   return BuiltImage.parse(await store.rootfs.read(key));
+}
+
+/** Whether it is built, and still there with its record. One that is damaged counts as absent, so that it is made anew. */
+export async function isBuilt(store: Store, key: string): Promise<boolean> {
+  if (!(await store.rootfs.has(key))) return false;
+  try {
+    const { sizeBytes } = await readBuiltImage(store, key);
+    return (await stat(store.rootfs.path(key))).size === sizeBytes;
+  } catch (error) {
+    const { code } = describeFailure(error);
+    // All else is the disk's fault, or the host's: nothing says that it is damaged.
+    if (code === 'internal' || code === 'not_found') return false;
+    throw error;
+  }
 }

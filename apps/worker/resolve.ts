@@ -1,5 +1,6 @@
 import { e2fsprogsVersion, rootfsKey } from '@bhatti/rootfs';
 import type { TaskJobData } from '@bhatti/tasks';
+import { isBuilt } from './built-image.ts';
 import type { ImageSource, SourceImage } from './image-source.ts';
 import type { PullServices } from './services.ts';
 
@@ -30,9 +31,9 @@ export async function resolveTarget(
   };
   if (source.digest !== undefined && !data.force && (await store.images.get(data.owner, data.name)) !== null) {
     const key = await claimedKey(await source.digest());
-    if (await store.rootfs.has(key)) return { key };
+    if (await isBuilt(store, key)) return { key };
   }
   const image = await source.resolve();
   const key = await claimedKey(image.manifestDigest);
-  return !data.force && (await store.rootfs.has(key)) ? { key } : { key, image };
+  return !data.force && (await isBuilt(store, key)) ? { key } : { key, image };
 }

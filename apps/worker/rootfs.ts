@@ -3,7 +3,7 @@ import { basename } from 'node:path';
 import { formatPlatform, hostPlatform } from '@bhatti/oci';
 import { buildRootfs, RootfsError } from '@bhatti/rootfs';
 import { LEASE_TTL, withLease } from '@bhatti/tasks';
-import type { BuiltImage } from './built-image.ts';
+import { type BuiltImage, isBuilt } from './built-image.ts';
 import { hasLayer } from './cached-layer.ts';
 import { discard } from './discard.ts';
 import { WorkerError } from './failure.ts';
@@ -30,7 +30,7 @@ export async function provideRootfs(services: PullServices, options: ProvideRoot
   const { key, force, signal } = options;
   const isThere = async () => {
     await options.requireOwned();
-    return (!force && (await store.rootfs.has(key))) || undefined;
+    return (!force && (await isBuilt(store, key))) || undefined;
   };
   await withLease(redis, rootfsLease(key), { ttl: LEASE_TTL, signal, recheck: isThere }, async (leased) => {
     await build(services, { ...options, signal: leased });
@@ -62,7 +62,8 @@ async function build(services: PullServices, options: ProvideRootfsOptions): Pro
     };
     await publication.writeRecord(built);
     // The new one has the same bytes, unless the old one was damaged.
-    await publication.publish({ replace: force });
+    const isDamaged = (await store.rootfs.has(key)) && !(await isBuilt(store, key));
+    await publication.publish({ replace: force || isDamaged });
   } catch (error) {
     await discard(publication);
     const damaged = error instanceof RootfsError ? error.damagedLayer : undefined;

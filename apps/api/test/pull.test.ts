@@ -1,4 +1,6 @@
+import { rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
+import { dirname, join } from 'node:path';
 import type { RedisClient } from '@bhatti/tasks';
 import {
   connectRedis,
@@ -171,6 +173,13 @@ describe('POST /images/pull', () => {
       expect((await ask({ size: '1GB' })).status).toBe(202);
       expect((await ask({ platform: 'linux/riscv64' })).status).toBe(202);
       expect((await ask({ size: '512MB' })).status).toBe(200);
+    });
+
+    test.each(['rootfs.ext4', 'image.json'])('one that has lost its %s is left to a task', async (lost) => {
+      const { reference, digest } = push('library/damaged', lost);
+      const { rootfsKey } = await putImage(api.store, { name: 'damaged-1', manifestDigest: digest });
+      await rm(join(dirname(api.store.rootfs.path(rootfsKey)), lost));
+      expect((await api.send('POST', '/images/pull', { body: { ref: reference } })).status).toBe(202);
     });
 
     test('no blob and no body is fetched for a name that is not there', async () => {

@@ -1,0 +1,42 @@
+/** Root filesystems that are damaged where they are published: a pull makes them anew, without being forced to. */
+import { readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { startStack, type TestStack } from './support/stack.ts';
+import { layerTar } from './support/tar.ts';
+
+let stack: TestStack;
+let reference: string;
+let rootfs: string;
+let whole: Buffer;
+
+beforeAll(async () => {
+  stack = await startStack();
+  await stack.startWorker();
+  const tar = await layerTar([{ name: 'f', content: 'f' }]);
+  ({ reference } = stack.registry.pushImage({ repository: 'library/damaged', layers: [{ tar }] }));
+  await stack.pull({ reference, name: 'damaged', sizeBytes: 2 ** 26 });
+  const [key = ''] = await stack.store.rootfs.content.digests();
+  rootfs = stack.store.rootfs.path(key);
+  whole = await readFile(rootfs);
+});
+afterAll(() => stack.close());
+
+const record = () => join(dirname(rootfs), 'image.json');
+
+test.each([
+  ['a record cut short', () => truncate(record(), 10)],
+  ['a record that is none', () => writeFile(record(), '{}')],
+  ['no record', () => rm(record())],
+  ['its file cut short', () => truncate(rootfs, 4096)],
+  ['no file', () => rm(rootfs)],
+])('one with %s', async (_damage, damage) => {
+  await damage();
+  const pulled = await stack.pull({ reference, name: 'damaged', sizeBytes: 2 ** 26 });
+  expect(pulled).toMatchObject({ status: 'completed', result: { reused: 'layers' } });
+  expect((await readFile(rootfs)).equals(whole)).toBe(true);
+  expect(await stack.pull({ reference, name: 'again', sizeBytes: 2 ** 26 })).toMatchObject({
+    result: { reused: 'rootfs' },
+  });
+  expect(await stack.leftovers()).toEqual([]);
+});
