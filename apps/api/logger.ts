@@ -1,4 +1,4 @@
-import { type Logger, pino } from 'pino';
+import { type DestinationStream, type Logger, pino } from 'pino';
 import * as z from 'zod';
 
 const describable = z.object({
@@ -10,12 +10,19 @@ const describable = z.object({
   cause: z.unknown().optional(),
 });
 
+/** Bytes of lines that wait to be written. */
+const BACKLOG = 1024 * 1024;
+
 /** Lines of JSON on stderr; stdout stays free. */
 export function createLogger(level: string): Logger {
-  return pino(
-    { level, base: { pid: process.pid, name: 'api' }, serializers: { err: describeError } },
-    pino.destination({ fd: 2, sync: true }),
-  );
+  return pino({ level, base: { pid: process.pid, name: 'api' }, serializers: { err: describeError } }, stderr());
+}
+
+/** What cannot be written (the disk of the log is full, its terminal was closed) is kept for later, up to a limit, and is no reason to end. */
+function stderr(): DestinationStream {
+  const stream = pino.destination({ fd: 2, sync: true, maxLength: BACKLOG });
+  stream.on('error', () => undefined);
+  return stream;
 }
 
 /**

@@ -1,4 +1,4 @@
-import { destination, type Logger, pino } from 'pino';
+import { type DestinationStream, destination, type Logger, pino } from 'pino';
 import * as z from 'zod';
 
 const describable = z.object({
@@ -10,15 +10,22 @@ const describable = z.object({
   cause: z.unknown().optional(),
 });
 
+/** Bytes of lines that wait to be written. */
+const BACKLOG = 1024 * 1024;
+
 /** Causes told of; a chain of them may be a ring. */
 const CAUSE_DEPTH = 3;
 
 /** Logs lines of JSON to stderr, each at once: the last words before a crash count most. */
 export function createLogger(level: string): Logger {
-  return pino(
-    { level, base: { pid: process.pid, name: 'worker' }, serializers: { err: describeError } },
-    destination({ fd: 2, sync: true }),
-  );
+  return pino({ level, base: { pid: process.pid, name: 'worker' }, serializers: { err: describeError } }, stderr());
+}
+
+/** What cannot be written (the disk of the log is full, its terminal was closed) is kept for later, up to a limit, and is no reason to end. */
+function stderr(): DestinationStream {
+  const stream = destination({ fd: 2, sync: true, maxLength: BACKLOG });
+  stream.on('error', () => undefined);
+  return stream;
 }
 
 /**

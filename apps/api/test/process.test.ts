@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdtemp, open, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -48,11 +48,15 @@ describe('the API process', () => {
   });
   afterAll(() => redis.stop());
 
-  function run(env: Record<string, string> = {}, channel: 'ipc' | 'ignore' = 'ignore'): Program {
+  function run(
+    env: Record<string, string> = {},
+    channel: 'ipc' | 'ignore' = 'ignore',
+    log: 'pipe' | number = 'pipe',
+  ): Program {
     const settings = { BHATTI_DATA_DIR: directory, REDIS_URL: redis.url, BHATTI_LISTEN: '127.0.0.1:0' };
     const child = spawn(process.execPath, [program], {
       env: { PATH: process.env.PATH, ...settings, ...env },
-      stdio: ['ignore', 'pipe', 'pipe', channel],
+      stdio: ['ignore', 'pipe', log, channel],
     });
     const text = { stdout: '', stderr: '' };
     child.stdout?.on('data', (data) => {
@@ -238,6 +242,23 @@ describe('the API process', () => {
     expect(await untilListening(started)).toMatchObject({ listen: null });
     started.child.kill('SIGTERM');
     expect(await started.ended).toBe(0);
+  });
+
+  test('answers, and ends in order, although its log cannot be written', async () => {
+    const full = await open('/dev/full', 'w');
+    try {
+      const started = run({}, 'ignore', full.fd);
+      const { listen } = await untilListening(started);
+      const headers = { authorization: `Bearer ${(await readFile(join(directory, 'token'), 'utf8')).trim()}` };
+      const queued = await request(`${listen}/images/pull`, { method: 'POST', headers, body: '{"ref":"alpine"}' });
+      await queued.body.dump();
+      expect(queued.statusCode).toBe(202);
+      started.child.kill('SIGTERM');
+      expect(await started.ended).toBe(0);
+      expect(existsSync(join(directory, 'run', 'api.sock'))).toBe(false);
+    } finally {
+      await full.close();
+    }
   });
 
   test.each([

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { mkdir, utimes, writeFile } from 'node:fs/promises';
+import { mkdir, open, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createTaskId } from '@bhatti/tasks';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
@@ -94,6 +94,22 @@ describe('a worker process', () => {
     expect(logs.filter((line) => line.includes('attempt 1 of 3'))).toHaveLength(2);
     expect(await stack.leftovers()).toEqual([]);
     await second.end('SIGTERM');
+  });
+
+  test('pulls, and ends in order, although its log cannot be written', async () => {
+    const image = stack.registry.pushImage({
+      repository: 'library/unlogged',
+      layers: [{ tar: await layerTar([{ name: 'f', content: 'unlogged' }]) }],
+    });
+    const full = await open('/dev/full', 'w');
+    try {
+      const worker = await stack.startWorkerProcess({}, full.fd);
+      const view = await stack.pull({ reference: image.reference, name: 'unlogged' });
+      expect(view).toMatchObject({ status: 'completed', error: null });
+      expect(await worker.end('SIGTERM')).toBe(0);
+    } finally {
+      await full.close();
+    }
   });
 
   test('removes what nothing owns while it runs, too, round after round', async () => {

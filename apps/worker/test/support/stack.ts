@@ -68,7 +68,7 @@ export interface TestStack {
   /** A worker in this process. */
   startWorker(options?: WorkerChoices): Promise<RunningWorker>;
   /** The built worker in a process of its own. */
-  startWorkerProcess(env?: NodeJS.ProcessEnv): Promise<WorkerProcess>;
+  startWorkerProcess(env?: NodeJS.ProcessEnv, log?: 'pipe' | number): Promise<WorkerProcess>;
   /** Everything that workers in this process logged. */
   log(): string;
   enqueue(request: PullRequest): Promise<string>;
@@ -168,10 +168,10 @@ export async function startStack(
       workers.push(worker);
       return worker;
     },
-    startWorkerProcess: async (env = {}) => {
+    startWorkerProcess: async (env = {}, log) => {
       // As `bhatti serve` starts it: the registry is on loopback.
       const local = { BHATTI_DATA_DIR: directory, REDIS_URL: redis.url, BHATTI_LISTEN: 'none' };
-      const started = await startWorkerProcess({ ...local, ...env });
+      const started = await startWorkerProcess({ ...local, ...env }, log);
       processes.push(started);
       return started;
     },

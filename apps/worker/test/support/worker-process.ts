@@ -13,14 +13,17 @@ export interface WorkerProcess {
   output(): string;
 }
 
-/** Resolves when it takes jobs. */
-export async function startWorkerProcess(env: NodeJS.ProcessEnv): Promise<WorkerProcess> {
+/** Resolves when it takes jobs. `log` is a file to have its stderr, which is in `output` then no more. */
+export async function startWorkerProcess(
+  env: NodeJS.ProcessEnv,
+  log: 'pipe' | number = 'pipe',
+): Promise<WorkerProcess> {
   const program = new URL('../../../../dist/worker.js', import.meta.url);
   // Without the options of jest.
   const child = fork(program, {
     execArgv: [],
     env: { PATH: process.env.PATH, HOME: process.env.HOME, ...env },
-    silent: true,
+    stdio: ['ignore', 'pipe', log, 'ipc'],
   });
   let output = '';
   for (const stream of [child.stdout, child.stderr]) {
