@@ -40,7 +40,8 @@ export async function receiveUpload(options: UploadOptions): Promise<number> {
     clearTimeout(stalled);
     signal.removeEventListener('abort', cut);
   }
-  await uploads.remove(id);
+  // A worker collects what cannot be removed.
+  await uploads.remove(id).catch(() => undefined);
   throw new ApiError(400, 'invalid_request', 'the body is empty: send the archive, such as the output of docker save');
 }
 

@@ -39,7 +39,7 @@ export async function writeDurably(
     await confirm?.(temporary);
     await rename(temporary, path);
   } catch (error) {
-    await rm(temporary, { force: true });
+    await rm(temporary, { force: true }).catch(() => undefined);
     throw error;
   }
   await syncToDisk(folder);

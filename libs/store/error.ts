@@ -26,6 +26,10 @@ export class StoreError extends Error {
 
 const systemError = z.object({ code: z.string(), message: z.string() });
 
+/** What a file in the place of a folder fails with, and the reverse. */
+const IN_THE_WAY: ReadonlySet<string> = new Set(['EEXIST', 'EISDIR']);
+const withPath = z.object({ path: z.string(), dest: z.string().optional() });
+
 /** The `code` of a Node system error (`ENOENT`), undefined for anything else. */
 export function systemCode(error: unknown): string | undefined {
   return error instanceof StoreError ? undefined : systemError.safeParse(error).data?.code;
@@ -49,6 +53,12 @@ function toStoreError(what: string, error: unknown): StoreError {
   const code = systemCode(error);
   if (code === 'EACCES' || code === 'EPERM') {
     return new StoreError('not_writable', `the data directory does not let this user write (${what}: ${code})`, {
+      cause: error,
+    });
+  }
+  const { path, dest = path } = withPath.safeParse(error).data ?? {};
+  if (IN_THE_WAY.has(code ?? '') && dest !== undefined) {
+    return new StoreError('not_writable', `cannot ${what}: ${dest} is in the way (${code}); move it elsewhere`, {
       cause: error,
     });
   }

@@ -55,7 +55,8 @@ export class Uploads {
       });
       return bytes;
     } catch (error) {
-      await rm(written, { force: true });
+      // What cannot be removed is an orphan some day; why it is none that anybody wants is told.
+      await rm(written, { force: true }).catch(() => undefined);
       throw error;
     }
   }

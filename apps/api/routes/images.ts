@@ -137,7 +137,7 @@ async function nameUpload({ uploads }: Services['store'], id: string, asked: Imp
   try {
     return { ...asked, ...(await nameByArchive(uploads.path(id))) };
   } catch (error) {
-    await uploads.remove(id);
+    await uploads.remove(id).catch(() => undefined);
     throw error;
   }
 }

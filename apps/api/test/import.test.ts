@@ -3,7 +3,8 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { connectRedis, createTaskQueue, isArriving, type RedisClient, type TaskQueue, TaskView } from '@bhatti/tasks';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, jest, test } from '@jest/globals';
+import { Uploads } from '../../../libs/store/uploads.ts';
 import { type ArchiveLayout, imageArchive } from '../../../test/support/archive.ts';
 import { eventually } from '../../../test/support/eventually.ts';
 import { startRedis, type TestRedis } from '../../../test/support/redis.ts';
@@ -208,6 +209,22 @@ describe('POST /images/import', () => {
       expect(await queue.count()).toBe(0);
       expect(api.log().slice(logged)).not.toContain('"level":50');
     });
+  });
+
+  test('what is wrong with an upload is told also where it cannot be removed', async () => {
+    const removing = jest.spyOn(Uploads.prototype, 'remove').mockRejectedValue(new Error('the disk failed'));
+    try {
+      const empty = await api.send('POST', '/images/import?name=empty', { raw: '' });
+      expect([empty.status, errorBody.parse(empty.body).error]).toEqual([
+        400,
+        expect.stringContaining('the body is empty'),
+      ]);
+      const nameless = await api.send('POST', '/images/import', { raw: Buffer.alloc(2048) });
+      expect([nameless.status, errorBody.parse(nameless.body).code]).toEqual([400, 'invalid_request']);
+      expect(removing).toHaveBeenCalledTimes(2);
+    } finally {
+      removing.mockRestore();
+    }
   });
 
   test('an empty body is refused', async () => {

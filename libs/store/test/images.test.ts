@@ -218,6 +218,23 @@ describe('the image catalog', () => {
     server.close();
   });
 
+  test('names what is in the way of an image', async () => {
+    const images = join(directory.path, 'images');
+    await mkdir(join(images, 'ann', 'python.json'), { recursive: true });
+    await writeFile(join(images, 'bob'), 'no folder');
+    for (const [owner, there] of [
+      ['ann', join(images, 'ann', 'python.json')],
+      ['bob', join(images, 'bob')],
+    ] as const) {
+      const putting = store.images.put(owner, imageEntry('python', key));
+      await expect(putting).rejects.toMatchObject({
+        code: 'not_writable',
+        message: expect.stringContaining(`${there} is in the way`),
+      });
+    }
+    expect(await readdir(join(images, 'ann'))).toEqual(['python.json']);
+  });
+
   test('takes no image whose root filesystem is not there, and keeps the old one', async () => {
     await store.images.put('ann', imageEntry('python', key));
     const putting = store.images.put('ann', imageEntry('python', hexOf('never built')));

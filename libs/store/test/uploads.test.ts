@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, stat, unlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
@@ -47,6 +47,17 @@ describe('uploads', () => {
     }
     await expect(store.uploads.receive('tsk_a', content())).rejects.toThrow('gone');
     expect(await readdir(folder)).toEqual([]);
+  });
+
+  test('that break off are told of as that, also where what came of them cannot be removed', async () => {
+    async function* content() {
+      yield Buffer.from('half');
+      const [name = ''] = await readdir(folder);
+      await unlink(join(folder, name));
+      await mkdir(join(folder, name));
+      throw new Error('gone');
+    }
+    await expect(store.uploads.receive('tsk_a', content())).rejects.toThrow('gone');
   });
 
   test('end when the disk fills, before it is full, and leave nothing', async () => {
