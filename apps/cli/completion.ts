@@ -1,5 +1,6 @@
-import type { Command, Option } from 'commander';
+import type { Command } from 'commander';
 import type { ApiClient } from './api-client.ts';
+import { ancestors, positionOf } from './command-position.ts';
 import { connectRunning } from './connection.ts';
 import type { Settings } from './settings.ts';
 
@@ -43,16 +44,16 @@ export async function complete(
   settings: () => Promise<Settings>,
 ): Promise<string[]> {
   const typed = words.at(-1) ?? '';
-  const { command, operands, optionAwaitingValue } = walk(program, words.slice(0, -1));
+  const { command, operands, optionAwaitingValue } = positionOf(program, words.slice(0, -1));
   return (await candidates()).filter((candidate) => candidate.startsWith(typed));
 
   async function candidates(): Promise<string[]> {
     if (optionAwaitingValue !== undefined) return optionAwaitingValue.argChoices ?? [];
     if (typed.startsWith('-')) return [command, ...ancestors(command)].flatMap(flags);
     const visible = command.createHelp().visibleCommands(command);
-    if (visible.length > 0 && operands === 0) return visible.map((child) => child.name());
+    if (visible.length > 0 && operands.length === 0) return visible.map((child) => child.name());
     const last = command.registeredArguments.at(-1);
-    const argument = command.registeredArguments[operands] ?? (last?.variadic ? last : undefined);
+    const argument = command.registeredArguments[operands.length] ?? (last?.variadic ? last : undefined);
     if (argument === undefined) return [];
     if (argument.argChoices !== undefined) return argument.argChoices;
     const group = command.parent?.name();
@@ -60,40 +61,6 @@ export async function complete(
     if (group === 'task' && argument.name() === 'id') return names(settings, taskIds);
     return [];
   }
-}
-
-interface Position {
-  readonly command: Command;
-  /** Arguments of it that are there already. */
-  readonly operands: number;
-  /** The option whose value comes next. */
-  readonly optionAwaitingValue: Option | undefined;
-}
-
-function walk(program: Command, words: readonly string[]): Position {
-  let command = program;
-  let operands = 0;
-  let optionAwaitingValue: Option | undefined;
-  for (const word of words) {
-    if (optionAwaitingValue !== undefined) {
-      optionAwaitingValue = undefined;
-      continue;
-    }
-    if (word.startsWith('-') && word !== '-') {
-      const options = [command, ...ancestors(command)].flatMap((one) => one.options);
-      const option = options.find(({ long, short }) => word === long || word === short);
-      optionAwaitingValue = option?.required ? option : undefined;
-      continue;
-    }
-    const child = command.commands.find((one) => one.name() === word || one.aliases().includes(word));
-    if (child === undefined || operands > 0) operands += 1;
-    else command = child;
-  }
-  return { command, operands, optionAwaitingValue };
-}
-
-function ancestors(command: Command): Command[] {
-  return command.parent === null ? [] : [command.parent, ...ancestors(command.parent)];
 }
 
 function flags(command: Command): string[] {

@@ -1,4 +1,5 @@
 import { Command } from 'commander';
+import { positionOf } from './command-position.ts';
 import { addAdminCommands } from './commands/admin.ts';
 import { addCompletionCommand } from './commands/completion.ts';
 import { type CommandContext, type CommandWorld, createContext } from './commands/context.ts';
@@ -10,27 +11,8 @@ import { addSetupCommand } from './commands/setup.ts';
 import { addTaskCommands } from './commands/task.ts';
 import { addUserCommands } from './commands/user.ts';
 import { addVersionCommand } from './commands/version.ts';
+import { hintFor, withFlagHint } from './familiar-word.ts';
 import { formatHelp } from './help-format.ts';
-
-/** What people who know Docker type first; none is so like a command of ours that commander would find it. */
-const DOCKER_COMMANDS: ReadonlyMap<string, string> = new Map([
-  ['pull', 'image pull'],
-  ['images', 'image list'],
-  ['ls', 'image list'],
-  ['list', 'image list'],
-  ['inspect', 'image inspect'],
-  ['rmi', 'image delete'],
-  ['rm', 'image delete'],
-  ['import', 'image import'],
-  ['load', 'image import --tar'],
-  ['save', 'image export'],
-  ['export', 'image export'],
-  ['ps', 'task list'],
-  ['logs', 'task watch'],
-  ['start', 'serve --detach'],
-  ['stop', 'serve stop'],
-  ['status', 'serve status'],
-]);
 
 /** Runs the command line `argv` (without node and script). Resolves with the exit code. */
 export async function runCommandLine(argv: readonly string[], world: CommandWorld): Promise<number> {
@@ -39,30 +21,37 @@ export async function runCommandLine(argv: readonly string[], world: CommandWorl
     exitCode = code;
   });
   const program = createProgram(context);
-  const command = helpAsked(program, argv);
-  if (command !== undefined) {
+  const help = helpWord(program, argv);
+  // `help` of what there is not: the error names it.
+  const words = argv.filter((_word, index) => index !== help);
+  const command = commandNamed(program, words);
+  if (command !== undefined && (help !== -1 || command === program || isGroup(command))) {
     command.outputHelp();
     return 0;
   }
-  const meant = DOCKER_COMMANDS.get(argv[0] ?? '');
-  if (meant !== undefined) program.error(`error: unknown command '${argv[0]}'\n(Did you mean ${meant}?)`);
-  // `help` of what there is not: the error names it.
-  await program.parseAsync(argv[0] === 'help' ? argv.slice(1) : argv, { from: 'user' });
+  const { command: reached, operands } = positionOf(program, words);
+  const [word = ''] = operands;
+  const hint = hintFor(reached, word);
+  if (hint !== undefined) reached.error(`error: unknown command '${word}'\n(${hint})`);
+  await program.parseAsync(words, { from: 'user' });
   return exitCode;
 }
 
-/** The command whose help is asked for: `help image pull`, `image help pull`, or a group (or nothing) as all that was typed. */
-function helpAsked(program: Command, argv: readonly string[]): Command | undefined {
+/** Where the word is that asks for help: `help image pull`, `image help pull`; -1 where there is none. */
+function helpWord(program: Command, argv: readonly string[]): number {
   const at = argv.indexOf('help');
   const isAsked =
     at === 0 || (at === 1 && program.commands.some((child) => child.name() === argv[0] && isGroup(child)));
-  const words = isAsked ? argv.filter((_word, index) => index !== at) : argv;
+  return isAsked ? at : -1;
+}
+
+/** The command that the words name, and nothing else. */
+function commandNamed(program: Command, words: readonly string[]): Command | undefined {
   let command: Command | undefined = program;
   for (const word of words) {
     command = command?.commands.find((child) => child.name() === word || child.aliases().includes(word));
   }
-  if (command === undefined || isAsked) return command;
-  return command === program || isGroup(command) ? command : undefined;
+  return command;
 }
 
 /** The tree of the commands: a group of them a file in `commands/`. */
@@ -78,6 +67,7 @@ export function createProgram(context: CommandContext): Command {
     .helpOption('-h, --help', 'print help')
     .helpCommand(false)
     .configureHelp({ showGlobalOptions: true, formatHelp })
+    .configureOutput({ outputError: (text, write) => write(withFlagHint(text)) })
     .showHelpAfterError('Run with --help for the usage.');
   addImageCommands(program, context);
   addTaskCommands(program, context);

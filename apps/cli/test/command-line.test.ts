@@ -3,6 +3,11 @@ import { once } from 'node:events';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import { positionOf } from '../command-position.ts';
+import { createContext } from '../commands/context.ts';
+import { processConsole } from '../console.ts';
+import { familiarWords } from '../familiar-word.ts';
+import { createProgram } from '../program.ts';
 import type { Answer, Call, Handler } from './http-server.ts';
 import { events, serveAnswers } from './http-server.ts';
 import { cleanEnvironment, stageCli } from './staged-cli.ts';
@@ -373,6 +378,45 @@ describe('other commands', () => {
       stdout: '',
       stderr: `error: unknown command '${typed}'\n(Did you mean ${meant}?)\nRun with --help for the usage.\n`,
     });
+  });
+
+  test.each([
+    [['task', 'logs', 'tsk_a'], 'logs', 'Did you mean task watch?'],
+    [['--json', 'images'], 'images', 'Did you mean image list?'],
+    [['image', '--timing', 'save', 'py'], 'save', 'Did you mean image export?'],
+    [['serve', 'start'], 'start', 'Did you mean serve --detach?'],
+    [['help', 'build'], 'build', 'Did you mean rootfs build?'],
+    [['login', 'ghcr.io'], 'login', 'To a registry: image pull --auth user:token. To a server: setup.'],
+  ])('%j is told what to use here', async (args, word, hint) => {
+    await startServer(() => noRoute);
+    expect(await run(args)).toEqual({
+      exitCode: 1,
+      stdout: '',
+      stderr: `error: unknown command '${word}'\n(${hint})\nRun with --help for the usage.\n`,
+    });
+  });
+
+  test.each([
+    [['image', 'list', '-o', 'json'], '-o'],
+    [['task', 'list', '-ojson'], '-ojson'],
+    [['image', 'inspect', 'py', '--format=json'], '--format=json'],
+  ])('%j is told of --json', async (args, flag) => {
+    await startServer(() => noRoute);
+    expect(await run(args)).toEqual({
+      exitCode: 1,
+      stdout: '',
+      stderr: `error: unknown option '${flag}'\n(Did you mean --json?)\nRun with --help for the usage.\n`,
+    });
+  });
+
+  test('what is told is there, and what it is told to is not', () => {
+    const program = createProgram(createContext({ env: {}, console: processConsole, version: '0' }, () => undefined));
+    for (const [typed, hint] of familiarWords) {
+      const words = typed.split(' ').slice(1);
+      expect([typed, positionOf(program, words).operands]).toEqual([typed, words.slice(-1)]);
+      const [, meant] = /^Did you mean (.*)\?$/.exec(hint) ?? [];
+      if (meant !== undefined) expect([meant, positionOf(program, meant.split(' ')).operands]).toEqual([meant, []]);
+    }
   });
 
   test('image help COMMAND is its help', async () => {
