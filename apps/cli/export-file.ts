@@ -1,6 +1,6 @@
 import { createHash, type Hash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { access, constants, type FileHandle, open, rename, rm, stat } from 'node:fs/promises';
+import { access, constants, type FileHandle, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { CliError, systemErrorCode } from './cli-error.ts';
@@ -11,6 +11,19 @@ const zeros = Buffer.alloc(BLOCK);
 /** Where an export stands while it is under way: beside the file, and named for the very bytes it will hold. */
 export function partialPath(path: string, etag: string): string {
   return join(dirname(path), `.${basename(path)}.${etag.replace(/[^0-9a-zA-Z]/g, '').slice(0, 16)}.partial`);
+}
+
+/** What `partialPath` makes of a tag, or of none. */
+const PARTIAL_TAG = /^([0-9a-zA-Z]{16})?$/;
+
+/** Removes what exports to this file have left of other bytes than those of `partial`: the image is another by now, and nothing goes on with it. */
+export async function removeOtherPartials(path: string, partial: string): Promise<void> {
+  const [prefix, suffix] = [`.${basename(path)}.`, '.partial'];
+  for (const name of await readdir(dirname(path)).catch(() => [])) {
+    const tag = name.slice(prefix.length, -suffix.length);
+    if (name !== prefix + tag + suffix || !PARTIAL_TAG.test(tag) || name === basename(partial)) continue;
+    await rm(join(dirname(path), name), { force: true }).catch(() => undefined);
+  }
 }
 
 /** Rejects with CliError `exists` for a file that is there, unless it may be replaced. */

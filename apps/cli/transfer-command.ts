@@ -8,7 +8,14 @@ import type { ImportRequest } from './api-schema.ts';
 import { archiveFile, savedImage } from './archive-source.ts';
 import { CliError, systemErrorCode } from './cli-error.ts';
 import { type Console, printJson } from './console.ts';
-import { checkTarget, partialPath, partialSize, publishExport, writeSparse } from './export-file.ts';
+import {
+  checkTarget,
+  partialPath,
+  partialSize,
+  publishExport,
+  removeOtherPartials,
+  writeSparse,
+} from './export-file.ts';
 import { layoutStep } from './progress-layout.ts';
 import { type PullOutput, watchNewTask } from './pull-command.ts';
 import { suggestingImage } from './suggestion.ts';
@@ -81,6 +88,9 @@ export async function exportImage(
   { output, force, json }: { output?: string; force: boolean; json: boolean },
 ): Promise<number> {
   if (output === '-') return exportToStdout(client, name, console);
+  // A reference, which no name is: who is asked for it says what the image is called here.
+  if (output === undefined && name.includes('/')) await suggestingImage(client, name, () => client.image(name));
+  if (output?.endsWith('/')) throw new CliError('invalid_request', `${output} is a directory; -o takes a file`);
   const path = resolve(output ?? `${name}.ext4`);
   await checkTarget(path, force);
   const bytes = await download(client, name, path);
@@ -110,6 +120,7 @@ async function download(client: ApiClient, name: string, path: string): Promise<
     // What is between may have left the length out: then the end of the stream tells it, and nothing is gone on with.
     let size = length === undefined ? undefined : Number(length);
     const partial = partialPath(path, etag);
+    await removeOtherPartials(path, partial);
     const from = etag === '' ? 0 : await partialSize(partial);
     try {
       if (size === undefined || from === 0 || from > size) {

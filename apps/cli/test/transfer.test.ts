@@ -267,6 +267,30 @@ describe('image export', () => {
     expect(await readdir(directory)).toEqual(['out']);
   });
 
+  test('what was left of an image that is another by now goes, and nothing else', async () => {
+    await serveFile();
+    const others = [
+      '.out.partial',
+      '.out.aaaa.partial',
+      '.out.b.aaaaaaaaaaaaaaaa.partial',
+      '.outer.aaaaaaaaaaaaaaaa.partial',
+    ];
+    for (const name of ['.out.aaaaaaaaaaaaaaaa.partial', '.out..partial', ...others]) {
+      await writeFile(join(directory, name), 'left');
+    }
+    expect(await run(['image', 'export', 'py', '-o', 'out'])).toMatchObject({ exitCode: 0, stderr: '' });
+    expect((await readdir(directory)).sort()).toEqual([...others, 'out'].sort());
+  });
+
+  test('a reference in place of the name is told as that, and a folder as no file', async () => {
+    const message = 'no image "ghcr.io/org/py": images go by their names here';
+    await startServer(() => ({ status: 404, body: { error: message, code: 'not_found' } }));
+    expect((await run(['image', 'export', 'ghcr.io/org/py'])).stderr).toBe(`error: ${message} (not_found)\n`);
+    expect((await run(['image', 'export', 'py', '-o', 'there/'])).stderr).toBe(
+      'error: there/ is a directory; -o takes a file (invalid_request)\n',
+    );
+  });
+
   test('what stands in a partial file that nothing vouches for does not show through', async () => {
     await serveFile(0, '');
     await writeFile(join(directory, '.out..partial'), Buffer.alloc(content.length, 7));
