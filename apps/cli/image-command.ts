@@ -129,11 +129,6 @@ async function confirm(question: string, console: Console): Promise<boolean> {
       hint: 'Add -y to delete without being asked.',
     });
   }
-  const { createInterface } = await import('node:readline/promises');
-  const prompt = createInterface({ input: process.stdin, output: process.stderr });
-  try {
-    return /^\s*y(es)?\s*$/i.test(await prompt.question(`${question} [y/N] `));
-  } finally {
-    prompt.close();
-  }
+  const { askLine } = await import('./prompt.ts');
+  return /^\s*y(es)?\s*$/i.test(await askLine(`${question} [y/N] `));
 }

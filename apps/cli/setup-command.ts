@@ -1,11 +1,11 @@
 import { chmod, open, readdir, readFile, realpath, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { Writable } from 'node:stream';
 import { makeFolders } from '@bhatti/store';
 import { createApiClient } from './api-client.ts';
 import { CliError, systemErrorCode } from './cli-error.ts';
 import { configFilePaths, parseConfigFile } from './config-file.ts';
 import { type Console, printJson } from './console.ts';
+import { askLine } from './prompt.ts';
 import { serverProxy } from './proxy.ts';
 import { identifyProcess } from './serve/process-identity.ts';
 import { serverUrl, usableToken } from './settings.ts';
@@ -114,17 +114,6 @@ async function ask(
       hint: 'Give the URL with --url and the token as BHATTI_TOKEN.',
     });
   }
-  const { createInterface } = await import('node:readline/promises');
   const shown = fallback === undefined ? '' : ` [${secret ? 'keep' : fallback}]`;
-  const text = `${question}${shown}: `;
-  // The terminal is read key by key, and a secret's keys are echoed into nothing; before it is asked for, as some are quick.
-  const output = secret ? new Writable({ write: (_chunk, _encoding, done) => done() }) : process.stderr;
-  const prompt = createInterface({ input: process.stdin, output, terminal: true });
-  if (secret) console.err(text);
-  try {
-    return (await prompt.question(secret ? '' : text)).trim() || fallback;
-  } finally {
-    prompt.close();
-    if (secret) console.err('\n');
-  }
+  return (await askLine(`${question}${shown}: `, { secret })).trim() || fallback;
 }

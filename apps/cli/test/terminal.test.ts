@@ -17,12 +17,21 @@ afterAll(() => staged.remove());
 afterEach(() => close());
 
 async function run(args: readonly string[], handler: Handler, size: TerminalSize, env: NodeJS.ProcessEnv = {}) {
+  return runProgram([process.execPath, staged.cli, ...args], handler, size, env);
+}
+
+async function runProgram(
+  command: readonly string[],
+  handler: Handler,
+  size: TerminalSize,
+  env: NodeJS.ProcessEnv = {},
+) {
   const server = await serveAnswers(handler);
   url = `http://127.0.0.1:${server.port}`;
   count += 1;
   const directory = staged.dataDirectory(`terminal${count}`);
   await mkdir(directory, { recursive: true });
-  const terminal = await startInTerminal([process.execPath, staged.cli, ...args], {
+  const terminal = await startInTerminal(command, {
     directory,
     env: {
       ...cleanEnvironment(directory, { BHATTI_URL: url, BHATTI_TOKEN: 't' }),
@@ -280,6 +289,32 @@ describe('questions', () => {
     asked.type(`${url}\r`);
     expect(await asked.ended).toBe(0);
     expect(await asked.text()).toContain(`${url} accepts the token`);
+  });
+
+  test.each([
+    ['image delete py', '', /^Delete image py\? \[y\/N\]$/m, 'n', 'not deleted'],
+    ['setup', 'BHATTI_TOKEN= ', /^API token \(not shown\):$/m, 'bht_secret', 'accepts the token'],
+  ])('%s goes on asking after Ctrl+Z and fg', async (command, env, question, answer, outcome) => {
+    const shell = await runProgram(['bash', '--norc', '-i'], () => noImages, usual, { PS1: 'shell> ' });
+    await shell.shows(/shell>/);
+    shell.type(`${env}'${process.execPath}' '${staged.cli}' ${command}\r`);
+    await shell.shows(question);
+    shell.type('\x1a');
+    await shell.shows(/Stopped/);
+    shell.type('fg\r');
+    await shell.shows(new RegExp(`Stopped.*${question.source}`, 'ms'));
+    shell.type(`${answer}\r`);
+    const text = await shell.shows(new RegExp(`${outcome}.*shell>$`, 's'));
+    expect(text).not.toContain('bht_secret');
+  });
+
+  test('Ctrl+C at a question leaves the next prompt a line of its own', async () => {
+    const shell = await runProgram(['bash', '--norc', '-i'], () => noImages, usual, { PS1: 'shell> ' });
+    await shell.shows(/shell>/);
+    shell.type(`'${process.execPath}' '${staged.cli}' image delete py\r`);
+    await shell.shows(/y\/N/);
+    shell.type('\x03');
+    expect(await shell.shows(/y\/N.*shell>$/s)).toMatch(/\[y\/N\] ?\nshell>$/);
   });
 
   test('an ext4 file does not go to a terminal', async () => {
