@@ -1,6 +1,6 @@
 import { readFile, stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
-import { join } from 'node:path';
+import { isAbsolute, join } from 'node:path';
 import * as z from 'zod';
 import { CliError, systemErrorCode } from './cli-error.ts';
 import type { ConfigFile } from './settings.ts';
@@ -8,8 +8,12 @@ import type { ConfigFile } from './settings.ts';
 const SYSTEM_FILE = '/etc/bhatti/config.yaml';
 
 const text = z.string({ error: 'must be text' }).optional();
+/** One that depended on where a command is run would be another server in each folder; no shell is here to know what ~ is. */
+const folder = text.refine((path) => !path || isAbsolute(path), {
+  error: 'must be an absolute path, as /home/ann/bhatti',
+});
 const schema = z
-  .object({ url: text, token: text, data_dir: text }, { error: 'must be lines such as "url: https://host"' })
+  .object({ url: text, token: text, data_dir: folder }, { error: 'must be lines such as "url: https://host"' })
   .nullish()
   .transform((value) => value ?? {});
 

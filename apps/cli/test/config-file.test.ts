@@ -34,6 +34,8 @@ describe('config files', () => {
   test.each([
     ['YAML that does not parse', 'url: [', /config file f is not understood/],
     ['a value of the wrong type', 'url: 8080', /config file f is not understood: url must be text/],
+    ['a folder below the one at hand', 'data_dir: data', /file f is not understood: data_dir must be an absolute path/],
+    ['a folder below ~', 'data_dir: ~/data', /file f is not understood: data_dir must be an absolute path/],
     ['no mapping', '- url', /config file f is not understood: it must be lines/],
   ])('%s is an error that names the file', async (_name, text, message) => {
     await expect(parseConfigFile(text, 'f')).rejects.toMatchObject({
