@@ -70,7 +70,7 @@ async function runProgram(request: BuildRequest, env: NodeJS.ProcessEnv): Promis
   const child = spawn(process.execPath, [program, JSON.stringify(request)], { stdio: 'inherit', env });
   // Ctrl+C reaches both: the child answers it.
   process.on('SIGINT', () => undefined);
-  process.on('SIGTERM', () => child.kill('SIGTERM'));
+  for (const signal of ['SIGTERM', 'SIGHUP'] as const) process.on(signal, () => child.kill(signal));
   const [code] = await once(child, 'close');
   return typeof code === 'number' ? code : 1;
 }

@@ -25,7 +25,8 @@ class UsageError extends Error {}
 
 const request = BuildRequest.parse(JSON.parse(process.argv[2] ?? ''));
 const stop = new AbortController();
-for (const name of ['SIGINT', 'SIGTERM'] as const) process.on(name, () => stop.abort());
+// The last as its terminal is closed.
+for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, () => stop.abort());
 
 /** Layers that are decoded at the same time: each has a thread, and inflates on another. */
 const LAYERS_AT_ONCE = availableParallelism();
@@ -33,6 +34,8 @@ const LAYERS_AT_ONCE = availableParallelism();
 async function main(): Promise<number> {
   try {
     await requireAbsent(request.output);
+    if (request.overlay !== undefined && (await stat(request.overlay)).isDirectory())
+      throw new UsageError(`${request.overlay} is a folder: --overlay takes a tar`);
     // Beside the output: what is built there is linked into place, and the same disk has to hold it anyway.
     const scratch = await mkdtemp(join(dirname(request.output), '.bhatti-rootfs-'));
     try {

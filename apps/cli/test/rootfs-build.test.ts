@@ -1,12 +1,15 @@
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { once } from 'node:events';
+import { mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
+import { pack } from 'tar-stream';
 import * as z from 'zod';
+import { eventually } from '../../../test/support/eventually.ts';
 import { fileLayer } from '../../../test/support/layer.ts';
 import { zstdFrame } from '../../../test/support/registry.ts';
 
@@ -112,6 +115,7 @@ test.each([
   ['stdout', ['base.tar', '-o', '-'], '-o takes a file'],
   ['what is no tar', ['name', '-o', 'x.ext4'], 'name: the layer has a tar header whose checksum is wrong'],
   ['a folder that is no layout', ['.', '-o', 'x.ext4'], 'it has neither an index.json'],
+  ['an overlay that is a folder', ['base.tar', '-o', 'x.ext4', '--overlay', '.'], 'is a folder: --overlay takes a tar'],
   ['a size that is too small', ['big.tar', '-o', 'x.ext4', '--size', '15MiB'], 'It must be 16MiB to 16TiB'],
   ['content that the size has no room for', ['big.tar', '-o', 'x.ext4', '--size', '16MiB'], '(image_too_large)'],
   ['a size that is none', ['base.tar', '-o', 'x.ext4', '--size', 'big'], 'It is not a size'],
@@ -121,5 +125,26 @@ test.each([
   const { code, stderr } = await build(...args);
   expect(stderr).toContain(words);
   expect(code).toBe(1);
+  expect(await readdir(directory)).toEqual(before);
+});
+
+test.each(['SIGINT', 'SIGTERM', 'SIGHUP'] as const)('%s leaves nothing behind', async (signal) => {
+  const tar = pack();
+  tar.entry({ name: 'big', size: 2 ** 33 });
+  // The header; the content is a hole, and takes a while.
+  const [header] = z.tuple([z.instanceof(Buffer)]).parse(await once(tar, 'data'));
+  await writeFile(join(directory, 'long.tar'), header);
+  await truncate(join(directory, 'long.tar'), header.length + 2 ** 33 + 1024);
+  const before = await readdir(directory);
+  // As a terminal sends it: to the whole group.
+  const child = spawn(process.execPath, [cli, 'rootfs', 'build', 'long.tar', '-o', 'x.ext4'], {
+    cwd: directory,
+    detached: true,
+    stdio: 'ignore',
+  });
+  const ended = once(child, 'exit');
+  await eventually(async () => (await readdir(directory)).length > before.length);
+  process.kill(-(child.pid ?? 0), signal);
+  expect(await ended).toEqual([130, null]);
   expect(await readdir(directory)).toEqual(before);
 });
