@@ -36,6 +36,10 @@ export async function archiveFile(path: string): Promise<Readable> {
  * image that is not there costs the server nothing; the stream fails when the program fails later.
  */
 export async function savedImage(reference: string): Promise<Readable> {
+  // Docker would take it for a flag, or for nothing.
+  if (/^(-|\s*$)/.test(reference)) {
+    throw new CliError('invalid_reference', `${JSON.stringify(reference)} is no image reference, such as python:3.12`);
+  }
   const programs: readonly (readonly [string, readonly string[]])[] = [
     ['docker', ['save', reference]],
     ['podman', ['save', '--format', 'docker-archive', reference]],

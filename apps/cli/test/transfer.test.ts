@@ -185,6 +185,8 @@ describe('image import', () => {
     [['image', 'import'], 'either a Docker image or --tar is needed'],
     [['image', 'import', 'app', '--tar', 'x'], 'either a Docker image or --tar is needed'],
     [['image', 'import', 'app', '--ref', 'app:1'], '--ref says which image of an archive is meant'],
+    [['image', 'import', ''], '"" is no image reference'],
+    [['image', 'import', '--', '--output=x'], '"--output=x" is no image reference'],
     [['image', 'import', '--tar', 'missing.tar', '--name', 'x'], 'cannot read the archive missing.tar (ENOENT)'],
   ])('%p is refused', async (args, message) => {
     await startServer(() => accepted);
