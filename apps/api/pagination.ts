@@ -4,6 +4,9 @@ import { ApiError } from './errors.ts';
 /** The most entries of one page. */
 export const longestPage = 1000;
 
+/** Of a cursor. */
+const notOurs = 'must be the "next" of an earlier answer';
+
 /** The query parameters of every list. */
 export const pageQuery = {
   limit: z
@@ -13,7 +16,7 @@ export const pageQuery = {
     .refine((limit) => limit <= longestPage, { error: `must be at most ${longestPage}` })
     .describe(`entries of a page, at most ${longestPage}`)
     .optional(),
-  cursor: z.string().max(512).describe('"next" of the page before').optional(),
+  cursor: z.string().max(512, { error: notOurs }).describe('"next" of the page before').optional(),
 };
 
 /** A cursor is opaque to clients: where the page before ended, as text that survives a URL. */
@@ -25,5 +28,5 @@ export function encodeCursor(position: string): string {
 export function decodeCursor(cursor: string, form: RegExp): RegExpExecArray {
   const match = form.exec(Buffer.from(cursor, 'base64url').toString('utf8'));
   if (match !== null) return match;
-  throw new ApiError(400, 'invalid_request', 'query parameter "cursor" must be the "next" of an earlier answer');
+  throw new ApiError(400, 'invalid_request', `query parameter "cursor" ${notOurs}`);
 }

@@ -93,7 +93,7 @@ export async function findImage(
   throw new ApiError(
     404,
     'not_found',
-    `no image ${JSON.stringify(name.slice(0, 64))}${ofReference(name)}; "bhatti image list" shows what there is`,
+    `no image ${JSON.stringify(name.slice(0, 64))}${owner === undefined ? '' : ` of ${JSON.stringify(owner)}`}${ofReference(name)}; "bhatti image list" shows what there is`,
   );
 }
 

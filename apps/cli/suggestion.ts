@@ -17,7 +17,8 @@ export async function suggestingImage<Answer>(
       name,
       images.map((image) => image.name),
     );
-    if (near === undefined) throw error;
+    // The very name is there, of another owner than the one who was asked for.
+    if (near === undefined || near === name) throw error;
     throw new CliError(error.code, error.message, { cause: error, hint: `Did you mean "${near}"?` });
   }
 }

@@ -57,6 +57,9 @@ describe('images', () => {
         body: { code: 'invalid_request' },
       });
     }
+    expect((await api.send('GET', `/images?cursor=${'a'.repeat(513)}`)).body).toMatchObject({
+      error: 'query parameter "cursor" must be the "next" of an earlier answer',
+    });
   });
 
   test('of several owners come in pages, too: by name, then by owner', async () => {
@@ -143,6 +146,9 @@ describe('images', () => {
     await putImage(api.store, { name: 'theirs' }, 'somebody');
     expect((await api.send('GET', '/images/theirs')).body).toMatchObject({ owner: 'somebody' });
     expect((await api.send('DELETE', '/images/theirs')).status).toBe(403);
+    expect((await api.send('GET', '/images/theirs?owner=nobody')).body).toMatchObject({
+      error: expect.stringMatching(/^no image "theirs" of "nobody";/),
+    });
     expect(await api.store.images.get('somebody', 'theirs')).not.toBeNull();
   });
 

@@ -237,6 +237,8 @@ describe('names', () => {
     const words = command.filter((word) => word !== undefined);
     expect(await failing([...words, 'pyhton-3.12'])).toBe('error: no image (not_found)\nDid you mean "python-3.12"?\n');
     expect(await failing([...words, 'else'])).toBe('error: no image (not_found)\n');
+    // There, but of another owner than the one that was named.
+    expect(await failing([...words, 'python-3.12'])).toBe('error: no image (not_found)\n');
     expect(await failing([...words, ''])).toContain('the name of the image is empty (invalid_name)');
   });
 
