@@ -5,7 +5,7 @@ import { addNotes } from './notes.ts';
 
 const serveFlags = z.object({
   detach: z.boolean().default(false),
-  workers: z.number().default(1),
+  workers: z.number().optional(),
   role: z.enum(['api', 'worker']).optional(),
   listen: z.string().optional(),
 });

@@ -1,19 +1,20 @@
 import { readFile } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
-import { CliError } from '../cli-error.ts';
+import { CliError, systemErrorCode } from '../cli-error.ts';
 import { type Console, printJson } from '../console.ts';
 import { type LocalPaths, localPaths } from '../local-paths.ts';
 import type { Settings } from '../settings.ts';
 import { startDetached } from './detached.ts';
 import { pidLockHolder } from './pid-lock.ts';
-import { processState, signalProcess } from './process-identity.ts';
+import { type ProcessIdentity, processState, signalProcess } from './process-identity.ts';
 import { requireServerProgram } from './server-program.ts';
 import { runStack } from './stack.ts';
 import { readApiUrl, readStackState, type StackState } from './stack-state.ts';
 
 export interface ServeFlags {
   readonly detach: boolean;
-  readonly workers: number;
+  /** One, unless it is given. */
+  readonly workers?: number;
   readonly role?: 'api' | 'worker';
   readonly listen?: string;
 }
@@ -36,6 +37,7 @@ export async function serveCommand(
     process.umask(0o077);
     await runStack({
       ...flags,
+      workers: flags.workers ?? 1,
       dataDirectory,
       env,
       log: (line) => console.err(`${new Date().toISOString()} serve: ${line}\n`),
@@ -46,14 +48,18 @@ export async function serveCommand(
   if (flags.role !== undefined) {
     throw new CliError('invalid_request', '--detach runs the whole stack; run --role under a service manager');
   }
-  await startDetached({ dataDirectory, workers: flags.workers, listen: flags.listen });
+  const before = await holderOf(localPaths(dataDirectory));
+  await startDetached({ dataDirectory, workers: flags.workers ?? 1, listen: flags.listen });
+  if (before !== undefined && (flags.workers ?? flags.listen) !== undefined) {
+    console.err('warning: it runs already, as it was started; for other flags: bhatti serve stop, then this again\n');
+  }
   return serveStatus(settings, console);
 }
 
 /** `bhatti serve status`: exit code 1 when no stack runs for the data directory. */
 export async function serveStatus(settings: Settings, console: Console): Promise<number> {
   const paths = localPaths(settings.dataDirectory);
-  const holder = await pidLockHolder(paths.lockFile);
+  const holder = await holderOf(paths);
   if (holder === undefined) {
     if (settings.json) printJson(console, { state: 'stopped', data_dir: paths.dataDirectory });
     else console.out(`state     stopped\ndata dir  ${paths.dataDirectory}\n`);
@@ -69,7 +75,7 @@ export async function serveStatus(settings: Settings, console: Console): Promise
 /** `bhatti serve stop`: resolves when the stack is gone; fine when there was none. */
 export async function serveStop(settings: Settings, console: Console): Promise<number> {
   const paths = localPaths(settings.dataDirectory);
-  const holder = await pidLockHolder(paths.lockFile);
+  const holder = await holderOf(paths);
   if (holder === undefined) {
     report('not running', settings, console);
     return 0;
@@ -89,6 +95,20 @@ export async function serveStop(settings: Settings, console: Console): Promise<n
   }
   report('stopped', settings, console);
   return 0;
+}
+
+/** Who runs the stack; undefined when nobody does. */
+async function holderOf({ dataDirectory, lockFile }: LocalPaths): Promise<ProcessIdentity | undefined> {
+  try {
+    return await pidLockHolder(lockFile);
+  } catch (error) {
+    const code = systemErrorCode(error);
+    if (code === undefined) throw error;
+    throw new CliError('data_dir_unusable', `cannot look into the data directory ${dataDirectory} (${code})`, {
+      cause: error,
+      hint: 'Run this as the user whose server it is, or name another directory with --data-dir.',
+    });
+  }
 }
 
 interface Status {

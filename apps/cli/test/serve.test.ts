@@ -139,6 +139,24 @@ describe('bhatti serve', () => {
     expect(new Set(pids).size).toBe(1);
     const again = await run(['serve']);
     expect(again).toMatchObject({ exitCode: 1, stderr: expect.stringContaining(`runs already (pid ${pids[0]}`) });
+    expect(await run(['serve', '--detach', '--workers', '2'])).toMatchObject({
+      exitCode: 0,
+      stderr: 'warning: it runs already, as it was started; for other flags: bhatti serve stop, then this again\n',
+    });
+  });
+
+  test('a data directory that is a file is told', async () => {
+    fresh('file');
+    await writeFile(dataDirectory, '');
+    for (const args of [['status'], ['stop'], ['--detach']]) {
+      expect(await run(['serve', ...args])).toEqual({
+        exitCode: 1,
+        stdout: '',
+        stderr: expect.stringMatching(
+          /^error: cannot look into the data directory .* \(data_dir_unusable\)\nRun this as/,
+        ),
+      });
+    }
   });
 
   test('Redis keeps every write in an append-only file and evicts nothing', async () => {
