@@ -35,14 +35,19 @@ const text = z.string().nullable();
 const count = z.coerce.number().int().min(0);
 const found = z.tuple([z.string(), text, text, text, text, count, text, text, z.number()]).nullable();
 
-/** null when there is no such task (any more). */
+/**
+ * null when there is no such task (any more), or what has its id is none: operators' tools make jobs and edit them, and one must not hide
+ * the tasks beside it.
+ */
 export async function readTask(queue: TaskQueue, id: string): Promise<TaskRecord | null> {
   const answer = found.parse(await readScript.run(connectionOf(queue), [queueKey(id), queueKey('active')], [id]));
   if (answer === null) return null;
-  const [data, progress, result, failedReason, deaths, createdAt, startedAt, endedAt, active] = answer;
+  const [json, progress, result, failedReason, deaths, createdAt, startedAt, endedAt, active] = answer;
+  const { data } = TaskJobData.safeParse(parseJson(json));
+  if (data === undefined) return null;
   return {
     id,
-    data: TaskJobData.parse(JSON.parse(data)),
+    data,
     progress: TaskProgress.safeParse(parseJson(progress)).data ?? null,
     result: PullResult.safeParse(parseJson(result)).data ?? null,
     failedReason: failedReason ?? '',
@@ -54,7 +59,7 @@ export async function readTask(queue: TaskQueue, id: string): Promise<TaskRecord
   };
 }
 
-/** Progress and result are whatever a worker of any version wrote. */
+/** What workers of any version wrote, or operators. */
 function parseJson(json: string | null): unknown {
   try {
     return json === null ? null : JSON.parse(json);

@@ -12,6 +12,7 @@ import {
   type TaskStatus,
   takeTurn,
 } from '../index.ts';
+import { queueKey } from '../queue.ts';
 import { data, QueueFixture, result } from './support/fixture.ts';
 
 describe('the list of tasks', () => {
@@ -125,6 +126,20 @@ describe('the list of tasks', () => {
       ids.running,
       ids.completed,
     ]);
+  });
+
+  test('is not stopped by jobs that others have put on the queue, or changed there', async () => {
+    open();
+    const id = await enqueue('ann', 'ours');
+    for (const text of ['{"owner":"ann"}', '{}', 'null', '"ann"', '5', '[]']) {
+      await redis.hset(queueKey(await enqueue('ann', 'theirs')), 'data', text);
+    }
+    for (const owner of ['ann', undefined]) {
+      for (const status of ['queued', 'cancelled', undefined] as const) {
+        const expected = status === 'cancelled' ? [] : [{ id, status: 'queued' }];
+        expect(await pages({ limit: 2, owner, status })).toEqual(expected);
+      }
+    }
   });
 
   test('of one owner costs little beside thousands of others, and looks through no list of them', async () => {
