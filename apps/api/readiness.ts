@@ -22,16 +22,17 @@ export async function lookWhetherReady(
   log: Logger,
 ): Promise<Readiness> {
   const [queue, data_dir] = await Promise.all([
-    within('Redis', log, async () => ({
-      workers: await tasks.look((at) => readWorkers(at.queue)),
-    })),
+    within('Redis', log, () =>
+      tasks.look(async ({ queue }) => ({ workers: await readWorkers(queue), isPaused: await queue.isPaused() })),
+    ),
     within('the data directory', log, () => checkWritable(store.paths.runDirectory)),
   ]);
-  const workers = 'workers' in queue ? queue.workers : null;
+  const known = 'workers' in queue ? queue : null;
+  const workers = known?.workers ?? null;
   const checks = {
     redis: workers === null ? failed('Redis does not answer') : { ok: true },
     data_dir,
-    worker: checkWorkers(workers),
+    worker: known?.isPaused ? failed('the queue is paused: tasks wait until it is resumed') : checkWorkers(workers),
     e2fsprogs: await within('mke2fs', log, () => checkTools(workers ?? [])),
   };
   return { status: Object.values(checks).every(({ ok }) => ok) ? 'ready' : 'not_ready', checks };

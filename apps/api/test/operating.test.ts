@@ -4,6 +4,7 @@ import { mkdir, rm } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { connectRedis, createTaskQueue } from '@bhatti/tasks';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { AdminStatus, Readiness } from '../api-schema.ts';
 import { queuePull, startTestStack, type TestStack } from './support/api.ts';
@@ -51,6 +52,15 @@ describe('for those who run it', () => {
     try {
       const all = await untilReady(({ checks }) => checks.worker.ok);
       expect(all).toMatchObject({ status: 'ready', checks: { e2fsprogs: { ok: true } } });
+
+      const connection = connectRedis(api.redis.url, { use: 'request' });
+      const queue = createTaskQueue(connection);
+      await queue.pause();
+      const paused = await untilReady(({ checks }) => !checks.worker.ok);
+      expect(paused.checks.worker.reason).toBe('the queue is paused: tasks wait until it is resumed');
+      await queue.resume();
+      await queue.close();
+      connection.disconnect();
 
       // A folder stands where the check writes: what a disk that takes no more looks like to root, too.
       await mkdir(join(run, 'write-check'));
