@@ -140,7 +140,7 @@ describe('cancelling a task', () => {
     };
     await cancelLater('first');
     // Begins just after a look at the flags, and so lasts until the next.
-    expect(await cancelLater('second')).toBeLessThan(4000);
+    expect(await cancelLater('second')).toBeLessThan(10_000);
   });
 
   test('that crosses its end does not bring its credentials back', async () => {
@@ -191,8 +191,8 @@ describe('cancelling a task', () => {
       await sleep(1);
     }
     process.kill(fixture.server.pid(), 'SIGCONT');
-    // One, and at most one of the timer since.
-    expect((await looksWhenQuiet()) - before).toBeLessThanOrEqual(2);
+    // One, and those of the timer since, of which there is one a second.
+    expect((await looksWhenQuiet()) - before).toBeLessThan(10);
     await cancelTask(queue, fixture.relay(), id);
     expect((await ended(queue, id)).status).toBe('cancelled');
   });

@@ -63,8 +63,10 @@ describe('the queue', () => {
   test('tries again only what can help, and says why in between', async () => {
     const queue = fixture.queue();
     const attempts = new Map<string, number>();
-    fixture.worker(async (job) => {
+    const worker = fixture.worker(async (job) => {
       attempts.set(job.data.name, (attempts.get(job.data.name) ?? 0) + 1);
+      // Takes up nothing by itself, so that what is put off for a second is still that when it is looked at.
+      if (job.data.name === 'passing') await worker.pause(true);
       throw jobError({ code: 'registry_error', message: '503', retryable: job.data.name === 'passing' });
     });
     const lasting = await enqueuePull(queue, { ...data, name: 'lasting' });
@@ -86,6 +88,7 @@ describe('the queue', () => {
         return waiting?.attemptsMade === attempt - 1 && (await waiting.getState()) === 'delayed';
       });
       await job.promote();
+      worker.resume();
     }
     await eventually(async () => (await findTask(queue, passing.id))?.view.status === 'failed');
     expect(Object.fromEntries(attempts)).toEqual({ lasting: 1, passing: 3 });

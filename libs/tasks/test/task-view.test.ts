@@ -93,9 +93,10 @@ describe('the view of a task', () => {
     const { id } = await enqueuePull(queue, data);
     const job = await eventually(async () => {
       const found = await queue.getJob(id);
-      return found?.attemptsMade === 1 ? found : undefined;
+      return found !== undefined && found.attemptsMade > 0 ? found : undefined;
     });
-    await job.promote();
+    // Unless its pause, of a second or two, is over by itself.
+    await job.promote().catch(() => {});
     const view = await eventually(async () => {
       const task = await findTask(queue, id);
       return task !== null && isEnded(task.view.status) ? task.view : undefined;
