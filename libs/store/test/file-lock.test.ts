@@ -32,8 +32,9 @@ describe('a lock of another host', () => {
     const began = performance.now();
     let changed = began;
     const change = sleep(100).then(async () => {
-      await takenElsewhere();
+      // Before it is written: who waits may see that at once.
       changed = performance.now();
+      await takenElsewhere();
     });
     await withFileLock(path, async () => {}, patience);
     await change;
