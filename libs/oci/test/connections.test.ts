@@ -222,8 +222,12 @@ describe('proxies', () => {
     const proxied = { https: proxy.url, exclude: '' };
     const refused = parseReference('192.0.2.1:9/a');
     // Documentation addresses (RFC 5737) are at nobody's.
-    const options = { connectTimeoutMs: 300, retry: { attempts: 1 } };
-    const excluding = fixture.client({ ...options, proxies: { ...proxied, exclude: '192.0.2.0/24' } });
+    const options = { retry: { attempts: 1 } };
+    const excluding = fixture.client({
+      ...options,
+      connectTimeoutMs: 300,
+      proxies: { ...proxied, exclude: '192.0.2.0/24' },
+    });
     expect(await failure(excluding.resolve(refused))).toMatchObject({ code: 'registry_unreachable' });
     expect(proxy.tunnels).toEqual([]);
     await failure(fixture.client({ ...options, proxies: proxied }).resolve(refused));

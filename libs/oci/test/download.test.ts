@@ -134,7 +134,7 @@ describe('a connection that breaks is made again, from the next byte on', () => 
         { stallAfter: 500_000, times: 1 },
         { hang: true, times: 1 },
       ],
-      150,
+      600,
     );
     await download();
     await expectContents(path, blob);
