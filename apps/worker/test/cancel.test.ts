@@ -42,7 +42,8 @@ describe('a cancelled task', () => {
     const told = performance.now();
     await cancel(id);
     expect(await stack.ended(id)).toMatchObject({ status: 'cancelled', error: { code: 'cancelled' }, result: null });
-    expect(performance.now() - told).toBeLessThan(3000);
+    // Before what stalls would have been asked for again.
+    expect(performance.now() - told).toBeLessThan(10_000);
     expect(await stack.leftovers()).toEqual([]);
     expect(await stack.connection.keys('*partial*')).toEqual([]);
     expect(await stack.connection.keys('*lease*')).toEqual([]);

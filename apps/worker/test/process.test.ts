@@ -58,7 +58,8 @@ describe('a worker process', () => {
       seen.add((await stack.view(id)).status);
       return requestedFrom(image.blob).length > 1;
     });
-    expect(performance.now() - killed).toBeLessThan(15_000);
+    // Up to 13 s: ten until the lock has run out, three until the next look. The others are for a busy machine.
+    expect(performance.now() - killed).toBeLessThan(20_000);
     expect(await stack.ended(id)).toMatchObject({ status: 'completed', result: { digest: image.digest } });
     for (const status of seen) expect(['queued', 'running']).toContain(status);
     expect(requestedFrom(image.blob)).toEqual([0, fetched]);
@@ -83,7 +84,8 @@ describe('a worker process', () => {
     const told = performance.now();
     expect(await (end === 'disconnect' ? first.abandon() : first.end(end))).toBe(0);
     const view = await stack.ended(id);
-    expect(performance.now() - told).toBeLessThan(5000);
+    // Before the lock would have run out.
+    expect(performance.now() - told).toBeLessThan(10_000);
     expect(view).toMatchObject({ status: 'completed', error: null });
     const [start, next = 0, ...more] = requestedFrom(image.blob);
     expect([start, more]).toEqual([0, []]);
