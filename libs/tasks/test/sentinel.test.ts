@@ -115,7 +115,7 @@ test('tasks go on after Sentinel has made the replica the master', async () => {
     const { id } = await enqueuePull(queue, { ...data, name: 'through' });
     await eventually(async () => (await findTask(queue, id))?.view.status === 'running');
     // Only what has reached the replica outlives the master.
-    await requests.wait(1, 1000);
+    await eventually(async () => (await requests.wait(1, 1000)) === 1);
     await servers.killMaster();
     finish();
     await completed(id);
