@@ -16,7 +16,8 @@ const config: Config = {
   maxWorkers: Math.ceil(availableParallelism() * 1.5),
   // Those that are done end at once; a busy machine tells of it late.
   workerGracefulExitTimeout: 30_000,
-  testTimeout: 60_000,
+  // Guards against what hangs, and no more: where eighteen programs wanted two processors, a test took 55 s.
+  testTimeout: 120_000,
 };
 
 export default config;

@@ -18,7 +18,7 @@ beforeAll(async () => {
   registry = await startRegistry();
   api = await startTestApi(cluster.url);
   worker = await startWorkerProcess({ BHATTI_DATA_DIR: api.directory, REDIS_URL: cluster.url, BHATTI_LISTEN: 'none' });
-}, 60_000);
+});
 afterAll(async () => {
   await worker.end('SIGTERM');
   await api.close();
@@ -57,4 +57,4 @@ test('pulls complete and are cancelled on a Cluster, all keys in one slot', asyn
     }),
   );
   expect(sizes.filter((size) => size > 0)).toHaveLength(1);
-}, 60_000);
+});

@@ -15,7 +15,7 @@ beforeAll(async () => {
   const dispatcher = new Agent();
   conforms = await documented(url, dispatcher);
   await dispatcher.close();
-}, 60_000);
+});
 afterAll(() => world.close());
 
 /** Resolves with what a command prints, parsed: one value, or where it streams one a line. */
@@ -58,7 +58,7 @@ test('is what the OpenAPI document says, one object a line where it streams', as
   }
   // The document is strict: a field less is told.
   expect(() => check({ images: [{ name: 'a' }], next: null }, ['GET', '/images', 200])).toThrow();
-}, 60_000);
+});
 
 test('has fields of its own where the API has no say', async () => {
   expect(await run('bhatti image pull python:3.12 --json')).toEqual([
@@ -83,4 +83,4 @@ test('has fields of its own where the API has no say', async () => {
     }),
   ]);
   expect(await run('bhatti serve stop --json')).toEqual([{ state: 'stopped', data_dir: expect.any(String) }]);
-}, 60_000);
+});

@@ -344,7 +344,7 @@ test('the whole stack killed in the middle of a pull: started again, it goes on 
   } finally {
     await bhatti.remove();
   }
-}, 60_000);
+});
 
 const asRoot = process.getuid?.() === 0;
 /** Where the tests are not run by root, every other test has shown it. */

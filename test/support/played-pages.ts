@@ -83,7 +83,7 @@ export function testPages(pages: readonly Page[]): void {
     world = await createDocumentedWorld();
   });
   afterAll(() => world.close());
-  test.each(pages)('what $path says comes out', (page) => check(world, page), 120_000);
+  test.each(pages)('what $path says comes out', (page) => check(world, page));
 }
 
 /** The commands of the examples in a page. */

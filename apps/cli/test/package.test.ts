@@ -24,7 +24,7 @@ beforeAll(async () => {
   await run('npm', ['install', '--global', '--offline', '--no-audit', '--no-fund', '--prefix', directory, archive], {
     env: { PATH: process.env.PATH, HOME: home },
   });
-}, 120_000);
+});
 afterAll(() => rm(directory, { recursive: true }));
 
 function bhatti(args: readonly string[], env: NodeJS.ProcessEnv = {}) {

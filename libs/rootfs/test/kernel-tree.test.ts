@@ -25,7 +25,7 @@ test('a tree with one of everything is, mounted by the kernel, what its layers s
     expect(countNames(mounted)).toBe(countNames(expected));
     expect(wastefulFiles(mounted)).toEqual([]);
   });
-}, 120_000);
+});
 
 /** Files that take more of the disk than their blocks with data and the blocks that describe these: whose zeros are no holes. */
 function wastefulFiles(root: MountedNode): string[] {
