@@ -10,8 +10,9 @@ beforeAll(async () => {
   fixture = await QueueFixture.start();
 });
 beforeEach(() => {
-  queue = fixture.queue();
-  redis = fixture.connect('request');
+  // Not as a request, which gives up after three seconds: hundreds of tasks may take as long.
+  queue = fixture.queue('worker');
+  redis = fixture.connect('worker');
 });
 afterEach(() => fixture.reset());
 afterAll(() => fixture.stop());
