@@ -107,33 +107,53 @@ export async function takeLease(
     throw error;
   }
   const lost = new AbortController();
-  const timer = setInterval(renewal(redis, redisKey, token, ttl, lost), ttl / 3);
+  const renewal = new Renewal(redis, redisKey, token, ttl, lost);
+  const timer = setInterval(() => renewal.begin(), ttl / 3);
   return {
     lost: lost.signal,
     release: async () => {
       clearInterval(timer);
+      // A Redis that was started anew has to be sent its script first, and it would take the lease back after this.
+      await renewal.ended();
       await release();
     },
   };
 }
 
 /** One renewal at a time: while Redis is away they would pile up. */
-function renewal(redis: RedisClient, redisKey: string, token: string, ttl: number, lost: AbortController): () => void {
-  let underWay = false;
-  return () => {
-    if (underWay || lost.signal.aborted) return;
-    underWay = true;
-    renewScript
-      .run(redis, [redisKey], [token, ttl])
-      .then((kept) => {
-        if (kept !== 1) lost.abort(new LeaseLost(`the lease ${redisKey} went to another holder`));
-      })
+class Renewal {
+  readonly #renew: () => Promise<unknown>;
+  readonly #redisKey: string;
+  readonly #lost: AbortController;
+  #underWay: Promise<void> | undefined;
+
+  constructor(redis: RedisClient, redisKey: string, token: string, ttl: number, lost: AbortController) {
+    this.#renew = () => renewScript.run(redis, [redisKey], [token, ttl]);
+    this.#redisKey = redisKey;
+    this.#lost = lost;
+  }
+
+  begin(): void {
+    if (this.#lost.signal.aborted) return;
+    this.#underWay ??= this.#run().finally(() => {
+      this.#underWay = undefined;
+    });
+  }
+
+  /** Resolves when none is under way. */
+  async ended(): Promise<void> {
+    await this.#underWay;
+  }
+
+  async #run(): Promise<void> {
+    try {
+      if ((await this.#renew()) === 1) return;
+    } catch {
       // Redis is away: the lease may run out, the work goes on, and the next renewal tells whose it is.
-      .catch(() => {})
-      .finally(() => {
-        underWay = false;
-      });
-  };
+      return;
+    }
+    this.#lost.abort(new LeaseLost(`the lease ${this.#redisKey} went to another holder`));
+  }
 }
 
 async function pause(milliseconds: number, signal: AbortSignal): Promise<void> {

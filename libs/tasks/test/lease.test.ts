@@ -1,7 +1,9 @@
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { eventually } from '../../../test/support/eventually.ts';
-import { KEY_PREFIX, LeaseLost, takeLease, withLease } from '../index.ts';
+import { startRedisGate } from '../../../test/support/redis-gate.ts';
+import { connectRedis, KEY_PREFIX, LeaseLost, takeLease, withLease } from '../index.ts';
 import { QueueFixture } from './support/fixture.ts';
 
 const key = 'layer:sha256:abc';
@@ -124,6 +126,25 @@ describe('a lease', () => {
     expect(lease?.lost.aborted).toBe(false);
     await lease?.release();
     expect(await other.exists(redisKey)).toBe(0);
+  });
+
+  test('stays given back when that crosses a renewal, whose script a Redis that was started anew does not know', async () => {
+    const direct = fixture.connect('worker');
+    const gate = await startRedisGate(fixture.server.socketPath, join(fixture.server.directory, 'gate.sock'));
+    fixture.onEnd(() => gate.close());
+    const redis = connectRedis(gate.socketPath, { use: 'worker' });
+    fixture.onEnd(() => redis.disconnect());
+    const lease = await takeLease(redis, key, { ttl: 600, signal: never });
+    // The renewal is on its way.
+    await gate.shut({ when: () => true, onShut: () => {} });
+    await direct.script('FLUSH');
+    // Others have given theirs back since Redis was started, and renewed none.
+    await (await takeLease(direct, 'layer:another', { ttl: 60_000, signal: never }))?.release();
+    const released = lease?.release();
+    gate.open();
+    await released;
+    await redis.ping();
+    expect(await direct.exists(redisKey)).toBe(0);
   });
 
   test('can be given up while Redis is away', async () => {
