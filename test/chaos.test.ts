@@ -23,7 +23,8 @@ test(
     ]) {
       expect(report.mischief[piece]).toBeGreaterThan(0);
     }
-    // Among the violations, too. What a full disk, a cancelled task or a prune freed may be fetched again, and is counted apart.
+    // Among the violations, too. What a full disk, a cancelled task or a prune freed may be fetched again, and is counted apart, as is what
+    // a worker asks for as it wakes.
     expect(report.bytesTwice.withoutReason).toBe(0);
   },
   timeout,

@@ -17,9 +17,14 @@ export interface BytesTwice {
   readonly fullDisk: number;
   readonly cancelled: number;
   readonly pruned: number;
+  /** Whoever asked had looked for them before it was stopped. */
+  readonly woken: number;
   /** They were on the disk, and nothing was to free them. */
   readonly withoutReason: number;
 }
+
+/** Ms in which a program that goes on does what it was about to do when it was stopped. */
+const WAKING = 5000;
 
 interface Sample {
   readonly at: number;
@@ -40,6 +45,7 @@ export class FetchedBytes {
   readonly #diffIds = new Map<string, string>();
   readonly #samples = new Map<string, Sample[]>();
   readonly #freed: Freed[] = [];
+  readonly #wakes: number[] = [];
   readonly #timer: NodeJS.Timeout;
 
   constructor(directory: string, images: readonly PushedImage[]) {
@@ -63,8 +69,13 @@ export class FetchedBytes {
     this.#freed.push({ by, from, to, digests });
   }
 
+  /** A program that was stopped goes on now: what it asks for may have got to the disk meanwhile. */
+  woke(): void {
+    this.#wakes.push(Date.now());
+  }
+
   count(requests: readonly LoggedRequest[]): BytesTwice {
-    const twice = { inFlight: 0, fullDisk: 0, cancelled: 0, pruned: 0, withoutReason: 0 };
+    const twice = { inFlight: 0, fullDisk: 0, cancelled: 0, pruned: 0, woken: 0, withoutReason: 0 };
     const reached = new Map<string, { bytes: number; at: number }>();
     for (const { path, range, sentBytes, at } of requests) {
       const digest = path.slice(path.lastIndexOf('/') + 1);
@@ -80,6 +91,7 @@ export class FetchedBytes {
         if (by === 'full disk') twice.fullDisk += stored;
         else if (by === 'cancelled') twice.cancelled += stored;
         else if (by === 'pruned') twice.pruned += stored;
+        else if (this.#wakes.some((wake) => at >= wake && at < wake + WAKING)) twice.woken += stored;
         else twice.withoutReason += stored;
       }
       reached.set(digest, { bytes: Math.max(before?.bytes ?? 0, start + sentBytes), at });

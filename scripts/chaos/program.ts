@@ -8,13 +8,19 @@ export class Program {
   readonly #name: 'api' | 'worker';
   readonly #env: NodeJS.ProcessEnv;
   readonly #log: string;
+  readonly #onWake: () => void;
   #child: ChildProcess | undefined;
+  #isStopped = false;
 
-  /** @param log file that its output is appended to */
-  constructor(name: 'api' | 'worker', env: NodeJS.ProcessEnv, log: string) {
+  /**
+   * @param log file that its output is appended to
+   * @param onWake called as it goes on after SIGSTOP
+   */
+  constructor(name: 'api' | 'worker', env: NodeJS.ProcessEnv, log: string, onWake = () => {}) {
     this.#name = name;
     this.#env = env;
     this.#log = log;
+    this.#onWake = onWake;
   }
 
   start(): void {
@@ -35,7 +41,10 @@ export class Program {
   }
 
   signal(signal: NodeJS.Signals): void {
-    if (this.isRunning) this.#child?.kill(signal);
+    if (!this.isRunning) return;
+    if (signal === 'SIGCONT' && this.#isStopped) this.#onWake();
+    if (signal === 'SIGCONT' || signal === 'SIGSTOP') this.#isStopped = signal === 'SIGSTOP';
+    this.#child?.kill(signal);
   }
 
   /** Sends the signal and waits for the end. */
@@ -44,8 +53,9 @@ export class Program {
     if (child === undefined || !this.isRunning) return;
     const ended = once(child, 'exit');
     child.kill(signal);
-    // A stopped process takes no other signal before it goes on.
-    child.kill('SIGCONT');
+    // A stopped process takes no other signal before it goes on, but the one that has ended it.
+    if (signal !== 'SIGKILL') this.signal('SIGCONT');
     await ended;
+    this.#isStopped = false;
   }
 }

@@ -65,7 +65,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
   const api = new Program('api', env, join(directory, 'api.log'));
   const workers = Array.from(
     { length: WORKERS },
-    (_, i) => new Program('worker', env, join(directory, `worker${i}.log`)),
+    (_, i) => new Program('worker', env, join(directory, `worker${i}.log`), () => fetched?.woke()),
   );
   const client = new Client(join(disk.path, 'run', 'api.sock'));
   const connection = connectRedis(redis.url, { use: 'worker' });
