@@ -50,6 +50,8 @@ const variable: readonly (readonly [RegExp, string])[] = [
   [/(layers|root filesystems|downloads): \d+/g, '$1: N'],
   [/Bytes":\d+/g, 'Bytes":N'],
   [/\btsk_(?:[a-z2-7]{12}|abc123)\b/g, 'TASK'],
+  // Its worker may have let go before the answer.
+  [/^cancelled TASK$/gm, 'cancelling TASK'],
   [/Redis \d[\d.]*/g, 'Redis N'],
   [/^(worker +)[\w.-]+:\d+/gm, '$1HOST:PID'],
   [/"[\w.-]+:\d+"/g, '"HOST:PID"'],
