@@ -136,9 +136,13 @@ class LayerWork {
       });
       await this.#done(layer);
     } catch (error) {
+      // One that hung, and came back, may have published it and taken the partial file from under this download; or it did while this
+      // process hung. What has come since is nobody's: a task that has ended looks for it no more.
+      const { store } = this.#services;
+      const isThere = await hasLayer(store, layer.diffId);
+      if (isThere) await tidy(this.#services, () => store.partials.remove(layer.descriptor.digest));
       if (this.#signal.aborted) throw error;
-      // One that hung, and came back, may have published it and taken the partial file from under this download.
-      if (await hasLayer(this.#services.store, layer.diffId)) return await this.#done(layer);
+      if (isThere) return await this.#done(layer);
       if (!lease.lost.aborted) throw error;
       // This process hung, or Redis was away: another fetches the layer now. Often it has the whole task.
       await this.#options.requireOwned();

@@ -1,10 +1,11 @@
 /** What a task takes for itself while it runs, its end gives back at once: nobody waits for it to run out. */
 import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { mkdir } from 'node:fs/promises';
+import { mkdir, rename } from 'node:fs/promises';
+import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { cancelTask, KEY_PREFIX } from '@bhatti/tasks';
-import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
+import { cancelTask, KEY_PREFIX, queueKey } from '@bhatti/tasks';
+import { afterAll, afterEach, beforeAll, expect, jest, test } from '@jest/globals';
 import { eventually } from '../../../test/support/eventually.ts';
 import { startStack, type TestStack } from './support/stack.ts';
 import { layerTar } from './support/tar.ts';
@@ -71,4 +72,29 @@ test('a task that the disk fails while it looks for its layers holds none of the
   expect(await held()).toEqual([]);
   await run('find', [stack.store.layers.content.folder, '-mindepth', '1', '-delete']);
   expect(await stack.pull({ reference, name: 'first' })).toMatchObject({ status: 'completed' });
+});
+
+test('a worker that hung before it opened the partial download leaves none, when another has the layer and the task by then', async () => {
+  const layers = [{ tar: await layerTar([{ name: 'f', content: randomBytes(100_000) }]) }];
+  const image = stack.registry.pushImage({ repository: 'hung', layers });
+  expect(await stack.pull({ reference: image.reference, name: 'hung' })).toMatchObject({ status: 'completed' });
+  const blob = image.layers[0]?.digest ?? '';
+  const cached = stack.store.layers.directory(image.diffIds[0] ?? '');
+  const aside = join(stack.directory, 'aside');
+  await rename(cached, aside);
+  stack.registry.plan({ path: blob, stallAfter: 10_000 });
+  const begin = stack.store.layers.begin.bind(stack.store.layers);
+  let id = '';
+  jest.spyOn(stack.store.layers, 'begin').mockImplementationOnce(async (diffId) => {
+    await rename(aside, cached);
+    await stack.connection.lrem(queueKey('active'), 0, id);
+    await stack.connection.set(queueKey(`${id}:lock`), 'another');
+    return begin(diffId);
+  });
+  await stack.queue.pause();
+  id = await stack.enqueue({ reference: image.reference, name: 'again', force: true });
+  await stack.queue.resume();
+  await eventually(() => stack.log().includes('the job was taken over by another worker'));
+  expect(stack.registry.requests.filter(({ path }) => path.endsWith(blob))).toHaveLength(2);
+  expect(await stack.leftovers()).toEqual([]);
 });
