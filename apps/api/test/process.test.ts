@@ -154,7 +154,7 @@ describe('the API process', () => {
     }
   });
 
-  test('shows very many images on its page, and logs nothing that is no line of its log', async () => {
+  test('shows each of very many images on its page, and logs nothing that is no line of its log', async () => {
     const store = await openStore(directory);
     const { name } = await putImage(store, { name: 'n-0' });
     const folder = join(directory, 'images', 'local');
@@ -168,7 +168,7 @@ describe('the API process', () => {
     const agent = new Agent({ connect: { socketPath: join(directory, 'run', 'api.sock') } });
     const page = await (await request('http://localhost/', { dispatcher: agent })).body.text();
     await agent.destroy();
-    for (const each of [names[0], names.at(-1)]) expect(page).toContain(`>${each}<`);
+    expect(page.match(/<tr data-key="local\/n-\d+"/g)).toHaveLength(names.length);
     started.child.kill('SIGTERM');
     await started.ended;
     for (const line of started.stderr().trim().split('\n')) JSON.parse(line);
