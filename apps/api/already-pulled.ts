@@ -29,7 +29,7 @@ export async function alreadyPulled(
   // Whether its overlay is today's, or should have gone, a worker finds out.
   if (services.overlay) return null;
   try {
-    // One that is damaged is a task's to make anew: this throws where there is no file, the next where there is no record.
+    // A file or a record that is gone is a task's to make anew: these two throw then.
     await access(services.store.rootfs.path(entry.rootfsKey));
     if ((await services.store.rootfs.read(entry.rootfsKey)).overlay !== undefined) return null;
     const digest = await services.registry.resolveDigest(pull.reference, {

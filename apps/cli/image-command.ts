@@ -4,6 +4,7 @@ import type { Image, Pruned } from './api-schema.ts';
 import { CliError } from './cli-error.ts';
 import { type Console, printJson } from './console.ts';
 import { forEach } from './for-each.ts';
+import { askLine } from './prompt.ts';
 import { suggestingImage } from './suggestion.ts';
 import { formatAge, formatFields, formatTable, shortDigest } from './table.ts';
 
@@ -129,6 +130,5 @@ async function confirm(question: string, console: Console): Promise<boolean> {
       hint: 'Add -y to delete without being asked.',
     });
   }
-  const { askLine } = await import('./prompt.ts');
   return /^\s*y(es)?\s*$/i.test(await askLine(`${question} [y/N] `));
 }

@@ -1,4 +1,3 @@
-import { createInterface } from 'node:readline/promises';
 import { Writable } from 'node:stream';
 
 /**
@@ -6,6 +5,8 @@ import { Writable } from 'node:stream';
  * AbortError on Ctrl+C and Ctrl+D.
  */
 export async function askLine(question: string, { secret = false } = {}): Promise<string> {
+  // Loaded here: few commands ask, and each would load it before it starts.
+  const { createInterface } = await import('node:readline/promises');
   // The terminal is read key by key, and a secret's keys are echoed into nothing; before it is asked for, as some are quick.
   const output = secret ? new Writable({ write: (_chunk, _encoding, done) => done() }) : process.stderr;
   const prompt = createInterface({ input: process.stdin, output, terminal: true });

@@ -107,53 +107,40 @@ export async function takeLease(
     throw error;
   }
   const lost = new AbortController();
-  const renewal = new Renewal(redis, redisKey, token, ttl, lost);
-  const timer = setInterval(() => renewal.begin(), ttl / 3);
+  let renewing: Promise<void> | undefined;
+  const timer = setInterval(() => {
+    // One at a time: while Redis is away they would pile up.
+    renewing ??= renew(redis, redisKey, token, ttl, lost).finally(() => {
+      renewing = undefined;
+    });
+  }, ttl / 3);
   return {
     lost: lost.signal,
     release: async () => {
       clearInterval(timer);
       // A Redis that was started anew has to be sent its script first, and it would take the lease back after this.
-      await renewal.ended();
+      await renewing;
       await release();
     },
   };
 }
 
-/** One renewal at a time: while Redis is away they would pile up. */
-class Renewal {
-  readonly #renew: () => Promise<unknown>;
-  readonly #redisKey: string;
-  readonly #lost: AbortController;
-  #underWay: Promise<void> | undefined;
-
-  constructor(redis: RedisClient, redisKey: string, token: string, ttl: number, lost: AbortController) {
-    this.#renew = () => renewScript.run(redis, [redisKey], [token, ttl]);
-    this.#redisKey = redisKey;
-    this.#lost = lost;
+/** Aborts `lost` where another has the lease by now. */
+async function renew(
+  redis: RedisClient,
+  redisKey: string,
+  token: string,
+  ttl: number,
+  lost: AbortController,
+): Promise<void> {
+  if (lost.signal.aborted) return;
+  try {
+    if ((await renewScript.run(redis, [redisKey], [token, ttl])) === 1) return;
+  } catch {
+    // Redis is away: the lease may run out, the work goes on, and the next renewal tells whose it is.
+    return;
   }
-
-  begin(): void {
-    if (this.#lost.signal.aborted) return;
-    this.#underWay ??= this.#run().finally(() => {
-      this.#underWay = undefined;
-    });
-  }
-
-  /** Resolves when none is under way. */
-  async ended(): Promise<void> {
-    await this.#underWay;
-  }
-
-  async #run(): Promise<void> {
-    try {
-      if ((await this.#renew()) === 1) return;
-    } catch {
-      // Redis is away: the lease may run out, the work goes on, and the next renewal tells whose it is.
-      return;
-    }
-    this.#lost.abort(new LeaseLost(`the lease ${this.#redisKey} went to another holder`));
-  }
+  lost.abort(new LeaseLost(`the lease ${redisKey} went to another holder`));
 }
 
 async function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
