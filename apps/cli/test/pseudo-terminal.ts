@@ -77,8 +77,11 @@ export async function startInTerminal(
     type: (keys) => child.stdin.write(keys),
     async shows(wanted) {
       for (;;) {
+        const before = raw.length;
         const shown = await text();
         if (wanted.test(shown)) return shown;
+        // It may be the last that comes.
+        if (raw.length > before) continue;
         if (await Promise.race([once(child.stdout, 'data').then(() => false), ended.then(() => true)])) {
           const last = await text();
           if (wanted.test(last)) return last;
