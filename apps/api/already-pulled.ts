@@ -1,4 +1,4 @@
-import { access } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { parsePlatform, type RegistryClient } from '@bhatti/oci';
 import type { ImageEntry, Store } from '@bhatti/store';
 import type { Logger } from 'pino';
@@ -29,9 +29,10 @@ export async function alreadyPulled(
   // Whether its overlay is today's, or should have gone, a worker finds out.
   if (services.overlay) return null;
   try {
-    // A file or a record that is gone is a task's to make anew: these two throw then.
-    await access(services.store.rootfs.path(entry.rootfsKey));
-    if ((await services.store.rootfs.read(entry.rootfsKey)).overlay !== undefined) return null;
+    // A file or a record that is gone is a task's to make anew, as is a file cut short: the looks at the former throw then.
+    const { overlay, sizeBytes } = await services.store.rootfs.read(entry.rootfsKey);
+    if (overlay !== undefined || (await stat(services.store.rootfs.path(entry.rootfsKey))).size !== sizeBytes)
+      return null;
     const digest = await services.registry.resolveDigest(pull.reference, {
       platform: pull.platform === undefined ? undefined : parsePlatform(pull.platform),
       credentials: pull.credentials,

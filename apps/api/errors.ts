@@ -58,6 +58,7 @@ const statusByCode: Readonly<Record<string, number>> = {
   // The operator's to mend, and named: "internal" would tell nobody.
   not_writable: 500,
   disk_failed: 500,
+  rootfs_damaged: 500,
   out_of_resources: 503,
   redis_unavailable: 503,
   no_space: 507,

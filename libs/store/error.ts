@@ -9,7 +9,8 @@ export type StoreErrorCode =
   | 'no_space'
   | 'not_found'
   | 'not_writable'
-  | 'out_of_resources';
+  | 'out_of_resources'
+  | 'rootfs_damaged';
 
 /** What went wrong with the data directory, with a stable code and whether trying again can help. */
 export class StoreError extends Error {

@@ -54,16 +54,26 @@ export class RootfsStore {
 
   /**
    * Opens the `rootfs.ext4` for reading; the caller closes it. POSIX keeps the bytes for as long as it is open, also when
-   * the entry is removed meanwhile. Rejects with StoreError `not_found` when it is not there.
+   * the entry is removed meanwhile. Rejects with StoreError `not_found` when it is not there, `rootfs_damaged` when its size is
+   * not that of its record, which is what `read` gave.
    */
-  async open(key: string): Promise<FileHandle> {
+  async open(key: string, { sizeBytes }: Pick<RootfsRecord, 'sizeBytes'>): Promise<FileHandle> {
     const path = this.path(key);
     return storing('open a root filesystem', async () => {
+      let file: FileHandle;
       try {
-        return await open(path, 'r');
+        file = await open(path, 'r');
       } catch (error) {
         if (systemCode(error) !== 'ENOENT') throw error;
         throw new StoreError('not_found', `there is no root filesystem ${key}`, { retryable: true, cause: error });
+      }
+      try {
+        const { size } = await file.stat();
+        if (size !== sizeBytes) throw damaged(path, size, sizeBytes);
+        return file;
+      } catch (error) {
+        await file.close();
+        throw error;
       }
     });
   }
@@ -109,6 +119,11 @@ export class RootfsStore {
       }
     });
   }
+}
+
+function damaged(path: string, size: number, built: number): StoreError {
+  const message = `${path} has ${size} bytes where ${built} were built; pull the image again, which makes it anew`;
+  return new StoreError('rootfs_damaged', message);
 }
 
 function formatRecord(record: RootfsRecord): string {

@@ -1,6 +1,6 @@
 import type { FileHandle } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
-import type { ImageEntry } from '@bhatti/store';
+import type { ImageEntry, RootfsRecord } from '@bhatti/store';
 import { etagOf } from '../entity-tag.ts';
 import { ApiError } from '../errors.ts';
 import { type RootfsFile, rootfsAnswer } from '../rootfs-answer.ts';
@@ -30,11 +30,11 @@ export function rootfsRoutes({ store, compression }: Pick<Services, 'store' | 'c
       },
       handle: async (call) => {
         const { entry } = await findImage(store, call.caller, call.params.name ?? '', call.query.owner);
-        const tags = await rootfsTags(store, entry);
-        const file = await store.rootfs.open(entry.rootfsKey);
+        const record = await store.rootfs.read(entry.rootfsKey);
+        const file = await store.rootfs.open(entry.rootfsKey, record);
         try {
-          const { size } = await file.stat();
-          const reply = await replyWith(file, { size, ...tags }, { call, compression, offered: compression.offered });
+          const rootfs = { size: record.sizeBytes, ...rootfsTags(entry, record) };
+          const reply = await replyWith(file, rootfs, { call, compression, offered: compression.offered });
           if (reply.stream === undefined) {
             await file.close();
             return reply;
@@ -87,11 +87,10 @@ async function replyWith(file: FileHandle, rootfs: RootfsFile, sending: Sending)
  * By the SHA-256 of the file, in hex, so that a client can check what it got. Until that is recorded, by the key and
  * the time of its build: in another form, so that nobody takes it for a checksum.
  */
-async function rootfsTags(
-  store: Services['store'],
+function rootfsTags(
   { rootfsKey }: ImageEntry,
-): Promise<Pick<RootfsFile, 'etag' | 'formerEtag'>> {
-  const { sha256, createdAt } = await store.rootfs.read(rootfsKey);
+  { sha256, createdAt }: RootfsRecord,
+): Pick<RootfsFile, 'etag' | 'formerEtag'> {
   const ofBuild = etagOf({ rootfsKey, createdAt });
   return sha256 === undefined ? { etag: ofBuild } : { etag: `"${sha256}"`, formerEtag: ofBuild };
 }

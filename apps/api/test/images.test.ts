@@ -27,7 +27,7 @@ describe('images', () => {
       ref: 'docker.io/library/alpine:3.20',
       digest: b.manifestDigest,
       platform: 'linux/amd64',
-      size_bytes: 536_870_912,
+      size_bytes: b.sizeBytes,
       disk_bytes: 4096,
       created_at: '2026-01-02T03:04:05.000Z',
       path: api.store.rootfs.path(b.rootfsKey),

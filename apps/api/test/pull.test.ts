@@ -1,4 +1,4 @@
-import { rm } from 'node:fs/promises';
+import { rm, truncate } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { dirname, join } from 'node:path';
 import type { RedisClient } from '@bhatti/tasks';
@@ -180,6 +180,15 @@ describe('POST /images/pull', () => {
       const { rootfsKey } = await putImage(api.store, { name: 'damaged-1', manifestDigest: digest });
       await rm(join(dirname(api.store.rootfs.path(rootfsKey)), lost));
       expect((await api.send('POST', '/images/pull', { body: { ref: reference } })).status).toBe(202);
+    });
+
+    test('one whose file was cut short is left to a task', async () => {
+      const { reference, digest } = push('library/short', 'one');
+      const { rootfsKey } = await putImage(api.store, { name: 'short-1', manifestDigest: digest });
+      const ask = async () => (await api.send('POST', '/images/pull', { body: { ref: reference } })).status;
+      expect(await ask()).toBe(200);
+      await truncate(api.store.rootfs.path(rootfsKey), 4);
+      expect(await ask()).toBe(202);
     });
 
     test('no blob and no body is fetched for a name that is not there', async () => {

@@ -263,6 +263,24 @@ describe('the root file system of an image', () => {
     }
   });
 
+  test('of a file that was cut short, or grew, nothing is sent', async () => {
+    const { rootfsKey } = await putImage(api.store, { name: 'cut' }, 'local', { content: bytes, sha256: digest });
+    const path = api.store.rootfs.path(rootfsKey);
+    for (const size of [4096, bytes.length + 4096]) {
+      await truncate(path, size);
+      const asked: Record<string, string>[] = [{}, { range: 'bytes=0-99' }, { 'accept-encoding': 'zstd' }];
+      for (const headers of asked) {
+        const answer = await api.send('GET', '/images/cut/rootfs', { headers });
+        expect(answer).toMatchObject({ status: 500, body: { code: 'rootfs_damaged' } });
+        expect(answer.text).toContain(
+          `${path} has ${size} bytes where ${bytes.length} were built; pull the image again`,
+        );
+      }
+      expect((await api.send('HEAD', '/images/cut/rootfs')).status).toBe(500);
+    }
+    await untilClosed();
+  });
+
   test('an image that is deleted while it streams arrives whole', async () => {
     await putImage(api.store, { name: 'gone' }, 'local', { content: bytes, sha256: digest });
     const response = await request('http://localhost/images/gone/rootfs', { dispatcher: agent });
@@ -310,6 +328,14 @@ describe('the root file system of an image', () => {
       expect(sha256(await readFile(path))).toBe(digest);
       expect((await stat(path)).blocks * 512).toBeLessThan(bytes.length - 7 * MEGABYTE);
       await rm(path);
+    });
+
+    test('writes nothing of a file that was cut short at the server', async () => {
+      const { rootfsKey } = await putImage(api.store, { name: 'short' }, 'local', { content: bytes });
+      await truncate(api.store.rootfs.path(rootfsKey), 2 * MEGABYTE);
+      const { exitCode, stderr } = await bhatti('image', 'export', 'short', '-o', 'short.ext4');
+      expect([exitCode, stderr]).toEqual([1, expect.stringContaining('pull the image again')]);
+      expect((await readdir(directory)).filter((name) => name.includes('short'))).toEqual([]);
     });
 
     test('goes on where it stopped', async () => {

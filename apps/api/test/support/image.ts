@@ -1,10 +1,10 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { writeFile } from 'node:fs/promises';
+import { truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ImageEntry, Store } from '@bhatti/store';
 import { eventually } from '../../../../test/support/eventually.ts';
 
-/** Puts an image into the catalog whose root file system is a few bytes, or those given. */
+/** Puts an image into the catalog whose root file system is a few bytes, or those given; with a size, a hole up to that. */
 export async function putImage(
   store: Store,
   image: Pick<ImageEntry, 'name'> & Partial<ImageEntry>,
@@ -16,7 +16,7 @@ export async function putImage(
     reference: 'docker.io/library/alpine:3.20',
     manifestDigest: `sha256:${'a'.repeat(64)}`,
     platform: 'linux/amd64',
-    sizeBytes: 536_870_912,
+    sizeBytes: Buffer.byteLength(content),
     allocatedBytes: 4096,
     createdAt: '2026-01-02T03:04:05.000Z',
     config: { env: ['PATH=/bin'], cmd: ['/bin/sh'] },
@@ -25,6 +25,7 @@ export async function putImage(
   };
   const publication = await store.rootfs.begin(entry.rootfsKey);
   await writeFile(publication.path, content);
+  await truncate(publication.path, entry.sizeBytes);
   await publication.writeRecord({ ...entry, ...(sha256 !== undefined && { sha256 }) });
   await publication.publish();
   await store.images.put(owner, entry);
