@@ -11,6 +11,9 @@ import { temporaryName } from './temporary-name.ts';
 import { toTheEnd } from './to-the-end.ts';
 import { LostByDisk, syncPublished, syncStateOf } from './unsynced-marker.ts';
 
+/** What a rename fails with where another entry has the name; the last where a file was to have it. */
+const TAKEN: ReadonlySet<string> = new Set(['ENOTEMPTY', 'EEXIST', 'EISDIR']);
+
 /** An entry and what an eviction has to know of it. */
 export interface ContentEntry {
   /** 64 hex digits. */
@@ -96,8 +99,7 @@ export class ContentFolder {
         await rename(aside, path);
         return true;
       } catch (error) {
-        const code = systemCode(error);
-        if (code !== 'ENOTEMPTY' && code !== 'EEXIST') throw error;
+        if (!TAKEN.has(systemCode(error) ?? '')) throw error;
         await this.removeAside(aside);
         return false;
       }
@@ -208,13 +210,15 @@ async function renameIfThere(from: string, to: string): Promise<boolean> {
   }
 }
 
-/** Undefined when it is not there, or taken away while it is looked at. */
+/** Undefined when it is not there, or taken away while it is looked at. A file in its place has a size, too: it is to be removed as others are. */
 async function describe(path: string, hex: string): Promise<ContentEntry | undefined> {
   const folder = await statIfThere(path);
   if (folder === undefined) return undefined;
   let blocks = folder.blocks;
   try {
-    for (const name of await readdir(path)) blocks += (await statIfThere(join(path, name)))?.blocks ?? 0;
+    if (folder.isDirectory()) {
+      for (const name of await readdir(path)) blocks += (await statIfThere(join(path, name)))?.blocks ?? 0;
+    }
   } catch (error) {
     if (systemCode(error) === 'ENOENT') return undefined;
     throw error;

@@ -50,7 +50,8 @@ export async function beginPublication(options: BeginOptions): Promise<Publicati
         await options.check?.(directory);
         await makePrivate(directory);
         await markUnsynced(directory);
-        const isOurs = await (replace ? renameOver(directory, target, options.setAside) : renameNew(directory, target));
+        const giveName = replace ? renameOver : renameUnlessThere;
+        const isOurs = await giveName(directory, target, options.setAside);
         if (isOurs) options.onPublished(target);
         else await discard();
         published = true;
@@ -101,6 +102,16 @@ async function renameNew(from: string, to: string): Promise<boolean> {
     const code = systemCode(error);
     if (code === 'ENOTEMPTY' || code === 'EEXIST') return false;
     throw error;
+  }
+}
+
+/** As `renameNew`; what is there and is no folder is no entry, and makes way: a file that somebody has put there, or a link to nothing. */
+async function renameUnlessThere(from: string, to: string, setAside: BeginOptions['setAside']): Promise<boolean> {
+  try {
+    return await renameNew(from, to);
+  } catch (error) {
+    if (systemCode(error) !== 'ENOTDIR') throw error;
+    return renameOver(from, to, setAside);
   }
 }
 

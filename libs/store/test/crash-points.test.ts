@@ -134,6 +134,15 @@ const scenarios: readonly Scenario[] = [
     },
   },
   {
+    what: 'a layer is published where a file lies in its place',
+    before: (store) => real.writeFile(store.layers.directory(layer), 'a file'),
+    dying: (store) => publishLayer(store, layer),
+    after: async (store) => {
+      await publishLayer(store, layer);
+      expect(await real.readFile(join(store.layers.directory(layer), 'data'), 'utf8')).toBe('content');
+    },
+  },
+  {
     what: 'an image is made and named',
     dying: image,
     after: async (store) => {

@@ -1,7 +1,7 @@
-import { readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import { openStore, type Store } from '../index.ts';
+import { evictLayer, evictLayers, openStore, type Store } from '../index.ts';
 import { digestOf, hexOf, publishLayer, temporaryDirectory, unfinishedIn } from './support/fixture.ts';
 
 const diffId = digestOf('a layer');
@@ -66,6 +66,46 @@ describe('the layer cache', () => {
       code: 'not_writable',
       message: expect.stringContaining(`${folder} is not there any more`),
     });
+  });
+
+  test.each([
+    ['a file', (path: string) => writeFile(path, 'x'.repeat(100_000))],
+    ['a link to nothing', (path: string) => symlink('nothing', path)],
+  ])('publishes a layer in the place of %s, which is none', async (_what, put) => {
+    const path = store.layers.directory(diffId);
+    await put(path);
+    expect(await store.layers.has(diffId)).toBe(false);
+    await publishLayer(store, diffId);
+    expect(await readFile(join(path, 'data'), 'utf8')).toBe('content');
+    expect(await unfinishedIn(dirname(path))).toEqual([]);
+    await store.layers.remove(diffId);
+    await put(path);
+    const layer = await store.layers.begin(diffId);
+    for (const name of ['data', 'index']) await writeFile(join(layer.directory, name), 'anew');
+    await layer.publish({ replace: true });
+    expect(await readFile(join(path, 'data'), 'utf8')).toBe('anew');
+    expect(await unfinishedIn(dirname(path))).toEqual([]);
+  });
+
+  test('lists and evicts a file in the place of a layer, and puts none over a layer', async () => {
+    await publishLayer(store, digestOf('another'));
+    await writeFile(store.layers.directory(diffId), 'x'.repeat(100_000));
+    const file = (await store.layers.list()).find(({ hex }) => hex === hexOf('a layer'));
+    expect(file?.allocatedBytes).toBeGreaterThanOrEqual(100_000);
+    let asked = 0;
+    const isNeeded = async () => {
+      asked += 1;
+      // Made by a task while the file was taken away.
+      if (asked === 2) await publishLayer(store, diffId);
+      return asked === 2;
+    };
+    expect(await evictLayer(store.layers, diffId, isNeeded)).toBe(false);
+    expect(await store.layers.has(diffId)).toBe(true);
+    await store.layers.remove(diffId);
+    await writeFile(store.layers.directory(diffId), 'file');
+    const evicted = await evictLayers(store.layers, { bytes: 1e9, isNeeded: async () => false });
+    expect(evicted.map(({ hex }) => hex).sort()).toEqual([hexOf('a layer'), hexOf('another')].sort());
+    expect(await readdir(dirname(store.layers.directory(diffId)))).toEqual([]);
   });
 
   test('leaves nothing of a layer that is discarded, twice too', async () => {
