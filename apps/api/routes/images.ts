@@ -256,14 +256,16 @@ function shareImage({ store }: Pick<Services, 'store'>, method: 'PUT' | 'DELETE'
   return defineRoute({
     method,
     path: '/images/:name/share',
-    summary: shared ? 'Let everybody see and use an image. For admins.' : 'Take that back. For admins.',
+    summary: `${shared ? 'Let everybody see and use an image' : 'Take that back'}, with If-Match only while it is the same. For admins.`,
     query: ownerQuery,
     body: noBody,
     answers: { 200: { description: 'The image.', schema: ImageView } },
-    handle: async ({ params, query, caller, log }) => {
+    handle: async ({ params, query, caller, log, headers }) => {
+      const ifMatch = headers['if-match'];
       for (;;) {
         const { owner, entry } = await findImage(store, caller, params.name ?? '', query.owner);
         if (!caller.admin) throw new ApiError(403, 'forbidden', 'only an admin can share images with everybody');
+        if (ifMatch !== undefined) requireMatch(ifMatch, tagsOf(await wholeView(store, { owner, entry })));
         const changed = { ...entry, shared };
         // A pull may just give the name another image, or somebody delete it: then that counts, and is looked at.
         if (!(await store.images.replace(owner, entry, changed))) continue;

@@ -131,6 +131,24 @@ describe('images', () => {
     await untilRemoved(api.store, image);
   });
 
+  test('are shared, and that is taken back, with If-Match only while they are the same', async () => {
+    await putImage(api.store, { name: 'wanted' });
+    const tag = async () => String((await api.send('GET', '/images/wanted')).headers.etag);
+    const share = (method: 'PUT' | 'DELETE', ifMatch: string) =>
+      api.send(method, '/images/wanted/share', { headers: { 'if-match': ifMatch } });
+    const changed = { status: 412, body: { code: 'precondition_failed' } };
+    const before = await tag();
+    await putImage(api.store, { name: 'wanted', warnings: ['another'] });
+    const first = await tag();
+    for (const old of [before, `W/${first}`]) expect(await share('PUT', old)).toMatchObject(changed);
+    expect((await api.send('GET', '/images/wanted')).body).toMatchObject({ shared: false });
+    expect(await share('PUT', first)).toMatchObject({ status: 200, body: { shared: true } });
+    expect(await share('DELETE', first)).toMatchObject(changed);
+    expect((await api.send('GET', '/images/wanted')).body).toMatchObject({ shared: true });
+    expect(await share('DELETE', `"other", ${await tag()}`)).toMatchObject({ status: 200, body: { shared: false } });
+    expect(await share('PUT', '*')).toMatchObject({ status: 200, body: { shared: true } });
+  });
+
   test('are the same for If-Match when their SHA-256 is recorded, and another body for If-None-Match', async () => {
     const image = await putImage(api.store, { name: 'digested' });
     const etag = String((await api.send('GET', '/images/digested')).headers.etag);
@@ -138,6 +156,9 @@ describe('images', () => {
     const again = await api.send('GET', '/images/digested', { headers: { 'if-none-match': etag, 'if-match': etag } });
     expect(again).toMatchObject({ status: 200, body: { sha256: 'd'.repeat(64) } });
     expect(again.headers.etag).not.toBe(etag);
+    const share = await api.send('PUT', '/images/digested/share', { headers: { 'if-match': etag } });
+    expect(share.status).toBe(200);
+    expect((await api.send('DELETE', '/images/digested/share')).status).toBe(200);
     expect((await api.send('DELETE', '/images/digested', { headers: { 'if-match': etag } })).status).toBe(204);
     await untilRemoved(api.store, image);
   });
