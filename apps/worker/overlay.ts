@@ -1,4 +1,4 @@
-import { stat } from 'node:fs/promises';
+import { open, stat } from 'node:fs/promises';
 import { isAbsolute } from 'node:path';
 import { decodeLayer, describeLayerFile, type LayerFile, type LayerLimits } from '@bhatti/rootfs';
 import type { Store } from '@bhatti/store';
@@ -49,6 +49,7 @@ interface OverlayFile {
   readonly limits: Partial<LayerLimits>;
 }
 
+/** @throws WorkerError `invalid_overlay` when it has to be read again, and is not there any more or another */
 async function provide(
   { path, layer, limits }: OverlayFile,
   store: Store,
@@ -62,13 +63,35 @@ async function provide(
     await cached.publish();
   } catch (error) {
     await cached.discard().catch(() => {});
-    if (describeFailure(error).code !== 'digest_mismatch') throw error;
-    throw new WorkerError(
+    throw signal?.aborted ? error : await explain(error, path, layer);
+  }
+}
+
+/** What failed, in terms of the file where it is not the one any more that the worker started with. */
+async function explain(error: unknown, path: string, layer: LayerFile): Promise<unknown> {
+  try {
+    const isSame = describeFailure(error).code !== 'digest_mismatch' && (await isAsLong(path, layer));
+    if (isSame) return error;
+    const message = `the overlay ${path} is not what it was when the worker started; start the worker again`;
+    return new WorkerError('invalid_overlay', message, { cause: error });
+  } catch (unreadable) {
+    const { code, message } = describeFailure(unreadable);
+    if (code !== 'internal') return error;
+    return new WorkerError(
       'invalid_overlay',
-      `the overlay ${path} is not what it was when the worker started; start the worker again`,
-      {
-        cause: error,
-      },
+      `the overlay ${path} cannot be read any more: ${message}; put it back, or start the worker again without it`,
+      { cause: error },
     );
+  }
+}
+
+/** Whether it is a file of so many bytes still, that can be read. */
+async function isAsLong(path: string, { size }: LayerFile): Promise<boolean> {
+  const file = await open(path, 'r');
+  try {
+    const status = await file.stat();
+    return status.isFile() && status.size === size;
+  } finally {
+    await file.close();
   }
 }

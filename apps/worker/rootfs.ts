@@ -41,10 +41,10 @@ export async function provideRootfs(services: PullServices, options: ProvideRoot
 async function build(services: PullServices, options: ProvideRootfsOptions): Promise<void> {
   const { store, sync, digests, overlay, limits, metrics } = services;
   const { key, image, sizeBytes, force, signal } = options;
+  const diffIds = [...image.layers.map(({ diffId }) => diffId), ...(overlay === undefined ? [] : [overlay.diffId])];
+  await overlay?.provide(signal);
   const publication = await store.rootfs.begin(key);
   try {
-    await overlay?.provide(signal);
-    const diffIds = [...image.layers.map(({ diffId }) => diffId), ...(overlay === undefined ? [] : [overlay.diffId])];
     const layers = diffIds.map((diffId) => store.layers.directory(diffId));
     const report = await metrics.time('build', {}, () =>
       buildRootfs({ layers, output: publication.path, sizeBytes, limits: limits.image, signal }),
@@ -67,7 +67,7 @@ async function build(services: PullServices, options: ProvideRootfsOptions): Pro
   } catch (error) {
     await discard(publication);
     const damaged = error instanceof RootfsError ? error.damagedLayer : undefined;
-    if (damaged === undefined) await requireLayers(services, image, signal, error);
+    if (damaged === undefined) await requireLayers(services, diffIds, signal, error);
     else await removeDamagedLayer(services, options, damaged);
     throw error;
   }
@@ -92,12 +92,12 @@ async function removeDamagedLayer(
  */
 async function requireLayers(
   { store }: PullServices,
-  { layers }: SourceImage,
+  diffIds: readonly string[],
   signal: AbortSignal,
   cause: unknown,
 ): Promise<void> {
   if (signal.aborted) return;
-  for (const { diffId } of layers) {
+  for (const diffId of diffIds) {
     if (await hasLayer(store, diffId)) continue;
     const message = `the layer ${diffId} was removed from the cache while the image was made`;
     throw new WorkerError('internal', message, { retryable: true, cause });

@@ -1,11 +1,12 @@
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { eventually } from '../../../test/support/eventually.ts';
+import { openOverlay } from '../overlay.ts';
 import { startStack, type TestStack } from './support/stack.ts';
 import { layerTar } from './support/tar.ts';
 
@@ -81,6 +82,42 @@ describe('an overlay', () => {
     const view = await stack.pull({ reference, name: 'app', sizeBytes: 64 * 2 ** 20 });
     expect(view.error).toMatchObject({ code: 'invalid_overlay' });
     expect(await stack.leftovers()).toEqual([]);
+  });
+
+  test('whose file was removed, moved or cut short since the worker started is named', async () => {
+    const reference = await pushImage();
+    await writeFile(overlay, await agent('one'));
+    await stack.startWorker({ overlay });
+    const [layer] = await stack.store.layers.list();
+    const changes = [
+      [() => truncate(overlay, 600), /overlay\.tar is not what it was/],
+      [() => rm(overlay), /overlay\.tar cannot be read any more: .*ENOENT/],
+      [() => mkdir(overlay), /overlay\.tar is not what it was/],
+    ] as const;
+    for (const [change, what] of changes) {
+      await stack.store.layers.remove(layer?.hex ?? '');
+      await change();
+      const { error } = await stack.pull({ reference, name: 'app' });
+      expect(error).toMatchObject({ code: 'invalid_overlay', message: expect.stringMatching(what) });
+    }
+    expect(await stack.leftovers()).toEqual([]);
+  });
+
+  test('that somebody takes from the cache while the image is made is decoded again by the next attempt', async () => {
+    const reference = await pushImage();
+    await writeFile(overlay, await agent('one'));
+    const opened = await openOverlay(overlay, stack.store);
+    let provided = 0;
+    const provide = async (signal?: AbortSignal) => {
+      await opened.provide(signal);
+      provided += 1;
+      if (provided === 1) await stack.store.layers.remove(opened.diffId);
+    };
+    await stack.startWorker({ overlay: { ...opened, provide } });
+    const { status, error } = await stack.pull({ reference, name: 'app' });
+    expect([status, error, provided]).toEqual(['completed', null, 2]);
+    expect(await contentOf('app', '/sbin/agent')).toBe('one');
+    expect(stack.log()).toContain(`the layer ${opened.diffId} was removed from the cache while the image was made`);
   });
 
   test('that cannot be used ends the worker at its start, and says why', async () => {

@@ -26,7 +26,7 @@ import { eventually } from '../../../../test/support/eventually.ts';
 import { startRedis, type TestRedis } from '../../../../test/support/redis.ts';
 import { startRegistry, type TestRegistry } from '../../../../test/support/registry.ts';
 import { describeError } from '../../logger.ts';
-import { openOverlay } from '../../overlay.ts';
+import { type Overlay, openOverlay } from '../../overlay.ts';
 import { type RunningWorker, startWorker } from '../../worker.ts';
 import { startWorkerProcess, type WorkerProcess } from './worker-process.ts';
 
@@ -44,8 +44,8 @@ export interface PullRequest {
 export interface WorkerChoices {
   readonly concurrency?: number;
   readonly cacheBytes?: number;
-  /** Path of a tar. */
-  readonly overlay?: string;
+  /** Path of a tar, or what has been made of one. */
+  readonly overlay?: string | Overlay;
 }
 
 export interface ImportRequest {
@@ -150,12 +150,12 @@ export async function startStack(
     store,
     queue,
     relay,
-    startWorker: async ({ concurrency = 2, cacheBytes, overlay: overlayPath } = {}) => {
+    startWorker: async ({ concurrency = 2, cacheBytes, overlay: given } = {}) => {
       const write = (line: string) => {
         log += line;
       };
       const logger = pino({ level: 'trace', serializers: { err: describeError } }, { write });
-      const overlay = overlayPath === undefined ? undefined : await openOverlay(overlayPath, store);
+      const overlay = typeof given === 'string' ? await openOverlay(given, store) : given;
       const worker = await startWorker({
         store,
         redisUrl: redis.url,
