@@ -12,6 +12,7 @@ import * as z from 'zod';
 import { logRequest } from './access-log.ts';
 import type { Authenticate } from './authentication.ts';
 import { ApiError, stopping, toApiError } from './errors.ts';
+import { logFailure } from './failure-log.ts';
 import { askForBody, readJson } from './json-body.ts';
 import { pagePaths } from './page/pages.ts';
 import { contextOf, RequestContext, setContext } from './request-context.ts';
@@ -211,7 +212,7 @@ const answerError: ErrorRequestHandler = (thrown, request, response, next) => {
   }
   const error = toApiError(thrown);
   const context = contextOf(request);
-  if (error.status >= 500) context.log.error({ err: thrown, code: error.code }, error.message);
+  logFailure(context.log, error, thrown);
   answer(response, {
     status: error.status,
     headers: error.headers,

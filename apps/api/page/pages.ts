@@ -5,6 +5,7 @@ import express, { type ErrorRequestHandler, type Request, type RequestHandler, t
 import * as z from 'zod';
 import type { Authenticate, Caller } from '../authentication.ts';
 import { ApiError, toApiError } from '../errors.ts';
+import { logFailure } from '../failure-log.ts';
 import { readJson } from '../json-body.ts';
 import { contextOf } from '../request-context.ts';
 import { RequestEnd } from '../request-end.ts';
@@ -294,13 +295,14 @@ class Pages {
       next(thrown);
       return;
     }
-    const { status, message, code, headers } = toApiError(thrown);
+    const error = toApiError(thrown);
+    const { status, message, headers } = error;
     const { requestId, log } = contextOf(request);
     if (status === 401) {
       response.redirect(303, '/login');
       return;
     }
-    if (status >= 500) log.error({ err: thrown, code }, message);
+    logFailure(log, error, thrown);
     response.set({ ...headers });
     send(response, status, errorPage(status, message, requestId, null));
   };

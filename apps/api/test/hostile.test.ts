@@ -1,5 +1,7 @@
+import { once } from 'node:events';
 import { connect } from 'node:net';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { eventually } from '../../../test/support/eventually.ts';
 import { errorBody, queuePull, startTestApi, startTestStack, type TestStack } from './support/api.ts';
 
 let api: TestStack;
@@ -118,4 +120,26 @@ test('clients that watch a task are let go when the server stops, their stream e
     // The last chunk of a body that was not cut.
     expect(text).toMatch(/\r\n0\r\n\r\n$/);
   }
+});
+
+test('what comes while the server stops is refused, which is no error of it', async () => {
+  const stopping = await startTestApi(api.redis.url);
+  const socket = connect(stopping.socketPath);
+  let received = '';
+  socket.on('data', (data) => {
+    received += data.toString();
+  });
+  // The second request has begun: its connection is none that the server may close.
+  socket.write('GET /health HTTP/1.1\r\nHost: x\r\n\r\nGET /health HTTP/1.1\r\nHost: x\r\n');
+  await eventually(() => received.includes('"status":"ok"'));
+  const logged = stopping.log().length;
+  const stopped = stopping.stop();
+  socket.write('\r\n');
+  await once(socket, 'close');
+  await stopped;
+  expect(received).toMatch(/HTTP\/1\.1 503 [\s\S]*"code":"stopping"/);
+  const lines = stopping.log().slice(logged);
+  expect(lines).toContain('"path":"/health","status":503');
+  expect(lines).not.toMatch(/"level":[4-6]0/);
+  await stopping.close();
 });

@@ -70,6 +70,8 @@ describe('when Redis is away', () => {
     await redis.kill();
     await untilRedisIs('down');
     await expectTasksUnavailable();
+    expect(api.log()).toMatch(/"level":40,.*"code":"redis_unavailable"/);
+    expect(api.log()).not.toContain('"level":50');
     await redis.start();
     await untilRedisIs('ok');
     const worker = await startWorker(redis.url, async (job) => resultOf(job));
