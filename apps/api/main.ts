@@ -2,7 +2,7 @@
  * The API process: settings from the environment, one clear line and exit 1 when it cannot start. SIGTERM ends it, and
  * so does the end of a supervisor that gave it an IPC channel.
  */
-import { format } from 'node:util';
+import { redirectClientWarnings } from '@bhatti/tasks';
 import { startTracing, type Tracing } from '@bhatti/tracing';
 import type { Logger } from 'pino';
 import * as z from 'zod';
@@ -20,8 +20,7 @@ async function main(): Promise<void> {
   process.umask(0o077);
   const config = readConfig(process.env);
   const log = createLogger(config.logLevel);
-  // ioredis warns by the console.
-  console.warn = (...words: unknown[]) => log.warn(format(...words));
+  redirectClientWarnings((line) => log.warn(line));
   process.on('unhandledRejection', (error) => die(log, error));
   process.on('uncaughtException', (error) => die(log, error));
   // Before the start: a signal that comes meanwhile must not leave a socket behind.

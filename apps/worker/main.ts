@@ -1,9 +1,8 @@
 /** The worker program: takes pulls from the queue until it is told to stop. Settings come from the environment, see README.md. */
-import { format } from 'node:util';
 import { readOperatorSettings } from '@bhatti/oci';
 import { requireE2fsprogs, startThreads } from '@bhatti/rootfs';
 import { openStore, resolveDataDirectory } from '@bhatti/store';
-import { loadSecretKey } from '@bhatti/tasks';
+import { loadSecretKey, redirectClientWarnings } from '@bhatti/tasks';
 import { startTracing, type Tracing } from '@bhatti/tracing';
 import type { Logger } from 'pino';
 import { readEnvironment } from './environment.ts';
@@ -20,8 +19,7 @@ async function main(): Promise<void> {
   process.umask(0o077);
   const environment = readEnvironment(process.env);
   const logger = createLogger(environment.logLevel);
-  // ioredis warns by the console.
-  console.warn = (...words: unknown[]) => logger.warn(format(...words));
+  redirectClientWarnings((line) => logger.warn(line));
   process.on('unhandledRejection', (error) => die(logger, error));
   process.on('uncaughtException', (error) => die(logger, error));
   const stopRequested = new Promise<string>((resolve) => {

@@ -68,6 +68,7 @@ export {
   wakeWorkers,
   workerOptions,
 } from './queue.ts';
+export { redirectClientWarnings } from './redis-client-warnings.ts';
 export { type ConnectRedisOptions, connectRedis, type RedisClient } from './redis-connection.ts';
 export { type RedisInfo, readRedisInfo } from './redis-info.ts';
 export { RedisScript } from './redis-script.ts';

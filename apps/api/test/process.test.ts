@@ -12,6 +12,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { Agent, request } from 'undici';
 import * as z from 'zod';
 import { eventually } from '../../../test/support/eventually.ts';
+import { startProtectedRedis } from '../../../test/support/protected-redis.ts';
 import { startRedis, type TestRedis } from '../../../test/support/redis.ts';
 import { startRedisGate } from '../../../test/support/redis-gate.ts';
 import { putImage } from './support/image.ts';
@@ -117,6 +118,16 @@ describe('the API process', () => {
     started.child.kill('SIGTERM');
     expect(await started.ended).toBe(0);
     for (const line of started.stderr().trim().split('\n')) JSON.parse(line);
+  });
+
+  test('does not tell of a password that nobody has given, as the Redis client does of protected mode', async () => {
+    const server = await startProtectedRedis();
+    const started = run({ REDIS_URL: server.url });
+    await eventually(() => server.refused() > 5);
+    started.child.kill('SIGTERM');
+    expect(await started.ended).toBe(0);
+    await server.close();
+    expect(started.stderr()).not.toContain('password was supplied');
   });
 
   test('does not wait for Redis once it is told to end', async () => {
