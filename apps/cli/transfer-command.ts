@@ -16,6 +16,7 @@ import {
   removeOtherPartials,
   writeSparse,
 } from './export-file.ts';
+import { withExportLock } from './export-lock.ts';
 import { layoutStep } from './progress-layout.ts';
 import { type PullOutput, watchNewTask } from './pull-command.ts';
 import { suggestingImage } from './suggestion.ts';
@@ -93,7 +94,7 @@ export async function exportImage(
   if (output?.endsWith('/')) throw new CliError('invalid_request', `${output} is a directory; -o takes a file`);
   const path = resolve(output ?? `${name}.ext4`);
   await checkTarget(path, force);
-  const bytes = await download(client, name, path);
+  const bytes = await withExportLock(path, () => download(client, name, path));
   if (json) printJson(console, { name, path, size_bytes: bytes });
   else console.out(`exported ${name} to ${output ?? `${name}.ext4`} (${formatBytes(bytes)})\n`);
   return 0;

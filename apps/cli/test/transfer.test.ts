@@ -5,6 +5,7 @@ import { chmod, mkdir, readdir, readFile, readlink, stat, symlink, utimes, write
 import { createServer, type Server } from 'node:http';
 import { basename, dirname, join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import { eventually } from '../../../test/support/eventually.ts';
 import { createContext } from '../commands/context.ts';
 import { complete } from '../completion.ts';
 import { createProgram } from '../program.ts';
@@ -311,6 +312,70 @@ describe('image export', () => {
     });
     expect(content.equals(await readFile(join(directory, 'out')))).toBe(true);
     expect(await readdir(directory)).toEqual(['out']);
+  });
+
+  describe('two at once to one file', () => {
+    /** The first answer stops half-way until it is told to go on. */
+    async function serveSlowly() {
+      await makeDirectory();
+      let goOn = () => {};
+      const told = new Promise<void>((resolve) => {
+        goOn = resolve;
+      });
+      let answers = 0;
+      server = await serveAnswers(({ headers }) => async (response) => {
+        answers += 1;
+        const from = Number(/\d+/.exec(headers.range ?? '')?.[0] ?? 0);
+        response.writeHead(from === 0 ? 200 : 206, {
+          etag: `"${sha256}"`,
+          'content-type': 'application/octet-stream',
+          'content-length': content.length - from,
+        });
+        const half = from === 0 ? 9 * 1024 * 1024 : from;
+        if (from === 0) response.write(content.subarray(0, half));
+        if (answers === 1) await told;
+        response.end(content.subarray(half));
+      });
+      url = `http://127.0.0.1:${server.port}`;
+      const child = spawn(process.execPath, [staged.cli, 'image', 'export', 'py', '-o', 'out'], {
+        cwd: directory,
+        env: cleanEnvironment(directory, { BHATTI_URL: url }),
+        stdio: 'ignore',
+      });
+      const ended = once(child, 'close');
+      const partial = join(directory, `.out.${sha256.slice(0, 16)}.partial`);
+      await eventually(async () => ((await stat(partial).catch(() => undefined))?.size ?? 0) > 8 * 1024 * 1024);
+      return { child, ended, goOn };
+    }
+
+    test('the second is refused, and the first is not disturbed', async () => {
+      const first = await serveSlowly();
+      expect(await run(['image', 'export', 'py', '-o', 'out', '--force'])).toEqual({
+        exitCode: 1,
+        stdout: '',
+        stderr: expect.stringMatching(
+          new RegExp(
+            `^error: another export writes \\S+/out \\(pid ${first.child.pid} on .+\\) \\(already_running\\)\n`,
+          ),
+        ),
+      });
+      expect((await run(['image', 'export', 'py', '-o', 'other'])).exitCode).toBe(0);
+      first.goOn();
+      expect(await first.ended).toEqual([0, null]);
+      expect(content.equals(await readFile(join(directory, 'out')))).toBe(true);
+      expect((await readdir(directory)).sort()).toEqual(['other', 'out']);
+    });
+
+    test('the second goes on with what one has left that was killed', async () => {
+      const first = await serveSlowly();
+      first.child.kill('SIGKILL');
+      await first.ended;
+      first.goOn();
+      expect(await run(['image', 'export', 'py', '-o', 'out'])).toMatchObject({ exitCode: 0, stderr: '' });
+      expect(content.equals(await readFile(join(directory, 'out')))).toBe(true);
+      expect(await readdir(directory)).toEqual(['out']);
+      expect(server?.calls.at(-1)?.headers.range).toMatch(/^bytes=8\d+-$/);
+    });
   });
 
   test('bytes that are not what the server has are not kept', async () => {
