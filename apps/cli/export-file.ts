@@ -8,22 +8,39 @@ import { CliError, systemErrorCode } from './cli-error.ts';
 const BLOCK = 4096;
 const zeros = Buffer.alloc(BLOCK);
 
+/** Of an image whose SHA-256 has not been taken yet. */
+const BUILD_TAG = /^"([\w-]{43})"$/;
+
 /** Where an export stands while it is under way: beside the file, and named for the very bytes it will hold. */
 export function partialPath(path: string, etag: string): string {
-  return join(dirname(path), `.${basename(path)}.${etag.replace(/[^0-9a-zA-Z]/g, '').slice(0, 16)}.partial`);
+  const tag = BUILD_TAG.exec(etag)?.[1] ?? etag.replace(/[^0-9a-zA-Z]/g, '').slice(0, 16);
+  return join(dirname(path), `.${basename(path)}.${tag}.partial`);
 }
 
 /** What `partialPath` makes of a tag, or of none. */
-const PARTIAL_TAG = /^([0-9a-zA-Z]{16})?$/;
+const PARTIAL_TAG = /^([0-9a-zA-Z]{16}|[\w-]{43})?$/;
+
+/** The partial files of exports to this file that began before the SHA-256 of the image was taken, with the tag that it had then. */
+export async function partialsOfBuilds(path: string): Promise<{ path: string; etag: string }[]> {
+  const tagged = (await partialsOf(path)).map(({ path, tag }) => ({ path, etag: `"${tag}"` }));
+  return tagged.filter(({ etag }) => BUILD_TAG.test(etag));
+}
 
 /** Removes what exports to this file have left of other bytes than those of `partial`: the image is another by now, and nothing goes on with it. */
 export async function removeOtherPartials(path: string, partial: string): Promise<void> {
-  const [prefix, suffix] = [`.${basename(path)}.`, '.partial'];
-  for (const name of await readdir(dirname(path)).catch(() => [])) {
-    const tag = name.slice(prefix.length, -suffix.length);
-    if (name !== prefix + tag + suffix || !PARTIAL_TAG.test(tag) || name === basename(partial)) continue;
-    await rm(join(dirname(path), name), { force: true }).catch(() => undefined);
+  for (const other of await partialsOf(path)) {
+    if (other.path !== partial) await rm(other.path, { force: true }).catch(() => undefined);
   }
+}
+
+async function partialsOf(path: string): Promise<{ path: string; tag: string }[]> {
+  const [prefix, suffix] = [`.${basename(path)}.`, '.partial'];
+  const names = await readdir(dirname(path)).catch(() => []);
+  return names.flatMap((name) => {
+    const tag = name.slice(prefix.length, -suffix.length);
+    const isPartial = name === prefix + tag + suffix && PARTIAL_TAG.test(tag);
+    return isPartial ? [{ path: join(dirname(path), name), tag }] : [];
+  });
 }
 
 /** Rejects with CliError `exists` for a file that is there, unless it may be replaced. */

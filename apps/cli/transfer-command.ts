@@ -1,3 +1,4 @@
+import { rename } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -12,6 +13,7 @@ import {
   checkTarget,
   partialPath,
   partialSize,
+  partialsOfBuilds,
   publishExport,
   removeOtherPartials,
   writeSparse,
@@ -121,6 +123,7 @@ async function download(client: ApiClient, name: string, path: string): Promise<
     // What is between may have left the length out: then the end of the stream tells it, and nothing is gone on with.
     let size = length === undefined ? undefined : Number(length);
     const partial = partialPath(path, etag);
+    await renameFormer(client, name, { path, partial, etag });
     await removeOtherPartials(path, partial);
     const from = etag === '' ? 0 : await partialSize(partial);
     try {
@@ -151,6 +154,23 @@ async function download(client: ApiClient, name: string, path: string): Promise<
       }
       await delay(EXPORT_PAUSE);
     }
+  }
+}
+
+/**
+ * What is there of an export that began before the SHA-256 of the image was taken has the tag in its name that the image had then. Where the
+ * server takes that for the file of `etag`, it is gone on with.
+ */
+async function renameFormer(
+  client: ApiClient,
+  name: string,
+  { path, partial, etag }: { readonly path: string; readonly partial: string; readonly etag: string },
+): Promise<void> {
+  for (const former of await partialsOfBuilds(path)) {
+    if (former.path === partial || (await partialSize(partial)) > 0) return;
+    const { status, headers, body } = await client.rootfs(name, { from: 0, etag: former.etag });
+    body.destroy();
+    if (status === 206 && headers.etag === etag) await rename(former.path, partial);
   }
 }
 

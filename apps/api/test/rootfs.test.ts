@@ -348,5 +348,16 @@ describe('the root file system of an image', () => {
       const sent = api.log().match(/"path":"\/images\/app\/rootfs","status":206/g);
       expect(sent).not.toBeNull();
     });
+
+    test('goes on with what came before the SHA-256 was recorded', async () => {
+      const { rootfsKey } = await putImage(api.store, { name: 'early' }, 'local', { content: bytes });
+      const { etag } = (await ask({}, 'HEAD', 'early')).headers;
+      const partial = join(directory, `.early.ext4.${String(etag).slice(1, -1)}.partial`);
+      await writeFile(partial, bytes.subarray(0, 2 * MEGABYTE));
+      await recordDigest(api.store, rootfsKey, digest);
+      expect(await bhatti('image', 'export', 'early')).toMatchObject({ exitCode: 0, stderr: '' });
+      expect(sha256(await readFile(join(directory, 'early.ext4')))).toBe(digest);
+      expect(api.log()).toContain(`"path":"/images/early/rootfs","status":206`);
+    });
   });
 });

@@ -11,7 +11,7 @@ import { complete } from '../completion.ts';
 import { createProgram } from '../program.ts';
 import { resolveSettings } from '../settings.ts';
 import { versionMismatch } from '../version-match.ts';
-import { type Answer, type Call, serveAnswers } from './http-server.ts';
+import { type Answer, type Handler, serveAnswers } from './http-server.ts';
 import { recordedConsole } from './recorded-console.ts';
 import { cleanEnvironment, stageCli } from './staged-cli.ts';
 
@@ -41,7 +41,7 @@ async function makeDirectory() {
   await mkdir(directory);
 }
 
-async function startServer(handler: (call: Call) => Answer) {
+async function startServer(handler: Handler) {
   await makeDirectory();
   server = await serveAnswers(handler);
   url = `http://127.0.0.1:${server.port}`;
@@ -285,6 +285,44 @@ describe('image export', () => {
     }
     expect(await run(['image', 'export', 'py', '-o', 'out'])).toMatchObject({ exitCode: 0, stderr: '' });
     expect((await readdir(directory)).sort()).toEqual([...others, 'out'].sort());
+  });
+
+  describe('what was left of one that began before the SHA-256 was taken', () => {
+    const ofBuild = 'b'.repeat(42);
+    const partial = () => join(directory, `.out.${ofBuild}-.partial`);
+
+    /** Serves the file under its SHA-256, and goes on with what began under the other tag where that `holds`. */
+    async function serveDigested(holds: boolean) {
+      await startServer(({ headers }) => (response) => {
+        const known = [`"${sha256}"`, ...(holds ? [`"${ofBuild}-"`] : [])];
+        const from = known.includes(String(headers['if-range'])) ? Number(/\d+/.exec(headers.range ?? '')?.[0]) : 0;
+        const isPart = headers.range !== undefined && known.includes(String(headers['if-range']));
+        response.writeHead(isPart ? 206 : 200, {
+          etag: `"${sha256}"`,
+          'content-type': 'application/octet-stream',
+          'content-length': content.length - from,
+        });
+        response.end(content.subarray(from));
+      });
+      await writeFile(partial(), content.subarray(0, 5000));
+    }
+    const ranges = () => server?.calls.map(({ headers }) => headers.range);
+
+    test('is gone on with', async () => {
+      await serveDigested(true);
+      expect(await run(['image', 'export', 'py', '-o', 'out'])).toMatchObject({ exitCode: 0, stderr: '' });
+      expect(ranges()).toEqual([undefined, 'bytes=0-', 'bytes=5000-']);
+      expect(content.equals(await readFile(join(directory, 'out')))).toBe(true);
+      expect(await readdir(directory)).toEqual(['out']);
+    });
+
+    test('is nothing where the image was built anew since', async () => {
+      await serveDigested(false);
+      await writeFile(partial(), 'other bytes');
+      expect(await run(['image', 'export', 'py', '-o', 'out'])).toMatchObject({ exitCode: 0, stderr: '' });
+      expect(content.equals(await readFile(join(directory, 'out')))).toBe(true);
+      expect(await readdir(directory)).toEqual(['out']);
+    });
   });
 
   test('a reference in place of the name is told as that, and a folder as no file', async () => {
