@@ -10,15 +10,14 @@ import {
   createTaskRelay,
   FetchedLayers,
   liveTask,
-  type PullResult,
   QUEUE_NAME,
+  RunningTasks,
   removeCredentials,
   subscribeCancellations,
   TaskClaims,
   type TaskJob,
-  type TaskJobData,
-  type TaskJobName,
   type TaskQueue,
+  type TaskWorker,
   takeUpLateRetries,
   WorkerMetrics,
   workerOptions,
@@ -139,11 +138,11 @@ export async function startWorker(options: StartWorkerOptions): Promise<RunningW
     secretKey,
     logger,
   });
-  const worker = new Worker<TaskJobData, PullResult, TaskJobName>(
+  const running = new RunningTasks();
+  const worker: TaskWorker = new Worker(
     QUEUE_NAME,
-    // Three parameters: BullMQ makes a signal only for those.
-    (job, token, signal) =>
-      activity.during(() => processor.process(job, token ?? '', signal ?? new AbortController().signal)),
+    (job: TaskJob, token) =>
+      activity.during(() => running.run(job.id ?? '', (signal) => processor.process(job, token ?? '', signal))),
     {
       ...workerOptions({ connection: redis, concurrency: options.concurrency, telemetry: options.tracing?.queue }),
       autorun: false,
@@ -171,18 +170,18 @@ export async function startWorker(options: StartWorkerOptions): Promise<RunningW
   }, LATE_RETRIES_INTERVAL);
   services.sync.request();
   services.digests.request();
-  const cancellations = await subscribeCancellations(relay, worker);
+  const cancellations = await subscribeCancellations(relay, queue, running);
   await worker.waitUntilReady();
-  const running = worker.run().catch((error: unknown) => logger.error({ err: error }, 'the queue worker ended'));
+  const taking = worker.run().catch((error: unknown) => logger.error({ err: error }, 'the queue worker ended'));
 
   const close = async () => {
     processor.stop();
     stopping.abort();
     clearInterval(retries);
     const closed = worker.close();
-    worker.cancelAllJobs('worker_stopping' satisfies StopReason);
+    running.stopAll('worker_stopping' satisfies StopReason);
     await closed;
-    await running;
+    await taking;
     await aftercare.idle();
     await housekeeping.stop();
     await metrics.idle();

@@ -1,10 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Job, type Relay, type Worker } from 'bullmq';
+import type { Relay } from 'bullmq';
 import * as z from 'zod';
 import { TaskError } from './error.ts';
 import { removeCredentials } from './job-credentials.ts';
-import { type PullResult, TaskJobData } from './pull-task.ts';
-import type { TaskJob, TaskJobName, TaskQueue } from './queue.ts';
+import { TaskJobData } from './pull-task.ts';
+import type { TaskJob, TaskQueue } from './queue.ts';
+import type { RunningTasks } from './running-tasks.ts';
 import { findTask, isEnded, type TaskView } from './task-view.ts';
 
 const topicPrefix = 'tasks.cancel.';
@@ -20,9 +21,6 @@ const recheckInterval = 1_000;
 
 /** Ms that a cancellation waits for the relay. */
 const publishTimeout = 1_000;
-
-/** Ms between attempts to reach a job that a worker has fetched but not begun. */
-const retryInterval = 25;
 
 const cancelMessage = z.object({ id: z.string() });
 
@@ -71,86 +69,66 @@ async function endSoon(job: TaskJob): Promise<void> {
   }
 }
 
-export type TaskWorker = Worker<TaskJobData, PullResult, TaskJobName>;
-
 export interface CancellationSubscription {
-  /** Ends it; running jobs are not told of cancellations any more. */
+  /** Ends it; running tasks are not told of cancellations any more. */
   close(): Promise<void>;
 }
 
 /**
- * Tells the worker's running jobs when they are cancelled: their signal aborts with the reason `cancelled`. A job whose
+ * Tells the running tasks when they are cancelled: their signal aborts with the reason `cancelled`. A job whose
  * data says `cancelRequested` when it is picked up is the processor's to end.
  */
-export async function subscribeCancellations(relay: Relay, worker: TaskWorker): Promise<CancellationSubscription> {
-  const running = new RunningJobs(worker);
+export async function subscribeCancellations(
+  relay: Relay,
+  queue: TaskQueue,
+  running: RunningTasks,
+): Promise<CancellationSubscription> {
+  const flags = new CancelFlags(queue, running);
   const subscription = await relay.subscribe(`${topicPrefix}*`, ({ data }) => {
     const message = cancelMessage.safeParse(data);
-    if (message.success) worker.cancelJob(message.data.id, CANCELLED);
+    if (message.success) running.stop(message.data.id, CANCELLED);
   });
-  const recheckAll = () => running.recheckAll();
-  relay.on('recovered', recheckAll);
-  const timer = setInterval(recheckAll, recheckInterval);
+  const lookAtAll = () => flags.lookAtAll();
+  relay.on('recovered', lookAtAll);
+  const timer = setInterval(lookAtAll, recheckInterval);
+  // Cancelled between being read by the worker and being known here: the message has passed already.
+  const unwatch = running.watch((id) => void flags.look(id));
   return {
     close: async () => {
+      unwatch();
       clearInterval(timer);
-      relay.off('recovered', recheckAll);
-      running.close();
+      relay.off('recovered', lookAtAll);
       await subscription.unsubscribe();
     },
   };
 }
 
-/** The jobs that a worker has fetched and not ended, looked at by their flags. */
-class RunningJobs {
-  readonly #worker: TaskWorker;
-  readonly #ids = new Set<string>();
+/** What the data of running tasks say of their being cancelled. */
+class CancelFlags {
+  readonly #queue: TaskQueue;
+  readonly #running: RunningTasks;
   /** Looked at just now: while Redis is away looks would pile up, one a second for each. */
   readonly #looking = new Set<string>();
 
-  constructor(worker: TaskWorker) {
-    this.#worker = worker;
-    worker.on('active', this.#began);
-    worker.on('completed', this.#ended);
-    worker.on('failed', this.#ended);
+  constructor(queue: TaskQueue, running: RunningTasks) {
+    this.#queue = queue;
+    this.#running = running;
   }
 
-  close(): void {
-    this.#worker.off('active', this.#began);
-    this.#worker.off('completed', this.#ended);
-    this.#worker.off('failed', this.#ended);
-    this.#ids.clear();
+  lookAtAll(): void {
+    for (const id of this.#running.ids) void this.look(id);
   }
 
-  recheckAll(): void {
-    for (const id of this.#ids) void this.#recheck(id);
-  }
-
-  readonly #began = (job: TaskJob): void => {
-    if (job.id === undefined) return;
-    this.#ids.add(job.id);
-    // Cancelled between being read by the worker and being known here: the message has passed already.
-    void this.#recheck(job.id);
-  };
-
-  readonly #ended = (job: TaskJob | undefined): void => {
-    if (job?.id !== undefined) this.#ids.delete(job.id);
-  };
-
-  async #recheck(id: string): Promise<void> {
+  async look(id: string): Promise<void> {
     if (this.#looking.has(id)) return;
     this.#looking.add(id);
     try {
-      const job = await Job.fromId<unknown>(this.#worker, id);
-      if (TaskJobData.safeParse(job?.data).data?.cancelRequested !== true) return;
+      const job = await this.#queue.getJob(id);
+      if (TaskJobData.safeParse(job?.data).data?.cancelRequested === true) this.#running.stop(id, CANCELLED);
     } catch {
       // Redis is away; the next look will tell.
-      return;
     } finally {
       this.#looking.delete(id);
-    }
-    while (this.#ids.has(id) && !this.#worker.cancelJob(id, CANCELLED)) {
-      await sleep(retryInterval);
     }
   }
 }

@@ -1,12 +1,7 @@
 /** The queue contract: what tasks are, how they travel through Redis, and how they are seen and cancelled. */
 
 export { isArriving, noteArrival } from './arriving-upload.ts';
-export {
-  type CancellationSubscription,
-  cancelTask,
-  subscribeCancellations,
-  type TaskWorker,
-} from './cancellation.ts';
+export { type CancellationSubscription, cancelTask, subscribeCancellations } from './cancellation.ts';
 export { openCredentials, RegistryCredentials, sealCredentials } from './credentials.ts';
 export { TaskError, type TaskErrorCode } from './error.ts';
 export { encodeFailure, jobError, parseFailure, TaskFailure } from './failure.ts';
@@ -64,6 +59,7 @@ export {
   type TaskJob,
   type TaskJobName,
   type TaskQueue,
+  type TaskWorker,
   type TaskWorkerOptions,
   wakeWorkers,
   workerOptions,
@@ -74,6 +70,7 @@ export { type RedisInfo, readRedisInfo } from './redis-info.ts';
 export { RedisScript } from './redis-script.ts';
 export { checkRedisServer, type RedisServer } from './redis-server.ts';
 export { parseRedisUrl, type RedisAddress } from './redis-url.ts';
+export { RunningTasks } from './running-tasks.ts';
 export { loadSecretKey, type SecretKeyOptions } from './secret-key.ts';
 export { type ClaimKind, liveTask, TaskClaims } from './task-claims.ts';
 export { createTaskId, isTaskId } from './task-id.ts';

@@ -7,6 +7,7 @@ import {
   type QueueOptions,
   Relay,
   type Telemetry,
+  type Worker,
   type WorkerOptions,
 } from 'bullmq';
 import type { ImportJobData, PullJobData, PullResult, TaskJobData } from './pull-task.ts';
@@ -34,6 +35,7 @@ export type TaskJobName = typeof PULL_JOB | typeof IMPORT_JOB;
 export type TaskJob = Job<TaskJobData, PullResult, TaskJobName>;
 /** Given the job, not its data: BullMQ would make one type of job of each kind of data. */
 export type TaskQueue = Queue<TaskJob, PullResult, TaskJobName>;
+export type TaskWorker = Worker<TaskJobData, PullResult, TaskJobName>;
 
 /** Ended tasks can be asked for this long, and operators can look at them. */
 const keepEnded = { age: 7 * 24 * 3600, count: 10_000 } as const;
@@ -104,10 +106,7 @@ export interface TaskWorkerOptions {
   readonly telemetry?: Telemetry | undefined;
 }
 
-/**
- * The options for `new Worker(QUEUE_NAME, processor, workerOptions(…))`. The processor must declare three parameters
- * (job, token, signal): BullMQ makes an abort signal only for those, and without it a task cannot be cancelled.
- */
+/** The options for `new Worker(QUEUE_NAME, processor, workerOptions(…))`. A processor works in `RunningTasks`, which tell it to stop. */
 export function workerOptions(options: TaskWorkerOptions): WorkerOptions {
   return {
     connection: options.connection,

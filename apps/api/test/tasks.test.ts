@@ -1,5 +1,13 @@
 import type { RedisClient } from '@bhatti/tasks';
-import { connectRedis, createTaskRelay, jobError, subscribeCancellations, type TaskJob, TaskView } from '@bhatti/tasks';
+import {
+  connectRedis,
+  createTaskQueue,
+  createTaskRelay,
+  jobError,
+  subscribeCancellations,
+  type TaskJob,
+  TaskView,
+} from '@bhatti/tasks';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { startRedis, type TestRedis } from '../../../test/support/redis.ts';
 import { TaskList } from '../api-schema.ts';
@@ -225,7 +233,7 @@ describe('tasks', () => {
     await work(
       (_job, signal) =>
         new Promise((_resolve, reject) => {
-          signal?.addEventListener('abort', () =>
+          signal.addEventListener('abort', () =>
             reject(jobError({ code: 'cancelled', message: 'cancelled', retryable: false })),
           );
           started.open();
@@ -235,7 +243,7 @@ describe('tasks', () => {
     const relay = createTaskRelay(connection);
     await relay.waitUntilReady();
     if (worker === undefined) throw new Error('no worker');
-    const subscription = await subscribeCancellations(relay, worker.worker);
+    const subscription = await subscribeCancellations(relay, createTaskQueue(connection), worker.running);
     expect((await api.send('DELETE', `/tasks/${id}`)).status).toBe(202);
     expect(await until(id, ({ status }) => status === 'cancelled')).toMatchObject({ error: { code: 'cancelled' } });
     await subscription.close();

@@ -7,10 +7,10 @@ import {
   findTask,
   isEnded,
   jobError,
+  RunningTasks,
   removeCredentials,
   subscribeCancellations,
   type TaskQueue,
-  type TaskWorker,
 } from '../index.ts';
 import { data, type PullProcessor, QueueFixture, result } from './support/fixture.ts';
 
@@ -40,13 +40,13 @@ describe('cancelling a task', () => {
   afterEach(() => fixture.reset());
   afterAll(() => fixture.stop());
 
-  async function workers(count: number, processor: PullProcessor): Promise<TaskWorker[]> {
-    const made = Array.from({ length: count }, () => fixture.worker(processor));
-    for (const worker of made) {
-      const subscription = await subscribeCancellations(fixture.relay('worker'), worker);
+  async function workers(count: number, processor: PullProcessor): Promise<void> {
+    for (let made = 0; made < count; made += 1) {
+      const running = new RunningTasks();
+      fixture.worker((job, token) => running.run(job.id ?? '', (signal) => processor(job, token, signal)));
+      const subscription = await subscribeCancellations(fixture.relay('worker'), fixture.queue('worker'), running);
       fixture.onEnd(() => subscription.close());
     }
-    return made;
   }
 
   test('that waits shows at once, and the next worker ends it', async () => {
@@ -170,8 +170,9 @@ describe('cancelling a task', () => {
   test('is looked for once at a time, however long Redis takes: looks do not pile up', async () => {
     const queue = fixture.queue();
     const relay = fixture.relay('worker');
-    const worker = fixture.worker(obedient);
-    const subscription = await subscribeCancellations(relay, worker);
+    const running = new RunningTasks();
+    fixture.worker((job, token) => running.run(job.id ?? '', (signal) => obedient(job, token, signal)));
+    const subscription = await subscribeCancellations(relay, fixture.queue('worker'), running);
     fixture.onEnd(() => subscription.close());
     const { id } = await enqueuePull(queue, data);
     await eventually(async () => (await findTask(queue, id))?.view.status === 'running');

@@ -12,6 +12,7 @@ import {
   findTask,
   jobError,
   QUEUE_NAME,
+  RunningTasks,
   subscribeCancellations,
   type TaskWorker,
   takeTurn,
@@ -87,17 +88,22 @@ describe('a Redis that wants to know who is there', () => {
     expect((await checkRedisServer(connection)).warnings).toEqual([]);
     const queue = createTaskQueue(connection);
     const relay = createTaskRelay(connection);
+    const running = new RunningTasks();
     const worker: TaskWorker = new Worker(
       QUEUE_NAME,
-      (_job, _token, signal) =>
-        new Promise((_resolve, reject) => {
-          signal?.addEventListener('abort', () =>
-            reject(jobError({ code: 'cancelled', message: '', retryable: false })),
-          );
-        }),
+      (job) =>
+        running.run(
+          job.id ?? '',
+          (signal) =>
+            new Promise((_resolve, reject) => {
+              signal.addEventListener('abort', () =>
+                reject(jobError({ code: 'cancelled', message: '', retryable: false })),
+              );
+            }),
+        ),
       workerOptions({ connection }),
     );
-    const cancellations = await subscribeCancellations(relay, worker);
+    const cancellations = await subscribeCancellations(relay, queue, running);
     const priority = await takeTurn(connection, 'local');
     const { id } = await enqueuePull(queue, data, { priority });
     await eventually(async () => (await findTask(queue, id))?.view.status === 'running');

@@ -2,32 +2,35 @@ import {
   connectRedis,
   type PullResult,
   QUEUE_NAME,
+  RunningTasks,
   type TaskJob,
-  type TaskJobData,
-  type TaskJobName,
+  type TaskWorker,
   workerOptions,
 } from '@bhatti/tasks';
 import { Worker } from 'bullmq';
 
-export type Process = (job: TaskJob, signal: AbortSignal | undefined) => Promise<PullResult>;
+export type Process = (job: TaskJob, signal: AbortSignal) => Promise<PullResult>;
 
 export interface TestWorker {
-  readonly worker: Worker<TaskJobData, PullResult, TaskJobName>;
+  readonly worker: TaskWorker;
+  readonly running: RunningTasks;
   readonly close: () => Promise<void>;
 }
 
 /** A real BullMQ worker whose jobs do what the test says. */
 export async function startWorker(redisUrl: string, process: Process): Promise<TestWorker> {
   const connection = connectRedis(redisUrl, { use: 'worker' });
-  const worker = new Worker<TaskJobData, PullResult, TaskJobName>(
+  const running = new RunningTasks();
+  const worker: TaskWorker = new Worker(
     QUEUE_NAME,
-    (job, _token, signal) => process(job, signal),
+    (job: TaskJob) => running.run(job.id ?? '', (signal) => process(job, signal)),
     workerOptions({ connection, concurrency: 10 }),
   );
   worker.on('error', () => {});
   await worker.waitUntilReady();
   return {
     worker,
+    running,
     close: async () => {
       await worker.close(true);
       connection.disconnect();

@@ -1,0 +1,62 @@
+/**
+ * A task whose worker has lost it and takes it up again itself, while the run that lost it has not ended yet: that happens to a worker
+ * that is alone, on a machine that slept for longer than a lock lasts.
+ */
+import { randomBytes } from 'node:crypto';
+import { cancelTask, QUEUE_NAME, queueKey, workerOptions } from '@bhatti/tasks';
+import { afterEach, beforeEach, expect, test } from '@jest/globals';
+import { Worker } from 'bullmq';
+import { eventually } from '../../../test/support/eventually.ts';
+import type { RunningWorker } from '../worker.ts';
+import { startStack, type TestStack } from './support/stack.ts';
+import { layerTar } from './support/tar.ts';
+
+const SIZE = 4_000_000;
+
+let stack: TestStack;
+let worker: RunningWorker;
+
+beforeEach(async () => {
+  stack = await startStack();
+  worker = await stack.startWorker({ concurrency: 2 });
+});
+afterEach(() => stack.close());
+
+/** A task in its second run, whose first has ended. Its download stalls. */
+async function takenUpAgain(): Promise<string> {
+  const tar = await layerTar([{ name: 'f', content: randomBytes(SIZE) }]);
+  const { reference, layers } = stack.registry.pushImage({ repository: 'library/app', layers: [{ tar }] });
+  const [layer] = layers;
+  stack.registry.plan({ path: layer?.digest ?? '', stallAfter: SIZE / 4 });
+  const id = await stack.enqueue({ reference, name: 'app' });
+  await eventually(async () => (await stack.store.partials.size(layer?.digest ?? '')) > 0);
+  await loseLock(id);
+  // The first run looks for its lock every few seconds. Then BullMQ refuses its end.
+  await eventually(() => stack.log().includes('the job was taken over by another worker'));
+  await eventually(() => stack.log().includes('Lock mismatch'));
+  return id;
+}
+
+/** The lock runs out, and whoever looks next gives the job back to the queue. */
+async function loseLock(id: string): Promise<void> {
+  await stack.connection.del(queueKey(`${id}:lock`), queueKey('stalled-check'));
+  await stack.connection.sadd(queueKey('stalled'), id);
+  const looker = new Worker(QUEUE_NAME, null, workerOptions({ connection: stack.connection }));
+  await looker.startStalledCheckTimer();
+  await looker.close();
+}
+
+test('is cancelled at once', async () => {
+  const id = await takenUpAgain();
+  expect(await stack.view(id)).toMatchObject({ status: 'running' });
+  await cancelTask(stack.queue, stack.relay, id);
+  expect(await stack.ended(id)).toMatchObject({ status: 'cancelled' });
+  expect(await stack.leftovers()).toEqual([]);
+});
+
+test('is handed back at once when the worker stops', async () => {
+  const id = await takenUpAgain();
+  await worker.close();
+  expect(await stack.view(id)).toMatchObject({ status: 'queued' });
+  expect((await stack.queue.getJobLogs(id)).logs.at(-1)).toContain('handed back');
+});
