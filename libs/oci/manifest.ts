@@ -41,11 +41,14 @@ const unreadEntrySchema = z.object({ platform: entryPlatformSchema.catch(undefin
 export const LAYER_LIMIT = 1024;
 
 const imageManifestSchema = z.object({
-  config: descriptorSchema,
-  // Counted before any is looked at: fault is found with each.
+  // Left out, it is one of the early types (`isConfigType`).
+  config: descriptorSchema.extend({ mediaType: z.string().default('') }),
+  // Counted before any is looked at: fault is found with each. Go writes a list of none as null, or not at all (`FROM scratch` and a label).
   layers: z
     .array(z.unknown())
     .max(LAYER_LIMIT, `has more than ${LAYER_LIMIT}, which is the limit`)
+    .nullish()
+    .transform((list) => list ?? [])
     .pipe(z.array(descriptorSchema)),
 });
 

@@ -27,6 +27,17 @@ const CONFIG_TYPES: ReadonlySet<string> = new Set([
   'application/vnd.docker.container.image.v1+json',
 ]);
 
+/**
+ * What stands in Docker manifests of 2016, when registries kept a type of their own with each blob, or none. Docker takes them for images still
+ * (moby, `distribution/registry.go`). In OCI manifests they are artifacts' types.
+ */
+const EARLY_CONFIG_TYPES: ReadonlySet<string> = new Set([
+  'application/octet-stream',
+  'application/json',
+  'text/html',
+  '',
+]);
+
 /** OCI image spec "Layer", Docker's image manifest v2 schema 2, and the zstd names that BuildKit and Podman write for Docker. */
 const LAYER_COMPRESSIONS: ReadonlyMap<string, LayerCompression> = new Map([
   ['application/vnd.oci.image.layer.v1.tar', 'none'],
@@ -69,8 +80,9 @@ export function isSchema1(mediaType: string): boolean {
   return /^application\/vnd\.docker\.distribution\.manifest\.v1\+(?:json|prettyjws)$/.test(mediaType);
 }
 
-export function isConfigType(mediaType: string): boolean {
-  return CONFIG_TYPES.has(mediaType);
+/** @param manifestType media type of the manifest that names the config */
+export function isConfigType(mediaType: string, manifestType: string): boolean {
+  return CONFIG_TYPES.has(mediaType) || (manifestType === DOCKER_MANIFEST && EARLY_CONFIG_TYPES.has(mediaType));
 }
 
 /** How the layer is compressed, by its media type; undefined when it is no layer that can be unpacked. */

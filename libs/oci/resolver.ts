@@ -100,7 +100,7 @@ export class Resolver {
     const target = await this.#target();
     const manifest = await this.#choose(target);
     const { image, digest: manifestDigest } = manifest;
-    const layers = this.#layers(image);
+    const layers = this.#layers(manifest);
     const { config, platform, diffIds } = await this.#config(image);
     if (target.kind === 'image') this.#assertPlatform(platform);
     if (diffIds.length !== layers.length) {
@@ -109,6 +109,7 @@ export class Resolver {
         `the image ${this.#name} is invalid: its manifest has ${layers.length} layers and its config ${diffIds.length}`,
       );
     }
+    for (const diffId of diffIds) this.#assertSha256(diffId);
     return {
       reference: this.#reference,
       manifestDigest,
@@ -160,7 +161,7 @@ export class Resolver {
     for (const entry of images.filter(({ platform, mediaType }) => !platform && !isIndexType(mediaType))) {
       const manifest = await this.#imageManifest(entry);
       // Signatures and other artifacts stand beside images without a platform.
-      if (!isConfigType(manifest.image.config.mediaType)) continue;
+      if (!isConfigType(manifest.image.config.mediaType, manifest.mediaType)) continue;
       const { platform } = await this.#config(manifest.image);
       if (platformDistance(this.#wanted, platform) !== undefined) return manifest;
       this.#available.add(formatPlatform(platform));
@@ -213,20 +214,24 @@ export class Resolver {
     return manifest;
   }
 
-  #layers(image: ImageManifest): Omit<ResolvedLayer, 'diffId'>[] {
+  #layers({ image, mediaType: manifestType }: Manifest & { kind: 'image' }): Omit<ResolvedLayer, 'diffId'>[] {
     const { mediaType } = image.config;
-    if (!isConfigType(mediaType)) throw unsupportedMediaType(this.#name, 'its config', mediaType);
+    if (!isConfigType(mediaType, manifestType)) throw unsupportedMediaType(this.#name, 'its config', mediaType);
     return image.layers.map((descriptor) => {
-      if (!descriptor.digest.startsWith('sha256:')) {
-        throw new OciError(
-          'unsupported_media_type',
-          `${this.#name} cannot be pulled: its layer ${descriptor.digest.slice(0, 30)}… is not named by a SHA-256, which is what is checked here`,
-        );
-      }
+      this.#assertSha256(descriptor.digest);
       const compression = layerCompression(descriptor.mediaType);
       if (compression === undefined) throw unsupportedMediaType(this.#name, 'a layer', descriptor.mediaType);
       return { descriptor, compression };
     });
+  }
+
+  /** @param digest of a layer, or of the tar in it */
+  #assertSha256(digest: string): void {
+    if (digest.startsWith('sha256:')) return;
+    throw new OciError(
+      'unsupported_media_type',
+      `${this.#name} cannot be pulled: its layer ${digest.slice(0, 30)}… is not named by a SHA-256, which is what is checked here`,
+    );
   }
 
   async #config(image: ImageManifest): Promise<ParsedConfig> {

@@ -46,6 +46,10 @@ async function scene(): Promise<Scene> {
 
 const on = (text: string): ResolveOptions => ({ platform: parsePlatform(text) });
 
+function putConfig(registry: TestRegistry, config: object) {
+  return registry.putBlob(Buffer.from(JSON.stringify(config)), OCI_CONFIG);
+}
+
 describe('an image', () => {
   test('is its manifest, its config and its layers', async () => {
     const { registry, resolve } = await scene();
@@ -119,7 +123,33 @@ describe('an image', () => {
     const sha512 = { ...layer, digest: `sha512:${'a'.repeat(128)}` };
     registry.putManifest(REPOSITORY, 'sha512', { ...manifest, layers: [sha512, ...layers] });
     expect(await refusal(':sha512')).toMatchObject({ code: 'unsupported_media_type', retryable: false });
+    const diffIds = manifest.layers.map(() => sha512.digest);
+    const config = putConfig(registry, { rootfs: { type: 'layers', diff_ids: diffIds } });
+    registry.putManifest(REPOSITORY, 'sha512-tars', { ...manifest, config });
+    expect(await refusal(':sha512-tars')).toMatchObject({ code: 'unsupported_media_type', retryable: false });
   });
+
+  test('without layers, however its list of none is written', async () => {
+    const { registry, resolve } = await scene();
+    const config = putConfig(registry, { rootfs: { type: 'layers', diff_ids: null } });
+    for (const layers of [[], null, undefined]) {
+      registry.putManifest(REPOSITORY, 'latest', { schemaVersion: 2, mediaType: OCI_MANIFEST, config, layers });
+      expect((await resolve()).layers).toEqual([]);
+    }
+  });
+
+  test.each(['application/octet-stream', 'application/json', 'text/html', '', undefined])(
+    'whose config is of the type %p, as Docker wrote in 2016',
+    async (mediaType) => {
+      const { registry, push, resolve, refusal } = await scene();
+      const { manifest } = push();
+      const early = { ...manifest, config: { ...manifest.config, mediaType } };
+      registry.putManifest(REPOSITORY, 'early', { ...early, mediaType: DOCKER_MANIFEST });
+      expect((await resolve(':early')).layers).toHaveLength(2);
+      registry.putManifest(REPOSITORY, 'artifact', early);
+      expect(await refusal(':artifact')).toMatchObject({ code: 'unsupported_media_type' });
+    },
+  );
 
   test('from a server with headers of 100 KB', async () => {
     const { registry, push, resolve } = await scene();
@@ -366,7 +396,7 @@ describe('what is not what it should be', () => {
     ['HTML', '<html>login</html>', 'is no JSON'],
     ['nothing', '', 'is no JSON'],
     ['a list', '[]', 'is no JSON object'],
-    ['no layers', JSON.stringify({ mediaType: OCI_MANIFEST, config: {} }), 'config.mediaType'],
+    ['no config', JSON.stringify({ mediaType: OCI_MANIFEST, config: {} }), 'config.digest'],
     ['both at once', JSON.stringify({ mediaType: OCI_MANIFEST, manifests: [], layers: [] }), 'at once'],
     [
       'a digest that climbs',
@@ -393,10 +423,7 @@ describe('what is not what it should be', () => {
   ])('a config of which is told in a few words: %s', async (reason, changed) => {
     const { refusal, registry, push } = await scene();
     const { manifest } = push();
-    const config = registry.putBlob(
-      Buffer.from(JSON.stringify({ rootfs: { type: 'layers' }, ...changed })),
-      OCI_CONFIG,
-    );
+    const config = putConfig(registry, { rootfs: { type: 'layers' }, ...changed });
     registry.putManifest(REPOSITORY, 'latest', { ...manifest, config });
     expect(await refusal()).toMatchObject({ code: 'invalid_manifest', message: expect.stringMatching(`${reason}$`) });
   });
