@@ -8,7 +8,7 @@ import type { ImageSource, SourceImage } from './image-source.ts';
 import { distinctLayers, provideLayers } from './layers.ts';
 import { runPhase } from './phase.ts';
 import { type CountedLayer, PullProgress } from './progress.ts';
-import { resolveTarget } from './resolve.ts';
+import { claimKey, resolveTarget } from './resolve.ts';
 import { provideRootfs } from './rootfs.ts';
 import type { PullServices } from './services.ts';
 
@@ -34,8 +34,12 @@ export async function makeImage(services: PullServices, task: ImageTask): Promis
   const { data, source, reporter, signal } = task;
   const progress = new PullProgress(reporter);
   progress.opening(source.opening);
-  const { key, image } = await runPhase(services, source.opening.phase, () => resolveTarget(services, source, task));
-  const reused = image === undefined ? 'rootfs' : await make(services, task, progress, key, image);
+  const target = await runPhase(services, source.opening.phase, () => resolveTarget(services, source, task));
+  const made: Made =
+    target.image === undefined
+      ? { key: target.key, reused: 'rootfs' }
+      : await make(services, task, progress, target.image);
+  const { key, reused } = made;
   signal.throwIfAborted();
   await task.requireOwned();
   metrics.count('rootfs', { source: reused === 'rootfs' ? 'cache' : 'built' });
@@ -55,14 +59,19 @@ function displacedWarning(name: string, reference: string): string {
   return `the name ${name} stood for ${reference} before; to keep both, pull that one again under another name`;
 }
 
-/** Fetches what is missing and builds. Returns what was there already. */
+/** A root filesystem that is there, and what of it was there already. */
+interface Made {
+  readonly key: string;
+  readonly reused?: PullResult['reused'];
+}
+
+/** Fetches what is missing and builds. */
 async function make(
   services: PullServices,
   task: ImageTask,
   progress: PullProgress,
-  key: string,
   image: SourceImage,
-): Promise<'layers' | undefined> {
+): Promise<Made> {
   const { metrics, overlay } = services;
   const { source, signal, requireOwned } = task;
   const layers = distinctLayers(image);
@@ -95,10 +104,12 @@ async function make(
   metrics.count('layers', { source: 'cache' }, layers.length - missing.size);
   progress.flattening();
   const { sizeBytes, force } = task.data;
+  // Once more: the layers may have come for an hour, and e2fsprogs been upgraded meanwhile.
+  const key = await claimKey(services, task, image.manifestDigest);
   await runPhase(services, 'flattening', () =>
     provideRootfs(services, { key, image, sizeBytes, force, signal, requireOwned }),
   );
-  return missing.size === 0 ? 'layers' : undefined;
+  return missing.size === 0 ? { key, reused: 'layers' } : { key };
 }
 
 async function missingLayers(services: PullServices, layers: readonly ImageLayer[]): Promise<Set<ImageLayer>> {
