@@ -13,6 +13,12 @@ redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[3])
 redis.call('SREM', KEYS[3], ARGV[2])
 return 1`);
 
+/**
+ * Renewals in the time that a lock lasts: one falls between any two of BullMQ's looks for jobs without a lock (`stalledInterval`), the first
+ * of which only marks them. So where the whole machine slept, and both are due as it wakes, the renewal comes first.
+ */
+const RENEWALS = 5;
+
 /** BullMQ's locks on running jobs: whose a job is. */
 export class JobLock {
   readonly #redis: RedisClient;
@@ -49,7 +55,7 @@ export class JobLock {
         underWay = false;
       }
     };
-    const timer = setInterval(renew, this.#duration / 3);
+    const timer = setInterval(renew, this.#duration / RENEWALS);
     return () => clearInterval(timer);
   }
 

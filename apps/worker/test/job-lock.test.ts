@@ -114,3 +114,38 @@ test('one that ran out while nobody could renew it is taken back, unless the job
     await worker.close();
   }
 });
+
+test('a worker that is alone keeps its job whenever its machine sleeps, for longer than the lock lasts', async () => {
+  const options = workerOptions({ connection, concurrency: 1 });
+  // Fifty times as fast.
+  const [lockDuration = 0, stalledInterval = 0] = [options.lockDuration, options.stalledInterval].map(
+    (ms) => (ms ?? 0) / 50,
+  );
+  const lock = new JobLock(connection, lockDuration);
+  let begun = 0;
+  const lost: string[] = [];
+  const worker = new Worker<TaskJobData, PullResult, TaskJobName>(
+    QUEUE_NAME,
+    async (job, token = '') => {
+      begun += 1;
+      if (begun > 1) return result;
+      const letGo = lock.keep(job, token, () => lost.push(token));
+      for (let night = 0; night < 30; night += 1) {
+        // Each falls to another moment between the looks and the renewals.
+        await sleep(stalledInterval + (night * lockDuration) / 100);
+        Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, lockDuration * 1.2);
+      }
+      letGo();
+      await lock.isHeld(job.id ?? '', token);
+      return result;
+    },
+    { ...options, lockDuration, stalledInterval, skipLockRenewal: true },
+  );
+  try {
+    const { id } = await enqueuePull(queue, { reference: 'd', requested: 'd', name: 'd', owner: 'local' });
+    await eventually(async () => (await queue.getJobState(id)) === 'completed');
+    expect([begun, lost, (await queue.getJob(id))?.stalledCounter]).toEqual([1, [], 0]);
+  } finally {
+    await worker.close();
+  }
+});
