@@ -32,13 +32,15 @@ export interface Settings {
 }
 
 /**
- * The effective settings. For each one: flag, then config file, then environment, then default. Empty values count as
- * not given. Throws CliError `invalid_request` for a URL that is none.
+ * The effective settings. For each one: flag, then config file, then environment, then default. A flag for the data directory
+ * means the server there, whatever URL is configured. Empty values count as not given. Throws CliError `invalid_request` for a
+ * URL that is none.
  */
 export function resolveSettings(flags: GlobalFlags, file: ConfigFile, env: NodeJS.ProcessEnv): Settings {
   const dataDirectory = flags.dataDir || file.data_dir;
+  const configuredUrl = flags.dataDir ? undefined : file.url || env.BHATTI_URL;
   return {
-    url: serverUrl(flags.url || file.url || env.BHATTI_URL),
+    url: serverUrl(flags.url || configuredUrl),
     token: usableToken(flags.token || file.token || env.BHATTI_TOKEN),
     dataDirectory: resolveDataDirectory({ flag: dataDirectory, env }),
     dataDirectoryGiven: Boolean(dataDirectory || env.BHATTI_DATA_DIR),

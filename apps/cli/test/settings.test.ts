@@ -22,6 +22,14 @@ describe('resolveSettings', () => {
     expect(settings).toMatchObject({ token: 'file', dataDirectory: '/env' });
   });
 
+  test.each([
+    ['config file', { url: 'http://file:1' }, {}],
+    ['environment', {}, { BHATTI_URL: 'http://env:1' }],
+  ])('a data directory by flag means the server there, not the URL of the %s', (_where, someFile, someEnv) => {
+    const settings = resolveSettings({ dataDir: '/flag' }, someFile, someEnv);
+    expect(settings).toMatchObject({ url: undefined, dataDirectory: '/flag', dataDirectoryGiven: true });
+  });
+
   test('nothing configured, and empty values, mean the local server', () => {
     const settings = resolveSettings({ token: '' }, {}, { BHATTI_URL: '', BHATTI_TOKEN: '', XDG_DATA_HOME: '/data' });
     expect(settings.url).toBeUndefined();
