@@ -16,6 +16,7 @@ export { type Credentials, parseAuthFlag } from './credentials.ts';
 export { dockerConfigCredentials } from './docker-config.ts';
 export type { DownloadOptions } from './download.ts';
 export { OciError, type OciErrorCode, type OciErrorDetails } from './error.ts';
+export { isLoopbackHost } from './host.ts';
 export type { ImageConfig } from './image-config.ts';
 export type { Descriptor } from './manifest.ts';
 export type { LayerCompression } from './media-type.ts';

@@ -1,5 +1,9 @@
+import { isLoopbackHost } from '@bhatti/oci';
 import type { Command } from 'commander';
 import * as z from 'zod';
+import { describeEndpoint } from '../api-client.ts';
+import { CliError } from '../cli-error.ts';
+import type { Settings } from '../settings.ts';
 import type { CommandContext } from './context.ts';
 import { addNotes } from './notes.ts';
 
@@ -12,7 +16,9 @@ export function addUserCommands(program: Command, { console, settingsOf, exit }:
     command: Command,
     action: (commands: typeof import('../user-command.ts'), directory: string, json: boolean) => Promise<number>,
   ) => {
-    const { dataDirectory, json } = await settingsOf(command);
+    const settings = await settingsOf(command);
+    requireHere(settings);
+    const { dataDirectory, json } = settings;
     exit(await action(await import('../user-command.ts'), dataDirectory, json));
   };
   user
@@ -53,4 +59,20 @@ export function addUserCommands(program: Command, { console, settingsOf, exit }:
     'rotate-key': { examples: ['bhatti user rotate-key ann'] },
     delete: { examples: ['bhatti user delete ann'] },
   });
+}
+
+/**
+ * Throws CliError `invalid_request` where the server in use is on another host: its users are not those of a data directory here. A token
+ * made here would be none there, and one that is refused here would still be good.
+ */
+function requireHere({ url, token, dataDirectory }: Settings): void {
+  if (url === undefined || isLoopbackHost(url.host)) return;
+  const server = describeEndpoint({ kind: 'url', url, token });
+  throw new CliError(
+    'invalid_request',
+    `the users of ${server} are in the data directory on its host, out of reach from here`,
+    {
+      hint: `Run this there. For those of this machine: --data-dir ${dataDirectory}, without --url.`,
+    },
+  );
 }

@@ -13,10 +13,14 @@ beforeEach(async () => {
 });
 afterEach(() => rm(directory, { recursive: true }));
 
-async function user(...words: string[]) {
+function user(...words: string[]) {
+  return run([...words, '--data-dir', directory], {});
+}
+
+async function run(words: readonly string[], variables: NodeJS.ProcessEnv) {
   const { console, out, err } = recordedConsole();
-  const env = { BHATTI_CONFIG: join(directory, 'none.yaml') };
-  const code = await runCommandLine(['user', ...words, '--data-dir', directory], { env, console, version: '0' });
+  const env = { BHATTI_CONFIG: join(directory, 'none.yaml'), ...variables };
+  const code = await runCommandLine(['user', ...words], { env, console, version: '0' });
   return { code, out: out(), err: err() };
 }
 
@@ -32,4 +36,24 @@ test('users are made, listed, given a new token and deleted in the data director
   expect(await user('delete', 'alice')).toMatchObject({ code: 0, out: 'deleted alice\n' });
   expect(await users.authenticate(rotated.out.trim())).toBeNull();
   await expect(user('delete', 'alice')).rejects.toMatchObject({ code: 'not_found' });
+});
+
+test('where the server is on another host, nothing is done to the users of this one', async () => {
+  await user('create', 'ann');
+  const here = { BHATTI_DATA_DIR: directory };
+  const refused = {
+    code: 'invalid_request',
+    message: 'the users of https://prod.example are in the data directory on its host, out of reach from here',
+    hint: `Run this there. For those of this machine: --data-dir ${directory}, without --url.`,
+  };
+  for (const words of [['create', 'bob'], ['list'], ['rotate-key', 'ann'], ['delete', 'ann']]) {
+    await expect(run(words, { ...here, BHATTI_URL: 'https://prod.example' })).rejects.toMatchObject(refused);
+    await expect(run([...words, '--url', 'https://me:secret@prod.example'], here)).rejects.toMatchObject(refused);
+  }
+  expect((await run(['list'], here)).out).toMatch(/^NAME .*\nann /);
+  // The one that this machine is asked by, and a directory that is named, leave no doubt.
+  expect(await run(['list'], { ...here, BHATTI_URL: 'http://localhost:8080' })).toMatchObject({ code: 0 });
+  expect(await run(['list', '--data-dir', directory], { BHATTI_URL: 'https://prod.example' })).toMatchObject({
+    code: 0,
+  });
 });
