@@ -89,6 +89,7 @@ function importImage({ store, tasks }: Pick<Services, 'store' | 'tasks'>): Route
     body: streamBody,
     answers: { 202: { description: 'The archive is here, and a task imports it.', schema: Queued } },
     handle: async ({ query, body, headers, caller, signal, log, requestId }) => {
+      requireNoForm(headers['content-type']);
       const asked = toImportRequest(query);
       const bytes = headers['content-length'];
       const repeat = keyedRequest(caller.owner, headers['idempotency-key'], { type: 'import', ...query, bytes });
@@ -128,6 +129,16 @@ function importImage({ store, tasks }: Pick<Services, 'store' | 'tasks'>): Route
       return { status: 202, body: { task_id: id, status: 'queued', name: named.name } };
     },
   });
+}
+
+/** Throws ApiError `unsupported_media_type` for what `curl -F` sends: an archive wrapped in a form is none, which its task would find out. */
+function requireNoForm(contentType: string | undefined): void {
+  if (!/^multipart\//i.test(contentType ?? '')) return;
+  throw new ApiError(
+    415,
+    'unsupported_media_type',
+    'the body must be the archive itself, not a form that holds it (curl -T FILE -X POST, not -F)',
+  );
 }
 
 /** What the client has not named is called as in the archive. An upload that does not tell that is not kept. */

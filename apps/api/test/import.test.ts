@@ -112,6 +112,15 @@ describe('POST /images/import', () => {
     expect(await uploads()).toHaveLength(1);
   });
 
+  test('an archive in a form is refused before it is sent', async () => {
+    const form = ['Content-Length: 99', 'Content-Type: Multipart/form-data; boundary=x', 'Expect: 100-continue'];
+    const refused = rawUpload(form);
+    await refused.answered(/}\n$/);
+    refused.socket.destroy();
+    expect(refused.received()).toMatch(/^HTTP\/1\.1 415 .*not a form that holds it.*"code":"unsupported_media_type"/s);
+    expect(await uploads()).toEqual([]);
+  });
+
   test('a body that goes on after a refusal is not read for long', async () => {
     const refused = rawUpload(['Content-Length: 99999999999999']);
     const ended = new Promise((resolve) => refused.socket.once('close', resolve));
