@@ -68,8 +68,16 @@ export async function partialSize(path: string): Promise<number> {
   return (await stat(path).catch(() => undefined))?.size ?? 0;
 }
 
-/** Adds `body` to the file from byte `from` on; blocks of zeros become holes. The last bytes may be a hole still to be made. */
-export async function writeSparse(path: string, body: Readable, from: number): Promise<number> {
+/**
+ * Adds `body` to the file from byte `from` on, and tells `received` how many are there; blocks of zeros become holes. The last bytes
+ * may be a hole still to be made.
+ */
+export async function writeSparse(
+  path: string,
+  body: Readable,
+  from: number,
+  received: (bytes: number) => void,
+): Promise<number> {
   const file = await openPartial(path);
   let position = from;
   try {
@@ -79,6 +87,7 @@ export async function writeSparse(path: string, body: Readable, from: number): P
       if (!Buffer.isBuffer(chunk)) continue;
       await writeChunk(file, chunk, position);
       position += chunk.length;
+      received(position);
     }
     return position;
   } catch (error) {

@@ -9,6 +9,7 @@ import type { ImportRequest } from './api-schema.ts';
 import { archiveFile, savedImage } from './archive-source.ts';
 import { CliError, systemErrorCode } from './cli-error.ts';
 import { type Console, printJson } from './console.ts';
+import { ExportDisplay } from './export-display.ts';
 import {
   checkTarget,
   partialPath,
@@ -96,7 +97,8 @@ export async function exportImage(
   if (output?.endsWith('/')) throw new CliError('invalid_request', `${output} is a directory; -o takes a file`);
   const path = resolve(output ?? `${name}.ext4`);
   await checkTarget(path, force);
-  const bytes = await withExportLock(path, () => download(client, name, path));
+  const display = new ExportDisplay(console);
+  const bytes = await withExportLock(path, () => download(client, name, path, display)).finally(() => display.close());
   if (json) printJson(console, { name, path, size_bytes: bytes });
   else console.out(`exported ${name} to ${output ?? `${name}.ext4`} (${formatBytes(bytes)})\n`);
   return 0;
@@ -114,7 +116,7 @@ async function exportToStdout(client: ApiClient, name: string, console: Console)
 }
 
 /** Resolves with the size in bytes. */
-async function download(client: ApiClient, name: string, path: string): Promise<number> {
+async function download(client: ApiClient, name: string, path: string, display: ExportDisplay): Promise<number> {
   let failures = 0;
   for (;;) {
     const { body, headers } = await suggestingImage(client, name, () => client.rootfs(name));
@@ -126,14 +128,15 @@ async function download(client: ApiClient, name: string, path: string): Promise<
     await renameFormer(client, name, { path, partial, etag });
     await removeOtherPartials(path, partial);
     const from = etag === '' ? 0 : await partialSize(partial);
+    const received = (bytes: number) => display.receive(bytes, size);
     try {
       if (size === undefined || from === 0 || from > size) {
-        const end = await writeSparse(partial, body, 0);
+        const end = await writeSparse(partial, body, 0, received);
         size ??= end;
       } else {
         body.destroy();
         // All of it may be there: what was interrupted then was the check.
-        if (from < size && !(await continueExport(client, name, { partial, from, etag }))) {
+        if (from < size && !(await continueExport(client, name, { partial, from, etag, received }))) {
           // The file is another by now, and is looked at anew; or something between sends no parts.
           failures += 1;
           if (failures >= EXPORT_ATTEMPTS) throw noParts(name);
@@ -141,6 +144,7 @@ async function download(client: ApiClient, name: string, path: string): Promise<
         }
       }
       const sha256 = /"?(?:sha256[:-])?([0-9a-f]{64})"?/.exec(etag)?.[1];
+      display.check();
       await publishExport(partial, path, { size, sha256 });
       return size;
     } catch (error) {
@@ -174,14 +178,22 @@ async function renameFormer(
   }
 }
 
+interface ExportRest {
+  readonly partial: string;
+  readonly from: number;
+  readonly etag: string;
+  /** Told how many bytes are here. */
+  readonly received: (bytes: number) => void;
+}
+
 /** False when the server does not send the rest alone. */
 async function continueExport(
   client: ApiClient,
   name: string,
-  { partial, from, etag }: { readonly partial: string; readonly from: number; readonly etag: string },
+  { partial, from, etag, received }: ExportRest,
 ): Promise<boolean> {
   const rest = await client.rootfs(name, { from, etag });
-  if (rest.status === 206) await writeSparse(partial, rest.body, from);
+  if (rest.status === 206) await writeSparse(partial, rest.body, from, received);
   else rest.body.destroy();
   return rest.status === 206;
 }

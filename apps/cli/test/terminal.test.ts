@@ -326,6 +326,23 @@ Send it to a file with -o FILE, or to a program: bhatti image export NAME -o - |
     );
   });
 
+  test('an export shows how far it is, and leaves what it has done', async () => {
+    let sendRest = () => {};
+    const handler: Handler = () => async (response) => {
+      response.writeHead(200, { 'content-type': 'application/octet-stream', 'content-length': 9_000_000 });
+      response.write(Buffer.alloc(3_000_000));
+      await new Promise<void>((resolve) => {
+        sendRest = resolve;
+      });
+      response.end(Buffer.alloc(6_000_000));
+    };
+    const terminal = await run(['image', 'export', 'py'], handler, { columns: 40, rows: 24 });
+    await terminal.shows(/^ {2}downloading \(3 MB \/ 9 MB\)\.\.\./);
+    sendRest();
+    expect(await terminal.ended).toBe(0);
+    expect(await terminal.text()).toBe('exported py to py.ext4 (9 MB)');
+  });
+
   test('a token on the command line is warned of', async () => {
     const terminal = await run(['image', 'list', '--token', 'bht_secret'], () => noImages, usual);
     expect(await terminal.ended).toBe(0);

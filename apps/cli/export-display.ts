@@ -1,0 +1,57 @@
+import { formatBytes } from '@bhatti/tasks';
+import type { Console } from './console.ts';
+import { rateOf, type SeenBytes, seeBytes } from './download-rate.ts';
+import { type LiveStep, layoutStep } from './progress-layout.ts';
+
+/** How often what is drawn is looked at again, ms. */
+const REDRAW_INTERVAL = 200;
+const FILE = 'file';
+
+/** How far an export is, drawn in place on a terminal; a pipe is told nothing. */
+export class ExportDisplay {
+  readonly #console: Console;
+  readonly #timer: NodeJS.Timeout | undefined;
+  #bytes = 0;
+  #size: number | undefined;
+  #phase: 'asking' | 'receiving' | 'checking' = 'asking';
+  #seen: SeenBytes = new Map();
+
+  constructor(console: Console) {
+    this.#console = console;
+    if (console.screen().terminal) this.#timer = setInterval(() => this.#draw(), REDRAW_INTERVAL);
+  }
+
+  /** So many bytes are here; `size` is undefined while nobody knows how many there are. */
+  receive(bytes: number, size: number | undefined): void {
+    this.#phase = 'receiving';
+    this.#bytes = bytes;
+    this.#size = size;
+  }
+
+  /** All are here, and are brought to the disk and compared with the digest. */
+  check(): void {
+    this.#phase = 'checking';
+  }
+
+  /** Nothing of it stays. */
+  close(): void {
+    clearInterval(this.#timer);
+    this.#console.live([]);
+  }
+
+  #draw(): void {
+    if (this.#phase !== 'asking') this.#console.live(layoutStep(this.#step(Date.now()), this.#console.screen()));
+  }
+
+  #step(now: number): LiveStep {
+    if (this.#phase === 'checking') return { line: 'checking...', layers: [] };
+    const [bytes, size] = [this.#bytes, this.#size];
+    if (size === undefined) return { line: `downloading (${formatBytes(bytes)})...`, layers: [] };
+    this.#seen = seeBytes(this.#seen, new Map([[FILE, bytes]]), now);
+    return {
+      line: `downloading (${formatBytes(bytes)} / ${formatBytes(size)})...`,
+      total: { downloadedBytes: bytes, totalBytes: size, rate: rateOf(this.#seen, FILE, now) },
+      layers: [],
+    };
+  }
+}
