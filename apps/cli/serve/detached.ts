@@ -27,13 +27,15 @@ const PATIENCE = 3000;
 const POLL = 20;
 const LOG_LIMIT = 10_000_000;
 const LOG_TAIL = 20;
+/** What keeps the API or a worker from starting is one line, before it ends. */
+const LAST_WORDS = /^bhatti (api|worker): (.+)$/;
 
 /** What belongs to the command at hand, and not to a server that outlives it. */
 const PRIVATE_VARIABLES = ['BHATTI_TOKEN', 'BHATTI_URL', 'BHATTI_CONFIG', 'BHATTI_REGISTRY_AUTH'];
 
 /**
  * Starts the local stack in the background, unless one runs, and resolves when it is healthy. Two at once end with one
- * stack. Rejects with CliError `start_failed`, which shows the end of the log, or names the process that runs and does not answer.
+ * stack. Rejects with CliError `start_failed`, which tells why, or shows the end of the log, or names the process that runs and does not answer.
  */
 export async function startDetached(options: DetachedOptions): Promise<StackState> {
   const paths = localPaths(options.dataDirectory);
@@ -147,24 +149,29 @@ async function tooLate(
   });
 }
 
+/** With the reason that a part gave as it ended; else the end of the log has to tell. */
 async function startFailed(paths: LocalPaths, logStart: number, message: string): Promise<CliError> {
-  const tail = await logTail(paths.logFile, logStart);
-  return new CliError('start_failed', message, { hint: `${tail}The whole log: ${paths.logFile}` });
+  const lines = await logLines(paths.logFile, logStart);
+  const reason = lines.flatMap((line) => LAST_WORDS.exec(line)?.slice(1).join(': ') ?? []).at(-1);
+  const tail = lines.slice(-LOG_TAIL).map((line) => `  ${line}\n`);
+  return new CliError('start_failed', reason === undefined ? message : `${message}: ${reason}`, {
+    hint: `${reason === undefined ? tail.join('') : ''}The whole log: ${paths.logFile}`,
+  });
 }
 
-async function logTail(path: string, start: number): Promise<string> {
+/** The last lines of the log, none from before byte `start`; none where it cannot be read. */
+async function logLines(path: string, start: number): Promise<string[]> {
   try {
     const file = await open(path, 'r');
     try {
       const { size } = await file.stat();
       const from = Math.max(start, size - 16_384);
       const { buffer, bytesRead } = await file.read(Buffer.alloc(size - from), 0, size - from, from);
-      const lines = buffer.subarray(0, bytesRead).toString('utf8').trimEnd().split('\n').slice(-LOG_TAIL);
-      return lines.map((line) => `  ${line}\n`).join('');
+      return buffer.subarray(0, bytesRead).toString('utf8').trimEnd().split('\n');
     } finally {
       await file.close();
     }
   } catch {
-    return '';
+    return [];
   }
 }

@@ -19,7 +19,8 @@ import { bundle, cleanEnvironment, stageCli } from './staged-cli.ts';
 const API = `
   import { createServer } from 'node:http';
   import { rmSync } from 'node:fs';
-  if (process.env.BHATTI_LISTEN === 'broken') { console.error('the address is broken'); process.exit(1); }
+  if (process.env.BHATTI_LISTEN === 'broken') { console.error('bhatti api: the address is broken'); process.exit(1); }
+  if (process.env.BHATTI_LISTEN === 'crash') throw new Error('a crash');
   const socket = process.env.BHATTI_DATA_DIR + '/run/api.sock';
   rmSync(socket, { force: true });
   createServer((request, response) => {
@@ -252,14 +253,26 @@ describe('bhatti serve', () => {
     },
   );
 
-  test('an API that does not start: the error shows what it said, and nothing is left running', async () => {
+  test('an API that does not start: the error is what it said, and nothing is left running', async () => {
     fresh('broken');
     const { exitCode, stderr } = await run(['serve', '--detach'], { BHATTI_LISTEN: 'broken' });
     expect(exitCode).toBe(1);
-    expect(stderr).toContain('error: the local server does not start (start_failed)');
-    expect(stderr).toContain('the address is broken');
+    expect(stderr.replace(/^starting the local server\.\.\.\n/, '')).toBe(
+      `error: the local server does not start: api: the address is broken (start_failed)
+The whole log: ${dataDirectory}/run/serve.log
+`,
+    );
     expect(await run(['serve', 'status'])).toMatchObject({ exitCode: 1 });
     await expect(redis(join(dataDirectory, 'run/redis.sock'), 'PING')).rejects.toThrow();
+  });
+
+  test('an API that crashes: the error shows the end of the log', async () => {
+    fresh('crash');
+    const { exitCode, stderr } = await run(['serve', '--detach'], { BHATTI_LISTEN: 'crash' });
+    expect(exitCode).toBe(1);
+    expect(stderr).toMatch(/^error: the local server does not start \(start_failed\)\n {2}/m);
+    expect(stderr).toContain('\n  Error: a crash\n');
+    expect(stderr).toContain(`\nThe whole log: ${dataDirectory}/run/serve.log\n`);
   });
 
   (isRoot ? test : test.skip)('on a full disk: that is told, with the directory, and nothing is left', async () => {
