@@ -5,16 +5,21 @@ import { parseCacheSize } from './cache-size.ts';
 
 const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
 
+function count(most: number, standard: number) {
+  const error = `must be a whole number, 1 to ${most}`;
+  return z.coerce.number({ error }).int({ error }).min(1, { error }).max(most, { error }).default(standard);
+}
+
 const schema = z.object({
   ...limitVariables.shape,
   BHATTI_MAX_ARCHIVE_BYTES: limitVariables.shape.BHATTI_MAX_IMAGE_BYTES,
   REDIS_URL: z.string().trim().min(1).optional(),
-  BHATTI_CONCURRENCY: z.coerce.number().int().min(1).max(64).default(2),
+  BHATTI_CONCURRENCY: count(64, 2),
   BHATTI_CACHE_SIZE: z.string().transform(parseCacheSize).optional(),
   // A timer holds no more than 24 days.
-  BHATTI_HOUSEKEEPING_SECONDS: z.coerce.number().int().min(1).max(2_000_000).default(86_400),
+  BHATTI_HOUSEKEEPING_SECONDS: count(2_000_000, 86_400),
   BHATTI_OVERLAY: z.string().trim().min(1).optional(),
-  BHATTI_LOG_LEVEL: z.enum(logLevels).default('info'),
+  BHATTI_LOG_LEVEL: z.enum(logLevels, { error: `must be one of ${logLevels.join(', ')}` }).default('info'),
 });
 
 /** What layers, images and archives may be; what is not set is the library's to say. */

@@ -47,3 +47,13 @@ test.each(['much', '-1', '20G'])('a cache of %j is refused, and its variable nam
 test.each(['0', '-1', '1.5', '10GB', 'many'])('a limit of %j is refused, and its variable named', (value) => {
   expect(() => readEnvironment({ BHATTI_MAX_ENTRIES: value })).toThrow(/BHATTI_MAX_ENTRIES: must be a whole number/);
 });
+
+test.each([
+  ['BHATTI_CONCURRENCY', 'many', 'must be a whole number, 1 to 64'],
+  ['BHATTI_CONCURRENCY', '0', 'must be a whole number, 1 to 64'],
+  ['BHATTI_CONCURRENCY', '1.5', 'must be a whole number, 1 to 64'],
+  ['BHATTI_HOUSEKEEPING_SECONDS', '2000001', 'must be a whole number, 1 to 2000000'],
+  ['BHATTI_LOG_LEVEL', 'loud', 'must be one of trace, debug, info, warn, error, fatal, silent'],
+])('%s=%s is refused, and what it may be is said', (name, value, message) => {
+  expect(() => readEnvironment({ [name]: value })).toThrow(new Error(`${name}: ${message}`));
+});
