@@ -36,7 +36,7 @@ export function addImageCommands(program: Command, context: CommandContext): voi
     .description('pull an image from a registry; Ctrl+C detaches, the pull goes on')
     .argument('<ref>', 'image reference, as Docker means it')
     .option('--name <name>', 'name of the image here (default: derived from the reference)')
-    .option('--auth <user:token>', 'credentials for the registry; - reads them from stdin (BHATTI_REGISTRY_AUTH)')
+    .option('--auth <user:token>', 'credentials for the registry; - asks, or reads stdin (BHATTI_REGISTRY_AUTH)')
     .option(
       '--platform <platform>',
       'platform of a multi-platform image, as linux/arm64 or linux/arm/v7 (default: linux on the architecture of the server)',
@@ -48,7 +48,7 @@ export function addImageCommands(program: Command, context: CommandContext): voi
     .option('-q, --quiet', 'print the name of the image only')
     .action(async (ref: string, options: unknown, command: Command) => {
       const { auth: authFlag, detach, quiet, ...flags } = pullFlags.parse(options);
-      const auth = await registryAuth(authFlag, env, process.stdin);
+      const auth = await registryAuth(authFlag, env, console);
       await withClient(command, (client, { json }) =>
         pullImage(client, { ref, ...flags, ...(auth !== undefined && { auth }) }, console, { json, detach, quiet }),
       );

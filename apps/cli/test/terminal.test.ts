@@ -291,6 +291,21 @@ describe('questions', () => {
     expect(await asked.text()).toContain(`${url} accepts the token`);
   });
 
+  test('image pull asks for the credentials of the registry without showing them', async () => {
+    const sent: string[] = [];
+    const exists = { status: 200, body: { status: 'exists', image: 'app-1', digest: 'sha256:1' } };
+    const handler: Handler = ({ body }) => {
+      sent.push(body);
+      return exists;
+    };
+    const terminal = await run(['image', 'pull', 'ghcr.io/org/app:1', '--auth', '-'], handler, usual);
+    await terminal.shows(/^Credentials for the registry, user:token \(not shown\):$/);
+    terminal.type('me:secret\r');
+    expect(await terminal.ended).toBe(0);
+    expect(sent).toEqual([JSON.stringify({ ref: 'ghcr.io/org/app:1', auth: 'me:secret' })]);
+    expect(terminal.raw()).not.toContain('secret');
+  });
+
   test.each([
     ['image delete py', '', /^Delete image py\? \[y\/N\]$/m, 'n', 'not deleted'],
     ['setup', 'BHATTI_TOKEN= ', /^API token \(not shown\):$/m, 'bht_secret', 'accepts the token'],
