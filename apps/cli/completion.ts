@@ -58,7 +58,9 @@ export async function complete(
     if (argument.argChoices !== undefined) return argument.argChoices;
     const group = command.parent?.name();
     if (group === 'image' && argument.name() === 'name') return names(settings, imageNames);
-    if (group === 'task' && argument.name() === 'id') return names(settings, taskIds);
+    if (group === 'task' && argument.name() === 'id') {
+      return names(settings, command.name() === 'cancel' ? cancellableIds : taskIds);
+    }
     return [];
   }
 }
@@ -68,7 +70,11 @@ function flags(command: Command): string[] {
 }
 
 const imageNames = async (client: ApiClient) => (await client.images()).map(({ name }) => name);
-const taskIds = async (client: ApiClient) => (await client.tasks({ limit: 50 })).map(({ id }) => id);
+const latestTasks = (client: ApiClient) => client.tasks({ limit: 50 });
+const taskIds = async (client: ApiClient) => (await latestTasks(client)).map(({ id }) => id);
+/** Those under way come first in the list. */
+const cancellableIds = async (client: ApiClient) =>
+  (await latestTasks(client)).filter(({ status }) => status === 'queued' || status === 'running').map(({ id }) => id);
 
 async function names(settings: () => Promise<Settings>, read: (client: ApiClient) => Promise<string[]>) {
   try {

@@ -29,6 +29,7 @@ const task = {
   started_at: null,
   completed_at: null,
 };
+const ended = { ...task, id: 'tsk_ended2345678', status: 'completed' };
 
 beforeAll(async () => {
   staged = await stageCli();
@@ -36,7 +37,7 @@ beforeAll(async () => {
     status: 200,
     body:
       url.pathname === '/tasks'
-        ? { tasks: [task] }
+        ? { tasks: [task, ended] }
         : {
             images: [
               { ...image, name: 'py-3.12' },
@@ -67,7 +68,8 @@ async function output(file: string, ...args: string[]): Promise<string> {
 const cases: [string, string][] = [
   ['bhatti image de', 'delete'],
   ['bhatti image delete py', 'py-3.12'],
-  ['bhatti task watch tsk_', task.id],
+  ['bhatti task watch tsk_e', ended.id],
+  ['bhatti task cancel tsk_', task.id],
   ['bhatti --json image pull --pl', '--platform'],
 ];
 
