@@ -314,8 +314,12 @@ function failedRequest(endpoint: Endpoint, request: HttpRequest, error: unknown)
 function refusal(endpoint: Endpoint, status: number, json: unknown): Error {
   const body = schema.errorBody.safeParse(json);
   if (body.success && isMissingRoute(status, body.data.error)) {
+    const [path] = endpoint.kind === 'url' ? (/[^/].*/.exec(endpoint.url.pathname) ?? []) : [];
     return new CliError('server_too_old', `the server at ${describeEndpoint(endpoint)} cannot do this yet`, {
-      hint: 'It is older than this bhatti ("bhatti version" shows both): update the server, or restart it if it is.',
+      hint:
+        path === undefined
+          ? 'It is older than this bhatti ("bhatti version" shows both): update the server, or restart it if it is.'
+          : `Does "/${path}" belong in the URL? If it does, the server is older than this bhatti: update it.`,
     });
   }
   if (status === 401) {

@@ -96,6 +96,18 @@ Check the URL, and that client and server are of about the same version (bhatti 
   });
 
   test.each([
+    ['', 'It is older than this bhatti ("bhatti version" shows both): update the server, or restart it if it is.'],
+    ['/', 'It is older than this bhatti ("bhatti version" shows both): update the server, or restart it if it is.'],
+    ['/api', 'Does "/api" belong in the URL? If it does, the server is older than this bhatti: update it.'],
+  ])('one that has no such route below "%s"', async (path, hint) => {
+    await startServer(() => ({ status: 404, body: { error: 'there is no such route', code: 'not_found' } }));
+    const where = `${url}${path}`.replace(/\/$/, '');
+    expect(await failing([...list, '--url', url + path])).toBe(
+      `error: the server at ${where} cannot do this yet (server_too_old)\n${hint}\n`,
+    );
+  });
+
+  test.each([
     list,
     ['image', 'delete', '-y', 'py'],
     ['image', 'export', 'py'],
