@@ -7,7 +7,7 @@ import { CliError, systemErrorCode } from './cli-error.ts';
 import { type Endpoint, type HttpAnswer, type HttpRequest, openHttpConnection } from './http-connection.ts';
 import { ProxyError } from './proxy.ts';
 import type { RequestTiming } from './timing.ts';
-import { type Explanation, explainProxy, explainUnreachable } from './unreachable.ts';
+import { type Explanation, explainCutUpload, explainProxy, explainUnreachable } from './unreachable.ts';
 
 /** The server answered with an error: `status` of HTTP, `code` stable, `message` the server's own words. */
 export class ApiError extends Error {
@@ -301,14 +301,17 @@ function isMissingRoute(status: number, message: string): boolean {
   return status === 405 || status === 501 || (status === 404 && message === 'there is no such route');
 }
 
-/** What goes wrong with the upload's own source is not the network's doing. */
-function failedRequest(endpoint: Endpoint, request: HttpRequest, error: unknown): Error {
+/** What goes wrong with the upload's own source is not the network's doing, and a server that took some of it was there. */
+function failedRequest(endpoint: Endpoint, { upload }: HttpRequest, error: unknown): Error {
   if (error instanceof CliError || error instanceof UnreachableError) return error;
-  return request.upload?.errored instanceof Error && request.upload.errored === error
-    ? new CliError('import_failed', `the archive cannot be read (${systemErrorCode(error) ?? 'unknown error'})`, {
-        cause: error,
-      })
-    : unreachable(endpoint, error);
+  const code = systemErrorCode(error) ?? 'unknown error';
+  if (upload?.errored instanceof Error && upload.errored === error) {
+    return new CliError('import_failed', `the archive cannot be read (${code})`, { cause: error });
+  }
+  if (upload?.readableDidRead && (code === 'ECONNRESET' || code === 'EPIPE')) {
+    return new UnreachableError(code, explainCutUpload(describeEndpoint(endpoint), code), { cause: error });
+  }
+  return unreachable(endpoint, error);
 }
 
 function refusal(endpoint: Endpoint, status: number, json: unknown): Error {

@@ -53,6 +53,14 @@ export function explainUnreachable(where: string, code: string): Explanation {
   };
 }
 
+/** The same where the connection broke while an archive was sent. */
+export function explainCutUpload(where: string, code: string): Explanation {
+  return {
+    message: `the connection to ${where} broke while the archive was sent (${code})`,
+    hint: 'Run the same command again. If it breaks each time, look whether the server runs, and what a proxy before it allows.',
+  };
+}
+
 /** The same of the proxy on the way, which did not answer, or refused with `status`. */
 export function explainProxy(proxy: string, where: string, code: string, status: number | undefined): Explanation {
   const without = 'A server whose host stands in NO_PROXY is asked without it.';

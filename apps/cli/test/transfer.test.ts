@@ -107,6 +107,21 @@ describe('image import', () => {
     ]);
   });
 
+  test('a connection that breaks while the archive is sent is told as that', async () => {
+    await startServer(() => accepted);
+    files = createServer((request) => request.once('data', () => request.destroy()));
+    files.listen(0, '127.0.0.1');
+    await once(files, 'listening');
+    const address = files.address();
+    const at = `http://127.0.0.1:${typeof address === 'object' ? address?.port : ''}`;
+    await writeFile(join(directory, 'image.tar'), Buffer.alloc(50_000_000));
+    const { exitCode, stderr } = await run(['image', 'import', '--tar', 'image.tar', '--name', 'app', '--url', at]);
+    expect(exitCode).toBe(1);
+    expect(stderr).toMatch(
+      /^error: the connection to http:.* broke while the archive was sent \((ECONNRESET|EPIPE)\)\nRun the/,
+    );
+  });
+
   test('an OCI layout directory is sent as a tar; any other directory is refused', async () => {
     await startServer(() => accepted);
     await mkdir(join(directory, 'layout', 'blobs', 'sha256'), { recursive: true });
