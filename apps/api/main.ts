@@ -2,12 +2,12 @@
  * The API process: settings from the environment, one clear line and exit 1 when it cannot start. SIGTERM ends it, and
  * so does the end of a supervisor that gave it an IPC channel.
  */
+import { createLogger } from '@bhatti/logging';
 import { redirectClientWarnings } from '@bhatti/tasks';
 import { startTracing, type Tracing } from '@bhatti/tracing';
 import type { Logger } from 'pino';
 import * as z from 'zod';
 import { readConfig } from './config.ts';
-import { createLogger } from './logger.ts';
 import { type RunningApi, startApi } from './server.ts';
 import { version } from './version.ts';
 
@@ -19,7 +19,7 @@ const explained = z.object({ message: z.string() });
 async function main(): Promise<void> {
   process.umask(0o077);
   const config = readConfig(process.env);
-  const log = createLogger(config.logLevel);
+  const log = createLogger({ name: 'api', level: config.logLevel });
   redirectClientWarnings((line) => log.warn(line));
   process.on('unhandledRejection', (error) => die(log, error));
   process.on('uncaughtException', (error) => die(log, error));

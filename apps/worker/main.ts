@@ -1,4 +1,5 @@
 /** The worker program: takes pulls from the queue until it is told to stop. Settings come from the environment, see README.md. */
+import { createLogger } from '@bhatti/logging';
 import { readOperatorSettings } from '@bhatti/oci';
 import { requireE2fsprogs, startThreads } from '@bhatti/rootfs';
 import { openStore, resolveDataDirectory } from '@bhatti/store';
@@ -7,7 +8,6 @@ import { startTracing, type Tracing } from '@bhatti/tracing';
 import type { Logger } from 'pino';
 import { readEnvironment } from './environment.ts';
 import { describeFailure } from './failure.ts';
-import { createLogger } from './logger.ts';
 import { openOverlay } from './overlay.ts';
 import { type RunningWorker, startWorker } from './worker.ts';
 
@@ -18,7 +18,7 @@ async function main(): Promise<void> {
   // What libraries and tools write into the data directory is private, too.
   process.umask(0o077);
   const environment = readEnvironment(process.env);
-  const logger = createLogger(environment.logLevel);
+  const logger = createLogger({ name: 'worker', level: environment.logLevel });
   redirectClientWarnings((line) => logger.warn(line));
   process.on('unhandledRejection', (error) => die(logger, error));
   process.on('uncaughtException', (error) => die(logger, error));

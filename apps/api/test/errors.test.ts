@@ -3,7 +3,6 @@ import { StoreError } from '@bhatti/store';
 import { TaskError } from '@bhatti/tasks';
 import { describe, expect, test } from '@jest/globals';
 import { toApiError } from '../errors.ts';
-import { describeError } from '../logger.ts';
 import { isRedisFailure } from '../redis-failure.ts';
 
 describe('toApiError', () => {
@@ -42,22 +41,6 @@ describe('toApiError', () => {
     const error = toApiError(thrown);
     expect(error).toMatchObject({ status: 500, code: 'internal' });
     expect(error.message).not.toContain('secret');
-  });
-});
-
-describe('describeError', () => {
-  test('leaves out the fields that libraries put beside an error', () => {
-    const error = Object.assign(new Error('outer', { cause: new Error('inner') }), { body: 'user:token', command: {} });
-    const text = JSON.stringify(describeError(error));
-    expect(text).toContain('outer');
-    expect(text).toContain('inner');
-    expect(text).not.toContain('user:token');
-  });
-
-  test('ends for a cause that is its own', () => {
-    const error = new Error('loop');
-    error.cause = error;
-    expect(JSON.stringify(describeError(error))).toContain('loop');
   });
 });
 

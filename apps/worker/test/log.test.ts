@@ -1,6 +1,5 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import * as z from 'zod';
-import { describeError } from '../logger.ts';
 import { startStack, type TestStack } from './support/stack.ts';
 import { layerTar } from './support/tar.ts';
 
@@ -48,20 +47,4 @@ test('each line about a task has its id and that of its request, those of the re
 test('fields are named alike: lower case, with underscores', async () => {
   const names = new Set(lines().flatMap((seen) => Object.keys(seen)));
   expect([...names].filter((name) => !/^[a-z]+(_[a-z]+)*$/.test(name))).toEqual([]);
-});
-
-test('what BullMQ throws is told in its words', async () => {
-  const { reference } = stack.registry.pushImage({
-    repository: 'library/gone',
-    layers: [{ tar: await layerTar([{ name: 'a', content: 'gone' }]) }],
-  });
-  const job = await stack.job(await stack.enqueue({ reference, name: 'gone' }));
-  await stack.ended(job.id ?? '');
-  await job.remove();
-  const thrown: unknown = await job.updateProgress({}).catch((error: unknown) => error);
-  expect(describeError(thrown)).toMatchObject({
-    type: 'Error',
-    message: `Missing key for job ${job.id}. updateProgress`,
-    code: -1,
-  });
 });

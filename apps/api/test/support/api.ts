@@ -1,14 +1,12 @@
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Writable } from 'node:stream';
+import { createLogger } from '@bhatti/logging';
 import { openStore, type Store } from '@bhatti/store';
 import type { TaskLimits } from '@bhatti/tasks';
-import { pino } from 'pino';
 import { Agent, request } from 'undici';
 import * as z from 'zod';
 import { startRedis, type TestRedis } from '../../../../test/support/redis.ts';
-import { describeError } from '../../logger.ts';
 import type { PageRoute } from '../../page/pages.ts';
 import type { Route } from '../../route.ts';
 import { startApi } from '../../server.ts';
@@ -66,13 +64,10 @@ export async function startTestApi(
 ): Promise<TestApi> {
   const directory = dataDirectory ?? (await mkdtemp(join(tmpdir(), 'bhatti-api-')));
   let lines = '';
-  const sink = new Writable({
-    write: (chunk, _encoding, done) => {
-      lines += String(chunk);
-      done();
-    },
-  });
-  const log = pino({ level: 'trace', serializers: { err: describeError } }, sink);
+  const write = (line: string) => {
+    lines += line;
+  };
+  const log = createLogger({ name: 'api', level: 'trace', destination: { write } });
   const listen = { host: '127.0.0.1', port: 0, explicit: true };
   const config = { dataDirectory: directory, redisUrl, listen, limits, overlay: false, logLevel: 'trace' } as const;
   const api = await startApi(config, env, log);

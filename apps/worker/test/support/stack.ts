@@ -2,6 +2,7 @@ import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
+import { createLogger } from '@bhatti/logging';
 import { formatReference, parseAuthFlag, parseReference } from '@bhatti/oci';
 import { openStore, type Store } from '@bhatti/store';
 import type { RedisClient } from '@bhatti/tasks';
@@ -21,11 +22,9 @@ import {
   type TaskView,
 } from '@bhatti/tasks';
 import type { Relay } from 'bullmq';
-import { pino } from 'pino';
 import { eventually } from '../../../../test/support/eventually.ts';
 import { startRedis, type TestRedis } from '../../../../test/support/redis.ts';
 import { startRegistry, type TestRegistry } from '../../../../test/support/registry.ts';
-import { describeError } from '../../logger.ts';
 import { type Overlay, openOverlay } from '../../overlay.ts';
 import { type RunningWorker, startWorker } from '../../worker.ts';
 import { startWorkerProcess, type WorkerProcess } from './worker-process.ts';
@@ -154,7 +153,7 @@ export async function startStack(
       const write = (line: string) => {
         log += line;
       };
-      const logger = pino({ level: 'trace', serializers: { err: describeError } }, { write });
+      const logger = createLogger({ name: 'worker', level: 'trace', destination: { write } });
       const overlay = typeof given === 'string' ? await openOverlay(given, store) : given;
       const worker = await startWorker({
         store,

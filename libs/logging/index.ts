@@ -1,0 +1,2 @@
+/** The log of a program: lines of JSON on stderr, in which an error carries nothing but what is known to be harmless. */
+export { type CreateLoggerOptions, createLogger } from './logger.ts';
