@@ -1,7 +1,11 @@
 import type { Dispatcher } from 'undici';
+import { StallWatch } from './stall.ts';
 
 /** Header fields by lower-case name; a field that was sent several times is joined with commas. */
 export type Headers = ReadonlyMap<string, string>;
+
+/** As undici gives them. */
+type HeaderFields = Readonly<Record<string, string | string[] | undefined>>;
 
 export interface ResponseHead {
   readonly status: number;
@@ -37,17 +41,6 @@ export interface ExchangeRequest {
   readonly receive: (head: ResponseHead) => Receiver;
 }
 
-/** Nothing came for too long. */
-export class StallError extends Error {
-  readonly timeoutMs: number;
-
-  constructor(timeoutMs: number) {
-    super(`nothing came for ${timeoutMs / 1000} s`);
-    this.name = 'StallError';
-    this.timeoutMs = timeoutMs;
-  }
-}
-
 /** The answer was not complete in time, though bytes may have trickled. */
 export class DeadlineError extends Error {
   constructor(deadlineMs: number) {
@@ -56,106 +49,41 @@ export class DeadlineError extends Error {
   }
 }
 
-/**
- * One request and its answer, with undici's callbacks and nothing between them and the receiver. Resolves when the body is
- * over. Rejects with the signal's reason, with what the receiver threw, or with undici's or the system's error.
- */
+/** Resolves when the body is over. Rejects with the signal's reason, with what the receiver threw, or with undici's or the system's error. */
 export function exchange(request: ExchangeRequest): Promise<ResponseHead> {
-  const { dispatcher, url, method, headers, body, signal, headersTimeoutMs, stallTimeoutMs, deadlineMs, receive } =
-    request;
-  return new Promise((resolve, reject) => {
-    let controller: Dispatcher.DispatchController | undefined;
-    let head: ResponseHead | undefined;
-    let receiver: Receiver | undefined;
-    let isOver = false;
-    let isPaused = false;
-    let hasHeard = false;
-    let silence: NodeJS.Timeout | undefined;
+  return new Promise((resolve, reject) => new Exchange(request, resolve, reject).start());
+}
 
-    const end = (finish: () => void): void => {
-      if (isOver) return;
-      isOver = true;
-      clearTimeout(deadline);
-      clearTimeout(silence);
-      signal?.removeEventListener('abort', onAbort);
-      finish();
-    };
-    const fail = (error: unknown): void => {
-      end(() => reject(error));
-      controller?.abort(error instanceof Error ? error : new Error(String(error)));
-    };
-    // A request may still wait for a connection: it is given up at once, and never sent (onRequestStart).
-    const onAbort = (): void => fail(signal?.reason);
+/** One request and its answer, with undici's callbacks and nothing between them and the receiver. */
+class Exchange implements Dispatcher.DispatchHandler, Flow {
+  readonly #request: ExchangeRequest;
+  readonly #resolve: (head: ResponseHead) => void;
+  readonly #reject: (error: unknown) => void;
+  readonly #silence = new StallWatch((error) => this.#fail(error));
+  // A request may still wait for a connection: it is given up at once, and never sent (onRequestStart).
+  readonly #onAbort = () => this.#fail(this.#request.signal?.reason);
+  #deadline: NodeJS.Timeout | undefined;
+  #controller: Dispatcher.DispatchController | undefined;
+  #head: ResponseHead | undefined;
+  #receiver: Receiver | undefined;
+  #isOver = false;
 
-    // Timers of our own: undici's tick only twice a second. Silence that our own holding back makes is no stall.
-    const watchSilence = (timeoutMs: number): void => {
-      clearTimeout(silence);
-      silence = setTimeout(() => {
-        // In a process that was busy itself, the bytes may be waiting to be read: look once more before it is called a stall.
-        hasHeard = false;
-        setImmediate(() => {
-          if (isOver) return;
-          if (isPaused || hasHeard) silence?.refresh();
-          else fail(new StallError(timeoutMs));
-        });
-      }, timeoutMs);
-    };
-    const flow: Flow = {
-      pause() {
-        isPaused = true;
-        controller?.pause();
-      },
-      resume() {
-        isPaused = false;
-        if (!isOver) silence?.refresh();
-        controller?.resume();
-      },
-    };
+  constructor(request: ExchangeRequest, resolve: (head: ResponseHead) => void, reject: (error: unknown) => void) {
+    this.#request = request;
+    this.#resolve = resolve;
+    this.#reject = reject;
+  }
 
-    const deadline =
-      deadlineMs === undefined ? undefined : setTimeout(() => fail(new DeadlineError(deadlineMs)), deadlineMs);
-    if (signal?.aborted) return fail(signal.reason);
-    signal?.addEventListener('abort', onAbort, { once: true });
-
-    const handler: Dispatcher.DispatchHandler = {
-      onRequestStart(started) {
-        controller = started;
-        if (isOver) return started.abort(new Error('the request was given up'));
-        watchSilence(headersTimeoutMs);
-      },
-      onResponseStart(_, status, fields) {
-        if (isOver || status < 200) return;
-        hasHeard = true;
-        watchSilence(stallTimeoutMs);
-        try {
-          head = { status, headers: toHeaders(fields) };
-          receiver = receive(head);
-        } catch (error) {
-          fail(error);
-        }
-      },
-      onResponseData(current, chunk) {
-        if (isOver || receiver === undefined || head === undefined) return;
-        hasHeard = true;
-        silence?.refresh();
-        try {
-          if (receiver(chunk, flow) !== 'stop') return;
-        } catch (error) {
-          return fail(error);
-        }
-        const complete = head;
-        end(() => resolve(complete));
-        current.abort(new Error('nothing more is wanted'));
-      },
-      onResponseEnd() {
-        if (head === undefined) return fail(new Error('the answer has no head'));
-        const complete = head;
-        end(() => resolve(complete));
-      },
-      onResponseError(_, error) {
-        end(() => reject(error));
-      },
-    };
+  start(): void {
+    const { dispatcher, url, method, headers, body, signal, deadlineMs } = this.#request;
+    if (signal?.aborted) {
+      this.#fail(signal.reason);
+      return;
+    }
+    signal?.addEventListener('abort', this.#onAbort, { once: true });
+    if (deadlineMs !== undefined) {
+      this.#deadline = setTimeout(() => this.#fail(new DeadlineError(deadlineMs)), deadlineMs);
+    }
     try {
       dispatcher.dispatch(
         {
@@ -167,12 +95,83 @@ export function exchange(request: ExchangeRequest): Promise<ResponseHead> {
           headersTimeout: 0,
           bodyTimeout: 0,
         },
-        handler,
+        this,
       );
     } catch (error) {
-      fail(error);
+      this.#fail(error);
     }
-  });
+  }
+
+  pause(): void {
+    this.#silence.pause();
+    this.#controller?.pause();
+  }
+
+  resume(): void {
+    this.#silence.resume();
+    this.#controller?.resume();
+  }
+
+  onRequestStart(controller: Dispatcher.DispatchController): void {
+    this.#controller = controller;
+    if (this.#isOver) controller.abort(new Error('the request was given up'));
+    else this.#silence.allow(this.#request.headersTimeoutMs);
+  }
+
+  onResponseStart(_: Dispatcher.DispatchController, status: number, fields: HeaderFields): void {
+    if (this.#isOver || status < 200) return;
+    this.#silence.heard();
+    this.#silence.allow(this.#request.stallTimeoutMs);
+    try {
+      this.#head = { status, headers: toHeaders(fields) };
+      this.#receiver = this.#request.receive(this.#head);
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
+    const receive = this.#receiver;
+    if (this.#isOver || receive === undefined) return;
+    this.#silence.heard();
+    try {
+      if (receive(chunk, this) !== 'stop') return;
+    } catch (error) {
+      this.#fail(error);
+      return;
+    }
+    this.#succeed();
+    controller.abort(new Error('nothing more is wanted'));
+  }
+
+  onResponseEnd(): void {
+    this.#succeed();
+  }
+
+  onResponseError(_: Dispatcher.DispatchController, error: Error): void {
+    this.#end(() => this.#reject(error));
+  }
+
+  #succeed(): void {
+    const head = this.#head;
+    if (head === undefined) this.#fail(new Error('the answer has no head'));
+    else this.#end(() => this.#resolve(head));
+  }
+
+  #fail(error: unknown): void {
+    this.#end(() => this.#reject(error));
+    this.#controller?.abort(error instanceof Error ? error : new Error(String(error)));
+  }
+
+  /** The first end counts. */
+  #end(settle: () => void): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    clearTimeout(this.#deadline);
+    this.#silence.stop();
+    this.#request.signal?.removeEventListener('abort', this.#onAbort);
+    settle();
+  }
 }
 
 /** Gathers a body up to a limit in bytes; `tooLarge` is thrown beyond it, or the rest is cut off when it is undefined. */
@@ -190,7 +189,7 @@ export function collector(limit: number, tooLarge?: () => Error): { receive: Rec
   };
 }
 
-function toHeaders(fields: Readonly<Record<string, string | string[] | undefined>>): Headers {
+function toHeaders(fields: HeaderFields): Headers {
   const headers = new Map<string, string>();
   for (const [name, value] of Object.entries(fields)) {
     if (value !== undefined) headers.set(name.toLowerCase(), Array.isArray(value) ? value.join(', ') : value);

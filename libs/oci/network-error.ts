@@ -1,7 +1,7 @@
 import * as z from 'zod';
 import type { Purpose } from './connections.ts';
 import { OciError } from './error.ts';
-import { StallError } from './exchange.ts';
+import { StallError } from './stall.ts';
 
 const coded = z.object({ code: z.string() });
 

@@ -1,10 +1,11 @@
 import type { AddressGuard } from './address-policy.ts';
 import type { Connections } from './connections.ts';
 import { OciError } from './error.ts';
-import { DeadlineError, exchange, StallError } from './exchange.ts';
+import { DeadlineError, exchange } from './exchange.ts';
 import { isLoopbackHost } from './host.ts';
 import { errorCode, isCertificateError, isUnreachable, networkError, orCancelled } from './network-error.ts';
 import type { RegistryConfiguration } from './registry-settings.ts';
+import { StallError } from './stall.ts';
 
 export interface RegistryOriginOptions {
   readonly connections: Connections;
