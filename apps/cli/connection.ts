@@ -1,4 +1,6 @@
-import { type ApiClient, type ApiClientOptions, createApiClient, UnreachableError } from './api-client.ts';
+import { ApiClient } from './api-client.ts';
+import type { ApiConnectionOptions } from './api-connection.ts';
+import { UnreachableError } from './api-error.ts';
 import { CliError } from './cli-error.ts';
 import { checkSocketPaths, localPaths } from './local-paths.ts';
 import { serverProxy } from './proxy.ts';
@@ -13,27 +15,30 @@ const PROBE_TIMEOUT = 3000;
  * when a bhatti server answers there and a token is known; else a local stack that is started now and stays.
  * Rejects with CliError when no server can be had.
  */
-export async function connect(settings: Settings, options: ApiClientOptions): Promise<ApiClient> {
+export async function connect(settings: Settings, options: ApiConnectionOptions): Promise<ApiClient> {
   const running = await connectRunning(settings, options);
   if (running !== undefined) return running;
   const { startDetached } = await import('./serve/detached.ts');
   await startDetached({ dataDirectory: settings.dataDirectory, workers: 1 });
-  return createApiClient({ kind: 'socket', path: localPaths(settings.dataDirectory).apiSocket }, options);
+  return new ApiClient({ kind: 'socket', path: localPaths(settings.dataDirectory).apiSocket }, options);
 }
 
 /** The same without starting anything: undefined where nothing runs. */
-export async function connectRunning(settings: Settings, options: ApiClientOptions): Promise<ApiClient | undefined> {
+export async function connectRunning(
+  settings: Settings,
+  options: ApiConnectionOptions,
+): Promise<ApiClient | undefined> {
   if (settings.url) {
     const { url, token, environment } = settings;
-    return createApiClient({ kind: 'url', url, token, proxy: serverProxy(url, environment) }, options);
+    return new ApiClient({ kind: 'url', url, token, proxy: serverProxy(url, environment) }, options);
   }
   const paths = localPaths(settings.dataDirectory);
   checkSocketPaths(paths);
-  const local = createApiClient({ kind: 'socket', path: paths.apiSocket }, options);
+  const local = new ApiClient({ kind: 'socket', path: paths.apiSocket }, options);
   if (await answers(local)) return local;
   local.close();
   if (settings.token && !settings.dataDirectoryGiven) {
-    const byUrl = createApiClient({ kind: 'url', url: DEFAULT_URL, token: settings.token }, options);
+    const byUrl = new ApiClient({ kind: 'url', url: DEFAULT_URL, token: settings.token }, options);
     if (await answers(byUrl)) return byUrl;
     byUrl.close();
   }

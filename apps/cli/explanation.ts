@@ -1,4 +1,4 @@
-import { ApiError, UnreachableError } from './api-client.ts';
+import { ApiError, UnreachableError } from './api-error.ts';
 import { CliError } from './cli-error.ts';
 import type { Console } from './console.ts';
 import { printableLine } from './printable.ts';

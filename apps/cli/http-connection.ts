@@ -15,6 +15,11 @@ export type Endpoint =
   | { readonly kind: 'url'; readonly url: URL; readonly token: string | undefined; readonly proxy?: URL | undefined }
   | { readonly kind: 'socket'; readonly path: string };
 
+/** The endpoint as an error message names it; never with a password that stands in the URL. */
+export function describeEndpoint(endpoint: Endpoint): string {
+  return endpoint.kind === 'url' ? endpoint.url.origin + endpoint.url.pathname.replace(/\/+$/, '') : endpoint.path;
+}
+
 export interface HttpRequest {
   readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE';
   /** With the query, below the path of the endpoint's URL. */

@@ -1,7 +1,7 @@
 import { chmod, open, readdir, readFile, realpath, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { makeFolders } from '@bhatti/store';
-import { createApiClient } from './api-client.ts';
+import { ApiClient } from './api-client.ts';
 import { CliError, systemErrorCode } from './cli-error.ts';
 import { configFilePaths, parseConfigFile } from './config-file.ts';
 import { type Console, printJson } from './console.ts';
@@ -33,7 +33,7 @@ export async function setUp(given: Answers, env: NodeJS.ProcessEnv, console: Con
   const url = serverUrl(given.url || (await ask('Server URL', before.url ?? 'http://localhost:8080', false, console)));
   const token = usableToken(given.token || (await ask('API token (not shown)', before.token, true, console)));
   if (url === undefined || !token) throw new CliError('setup_incomplete', 'a URL and a token are needed');
-  const client = createApiClient({ kind: 'url', url, token, proxy: serverProxy(url, env) });
+  const client = new ApiClient({ kind: 'url', url, token, proxy: serverProxy(url, env) });
   try {
     await client.images();
   } finally {

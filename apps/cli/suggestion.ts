@@ -1,5 +1,6 @@
 import leven from 'leven';
-import { type ApiClient, ApiError } from './api-client.ts';
+import type { ApiClient } from './api-client.ts';
+import { ApiError } from './api-error.ts';
 import { CliError } from './cli-error.ts';
 
 /** Where an action fails as there is no image of that name, the error names the one that was probably meant. */

@@ -1,5 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { type ApiClient, ApiError, UnreachableError } from './api-client.ts';
+import type { ApiClient } from './api-client.ts';
+import { ApiError, UnreachableError } from './api-error.ts';
 import type { Task } from './api-schema.ts';
 import { CliError } from './cli-error.ts';
 

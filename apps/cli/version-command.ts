@@ -1,6 +1,6 @@
-import { describeEndpoint } from './api-client.ts';
 import { connectRunning } from './connection.ts';
 import { type Console, printJson } from './console.ts';
+import { describeEndpoint } from './http-connection.ts';
 import type { Settings } from './settings.ts';
 import { versionMismatch } from './version-match.ts';
 

@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { gzipSync } from 'node:zlib';
 import * as z from 'zod';
-import { createApiClient } from '../../apps/cli/api-client.ts';
+import { ApiClient } from '../../apps/cli/api-client.ts';
 import { type PseudoTerminal, startInTerminal } from '../../apps/cli/test/pseudo-terminal.ts';
 import { imageArchive } from './archive.ts';
 import { type DocumentedCommand, NamedValues, normalised } from './console-document.ts';
@@ -180,7 +180,7 @@ export async function createDocumentedWorld() {
 
   /** A pull that was left has come as far as it can before the next command looks at it. */
   async function settle(): Promise<void> {
-    const client = createApiClient({ kind: 'socket', path: join(data, 'run/api.sock') });
+    const client = new ApiClient({ kind: 'socket', path: join(data, 'run/api.sock') });
     while (
       !(await client.tasks({ status: 'running', limit: 1 })).some(({ progress }) => progress?.startsWith('downloading'))
     ) {

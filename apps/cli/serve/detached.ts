@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { open, rename, stat } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { createApiClient } from '../api-client.ts';
+import { ApiClient } from '../api-client.ts';
 import { CliError } from '../cli-error.ts';
 import { checkSocketPaths, type LocalPaths, localPaths } from '../local-paths.ts';
 import { makeDirectories, reasonOfFailure } from './data-directory.ts';
@@ -83,7 +83,7 @@ export async function startDetached(options: DetachedOptions): Promise<StackStat
 async function healthyState(paths: LocalPaths): Promise<StackState | undefined> {
   const state = await readStackState(paths.stateFile);
   if (!state?.healthy || processState(state.supervisor) !== 'alive') return undefined;
-  const client = createApiClient({ kind: 'socket', path: paths.apiSocket });
+  const client = new ApiClient({ kind: 'socket', path: paths.apiSocket });
   try {
     await client.health(1000);
     return state;

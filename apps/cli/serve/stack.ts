@@ -5,7 +5,7 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { createApiClient } from '../api-client.ts';
+import { ApiClient } from '../api-client.ts';
 import { CliError } from '../cli-error.ts';
 import { checkSocketPaths, type LocalPaths, localPaths } from '../local-paths.ts';
 import { makeDirectories, reasonOfFailure, requireRoom } from './data-directory.ts';
@@ -207,7 +207,7 @@ function untilReady(children: readonly SupervisedChild[], changed: EventTarget, 
 
 /** Resolves when the API answers and has its Redis; rejects when `signal` is aborted. */
 async function apiAnswers(paths: LocalPaths, signal: AbortSignal): Promise<void> {
-  const client = createApiClient({ kind: 'socket', path: paths.apiSocket });
+  const client = new ApiClient({ kind: 'socket', path: paths.apiSocket });
   try {
     for (;;) {
       const health = await client.health(PROBE_TIMEOUT).catch(() => undefined);

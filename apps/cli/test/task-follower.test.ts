@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import type { ServerResponse } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, test } from '@jest/globals';
-import { createApiClient } from '../api-client.ts';
+import { ApiClient } from '../api-client.ts';
 import type { Task } from '../api-schema.ts';
 import { followTask } from '../task-follower.ts';
 import { type Answer, type Call, events, type Handler, serveAnswers } from './http-server.ts';
@@ -35,7 +35,7 @@ const long = 30_000;
 /** Follows a task. Resolves with the lines that were shown and the requests that were made. */
 async function follow(handler: Handler, { firstEvent = long, silence = long } = {}) {
   const server = await serveAnswers(handler);
-  const client = createApiClient({ kind: 'url', url: new URL(`http://127.0.0.1:${server.port}`), token: 't' });
+  const client = new ApiClient({ kind: 'url', url: new URL(`http://127.0.0.1:${server.port}`), token: 't' });
   close = async () => {
     client.close();
     await server.close();

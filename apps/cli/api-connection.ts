@@ -1,0 +1,134 @@
+import type { IncomingHttpHeaders } from 'node:http';
+import { text as readText } from 'node:stream/consumers';
+import type * as z from 'zod';
+import { failedRequest, notBhatti, redirected, refusal, unreachable } from './api-error.ts';
+import { CliError } from './cli-error.ts';
+import {
+  type Endpoint,
+  type HttpAnswer,
+  type HttpConnection,
+  type HttpRequest,
+  openHttpConnection,
+} from './http-connection.ts';
+import type { RequestTiming } from './timing.ts';
+
+export interface ApiConnectionOptions {
+  readonly onTiming?: (timing: RequestTiming) => void;
+  /** Told the version of the server with every answer of one that says it. */
+  readonly onServerVersion?: (version: string) => void;
+}
+
+/** Requests to a server, of which only successes come back. Rejects with ApiError, UnreachableError, or CliError `not_bhatti` for garbage. */
+export class ApiConnection {
+  readonly endpoint: Endpoint;
+  readonly #connection: HttpConnection;
+  readonly #options: ApiConnectionOptions;
+
+  constructor(endpoint: Endpoint, options: ApiConnectionOptions) {
+    this.endpoint = endpoint;
+    this.#connection = openHttpConnection(endpoint);
+    this.#options = options;
+  }
+
+  /** A success of that shape. */
+  async call<Schema extends z.ZodType>(shape: Schema, request: HttpRequest): Promise<z.output<Schema>> {
+    const { json } = await this.ask(request);
+    return this.#parse(shape, json);
+  }
+
+  /** A success, whatever it is. */
+  async ask(request: HttpRequest): Promise<{ status: number; json: unknown }> {
+    const { status, location, text } = await this.#send(request);
+    const json = parseJson(text);
+    if (isRedirect(status)) throw redirected(this.endpoint, location);
+    if (status >= 400) throw refusal(this.endpoint, status, json);
+    return { status, json };
+  }
+
+  /** A success to be read as it comes. */
+  async open(request: HttpRequest): Promise<HttpAnswer> {
+    const sentAt = performance.now();
+    const answer = await this.#open(request);
+    this.#seeVersion(answer.headers);
+    if (isRedirect(answer.status)) {
+      answer.body.destroy();
+      throw redirected(this.endpoint, answer.headers.location);
+    }
+    if (answer.status >= 400) throw refusal(this.endpoint, answer.status, parseJson(await readText(answer.body)));
+    answer.body.once('close', () => {
+      const { status, dns, connect, tls, server } = answer;
+      const transfer = performance.now() - sentAt - dns - connect - tls - server;
+      this.#tellTiming(request, { status, dns, connect, tls, server, transfer });
+    });
+    return answer;
+  }
+
+  /** The data of each event of that name, of that shape, until the server ends the stream. */
+  async *events<Schema extends z.ZodType>(
+    shape: Schema,
+    name: string,
+    request: HttpRequest,
+  ): AsyncIterable<z.output<Schema>> {
+    const { headers, body } = await this.open({ ...request, headers: { accept: 'text/event-stream' } });
+    try {
+      if (!headers['content-type']?.startsWith('text/event-stream')) throw notBhatti(this.endpoint, undefined);
+      // Loaded here: most commands watch nothing.
+      const { serverSentEvents } = await import('./server-sent-events.ts');
+      for await (const text of serverSentEvents(body, name)) yield this.#parse(shape, parseJson(text));
+    } catch (error) {
+      throw error instanceof CliError ? error : unreachable(this.endpoint, error);
+    } finally {
+      body.destroy();
+    }
+  }
+
+  close(): void {
+    this.#connection.close();
+  }
+
+  #parse<Schema extends z.ZodType>(shape: Schema, json: unknown): z.output<Schema> {
+    const parsed = shape.safeParse(json);
+    if (!parsed.success) throw notBhatti(this.endpoint, parsed.error);
+    return parsed.data;
+  }
+
+  async #open(request: HttpRequest): Promise<HttpAnswer> {
+    try {
+      return await this.#connection.open(request);
+    } catch (error) {
+      throw failedRequest(this.endpoint, request, error);
+    }
+  }
+
+  async #send(request: HttpRequest) {
+    try {
+      const { text, headers, ...timing } = await this.#connection.send(request);
+      this.#seeVersion(headers);
+      this.#tellTiming(request, timing);
+      return { status: timing.status, location: headers.location, text };
+    } catch (error) {
+      throw failedRequest(this.endpoint, request, error);
+    }
+  }
+
+  #seeVersion(headers: IncomingHttpHeaders): void {
+    const version = headers['x-bhatti-version'];
+    if (typeof version === 'string') this.#options.onServerVersion?.(version);
+  }
+
+  #tellTiming({ method, path }: HttpRequest, timing: Omit<RequestTiming, 'method' | 'path'>): void {
+    this.#options.onTiming?.({ method, path: path.replace(/\?.*/, ''), ...timing });
+  }
+}
+
+function isRedirect(status: number): boolean {
+  return status >= 300 && status < 400;
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return text === '' ? undefined : JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,126 @@
+import * as schema from './api-schema.ts';
+import { CliError, systemErrorCode } from './cli-error.ts';
+import { describeEndpoint, type Endpoint, type HttpRequest } from './http-connection.ts';
+import { ProxyError } from './proxy.ts';
+import { type Explanation, explainCutUpload, explainProxy, explainUnreachable } from './unreachable.ts';
+
+/** The server answered with an error: `status` of HTTP, `code` stable, `message` the server's own words. */
+export class ApiError extends Error {
+  readonly status: number;
+  readonly code: string;
+  readonly requestId: string | undefined;
+
+  constructor(status: number, code: string, message: string, requestId: string | undefined) {
+    super(message);
+    this.name = 'ApiError';
+    this.status = status;
+    this.code = code;
+    this.requestId = requestId;
+  }
+}
+
+/** Nothing answered at the endpoint, or it stopped answering. `systemCode` as Node or undici gives it. */
+export class UnreachableError extends Error {
+  readonly systemCode: string;
+  readonly hint: string;
+
+  constructor(systemCode: string, { message, hint }: Explanation, options?: ErrorOptions) {
+    super(message, options);
+    this.name = 'UnreachableError';
+    this.systemCode = systemCode;
+    this.hint = hint;
+  }
+}
+
+export function notBhatti(endpoint: Endpoint, cause: unknown): CliError {
+  return new CliError('not_bhatti', `${describeEndpoint(endpoint)} answers, but not as a bhatti server does`, {
+    cause,
+    hint: `Check the URL, and that client and server are of about the same version (bhatti version)${proxyNote(endpoint)}.`,
+  });
+}
+
+/** What is no answer of this program may be one of the proxy. */
+function proxyNote(endpoint: Endpoint): string {
+  if (endpoint.kind !== 'url' || endpoint.proxy === undefined) return '';
+  return `; it was asked through the proxy ${endpoint.proxy.host}, and hosts in NO_PROXY are asked without one`;
+}
+
+/** No redirect is followed: it may lead a token elsewhere, and a POST becomes a GET. */
+export function redirected(endpoint: Endpoint, location: string | undefined): CliError {
+  const where = describeEndpoint(endpoint);
+  const target = location !== undefined && URL.canParse(location, where) ? new URL(location, where).origin : undefined;
+  if (target === undefined || target === 'null') return notBhatti(endpoint, undefined);
+  return new CliError('not_bhatti', `${where} answers with a redirect to ${target}`, {
+    hint: `If that is the server, use its URL: --url ${target}`,
+  });
+}
+
+/** A route that is not there: every other 404 names what is missing. */
+function isMissingRoute(status: number, message: string): boolean {
+  return status === 405 || status === 501 || (status === 404 && message === 'there is no such route');
+}
+
+/** What goes wrong with the upload's own source is not the network's doing, and a server that took some of it was there. */
+export function failedRequest(endpoint: Endpoint, { upload }: HttpRequest, error: unknown): Error {
+  if (error instanceof CliError || error instanceof UnreachableError) return error;
+  const code = systemErrorCode(error) ?? 'unknown error';
+  if (upload?.errored instanceof Error && upload.errored === error) {
+    return new CliError('import_failed', `the archive cannot be read (${code})`, { cause: error });
+  }
+  if (upload?.readableDidRead && (code === 'ECONNRESET' || code === 'EPIPE')) {
+    return new UnreachableError(code, explainCutUpload(describeEndpoint(endpoint), code), { cause: error });
+  }
+  return unreachable(endpoint, error);
+}
+
+export function refusal(endpoint: Endpoint, status: number, json: unknown): Error {
+  const body = schema.errorBody.safeParse(json);
+  if (body.success && isMissingRoute(status, body.data.error)) {
+    const [path] = endpoint.kind === 'url' ? (/[^/].*/.exec(endpoint.url.pathname) ?? []) : [];
+    return new CliError('server_too_old', `the server at ${describeEndpoint(endpoint)} cannot do this yet`, {
+      hint:
+        path === undefined
+          ? 'It is older than this bhatti ("bhatti version" shows both): update the server, or restart it if it is.'
+          : `Does "/${path}" belong in the URL? If it does, the server is older than this bhatti: update it.`,
+    });
+  }
+  if (status === 401) {
+    const given = endpoint.kind === 'url' && endpoint.token !== undefined;
+    const where = describeEndpoint(endpoint);
+    return new CliError(
+      'unauthorized',
+      given ? `the server at ${where} does not accept the token` : `the server at ${where} wants a token`,
+      {
+        hint: 'Write it down with "bhatti setup", or give it as BHATTI_TOKEN; "bhatti serve status" on the server shows it.',
+      },
+    );
+  }
+  if (!body.success && status < 500) return notBhatti(endpoint, undefined);
+  if (!body.success) {
+    return new ApiError(
+      status,
+      'server_error',
+      `${describeEndpoint(endpoint)} answered with HTTP ${status}${proxyNote(endpoint)}`,
+      undefined,
+    );
+  }
+  return new ApiError(status, body.data.code ?? 'server_error', body.data.error, body.data.request_id);
+}
+
+export function unreachable(endpoint: Endpoint, error: unknown): UnreachableError {
+  if (error instanceof ProxyError) {
+    const { code, proxy, status } = error;
+    return new UnreachableError(code, explainProxy(proxy.host, describeEndpoint(endpoint), code, status), {
+      cause: error,
+    });
+  }
+  const code = networkCode(error);
+  return new UnreachableError(code, explainUnreachable(describeEndpoint(endpoint), code), { cause: error });
+}
+
+/** A host name with several addresses fails with one error for each, gathered in an AggregateError. */
+function networkCode(error: unknown): string {
+  if (error instanceof Error && error.name === 'AbortError') return 'ETIMEDOUT';
+  const first = error instanceof AggregateError ? error.errors[0] : error;
+  return systemErrorCode(error) ?? systemErrorCode(first) ?? (first instanceof Error ? first.message : String(first));
+}
