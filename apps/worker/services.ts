@@ -1,13 +1,27 @@
-import type { RegistryClient } from '@bhatti/oci';
+import { availableParallelism } from 'node:os';
+import { createRegistryClient, type RegistryClient, type RegistryClientOptions } from '@bhatti/oci';
 import type { Store } from '@bhatti/store';
-import type { ClaimKind, FetchedLayers, RedisClient, TaskClaims, WorkerMetrics } from '@bhatti/tasks';
+import { type ClaimKind, FetchedLayers, type RedisClient, TaskClaims, WorkerMetrics } from '@bhatti/tasks';
 import type { Tracing } from '@bhatti/tracing';
 import type { Logger } from 'pino';
-import type { BackgroundWork } from './background-work.ts';
-import type { DecodeSlots } from './decode-slots.ts';
+import type { Activity } from './activity.ts';
+import { BackgroundWork } from './background-work.ts';
+import { DecodeSlots } from './decode-slots.ts';
 import type { UnpackLimits } from './environment.ts';
-import type { LayerCacheLimit } from './layer-cache-limit.ts';
+import { LayerCacheLimit } from './layer-cache-limit.ts';
 import type { Overlay } from './overlay.ts';
+import { recordDigests } from './rootfs-digests.ts';
+import { taskLogger } from './task-log.ts';
+
+/** Decodes of a kind (see DecodeSlots) at once in a process, where the machine has as many processors. */
+const DECODE_THREADS = 2;
+
+/**
+ * Milliseconds that files wait for a lull before they are synced all the same: what a power loss can take is fetched and built again,
+ * but not much should be. A digest is missed by nobody but who asks for it.
+ */
+const SYNC_PATIENCE = 15_000;
+const DIGEST_PATIENCE = 120_000;
 
 /** What the steps of a pull work with; one set a process, shared by its jobs. */
 export interface PullServices {
@@ -31,6 +45,69 @@ export interface PullServices {
   readonly tracing?: Tracing | undefined;
   /** Of what belongs to no task, see `taskLogger`. */
   readonly logger: Logger;
+}
+
+export interface PullServicesOptions {
+  readonly store: Store;
+  readonly registry?: RegistryClientOptions;
+  /** Bytes on disk that cached layers may take; no limit where it is left out. */
+  readonly cacheBytes?: number | undefined;
+  readonly limits?: UnpackLimits | undefined;
+  /** Goes on top of every image. */
+  readonly overlay?: Overlay | undefined;
+  readonly tracing?: Tracing | undefined;
+  readonly logger: Logger;
+}
+
+/** What of a worker its services go by. */
+export interface WorkerState {
+  readonly redis: RedisClient;
+  /** Whether a task still waits or runs. */
+  readonly isLive: (taskId: string) => Promise<boolean>;
+  readonly activity: Activity;
+  /** Aborted when the worker stops. */
+  readonly stopping: AbortSignal;
+}
+
+export function createPullServices(options: PullServicesOptions, worker: WorkerState): PullServices {
+  const { store, logger } = options;
+  const { redis, activity, stopping } = worker;
+  const claims = createClaims(worker);
+  const limit = options.cacheBytes ?? Number.POSITIVE_INFINITY;
+  const inLull = (what: string, patience: number, work: () => Promise<void>) =>
+    new BackgroundWork({ what, work, lull: () => activity.lull(patience, stopping), logger });
+  return {
+    store,
+    registry: createRegistry(options),
+    redis,
+    claims,
+    fetchedLayers: new FetchedLayers(redis),
+    layerCache: new LayerCacheLimit({ store, redis, claims: claims.layer, limit, logger }),
+    decodeSlots: new DecodeSlots(Math.min(DECODE_THREADS, availableParallelism())),
+    sync: inLull('sync', SYNC_PATIENCE, () => store.syncPending()),
+    digests: inLull('take the digests of', DIGEST_PATIENCE, () => recordDigests(store, stopping)),
+    overlay: options.overlay,
+    limits: options.limits ?? { layer: {}, image: {}, archive: {} },
+    metrics: new WorkerMetrics(redis),
+    tracing: options.tracing,
+    logger,
+  };
+}
+
+function createRegistry({ registry, logger }: PullServicesOptions): RegistryClient {
+  return createRegistryClient({
+    onRetry: ({ error, delayMs, failures }) =>
+      taskLogger(logger).warn({ code: error.code, delay_ms: delayMs, failures }, `registry: ${error.message}`),
+    ...registry,
+  });
+}
+
+function createClaims({ redis, isLive }: WorkerState): Record<ClaimKind, TaskClaims> {
+  return {
+    partial: new TaskClaims(redis, 'partial', isLive),
+    layer: new TaskClaims(redis, 'layer', isLive),
+    rootfs: new TaskClaims(redis, 'rootfs', isLive),
+  };
 }
 
 /** The lease of a root filesystem that is being built. */
