@@ -46,10 +46,15 @@ export class FetchedBytes {
   readonly #samples = new Map<string, Sample[]>();
   readonly #freed: Freed[] = [];
   readonly #wakes: number[] = [];
-  readonly #timer: NodeJS.Timeout;
+  #timer: NodeJS.Timeout | undefined;
 
-  constructor(directory: string, images: readonly PushedImage[]) {
+  /** @param directory the data directory */
+  constructor(directory: string) {
     this.#directory = directory;
+  }
+
+  /** Starts to look for the layers of these images. */
+  watch(images: readonly PushedImage[]): void {
     for (const image of images) {
       for (const [i, { digest, size }] of image.layers.entries()) {
         this.#sizes.set(digest, size);

@@ -1,0 +1,46 @@
+import { execFileSync, spawnSync } from 'node:child_process';
+import { rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+
+/** Bytes of the tmpfs. */
+const DISK_BYTES = 1_500_000_000;
+
+/** A tmpfs that can be filled, where this user may mount one (root); else an ordinary folder that is not. */
+export class SmallDisk {
+  readonly path: string;
+  isMounted = false;
+
+  constructor(path: string) {
+    this.path = path;
+  }
+
+  async mount(): Promise<void> {
+    if (process.getuid?.() !== 0) return;
+    execFileSync('mkdir', ['-p', this.path]);
+    execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${DISK_BYTES}`, 'tmpfs', this.path]);
+    this.isMounted = true;
+  }
+
+  /** Leaves no room until `meanwhile` is over. */
+  async fill(meanwhile: () => Promise<unknown>): Promise<void> {
+    const ballast = join(this.path, 'ballast');
+    try {
+      await writeFile(ballast, '');
+      while (!this.#take(ballast));
+      await meanwhile();
+    } finally {
+      await rm(ballast, { force: true });
+    }
+  }
+
+  /** False when others were faster to what was free. */
+  #take(ballast: string): boolean {
+    const free = execFileSync('df', ['--output=avail', '-B1', this.path], { encoding: 'utf8' }).split('\n')[1];
+    const length = String(Math.max(4096, Number(free) - 65_536));
+    return spawnSync('fallocate', ['-l', length, ballast]).status === 0;
+  }
+
+  unmount(): void {
+    if (this.isMounted) execFileSync('umount', ['-l', this.path]);
+  }
+}
