@@ -3,12 +3,12 @@ import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { Agent } from 'undici';
 import * as z from 'zod';
 import { type Conforms, documented } from '../apps/api/test/support/conformance.ts';
-import { createDocumentedWorld } from './support/documented-world.ts';
+import { DocumentedWorld } from './support/documented-world.ts';
 
-let world: Awaited<ReturnType<typeof createDocumentedWorld>>;
+let world: DocumentedWorld;
 let conforms: Conforms;
 beforeAll(async () => {
-  world = await createDocumentedWorld();
+  world = await DocumentedWorld.open();
   await world.reset();
   await run('bhatti image list --json');
   const { url } = await world.seeServer();

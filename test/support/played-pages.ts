@@ -4,9 +4,7 @@
  */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { type DocumentedCommand, documentedCommands, readPage, withOutputs, writePage } from './console-document.ts';
-import { createDocumentedWorld } from './documented-world.ts';
-
-type DocumentedWorld = Awaited<ReturnType<typeof createDocumentedWorld>>;
+import { DocumentedWorld } from './documented-world.ts';
 
 const root = new URL('../..', import.meta.url);
 const update = process.env.UPDATE_TRANSCRIPTS === '1';
@@ -80,7 +78,7 @@ export const PIPED: Page = { path: 'test/transcripts/piped.md' };
 export function testPages(pages: readonly Page[]): void {
   let world: DocumentedWorld;
   beforeAll(async () => {
-    world = await createDocumentedWorld();
+    world = await DocumentedWorld.open();
   });
   afterAll(() => world.close());
   test.each(pages)('what $path says comes out', (page) => check(world, page));
