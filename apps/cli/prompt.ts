@@ -11,10 +11,10 @@ export async function askLine(question: string, { secret = false } = {}): Promis
   const output = secret ? new Writable({ write: (_chunk, _encoding, done) => done() }) : process.stderr;
   const prompt = createInterface({ input: process.stdin, output, terminal: true });
   const show = () => secret && process.stderr.write(question);
-  // Stopped by Ctrl+Z and on again: Node shows what it has and reads no further.
+  // Stopped by Ctrl+Z and on again: Node shows what it has and reads no further. The terminal echoes until this event is over.
   prompt.on('SIGCONT', () => {
-    show();
     prompt.resume();
+    setImmediate(show);
   });
   show();
   try {
