@@ -3,13 +3,7 @@ import { text as readText } from 'node:stream/consumers';
 import type * as z from 'zod';
 import { failedRequest, notBhatti, redirected, refusal, unreachable } from './api-error.ts';
 import { CliError } from './cli-error.ts';
-import {
-  type Endpoint,
-  type HttpAnswer,
-  type HttpConnection,
-  type HttpRequest,
-  openHttpConnection,
-} from './http-connection.ts';
+import { type Endpoint, type HttpAnswer, HttpConnection, type HttpRequest } from './http-connection.ts';
 import type { RequestTiming } from './timing.ts';
 
 export interface ApiConnectionOptions {
@@ -26,7 +20,7 @@ export class ApiConnection {
 
   constructor(endpoint: Endpoint, options: ApiConnectionOptions) {
     this.endpoint = endpoint;
-    this.#connection = openHttpConnection(endpoint);
+    this.#connection = new HttpConnection(endpoint);
     this.#options = options;
   }
 

@@ -1,0 +1,62 @@
+import type { ClientRequest } from 'node:http';
+
+/** Times of a request in ms. The first three are 0 when a connection was open already. */
+export interface HttpTimes {
+  /** Until the name was an address. */
+  readonly dns: number;
+  /** From then until the connection stood. */
+  readonly connect: number;
+  /** From then until it was encrypted. */
+  readonly tls: number;
+  /** From then until the headers of the answer. */
+  readonly server: number;
+}
+
+/** Takes the times of a request, which is sent as it is made. */
+export class RequestClock {
+  readonly #sentAt = performance.now();
+  #resolvedAt = this.#sentAt;
+  #connectedAt = this.#sentAt;
+  #readyAt = this.#sentAt;
+
+  /** @param secure whether its connection is to be encrypted */
+  watch(request: ClientRequest, secure: boolean): void {
+    request.once('socket', (socket) => {
+      if (!socket.connecting) {
+        // A tunnel stands, encrypted, when it is handed over.
+        if (!request.reusedSocket) this.#connected();
+        return;
+      }
+      socket.once('lookup', () => {
+        this.#resolvedAt = performance.now();
+        this.#connectedAt = this.#resolvedAt;
+      });
+      socket.once('connect', () => this.#connected());
+      if (secure) socket.once('secureConnect', () => this.#ready());
+    });
+  }
+
+  /** Whether a connection was made for the request. */
+  get isConnected(): boolean {
+    return this.#readyAt !== this.#sentAt;
+  }
+
+  /** As the headers of the answer have come. */
+  times(): HttpTimes {
+    return {
+      dns: this.#resolvedAt - this.#sentAt,
+      connect: this.#connectedAt - this.#resolvedAt,
+      tls: this.#readyAt - this.#connectedAt,
+      server: performance.now() - this.#readyAt,
+    };
+  }
+
+  #connected(): void {
+    this.#connectedAt = performance.now();
+    this.#readyAt = this.#connectedAt;
+  }
+
+  #ready(): void {
+    this.#readyAt = performance.now();
+  }
+}
