@@ -1,18 +1,28 @@
-import { LEASE_TTL, layerLease, takeLease } from '@bhatti/tasks';
+import { LEASE_TTL, layerLease, withLease } from '@bhatti/tasks';
 import type { PullServices } from './services.ts';
 import { tidy } from './tidy.ts';
 
 /** Ms: a week. */
 const OLD = 7 * 24 * 3600 * 1000;
 
+/** Ms between looks at a download whose lease another has, and how many of them: the lease of a dead worker runs out before. */
+const INTERVAL = 100;
+const LOOKS = (2 * LEASE_TTL) / INTERVAL;
+
+type PartialServices = Pick<PullServices, 'claims' | 'redis' | 'store' | 'logger'>;
+
 /**
- * Removes the partial downloads of a task that has come to its end, except those that another task wants or is fetching
- * this moment, and then gives up its claims. A completed task can have left some, too: its tag pointed to another image
- * when an earlier attempt began, or a worker died between publishing a layer and this.
+ * Removes the partial downloads of a task that has come to its end, except those that another task wants, and then gives up its
+ * claims. A completed task can have left some, too: its tag pointed to another image when an earlier attempt began, or a worker
+ * died between publishing a layer and this.
  */
-export async function freePartials(services: PullServices, taskId: string): Promise<void> {
+export async function freePartials(services: PartialServices, taskId: string): Promise<void> {
   const { partial } = services.claims;
-  for (const digest of await partial.of(taskId)) await freePartial(services, taskId, digest);
+  for (const digest of await partial.of(taskId)) {
+    // Before the look at who else wants it: of tasks that end together, each would find the others, and leave it to them.
+    await partial.withdraw(taskId, digest);
+    await freePartial(services, digest);
+  }
   await partial.release(taskId);
 }
 
@@ -20,20 +30,25 @@ export async function freePartials(services: PullServices, taskId: string): Prom
  * Removes partial downloads that nobody continued for a week, and no task wants: ended tasks are kept that long. A clock that is
  * wrong costs bytes that nobody needs.
  */
-export async function freeOldPartials(services: PullServices): Promise<void> {
-  for (const digest of await services.store.partials.olderThan(OLD)) await freePartial(services, undefined, digest);
+export async function freeOldPartials(services: PartialServices): Promise<void> {
+  for (const digest of await services.store.partials.olderThan(OLD)) await freePartial(services, digest);
 }
 
-/** Removes it unless a task, other than the one named, wants it. */
-async function freePartial(services: PullServices, taskId: string | undefined, digest: string): Promise<void> {
-  const { claims, redis, store } = services;
-  if (!(await store.partials.has(digest))) return;
-  // Whoever fetches the blob has its lease. One that gets it after us begins anew.
-  const lease = await takeLease(redis, layerLease(digest), { ttl: LEASE_TTL, signal: new AbortController().signal });
-  if (lease === null) return;
-  try {
-    if (!(await claims.partial.isWanted(digest, taskId))) await tidy(services, () => store.partials.remove(digest));
-  } finally {
-    await lease.release();
-  }
+/**
+ * Removes it unless a task wants it. Who else has its lease is about to do the same, or fetches it: then the task claims it. One that
+ * gets the lease after us begins anew.
+ */
+async function freePartial({ claims, redis, store, logger }: PartialServices, digest: string): Promise<void> {
+  let looks = 0;
+  const isSettled = async () => {
+    looks++;
+    const isLeft = looks > LOOKS || !(await store.partials.has(digest)) || (await claims.partial.isWanted(digest));
+    return isLeft || undefined;
+  };
+  const { signal } = new AbortController();
+  const options = { ttl: LEASE_TTL, signal, recheck: isSettled, pollInterval: INTERVAL };
+  await withLease(redis, layerLease(digest), options, async () => {
+    await tidy({ logger }, () => store.partials.remove(digest));
+    return true;
+  });
 }

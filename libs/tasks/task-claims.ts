@@ -52,6 +52,11 @@ export class TaskClaims {
     return this.#redis.smembers(this.#ofTask(taskId));
   }
 
+  /** Lets others see the file no longer as the task's; that stays in the list of what it claims. */
+  async withdraw(taskId: string, digest: string): Promise<void> {
+    await this.#redis.srem(this.#ofFile(digest), taskId);
+  }
+
   /** Gives up all claims of a task. */
   async release(taskId: string): Promise<void> {
     const digests = await this.of(taskId);

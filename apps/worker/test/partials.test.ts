@@ -1,0 +1,73 @@
+import { createHash } from 'node:crypto';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createLogger } from '@bhatti/logging';
+import { openStore, type Store } from '@bhatti/store';
+import { connectRedis, layerLease, type RedisClient, TaskClaims, takeLease } from '@bhatti/tasks';
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { startRedis, type TestRedis } from '../../../test/support/redis.ts';
+import { freePartials } from '../partials.ts';
+
+let server: TestRedis;
+let redis: RedisClient;
+let directory: string;
+let store: Store;
+
+beforeAll(async () => {
+  server = await startRedis();
+  redis = connectRedis(server.url, { use: 'worker' });
+  directory = await mkdtemp(join(tmpdir(), 'bhatti-partials-'));
+  store = await openStore(directory);
+});
+afterAll(async () => {
+  redis.disconnect();
+  await server.stop();
+  await rm(directory, { recursive: true, force: true });
+});
+
+/** As tasks see them that have not ended for the queue yet. */
+const claimsOf = (kind: 'partial' | 'layer' | 'rootfs') => new TaskClaims(redis, kind, () => Promise.resolve(true));
+
+/** Free the partials of a task as a worker does. */
+function free(task: string): Promise<void> {
+  const claims = { partial: claimsOf('partial'), layer: claimsOf('layer'), rootfs: claimsOf('rootfs') };
+  const logger = createLogger({ name: 'worker', level: 'silent' });
+  return freePartials({ claims, redis, store, logger }, task);
+}
+
+/** A partial download that the tasks claim. */
+async function partialOf(content: string, tasks: readonly string[]): Promise<string> {
+  const digest = `sha256:${createHash('sha256').update(content).digest('hex')}`;
+  await writeFile(store.partials.path(digest), content);
+  for (const task of tasks) await claimsOf('partial').claim(task, [digest]);
+  return digest;
+}
+
+test('of tasks that end together, one removes the partial download that they shared', async () => {
+  for (let round = 0; round < 10; round++) {
+    const tasks = [`a${round}`, `b${round}`, `c${round}`];
+    const digest = await partialOf(`shared ${round}`, tasks);
+    await Promise.all(tasks.map(free));
+    expect(await store.partials.has(digest)).toBe(false);
+    expect(await redis.keys('*claims*')).toEqual([]);
+  }
+});
+
+test('what another task wants stays, also while that fetches it', async () => {
+  const digest = await partialOf('wanted', ['ends', 'goes-on']);
+  const lease = await takeLease(redis, layerLease(digest), { ttl: 60_000, signal: new AbortController().signal });
+  await free('ends');
+  expect(await store.partials.has(digest)).toBe(true);
+  expect(await claimsOf('partial').isWanted(digest)).toBe(true);
+  await lease?.release();
+  await free('goes-on');
+  expect(await store.partials.has(digest)).toBe(false);
+});
+
+test('one whose lease a dead worker has is removed once that has run out', async () => {
+  const digest = await partialOf('orphaned', ['ends']);
+  await redis.set(`{bhatti}:lease:${layerLease(digest)}`, 'a dead worker', 'PX', 300);
+  await free('ends');
+  expect(await store.partials.has(digest)).toBe(false);
+});
