@@ -8,7 +8,7 @@ import type { ImageSource, SourceImage } from './image-source.ts';
 import { distinctLayers, provideLayers } from './layers.ts';
 import { runPhase } from './phase.ts';
 import { type CountedLayer, PullProgress } from './progress.ts';
-import { claimKey, resolveTarget } from './resolve.ts';
+import { keyOf, resolveTarget } from './resolve.ts';
 import { provideRootfs } from './rootfs.ts';
 import type { PullServices } from './services.ts';
 
@@ -38,7 +38,7 @@ export async function makeImage(services: PullServices, task: ImageTask): Promis
   const made: Made =
     target.image === undefined
       ? { key: target.key, reused: 'rootfs' }
-      : await make(services, task, progress, target.image);
+      : await make(services, task, progress, target.key, target.image);
   const { key, reused } = made;
   signal.throwIfAborted();
   await task.requireOwned();
@@ -70,6 +70,7 @@ async function make(
   services: PullServices,
   task: ImageTask,
   progress: PullProgress,
+  claimed: string,
   image: SourceImage,
 ): Promise<Made> {
   const { metrics, overlay } = services;
@@ -105,7 +106,11 @@ async function make(
   progress.flattening();
   const { sizeBytes, force } = task.data;
   // Once more: the layers may have come for an hour, and e2fsprogs been upgraded meanwhile.
-  const key = await claimKey(services, task, image.manifestDigest);
+  const key = await keyOf(services, task.data, image.manifestDigest);
+  if (key !== claimed) {
+    await requireOwned();
+    await services.claims.rootfs.claim(task.id, [key]);
+  }
   await runPhase(services, 'flattening', () =>
     provideRootfs(services, { key, image, sizeBytes, force, signal, requireOwned }),
   );

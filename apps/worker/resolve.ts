@@ -11,23 +11,14 @@ export interface Target {
   readonly image?: SourceImage;
 }
 
-interface TaskParts {
-  readonly id: string;
-  readonly data: TaskJobData;
-}
-
-/** The key of what the task makes of an image, as it is with the e2fsprogs that are there now. It is claimed for the task. */
-export async function claimKey(
-  { overlay, claims }: Pick<PullServices, 'overlay' | 'claims'>,
-  { id, data }: TaskParts,
+/** The key of what a task makes of an image, with the e2fsprogs that are there now. */
+export async function keyOf(
+  { overlay }: Pick<PullServices, 'overlay'>,
+  { sizeBytes }: TaskJobData,
   manifestDigest: string,
 ): Promise<string> {
-  const { sizeBytes } = data;
   const e2fsprogs = await e2fsprogsVersion();
-  const key = rootfsKey({ manifestDigest, sizeBytes, overlayDiffId: overlay?.diffId, e2fsprogs });
-  // Before any look whether it is there: what is claimed is not collected.
-  await claims.rootfs.claim(id, [key]);
-  return key;
+  return rootfsKey({ manifestDigest, sizeBytes, overlayDiffId: overlay?.diffId, e2fsprogs });
 }
 
 /**
@@ -38,15 +29,20 @@ export async function claimKey(
 export async function resolveTarget(
   services: Pick<PullServices, 'store' | 'overlay' | 'claims'>,
   source: ImageSource,
-  task: TaskParts,
+  { id, data }: { readonly id: string; readonly data: TaskJobData },
 ): Promise<Target> {
-  const { store } = services;
-  const { data } = task;
+  const { store, claims } = services;
+  const claimedKey = async (manifestDigest: string) => {
+    const key = await keyOf(services, data, manifestDigest);
+    // Before the look whether it is there: what is claimed is not collected.
+    await claims.rootfs.claim(id, [key]);
+    return key;
+  };
   if (source.digest !== undefined && !data.force && (await store.images.get(data.owner, data.name)) !== null) {
-    const key = await claimKey(services, task, await source.digest());
+    const key = await claimedKey(await source.digest());
     if (await isBuilt(store, key)) return { key };
   }
   const image = await source.resolve();
-  const key = await claimKey(services, task, image.manifestDigest);
+  const key = await claimedKey(image.manifestDigest);
   return !data.force && (await isBuilt(store, key)) ? { key } : { key, image };
 }
