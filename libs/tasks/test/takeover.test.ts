@@ -3,12 +3,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { eventually } from '../../../test/support/eventually.ts';
-import { enqueuePull, findTask, isEnded, MAX_DEATHS } from '../index.ts';
+import { enqueuePull, findTask, isEnded, MAX_DEATHS, queueKey } from '../index.ts';
 import { data, QueueFixture, result } from './support/fixture.ts';
 import { buildHangingWorker, startWorkerProcess, type WorkerProcess } from './support/worker-process.ts';
 
-/** Ms. Only one test waits for the real ones. */
-const short = { lockDuration: 400, stalledInterval: 100 };
+/** Ms between looks for abandoned jobs. Only one test waits for the real one, and for a lock to run out by itself. */
+const soon = { stalledInterval: 100 };
 
 describe('a task whose worker dies', () => {
   let fixture: QueueFixture;
@@ -30,15 +30,20 @@ describe('a task whose worker dies', () => {
     await rm(directory, { recursive: true, force: true });
   });
 
-  function startChild(options: { lockDuration?: number; stalledInterval?: number } = {}): WorkerProcess {
+  function startChild(options: { stalledInterval?: number } = {}): WorkerProcess {
     const child = startWorkerProcess({ file, redis: fixture.server.url, ...options });
     children.push(child);
     return child;
   }
 
+  /** What time does to the lock of a worker that is dead, or stands still. Short locks would run out on a busy machine, too. */
+  async function lockRunsOut(id: string): Promise<void> {
+    expect(await fixture.connect('request').del(queueKey(`${id}:lock`))).toBe(1);
+  }
+
   test.each([
     ['SIGKILL', {}],
-    ['SIGSTOP', short],
+    ['SIGSTOP', soon],
   ] as const)('is taken over by another after %s, as the same attempt', async (signal, options) => {
     const queue = fixture.queue();
     const { id } = await enqueuePull(queue, data);
@@ -51,7 +56,10 @@ describe('a task whose worker dies', () => {
     }, options);
     const seen = new Set<string>();
     if (signal === 'SIGKILL') await victim.kill(signal);
-    else process.kill(victim.pid, signal);
+    else {
+      process.kill(victim.pid, signal);
+      await lockRunsOut(id);
+    }
     const began = performance.now();
     const view = await eventually(async () => {
       const task = await findTask(queue, id);
@@ -69,11 +77,12 @@ describe('a task whose worker dies', () => {
     const queue = fixture.queue();
     const { id } = await enqueuePull(queue, data);
     for (let death = 1; death <= MAX_DEATHS + 1; death += 1) {
-      const child = startChild(short);
+      const child = startChild(soon);
       expect(await child.started).toBe(id);
       await child.kill('SIGKILL');
+      await lockRunsOut(id);
     }
-    fixture.worker(async () => result, short);
+    fixture.worker(async () => result, soon);
     const view = await eventually(async () => {
       const task = await findTask(queue, id);
       return task !== null && isEnded(task.view.status) ? task.view : undefined;

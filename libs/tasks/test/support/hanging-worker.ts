@@ -1,11 +1,11 @@
 /**
- * A worker process for tests that kill it: says `started <id>` on its standard output, and then works for ever. Lock and
- * look times can be shortened, so that a test need not wait for the real ones.
+ * A worker process for tests that kill it: says `started <id>` on its standard output, and then works for ever. How often
+ * it looks for abandoned jobs can be set, so that a test need not wait for the real time.
  */
 import { Worker } from 'bullmq';
 import { connectRedis, QUEUE_NAME, workerOptions } from '../../index.ts';
 
-const { TEST_REDIS = '', TEST_LOCK_DURATION, TEST_STALLED_INTERVAL } = process.env;
+const { TEST_REDIS = '', TEST_STALLED_INTERVAL } = process.env;
 const connection = connectRedis(TEST_REDIS, { use: 'worker' });
 
 new Worker(
@@ -16,7 +16,6 @@ new Worker(
   },
   {
     ...workerOptions({ connection, concurrency: 1 }),
-    ...(TEST_LOCK_DURATION === undefined ? {} : { lockDuration: Number(TEST_LOCK_DURATION) }),
     ...(TEST_STALLED_INTERVAL === undefined ? {} : { stalledInterval: Number(TEST_STALLED_INTERVAL) }),
   },
 );

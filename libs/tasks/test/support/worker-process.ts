@@ -31,8 +31,7 @@ export interface WorkerProcess {
 export interface WorkerProcessOptions {
   readonly file: string;
   readonly redis: string;
-  /** Ms; the real ones where left out. */
-  readonly lockDuration?: number;
+  /** Ms; the real one where left out. */
   readonly stalledInterval?: number;
 }
 
@@ -41,7 +40,6 @@ export function startWorkerProcess(options: WorkerProcessOptions): WorkerProcess
     env: {
       PATH: process.env.PATH,
       TEST_REDIS: options.redis,
-      ...(options.lockDuration === undefined ? {} : { TEST_LOCK_DURATION: String(options.lockDuration) }),
       ...(options.stalledInterval === undefined ? {} : { TEST_STALLED_INTERVAL: String(options.stalledInterval) }),
     },
     stdio: ['ignore', 'pipe', 'inherit'],
