@@ -14,10 +14,13 @@ redis.call('SREM', KEYS[3], ARGV[2])
 return 1`);
 
 /**
- * Renewals in the time that a lock lasts: one falls between any two of BullMQ's looks for jobs without a lock (`stalledInterval`), the first
- * of which only marks them. So where the whole machine slept, and both are due as it wakes, the renewal comes first.
+ * Milliseconds between renewals of a lock that lasts so many: one falls between any two of BullMQ's looks for jobs without a lock
+ * (`stalledInterval`), the first of which only marks them. So where the whole machine slept, and both are due as it wakes, the renewal
+ * comes first.
  */
-const RENEWALS = 5;
+export function renewalInterval(duration: number): number {
+  return duration / 5;
+}
 
 /** BullMQ's locks on running jobs: whose a job is. */
 export class JobLock {
@@ -55,7 +58,7 @@ export class JobLock {
         underWay = false;
       }
     };
-    const timer = setInterval(renew, this.#duration / RENEWALS);
+    const timer = setInterval(renew, renewalInterval(this.#duration));
     return () => clearInterval(timer);
   }
 
