@@ -17,8 +17,8 @@ const config: Config = {
   maxWorkers: Math.ceil(availableParallelism() * 1.5),
   // Those that are done end at once; a busy machine tells of it late.
   workerGracefulExitTimeout: 30_000,
-  // Guards against what hangs, and no more: where more than twenty programs wanted two processors, a test took 125 s.
-  testTimeout: 300_000,
+  // Guards against what hangs, and no more: where eighteen programs wanted two processors, a test took 55 s.
+  testTimeout: 120_000,
 };
 
 export default config;

@@ -13,6 +13,7 @@ const readers: Readonly<Record<string, string>> = {
   'apps/api/page/session.ts': 'a log-in lasts shorter or longer by so much',
   'apps/api/page/time.ts': 'shown',
   'apps/api/queue-state.ts': 'shown',
+  'apps/cli/export-display.ts': 'the rate shown',
   'apps/cli/image-command.ts': 'shown',
   'apps/cli/progress-display.ts': 'shown',
   'apps/cli/setup-command.ts': 'a setup fails when another begins at that very moment, a minute ahead',
