@@ -1,4 +1,4 @@
-import { rename } from 'node:fs/promises';
+import { rename, rm } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -126,7 +126,7 @@ async function download(client: ApiClient, name: string, path: string, display: 
     // What is between may have left the length out: then the end of the stream tells it, and nothing is gone on with.
     let size = length === undefined ? undefined : Number(length);
     const partial = partialPath(path, etag);
-    await renameFormer(client, name, { path, partial, etag });
+    if (await takeUpFormer(client, name, { path, partial, etag, body })) continue;
     await removeOtherPartials(path, partial);
     const from = etag === '' ? 0 : await partialSize(partial);
     const received = (bytes: number) => display.receive(bytes, size);
@@ -162,21 +162,32 @@ async function download(client: ApiClient, name: string, path: string, display: 
   }
 }
 
+interface ExportStart {
+  readonly path: string;
+  readonly partial: string;
+  readonly etag: string;
+  /** Of the answer that is at hand. */
+  readonly body: Readable;
+}
+
 /**
  * What is there of an export that began before the SHA-256 of the image was taken has the tag in its name that the image had then. Where the
- * server takes that for the file of `etag`, it is gone on with.
+ * server takes that for the file of `etag`, it is gone on with. True when the server was asked: then the image is to be asked for anew.
  */
-async function renameFormer(
+async function takeUpFormer(
   client: ApiClient,
   name: string,
-  { path, partial, etag }: { readonly path: string; readonly partial: string; readonly etag: string },
-): Promise<void> {
-  for (const former of await partialsOfBuilds(path)) {
-    if (former.path === partial || (await partialSize(partial)) > 0) return;
-    const { status, headers, body } = await client.rootfs(name, { from: 0, etag: former.etag });
-    body.destroy();
-    if (status === 206 && headers.etag === etag) await rename(former.path, partial);
-  }
+  { path, partial, etag, body }: ExportStart,
+): Promise<boolean> {
+  const former = (await partialsOfBuilds(path)).find((one) => one.path !== partial);
+  if (former === undefined || (await partialSize(partial)) > 0) return false;
+  // An answer that is not read keeps the only connection.
+  body.destroy();
+  const taken = await client.rootfs(name, { from: 0, etag: former.etag });
+  taken.body.destroy();
+  if (taken.status === 206 && taken.headers.etag === etag) await rename(former.path, partial);
+  else await rm(former.path, { force: true });
+  return true;
 }
 
 interface ExportRest {
