@@ -8,12 +8,14 @@ import { readPages } from './pages.ts';
 
 /** The API over HTTP. Every method rejects with ApiError, UnreachableError, or CliError `not_bhatti` for garbage. */
 export class ApiClient {
-  readonly endpoint: Endpoint;
   readonly #api: ApiConnection;
 
   constructor(endpoint: Endpoint, options: ApiConnectionOptions = {}) {
-    this.endpoint = endpoint;
     this.#api = new ApiConnection(endpoint, options);
+  }
+
+  get endpoint(): Endpoint {
+    return this.#api.endpoint;
   }
 
   health(timeout: number): Promise<schema.Health> {
