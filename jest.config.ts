@@ -6,7 +6,6 @@ import type { Config } from 'jest';
 
 const config: Config = {
   testEnvironment: '<rootDir>/test/support/environment.ts',
-  testSequencer: '<rootDir>/test/support/sequencer.mjs',
   testMatch: ['<rootDir>/{apps,libs,test}/**/*.test.ts'],
   extensionsToTreatAsEsm: ['.ts'],
   transform: {
