@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createLogger } from '@bhatti/logging';
 import { openStore, type Store } from '@bhatti/store';
-import { connectRedis, layerLease, type RedisClient, TaskClaims, takeLease } from '@bhatti/tasks';
+import { connectRedis, KEY_PREFIX, layerLease, type RedisClient, TaskClaims, takeLease } from '@bhatti/tasks';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { startRedis, type TestRedis } from '../../../test/support/redis.ts';
 import { freePartials } from '../partials.ts';
@@ -29,7 +29,7 @@ afterAll(async () => {
 /** As tasks see them that have not ended for the queue yet. */
 const claimsOf = (kind: 'partial' | 'layer' | 'rootfs') => new TaskClaims(redis, kind, () => Promise.resolve(true));
 
-/** Free the partials of a task as a worker does. */
+/** Frees the partial downloads of a task as a worker does. */
 function free(task: string): Promise<void> {
   const claims = { partial: claimsOf('partial'), layer: claimsOf('layer'), rootfs: claimsOf('rootfs') };
   const logger = createLogger({ name: 'worker', level: 'silent' });
@@ -67,7 +67,7 @@ test('what another task wants stays, also while that fetches it', async () => {
 
 test('one whose lease a dead worker has is removed once that has run out', async () => {
   const digest = await partialOf('orphaned', ['ends']);
-  await redis.set(`{bhatti}:lease:${layerLease(digest)}`, 'a dead worker', 'PX', 300);
+  await redis.set(`${KEY_PREFIX}:lease:${layerLease(digest)}`, 'a dead worker', 'PX', 300);
   await free('ends');
   expect(await store.partials.has(digest)).toBe(false);
 });
