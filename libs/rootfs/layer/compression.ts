@@ -11,8 +11,11 @@ export type LayerCompression = 'gzip' | 'zstd' | 'none';
  */
 const OUTPUT_CHUNK = 1024 * 1024;
 
+/** zlib's streams count the bytes that they have taken. */
+export type Decompressor = Duplex & { readonly bytesWritten?: number };
+
 /** A stream from the bytes of a layer blob to those of its tar. */
-export function createDecompressor(compression: LayerCompression): Duplex {
+export function createDecompressor(compression: LayerCompression): Decompressor {
   switch (compression) {
     case 'gzip':
       return createGunzip({ chunkSize: OUTPUT_CHUNK });

@@ -4,6 +4,7 @@ import { giveBack } from './chunk-memory.ts';
 import {
   compressionOf,
   createDecompressor,
+  type Decompressor,
   foreignCompression,
   type LayerCompression,
   MAGIC_BYTES,
@@ -49,10 +50,11 @@ export async function decompress(
 }
 
 async function feed(
-  stream: NodeJS.WritableStream,
+  stream: Decompressor,
   chunks: AsyncIterator<Buffer>,
   onCompressed: (chunk: Buffer) => void,
 ): Promise<void> {
+  let fed = 0;
   for (let next = await chunks.next(); next.done !== true; next = await chunks.next()) {
     const chunk = next.value;
     await new Promise<void>((resolve, reject) => {
@@ -66,8 +68,36 @@ async function feed(
       });
       onCompressed(chunk);
     });
+    fed += chunk.length;
+    const untaken = fed - (stream.bytesWritten ?? fed);
+    if (untaken > 0) {
+      await passPadding(chunk.subarray(chunk.length - untaken), chunks, onCompressed);
+      break;
+    }
   }
   stream.end();
+}
+
+/**
+ * Reads what follows gzip data from a zero on: zeros to the end are padding, as for GNU gzip. A member behind them is none for GNU gzip and Go;
+ * left to zlib, which forgets with each chunk that it was among zeros, it would be read or not by where the chunks end.
+ */
+async function passPadding(
+  first: Buffer,
+  rest: AsyncIterator<Buffer>,
+  onCompressed: (chunk: Buffer) => void,
+): Promise<void> {
+  assertZeros(first);
+  for (let next = await rest.next(); next.done !== true; next = await rest.next()) {
+    onCompressed(next.value);
+    assertZeros(next.value);
+  }
+}
+
+function assertZeros(bytes: Buffer): void {
+  // Each byte is compared with the one before it.
+  if (bytes.length === 0 || (bytes[0] === 0 && bytes.compare(bytes, 0, bytes.length - 1, 1) === 0)) return;
+  throw new RootfsError('layer_corrupt', 'a layer cannot be read: other bytes follow the zeros after its gzip data');
 }
 
 /** The first bytes, enough to tell the compression by where there are as many; only few are copied. */

@@ -12,7 +12,9 @@ import {
   decodeLayer,
   describeLayerFile,
   type LayerCompression,
+  RootfsError,
 } from '../index.ts';
+import { decompress } from '../layer/decompress.ts';
 import { tarBuffer } from './support/tar-writer.ts';
 import { withTemporaryDirectory } from './support/temporary-directory.ts';
 import { createStoredZstd } from './support/zstd-stored.ts';
@@ -141,6 +143,67 @@ test.each([100, 3 * 2 ** 20])(
     });
   },
 );
+
+describe('what stands around its compressed data means the same, wherever chunks end:', () => {
+  const content = Buffer.from('content');
+  const zeros = Buffer.alloc(3);
+  const other = Buffer.from('other');
+  const gzip = gzipSync(content);
+  const emptyGzip = gzipSync(Buffer.alloc(0));
+  // A frame of one raw block, an empty one, and one that is skipped.
+  const frame = Buffer.concat([Buffer.from('28b52ffd0000390000', 'hex'), content]);
+  const emptyFrame = Buffer.from('28b52ffd0000010000', 'hex');
+  const skipped = Buffer.from('502a4d1803000000616263', 'hex');
+
+  /** What comes of the blob in these pieces: its content, or the code and message of its refusal. */
+  async function outcome(blob: Buffer, cuts: readonly number[]): Promise<string> {
+    async function* pieces(): AsyncGenerator<Buffer, void, undefined> {
+      const ends = [...cuts, blob.length];
+      for (const [i, to] of ends.entries()) yield Buffer.from(blob.subarray(ends[i - 1] ?? 0, to));
+    }
+    let compressed = '';
+    let tar = '';
+    try {
+      await decompress(
+        'none',
+        pieces(),
+        (chunk) => (compressed += chunk.toString('hex')),
+        (chunk) => (tar += chunk.toString('latin1')),
+      );
+    } catch (error) {
+      return error instanceof RootfsError ? `${error.code}: ${error.message.replace(/.*: /, '')}` : String(error);
+    }
+    return compressed === blob.toString('hex') ? tar : 'not all of it was hashed';
+  }
+
+  test.each<[string, readonly Buffer[], string]>([
+    ['gzip, zeros', [gzip, zeros], 'content'],
+    ['gzip, gzip', [gzip, gzip], 'contentcontent'],
+    ['empty gzip', [emptyGzip], ''],
+    ['gzip, empty gzip, gzip', [gzip, emptyGzip, gzip], 'contentcontent'],
+    ['gzip, zeros, gzip', [gzip, zeros, gzip], 'other bytes follow the zeros after its gzip data'],
+    ['gzip, zeros, others', [gzip, zeros, other], 'other bytes follow the zeros after its gzip data'],
+    ['gzip, others', [gzip, other], 'incorrect header check'],
+    ['gzip, half a header', [gzip, gzip.subarray(0, 5)], 'unexpected end of file'],
+    ['zstd, zstd', [frame, frame], 'contentcontent'],
+    ['empty zstd, zstd, empty zstd', [emptyFrame, frame, emptyFrame], 'content'],
+    ['skipped, zstd, skipped', [skipped, frame, skipped], 'content'],
+    ['zstd, skipped, zstd', [frame, skipped, frame], 'contentcontent'],
+    ['zstd, zeros', [frame, Buffer.alloc(20)], 'invalid zstd data'],
+    ['zstd, others', [frame, Buffer.alloc(20, other)], 'invalid zstd data'],
+    ['zstd, half a frame', [frame, frame.subarray(0, 7)], 'unexpected EOF'],
+    ['zstd, skipped in half', [frame, skipped.subarray(0, 9)], 'unexpected EOF'],
+  ])('%s', async (_what, parts, expected) => {
+    const blob = Buffer.concat(parts);
+    const places = Array.from({ length: blob.length - 1 }, (_, i) => i + 1);
+    const cuttings = [[], places, ...places.map((at) => [at])];
+    for (const at of places)
+      for (const later of places) if (later > at && (at + later) % 7 === 0) cuttings.push([at, later]);
+    const isContent = /^(content)*$/.test(expected);
+    const wanted = isContent ? expected : `layer_corrupt: ${expected}`;
+    for (const cuts of cuttings) expect([cuts, await outcome(blob, cuts)]).toEqual([cuts, wanted]);
+  });
+});
 
 test.each([
   ['one that is cut short', forms.gzip.subarray(0, -20), 'unexpected end of file (at the end of its gzip data)'],
