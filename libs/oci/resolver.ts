@@ -18,6 +18,7 @@ import {
 import {
   isConfigType,
   isIndexType,
+  isManifestType,
   type LayerCompression,
   layerCompression,
   MANIFEST_ACCEPT,
@@ -74,6 +75,8 @@ export class Resolver {
   readonly #wanted: Platform;
   readonly #available = new Set<string>();
   readonly #unread: UnreadEntry[] = [];
+  /** Of the first entry for the platform that is no image. */
+  #refusal: OciError | undefined;
   #fetches = 0;
 
   /**
@@ -128,7 +131,9 @@ export class Resolver {
       if (this.#options.platform !== undefined) this.#assertPlatform((await this.#config(target.image)).platform);
       return target.digest;
     }
-    return this.#bestEntry(target.entries)?.digest ?? (await this.#choose(target)).digest;
+    const [only, ...others] = this.#fitting(target.entries);
+    // Of several, one may be an artifact, which its manifest alone tells.
+    return only !== undefined && others.length === 0 ? only.digest : (await this.#choose(target)).digest;
   }
 
   async #target(): Promise<Manifest> {
@@ -141,13 +146,17 @@ export class Resolver {
     const unread = this.#unread.find(
       ({ platform }) => platform === undefined || platformDistance(this.#wanted, platform) !== undefined,
     );
-    throw unread === undefined ? this.#platformNotFound() : garbage(this.#name, unread.problem);
+    if (unread !== undefined) throw garbage(this.#name, unread.problem);
+    throw this.#refusal ?? this.#platformNotFound();
   }
 
-  /** Depth first: the best entry of this index, else what its inner indexes hold, else entries that state no platform. */
+  /** Depth first: the best image of this index, else what its inner indexes hold, else entries that state no platform. */
   async #search(entries: readonly IndexEntry[], depth: number): Promise<(Manifest & { kind: 'image' }) | undefined> {
-    const best = this.#bestEntry(entries);
-    if (best !== undefined) return this.#imageManifest(best);
+    for (const entry of this.#fitting(entries)) {
+      const manifest = await this.#imageOrRefusal(entry);
+      if (!(manifest instanceof OciError)) return manifest;
+      this.#refusal ??= manifest;
+    }
     const images = entries.filter((entry) => !isAttestation(entry));
     for (const { platform, mediaType } of images) {
       if (platform && !isIndexType(mediaType)) this.#available.add(formatPlatform(platform));
@@ -159,9 +168,8 @@ export class Resolver {
       if (found !== undefined) return found;
     }
     for (const entry of images.filter(({ platform, mediaType }) => !platform && !isIndexType(mediaType))) {
-      const manifest = await this.#imageManifest(entry);
-      // Signatures and other artifacts stand beside images without a platform.
-      if (!isConfigType(manifest.image.config.mediaType, manifest.mediaType)) continue;
+      const manifest = await this.#imageOrRefusal(entry);
+      if (manifest instanceof OciError) continue;
       const { platform } = await this.#config(manifest.image);
       if (platformDistance(this.#wanted, platform) !== undefined) return manifest;
       this.#available.add(formatPlatform(platform));
@@ -169,14 +177,29 @@ export class Resolver {
     return undefined;
   }
 
-  #bestEntry(entries: readonly IndexEntry[]): IndexEntry | undefined {
-    let best: { entry: IndexEntry; distance: number } | undefined;
+  /** Entries for the platform, the best first; as they stand in the index where they are as good. */
+  #fitting(entries: readonly IndexEntry[]): IndexEntry[] {
+    const fitting: { entry: IndexEntry; distance: number }[] = [];
     for (const entry of entries) {
       if (!entry.platform || isAttestation(entry) || isIndexType(entry.mediaType)) continue;
       const distance = platformDistance(this.#wanted, entry.platform);
-      if (distance !== undefined && (best === undefined || distance < best.distance)) best = { entry, distance };
+      if (distance !== undefined) fitting.push({ entry, distance });
     }
-    return best?.entry;
+    return fitting.sort((one, other) => one.distance - other.distance).map(({ entry }) => entry);
+  }
+
+  /** Signatures, SBOMs and other artifacts stand beside images, also for the same platform: what is none hides no other. */
+  async #imageOrRefusal(entry: IndexEntry): Promise<(Manifest & { kind: 'image' }) | OciError> {
+    const { mediaType } = entry;
+    if (!isManifestType(mediaType)) return unsupportedMediaType(this.#name, 'an entry of its index', mediaType);
+    try {
+      const manifest = await this.#imageManifest(entry);
+      this.#layers(manifest);
+      return manifest;
+    } catch (error) {
+      if (error instanceof OciError && error.code === 'unsupported_media_type') return error;
+      throw error;
+    }
   }
 
   async #imageManifest(descriptor: Descriptor): Promise<Manifest & { kind: 'image' }> {

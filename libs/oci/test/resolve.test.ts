@@ -256,6 +256,38 @@ describe('an index', () => {
     expect((await refusal(':only')).message).toContain('it lists no image at all');
   });
 
+  test.each<[string, { config?: string; layer?: string; entry?: string }, string]>([
+    ['a Helm chart', { config: 'application/vnd.cncf.helm.config.v1+json' }, 'this is a Helm chart'],
+    ['an SBOM', { config: 'application/vnd.oci.empty.v1+json', layer: 'text/spdx+json' }, 'this is an artifact'],
+    ['a signature', { layer: 'application/vnd.dev.cosign.simplesigning.v1+json' }, 'this is a signature'],
+    ['what is not known', { entry: 'application/x-something' }, 'an entry of its index has media type "application/x-'],
+  ])('%s before the image, for the same platform, does not hide it', async (_what, { config, layer, entry }, words) => {
+    const { registry, push, resolve, digest, refusal } = await scene();
+    const { manifest, digest: wanted, descriptor } = push({ architecture: 'amd64' }, 'a');
+    const artifact = {
+      ...manifest,
+      config: { ...manifest.config, mediaType: config ?? manifest.config.mediaType },
+      layers: manifest.layers.map((each) => ({ ...each, mediaType: layer ?? each.mediaType })),
+      artifactType: 'application/vnd.example',
+    };
+    const listed = {
+      ...descriptor,
+      mediaType: entry ?? OCI_MANIFEST,
+      digest: registry.putManifest(REPOSITORY, undefined, artifact),
+      size: Buffer.byteLength(JSON.stringify(artifact)),
+    };
+    const nowhere = { ...listed, platform: undefined };
+    registry.pushIndex(REPOSITORY, 'latest', [nowhere, listed, descriptor]);
+    expect((await resolve(':latest', on('linux/amd64'))).manifestDigest).toBe(wanted);
+    expect(await digest(':latest', on('linux/amd64'))).toBe(wanted);
+    expect((await refusal(':latest', on('linux/arm64'))).message).toMatch(/it is available for linux\/amd64$/);
+    registry.pushIndex(REPOSITORY, 'latest', [listed]);
+    expect(await refusal(':latest', on('linux/amd64'))).toMatchObject({
+      code: 'unsupported_media_type',
+      message: expect.stringContaining(words),
+    });
+  });
+
   test('entries that state no platform are looked into', async () => {
     const { registry, push, resolve, refusal } = await scene();
     const { descriptor, digest } = push({ architecture: 'riscv64' }, 'a');
