@@ -69,21 +69,89 @@ const DEFAULT_RETRY: RetryOptions = { attempts: 6, baseDelayMs: 500, maxDelayMs:
 const METADATA_DEADLINE_MS = 60_000;
 
 export function createRegistryClient(options: RegistryClientOptions = {}): RegistryClient {
-  const { connectTimeoutMs = 10_000, stallTimeoutMs = 30_000, connectionsPerHost = 8 } = options;
-  const { onRetry = () => undefined, userAgent = defaultUserAgent() } = options;
-  const retry = { ...DEFAULT_RETRY, ...options.retry };
-  const configuration = new RegistryConfiguration(options);
+  return new Client(options);
+}
+
+class Client implements RegistryClient {
+  readonly #configuration: RegistryConfiguration;
+  readonly #connections: Connections;
+  readonly #api: RegistryApi;
+  readonly #retry: RetryOptions;
+  readonly #onRetry: (notice: RetryNotice) => void;
+
+  constructor(options: RegistryClientOptions) {
+    this.#configuration = new RegistryConfiguration(options);
+    this.#retry = { ...DEFAULT_RETRY, ...options.retry };
+    this.#onRetry = options.onRetry ?? (() => undefined);
+    const { api, connections } = createApi(options, this.#configuration);
+    this.#api = api;
+    this.#connections = connections;
+  }
+
+  resolve(reference: Reference, options: ResolveOptions = {}): Promise<ResolvedImage> {
+    return this.#resolveWith(reference, options, (resolver) => resolver.image());
+  }
+
+  resolveDigest(reference: Reference, options: ResolveOptions = {}): Promise<string> {
+    return this.#resolveWith(reference, options, (resolver) => resolver.digest());
+  }
+
+  download(
+    reference: Reference,
+    descriptor: Descriptor,
+    destinationPath: string,
+    options: DownloadOptions = {},
+  ): Promise<void> {
+    const mirrors = options.avoidMirrors ? [] : mirrorSources(this.#configuration, reference);
+    const sources = [...mirrors, { reference, credentials: options.credentials }];
+    return this.#redacting((guarded) =>
+      new Download({ ...guarded, reference, sources, descriptor, options, retry: this.#retry }).into(destinationPath),
+    );
+  }
+
+  close(): Promise<void> {
+    return this.#connections.close();
+  }
+
+  /** Mirrors get one attempt each: there is somebody else to ask. */
+  #resolveWith<T>(reference: Reference, options: ResolveOptions, run: (resolver: Resolver) => Promise<T>): Promise<T> {
+    return this.#redacting(async ({ api, onRetry }) => {
+      for (const { reference: source, credentials } of mirrorSources(this.#configuration, reference)) {
+        try {
+          return await run(new Resolver(api, reference, { ...options, credentials }, source));
+        } catch (error) {
+          if (!isMirrorFailure(error)) throw error;
+          onRetry({ error, delayMs: 0, failures: 1 });
+        }
+      }
+      return withRetries(() => run(new Resolver(api, reference, options)), this.#retry, options.signal, onRetry);
+    });
+  }
+
+  /** Runs with an API that learns what secrets are shown, so that no error and no notice of this call repeats one. */
+  async #redacting<T>(run: (guarded: GuardedCall) => Promise<T>): Promise<T> {
+    const redaction = new Redaction();
+    try {
+      return await run({
+        api: { get: (request) => this.#api.get({ ...request, redaction }) },
+        onRetry: (notice) => this.#onRetry({ ...notice, error: redaction.error(notice.error) }),
+      });
+    } catch (error) {
+      throw redaction.redacted(error);
+    }
+  }
+}
+
+function createApi(
+  options: RegistryClientOptions,
+  configuration: RegistryConfiguration,
+): { api: RegistryApi; connections: Connections } {
+  const { connectTimeoutMs = 10_000, stallTimeoutMs = 30_000, connectionsPerHost = 8, proxies = {} } = options;
   const guard = new AddressGuard(options.addressPolicy);
-  const connections = new Connections({
-    connectionsPerHost,
-    connectTimeoutMs,
-    configuration,
-    guard,
-    proxies: options.proxies ?? {},
-  });
+  const connections = new Connections({ connectionsPerHost, connectTimeoutMs, configuration, guard, proxies });
   const http = new Http({
     connections,
-    userAgent,
+    userAgent: options.userAgent ?? defaultUserAgent(),
     headersTimeoutMs: stallTimeoutMs,
     stallTimeoutMs,
     metadataDeadlineMs: METADATA_DEADLINE_MS,
@@ -91,52 +159,7 @@ export function createRegistryClient(options: RegistryClientOptions = {}): Regis
     guard,
   });
   const origins = new RegistryOrigins({ connections, probeTimeoutMs: connectTimeoutMs, configuration, guard });
-  const api = new RegistryApi(http, origins, options.credentialSource);
-
-  /** Runs with an API that learns what secrets are shown, so that no error and no notice of this call repeats one. */
-  async function redacting<T>(run: (guarded: GuardedCall) => Promise<T>): Promise<T> {
-    const redaction = new Redaction();
-    try {
-      return await run({
-        api: { get: (request) => api.get({ ...request, redaction }) },
-        onRetry: (notice) => onRetry({ ...notice, error: redaction.error(notice.error) }),
-      });
-    } catch (error) {
-      throw redaction.redacted(error);
-    }
-  }
-
-  /** Mirrors get one attempt each: there is somebody else to ask. */
-  function resolveWith<T>(
-    reference: Reference,
-    asked: ResolveOptions,
-    run: (resolver: Resolver) => Promise<T>,
-  ): Promise<T> {
-    return redacting(async ({ api, onRetry }) => {
-      for (const { reference: source, credentials } of mirrorSources(configuration, reference)) {
-        try {
-          return await run(new Resolver(api, reference, { ...asked, credentials }, source));
-        } catch (error) {
-          if (!isMirrorFailure(error)) throw error;
-          onRetry({ error, delayMs: 0, failures: 1 });
-        }
-      }
-      return withRetries(() => run(new Resolver(api, reference, asked)), retry, asked.signal, onRetry);
-    });
-  }
-
-  return {
-    resolve: (reference, asked = {}) => resolveWith(reference, asked, (resolver) => resolver.image()),
-    resolveDigest: (reference, asked = {}) => resolveWith(reference, asked, (resolver) => resolver.digest()),
-    download(reference, descriptor, destinationPath, asked = {}) {
-      const mirrors = asked.avoidMirrors ? [] : mirrorSources(configuration, reference);
-      const sources = [...mirrors, { reference, credentials: asked.credentials }];
-      return redacting((guarded) =>
-        new Download({ ...guarded, reference, sources, descriptor, options: asked, retry }).into(destinationPath),
-      );
-    },
-    close: () => connections.close(),
-  };
+  return { api: new RegistryApi(http, origins, options.credentialSource), connections };
 }
 
 function defaultUserAgent(): string {
