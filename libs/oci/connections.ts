@@ -27,6 +27,12 @@ const KEEP_ALIVE_MS = 15_000;
 /** Signed URLs of storage hold whole session tokens, policies of content have long lists. Node's own limit is 16 KiB. */
 const HEADER_BYTES = 128 * 1024;
 
+/**
+ * A name's addresses are tried in turn, each for this part of the connect timeout. Node gives each 250 ms, in which no registry can answer
+ * that is further away.
+ */
+const PART_FOR_AN_ADDRESS = 1 / 4;
+
 /** The open connections of one client, kept alive between requests, capped for each host. */
 export class Connections {
   readonly #options: ConnectionOptions;
@@ -63,18 +69,22 @@ export class Connections {
   #create(host: string, purpose: Purpose, proxy: URL | undefined): Dispatcher {
     const { connectTimeoutMs, connectionsPerHost } = this.#options;
     const tls = this.#tls(host);
+    const times = {
+      timeout: connectTimeoutMs,
+      autoSelectFamilyAttemptTimeout: Math.ceil(connectTimeoutMs * PART_FOR_AN_ADDRESS),
+    };
     const options = {
       connections: purpose === 'blob' ? connectionsPerHost : METADATA_CONNECTIONS_PER_HOST,
       keepAliveTimeout: KEEP_ALIVE_MS,
       maxHeaderSize: HEADER_BYTES,
-      connect: this.#connector({ ...tls, timeout: connectTimeoutMs }),
+      connect: this.#connector({ ...tls, ...times }),
     };
     if (proxy === undefined) return new Agent(options);
     return new ProxyAgent({
       ...options,
       uri: proxy.href,
-      requestTls: { ...tls, timeout: connectTimeoutMs },
-      proxyTls: { ...this.#tls(''), timeout: connectTimeoutMs },
+      requestTls: { ...tls, ...times },
+      proxyTls: { ...this.#tls(''), ...times },
     });
   }
 

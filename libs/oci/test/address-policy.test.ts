@@ -1,5 +1,11 @@
+import { once } from 'node:events';
+import { readFile } from 'node:fs/promises';
+import { connect } from 'node:net';
+import { Worker } from 'node:worker_threads';
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
+import * as z from 'zod';
+import { eventually } from '../../../test/support/eventually.ts';
 import type { PushedImage, TestRegistry } from '../../../test/support/registry.ts';
 import { AddressGuard, type AddressScope, addressScope } from '../address-policy.ts';
 import { Connections } from '../connections.ts';
@@ -66,7 +72,7 @@ describe('addressScope', () => {
 async function ask(guard: AddressGuard, address: string): Promise<ResponseHead> {
   const connections = new Connections({
     connectionsPerHost: 1,
-    connectTimeoutMs: 10_000,
+    connectTimeoutMs: 60_000,
     configuration: new RegistryConfiguration({}),
     guard,
     proxies: {},
@@ -179,4 +185,48 @@ describe('the policy of a client', () => {
     const { image } = await start();
     expect((await fixture.client().resolve(parseReference(image.reference))).manifestDigest).toBe(image.digest);
   });
+});
+
+/** A server that takes no connection until it is told to: the kernel holds two for it, and lets others try again each second. */
+const RELUCTANT_SERVER = `
+  const { parentPort, workerData } = require('node:worker_threads');
+  const answer = 'HTTP/1.1 200 OK\\r\\nContent-Length: 0\\r\\nConnection: close\\r\\n\\r\\n';
+  const server = require('node:net').createServer((socket) => socket.on('error', () => {}).end(answer));
+  server.listen({ port: 0, host: '127.0.0.1', backlog: 1 }, () => {
+    parentPort.postMessage(server.address().port);
+    Atomics.wait(workerData, 0, 0);
+  });
+`;
+
+test('an address that takes over a second to connect to is waited for, though the name has others', async () => {
+  const go = new Int32Array(new SharedArrayBuffer(4));
+  const worker = new Worker(RELUCTANT_SERVER, { eval: true, workerData: go });
+  const waiting = [];
+  try {
+    const port = z.number().parse((await once(worker, 'message'))[0]);
+    for (let held = 0; held < 2; held += 1) {
+      const socket = connect(port, '127.0.0.1').on('error', () => undefined);
+      waiting.push(socket);
+      await once(socket, 'connect');
+    }
+    const guard = new AddressGuard({ deny: ['private'] }, (_name, _options, callback) => {
+      callback(null, [
+        { address: '127.0.0.1', family: 4 },
+        // Nobody listens there.
+        { address: '::1', family: 6 },
+      ]);
+    });
+    const asked = ask(guard, `http://far-away.example:${port}/`);
+    // Its first attempt has been turned away: state 2, SYN_SENT.
+    const attempt = new RegExp(`:${port.toString(16).padStart(4, '0')} 02 `, 'i');
+    await Promise.race([asked, eventually(async () => attempt.test(await readFile('/proc/net/tcp', 'utf8')))]);
+    Atomics.store(go, 0, 1);
+    Atomics.notify(go, 0);
+    expect(await asked).toMatchObject({ status: 200 });
+  } finally {
+    for (const socket of waiting) socket.destroy();
+    Atomics.store(go, 0, 1);
+    Atomics.notify(go, 0);
+    await worker.terminate();
+  }
 });
