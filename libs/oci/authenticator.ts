@@ -193,7 +193,8 @@ function tokenRequest(
   url.username = '';
   url.password = '';
   // A registry behind a proxy that ends TLS may not know that it has any; what it is reached by encrypted, its tokens can be.
-  if (url.protocol === 'http:' && registry.protocol === 'https:' && url.host === registry.host) url.protocol = 'https:';
+  if (url.protocol === 'http:' && registry.protocol === 'https:' && isSameServer(url, registry))
+    url.protocol = 'https:';
   const service = parameters.get('service');
   const scope = parameters.get('scope') || `repository:${repository}:pull`;
   if (credentials !== undefined) assertSecretMayGo(url);
@@ -220,6 +221,13 @@ function tokenRequest(
   if (credentials === undefined) return { url };
   url.searchParams.set('account', credentials.username);
   return { url, authorization: basic(credentials) };
+}
+
+/** Such a registry may also name the port that it is reached by: `http://registry.example:443/token`. */
+function isSameServer(realm: URL, registry: URL): boolean {
+  return (
+    realm.hostname === registry.hostname && (realm.port === registry.port || realm.port === (registry.port || '443'))
+  );
 }
 
 function parseToken(body: Buffer, url: URL): { token: string; lifetimeMs: number } {

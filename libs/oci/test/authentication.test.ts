@@ -218,6 +218,29 @@ describe('Bearer', () => {
     });
   });
 
+  test.each([
+    ['https://registry.example', 'http://registry.example/token', 'https://registry.example/token?'],
+    ['https://registry.example', 'http://registry.example:443/token', 'https://registry.example/token?'],
+    ['https://registry.example', 'http://registry.example:8080/token', 'http://registry.example:8080/token?'],
+    ['https://registry.example:8443', 'http://registry.example:443/token', 'http://registry.example:443/token?'],
+  ])('a registry at %s whose realm is %s', async (registry, realm, expected) => {
+    const asked: string[] = [];
+    const http: ConstructorParameters<typeof Authenticator>[0] = {
+      async send({ url }) {
+        asked.push(url.href);
+        return { head: { status: 503, headers: new Map() }, url, hasLeftHost: false, errorBody: Buffer.alloc(0) };
+      },
+    };
+    const access: Access = {
+      registry: new URL(registry),
+      repository: REPOSITORY,
+      identity: { kind: 'anonymous' },
+      signal: undefined,
+    };
+    await failure(new Authenticator(http).answer(parseChallenges(`Bearer realm="${realm}"`), access, undefined));
+    expect(asked).toEqual([expect.stringContaining(expected)]);
+  });
+
   test.each(['not a url', 'file:///etc/passwd', 'http://registry.invalid/token'])(
     'a realm that is %s',
     async (realm) => {
