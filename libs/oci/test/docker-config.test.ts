@@ -107,6 +107,15 @@ describe('credential helpers', () => {
     expect(await ask('ghcr.io/a/b')).toEqual({ token: 'refresh' });
   });
 
+  test('that answers with nothing has no credentials', async () => {
+    const { ask } = await helper(answer('', ''), {
+      credsStore: 'test',
+      auths: { 'ghcr.io': { auth: base64('file:pw') } },
+    });
+    expect(await ask('quay.io/a/b')).toBeUndefined();
+    expect(await ask('ghcr.io/a/b')).toEqual({ username: 'file', password: 'pw' });
+  });
+
   test.each([
     ['fails', 'echo boom; exit 3', 'failed with status 3'],
     ['says nothing that can be read', 'echo s3cret', 'gave no valid answer'],
