@@ -51,6 +51,8 @@ export class Download {
   readonly #what: string;
   /** Off once the registry has shown that it cannot send a part: the whole is asked for then, and what is there skipped. */
   #asksForRange = true;
+  /** Parts in a row that a host which the registry redirected to refused. */
+  #refusedParts = 0;
   /**
    * Strong `ETag` of what came before, for `If-Range`: should the content have changed, the whole comes. Undefined from when a server
    * answers one with the whole: storage behind a registry may tag the same bytes differently on each host.
@@ -110,6 +112,7 @@ export class Download {
     this.#onRetry({ error, delayMs: 0, failures: 1 });
     this.#sources.shift();
     this.#asksForRange = true;
+    this.#refusedParts = 0;
     this.#usesValidator = true;
     this.#validator = undefined;
     return true;
@@ -144,8 +147,12 @@ export class Download {
     if (head.status !== 200 && head.status !== 206) {
       const error = registryError({ head, body: errorBody, url, kind: 'blob', what: this.#what });
       if (!hasLeftHost || !STALE_REDIRECT.has(head.status)) throw error;
+      // An expired URL is a new one at the next attempt; what a new one refuses, too, may be the range.
+      if (!isWhole) this.#refusedParts += 1;
+      if (this.#refusedParts > 1) this.#asksForRange = false;
       throw retryable(error);
     }
+    this.#refusedParts = 0;
     if (file.length < this.#descriptor.size) {
       throw new OciError(
         'registry_error',

@@ -383,6 +383,19 @@ describe('redirects', () => {
     ]);
   });
 
+  test('a storage that refuses parts, whatever the URL, is asked for the whole', async () => {
+    const { download, path, blob, registry } = await scene();
+    const storage = await fixture.registry();
+    storage.putBlob(blob);
+    storage.plan({ path: '/blobs/', cutAfter: 1_000_000, times: 1 });
+    storage.plan({ path: '/blobs/', status: 400, times: 2 });
+    registry.plan({ path: '/blobs/', redirect: `${storage.url}{path}?signature=secret` });
+    await download();
+    await expectContents(path, blob);
+    const part = 'bytes=1000000-';
+    expect(storage.requests.map(({ range }) => range)).toEqual([undefined, part, part, undefined]);
+  });
+
   test('a storage that keeps refusing is told by its path, without the signature', async () => {
     const { download, registry } = await scene();
     const storage = await fixture.registry();
