@@ -110,6 +110,8 @@ export function platformDistance(wanted: Platform, offered: Platform): number | 
   const want = normalizePlatform(wanted);
   const have = normalizePlatform(offered);
   if (want.os !== have.os || want.architecture !== have.architecture) return undefined;
+  // Not all are numbered: `power9`, `rva22u64`.
+  if (want.variant === have.variant) return 0;
   const distance = variantLevel(want) - variantLevel(have);
   return Number.isNaN(distance) || distance < 0 ? undefined : distance;
 }

@@ -60,6 +60,8 @@ describe('platformDistance', () => {
     ['linux/amd64', 'linux/amd64/v2', undefined],
     ['linux/amd64', 'linux/arm64', undefined],
     ['linux/arm/v7', 'linux/arm/weird', undefined],
+    ['linux/riscv64/rva22u64', 'linux/riscv64/rva22u64', 0],
+    ['linux/ppc64le/power8', 'linux/ppc64le/power9', undefined],
   ])('%s runs %s at distance %s', (wanted, offered, expected) => {
     expect(distance(wanted, offered)).toBe(expected);
   });
