@@ -17,16 +17,16 @@ export const descriptorSchema = z.object({
 /** OCI image spec, "Descriptors": media type, digest (`sha256:<hex>`) and size in bytes of some content. */
 export type Descriptor = z.infer<typeof descriptorSchema>;
 
-const platformSchema = z
-  .object({ os: z.string().default(''), architecture: z.string().default(''), variant: z.string().nullish() })
-  .transform(
-    ({ os, architecture, variant }): Platform => normalizePlatform({ os, architecture, variant: variant ?? undefined }),
-  );
-
-/** A platform that names neither system nor architecture says as little as none at all. */
-export const entryPlatformSchema = platformSchema
+/** A platform that names no architecture says as little as none at all; one that names no system means Linux, as for containerd on it. */
+export const entryPlatformSchema = z
+  .object({ os: z.string().nullish(), architecture: z.string().nullish(), variant: z.string().nullish() })
   .nullish()
-  .transform((platform) => (platform?.os || platform?.architecture ? platform : undefined));
+  .transform((stated): Platform | undefined => {
+    const { os, architecture, variant } = stated ?? {};
+    return architecture
+      ? normalizePlatform({ os: os || 'linux', architecture, variant: variant ?? undefined })
+      : undefined;
+  });
 
 const indexSchema = z.object({ manifests: z.array(z.unknown()) });
 

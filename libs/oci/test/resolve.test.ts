@@ -291,7 +291,7 @@ describe('an index', () => {
   test('entries that state no platform are looked into', async () => {
     const { registry, push, resolve, refusal } = await scene();
     const { descriptor, digest } = push({ architecture: 'riscv64' }, 'a');
-    for (const platform of [{}, undefined]) {
+    for (const platform of [{ architecture: 'riscv64' }, { os: 'linux' }, {}, undefined]) {
       registry.pushIndex(REPOSITORY, 'latest', [{ ...descriptor, platform }]);
       expect((await resolve(':latest', on('linux/riscv64'))).manifestDigest).toBe(digest);
     }
