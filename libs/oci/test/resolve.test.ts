@@ -385,18 +385,29 @@ describe('what is not what it should be', () => {
     expect(error.message).toContain(digest);
   });
 
-  test.each(['sha256:0000', `sha256:${'0'.repeat(64)}`])('a Docker-Content-Digest that is %s', async (stated) => {
-    const { push, refusal, registry } = await scene();
-    push();
-    registry.plan({ path: '/manifests/', headers: { 'docker-content-digest': stated } });
-    expect((await refusal()).message).toContain(`does not match its Docker-Content-Digest header (${stated})`);
-  });
+  test.each(['sha256:0000', `sha256:${'0'.repeat(64)}`, `sha256:${'0'.repeat(64)}, sha256:0`])(
+    'a Docker-Content-Digest that is %s',
+    async (stated) => {
+      const { push, refusal, registry } = await scene();
+      push();
+      registry.plan({ path: '/manifests/', headers: { 'docker-content-digest': stated } });
+      expect((await refusal()).message).toContain(`does not match its Docker-Content-Digest header (${stated})`);
+    },
+  );
 
-  test('none at all is no fault', async () => {
+  test('none at all is no fault, nor the same one twice, nor one that is wrong where the bytes were asked for by theirs', async () => {
     const { push, resolve, registry } = await scene();
     const { digest } = push();
-    registry.plan({ path: '/manifests/', headers: { 'docker-content-digest': undefined } });
-    expect((await resolve()).manifestDigest).toBe(digest);
+    const wrong = `sha256:${'0'.repeat(64)}`;
+    for (const [suffix, stated] of [
+      [':latest', undefined],
+      [':latest', [digest, digest]],
+      [`@${digest}`, wrong],
+    ] as const) {
+      registry.clearFaults();
+      registry.plan({ path: '/manifests/', headers: { 'docker-content-digest': stated } });
+      expect((await resolve(suffix)).manifestDigest).toBe(digest);
+    }
   });
 
   test('a config with other bytes, or of another size', async () => {
