@@ -2,11 +2,11 @@ import { createReadStream, createWriteStream } from 'node:fs';
 import { statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import { createGunzip } from 'node:zlib';
 import { Decompress } from 'fzstd';
 import { OciError } from '../error.ts';
 import type { LayerCompression } from '../media-type.ts';
 import { cancelledError, errorCode } from '../network-error.ts';
+import { gunzip } from './gunzip.ts';
 import { ZSTD_WINDOW_LIMIT, ZstdWindows } from './zstd-window.ts';
 
 /** How much a compressed archive may unpack to. What it says of itself is not asked: it is counted as it comes. */
@@ -87,8 +87,9 @@ export async function decompressFile(file: CompressedFile): Promise<void> {
     const input = createReadStream(path, { highWaterMark: 64 * 1024 });
     const output = createWriteStream(destination, { flags: 'wx', mode: 0o600 });
     const limited = (source: AsyncIterable<Uint8Array>) => withinLimits(source, file, () => input.bytesRead);
-    if (compression === 'gzip') await pipeline(input, createGunzip(), limited, output, { signal });
-    else await pipeline(input, (source: AsyncIterable<Buffer>) => unzstd(source, label), limited, output, { signal });
+    const unpacked = (source: AsyncIterable<Buffer>) =>
+      compression === 'gzip' ? gunzip(source) : unzstd(source, label);
+    await pipeline(input, unpacked, limited, output, { signal });
   } catch (cause) {
     if (signal?.aborted) throw cancelledError(signal);
     if (cause instanceof OciError) throw cause;

@@ -178,6 +178,21 @@ describe('docker save', () => {
   });
 });
 
+test('zeros behind a gzip archive are padding, however many; other bytes are not', async () => {
+  const gzip = gzipSync(await tarOf(dockerSave(['alpine:3.20'], [random(100_000)])));
+  for (const zeros of [1, 300_000]) {
+    const padded = Buffer.concat([gzip, Buffer.alloc(zeros)]);
+    expect((await openBytes(padded)).archive.images).toHaveLength(1);
+    for (const other of [gzip, Buffer.from('x')]) {
+      const error = await refusal(Buffer.concat([padded, other]));
+      expect(error).toMatchObject({
+        code: 'layer_corrupt',
+        cause: { message: expect.stringContaining('other bytes') },
+      });
+    }
+  }
+});
+
 describe('an OCI layout', () => {
   const one = layoutImage('amd64', [random(3000), random(10)]);
   const two = layoutImage('arm64', [random(500)]);
