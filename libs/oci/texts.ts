@@ -10,15 +10,20 @@ export function listOf(isElement: (text: string) => boolean, problem: string) {
 
 export const textList = listOf(() => true, 'is no list of texts');
 
-/** Texts by name, checked as one. */
-export const textRecord = z.custom<Record<string, string>>(
-  (value) =>
-    typeof value === 'object' &&
-    value !== null &&
-    !Array.isArray(value) &&
-    Object.values(value).every((each) => typeof each === 'string'),
-  'holds more than texts by name',
-);
+/** Texts by name, checked as one. Null for a text is an empty one, as in Go. */
+export const textRecord = z
+  .custom<Record<string, string | null>>(
+    (value) =>
+      typeof value === 'object' &&
+      value !== null &&
+      !Array.isArray(value) &&
+      Object.values(value).every((each) => typeof each === 'string' || each === null),
+    'holds more than texts by name',
+  )
+  .transform(
+    (texts): Record<string, string> =>
+      Object.fromEntries(Object.entries(texts).map(([name, text]) => [name, text ?? ''])),
+  );
 
 /** Most that a message lists, and of each text. */
 const SHOWN_ITEMS = 40;

@@ -138,6 +138,19 @@ describe('an image', () => {
     }
   });
 
+  test('with null among its labels or the annotations of its index, which is an empty text to Go', async () => {
+    const { registry, resolve } = await scene();
+    const config = putConfig(registry, { rootfs: { type: 'layers' }, config: { Labels: { a: null, b: 'c' } } });
+    const manifest = { schemaVersion: 2, mediaType: OCI_MANIFEST, config, layers: [] };
+    const digest = registry.putManifest(REPOSITORY, undefined, manifest);
+    const size = Buffer.byteLength(JSON.stringify(manifest));
+    const platform = { os: 'linux', architecture: hostArchitecture() };
+    registry.pushIndex(REPOSITORY, 'latest', [
+      { mediaType: OCI_MANIFEST, digest, size, platform, annotations: { a: null } },
+    ]);
+    expect((await resolve()).config.labels).toEqual({ a: '', b: 'c' });
+  });
+
   test.each(['application/octet-stream', 'application/json', 'text/html', '', undefined])(
     'whose config is of the type %p, as Docker wrote in 2016',
     async (mediaType) => {
