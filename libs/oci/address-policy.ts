@@ -1,7 +1,7 @@
 import { type LookupAddress, type LookupAllOptions, lookup } from 'node:dns';
 import { BlockList, isIP, isIPv4, type LookupFunction } from 'node:net';
 import { OciError } from './error.ts';
-import { hostName, isLoopbackHost } from './host.ts';
+import { hostAndPort, hostName, isLoopbackHost, placesOf } from './host.ts';
 
 /**
  * Where an address leads: this machine; its own link, with the metadata services of clouds (which hand out the machine's
@@ -113,12 +113,12 @@ export class AddressGuard {
   constructor(policy: AddressPolicy | undefined, resolve: NameResolver = lookup) {
     this.#resolve = resolve;
     this.#denied = new Set(policy?.deny);
-    this.#allowedHosts = new Set(policy?.allowHosts?.map((host) => host.toLowerCase()));
+    this.#allowedHosts = new Set(policy?.allowHosts?.flatMap(placesOf));
   }
 
   /** Whether addresses have to be looked at for this `host[:port]` at all. */
-  watches(host: string): boolean {
-    return this.#denied.size > 0 && !this.#allowedHosts.has(host.toLowerCase());
+  watches(host: string, protocol: string): boolean {
+    return this.#denied.size > 0 && !this.#allowedHosts.has(hostAndPort({ host, protocol }));
   }
 
   /**
@@ -127,8 +127,8 @@ export class AddressGuard {
    *
    * @throws OciError `address_denied`
    */
-  assertHost(host: string): void {
-    if (!this.watches(host)) return;
+  assertHost(host: string, protocol: string): void {
+    if (!this.watches(host, protocol)) return;
     const name = hostName(host);
     const scope = isIP(name) !== 0 ? addressScope(name) : isLoopbackHost(host) ? 'loopback' : undefined;
     if (scope !== undefined && this.#denied.has(scope)) throw refusal(host, scope);

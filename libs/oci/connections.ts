@@ -3,7 +3,7 @@ import { isIP } from 'node:net';
 import { rootCertificates, type ConnectionOptions as TlsOptions } from 'node:tls';
 import { Agent, buildConnector, type Dispatcher, ProxyAgent } from 'undici';
 import type { AddressGuard } from './address-policy.ts';
-import { hostName } from './host.ts';
+import { hostAndPort, hostName } from './host.ts';
 import { type ProxySettings, proxyFor } from './proxy.ts';
 import type { RegistryConfiguration } from './registry-settings.ts';
 
@@ -44,12 +44,13 @@ export class Connections {
 
   for(url: URL, purpose: Purpose): Dispatcher {
     // Hosts without TLS settings of their own share one; within it, each origin has its pool.
-    const trust = this.#options.configuration.hasOwnTrust(url.host) ? url.host : '';
+    const host = hostAndPort(url);
+    const trust = this.#options.configuration.hasOwnTrust(host) ? host : '';
     const proxy = this.proxyFor(url);
     const key = `${purpose} ${proxy?.href ?? ''} ${trust}`;
     const known = this.#dispatchers.get(key);
     if (known !== undefined) return known;
-    const dispatcher = this.#create(url.host, purpose, proxy);
+    const dispatcher = this.#create(host, purpose, proxy);
     this.#dispatchers.set(key, dispatcher);
     return dispatcher;
   }
@@ -104,10 +105,10 @@ export class Connections {
     const connectGuarded = buildConnector({ ...options, lookup: guard.lookup });
     return (target, callback) => {
       const host = target.host ?? target.hostname;
-      if (!guard.watches(host)) return connect(target, callback);
+      if (!guard.watches(host, target.protocol)) return connect(target, callback);
       try {
         // Sockets resolve names, and are not asked for addresses.
-        if (isIP(hostName(host)) !== 0) guard.assertHost(host);
+        if (isIP(hostName(host)) !== 0) guard.assertHost(host, target.protocol);
       } catch (error) {
         return callback(error instanceof Error ? error : new Error(String(error)), null);
       }

@@ -1,9 +1,28 @@
 import { isIPv4 } from 'node:net';
 import type { Reference } from './reference.ts';
 
+const HAS_PORT = /:[0-9]+$/;
+
 /** `host[:port]` that serves the API of a domain: Docker Hub's images are named for docker.io and served elsewhere. */
 export function registryHost({ domain }: Pick<Reference, 'domain'>): string {
   return domain === 'docker.io' ? 'registry-1.docker.io' : domain;
+}
+
+/** `host:port` in lower case. A URL leaves out the port that its scheme has by default, and so may a reference, whose scheme is HTTPS. */
+export function hostAndPort({
+  host,
+  protocol = 'https:',
+}: {
+  readonly host: string;
+  readonly protocol?: string;
+}): string {
+  const stated = host.toLowerCase();
+  return HAS_PORT.test(stated) ? stated : `${stated}:${protocol === 'http:' ? 80 : 443}`;
+}
+
+/** Where a setting for `host[:port]` holds: without a port, at both that a registry has by default. */
+export function placesOf(host: string): string[] {
+  return ['https:', 'http:'].map((protocol) => hostAndPort({ host, protocol }));
 }
 
 /** Whether `host[:port]` or a URL's hostname is this machine, by its name alone: nothing is resolved. */

@@ -2,7 +2,7 @@ import type { AddressGuard } from './address-policy.ts';
 import type { Connections, Purpose } from './connections.ts';
 import { OciError } from './error.ts';
 import { collector, exchange, type Receiver, type ResponseHead } from './exchange.ts';
-import { isLoopbackHost, mayCarrySecret } from './host.ts';
+import { hostAndPort, isLoopbackHost, mayCarrySecret } from './host.ts';
 import { cancelledError, networkError } from './network-error.ts';
 import { ERROR_BODY_LIMIT } from './registry-error.ts';
 import type { RegistryConfiguration } from './registry-settings.ts';
@@ -121,9 +121,9 @@ export class Http {
 
   #assertAllowed(url: URL): void {
     const { configuration, guard } = this.#options;
-    guard.assertHost(url.host);
+    guard.assertHost(url.host, url.protocol);
     if (url.protocol === 'https:') return;
-    if (url.protocol === 'http:' && (isLoopbackHost(url.host) || configuration.isInsecure(url.host))) return;
+    if (url.protocol === 'http:' && (isLoopbackHost(url.host) || configuration.isInsecure(hostAndPort(url)))) return;
     throw new OciError(
       'registry_error',
       `${url.host} would have to be asked over plain HTTP, which is only done for loopback hosts and registries configured as insecure`,

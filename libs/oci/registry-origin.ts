@@ -57,7 +57,7 @@ export class RegistryOrigins {
 
   async #probe(host: string, secure: URL): Promise<URL> {
     const { guard } = this.#options;
-    guard.assertHost(secure.host);
+    guard.assertHost(secure.host, secure.protocol);
     const speaks = await this.#speaksTls(secure);
     const origin = speaks === 'tls' ? secure : new URL(`http://${host}`);
     if (speaks !== 'nothing') this.#known.set(host, { origin, until: performance.now() + BELIEVED_MS });

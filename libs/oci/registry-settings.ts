@@ -1,6 +1,6 @@
 import { X509Certificate } from 'node:crypto';
 import { OciError } from './error.ts';
-import { registryHost } from './host.ts';
+import { hostAndPort, placesOf, registryHost } from './host.ts';
 import { parseReference, type Reference } from './reference.ts';
 
 /** How one registry is reached. */
@@ -25,16 +25,16 @@ export interface AllRegistrySettings {
   readonly certificateAuthorities?: readonly string[];
 }
 
-/** What an operator has stated about registries, checked and looked up by host. */
+/** What an operator has stated about registries, checked and looked up by `host[:port]`, as in references (or `hostAndPort` of a URL). */
 export class RegistryConfiguration {
   readonly #byHost = new Map<string, RegistrySettings>();
   readonly #certificateAuthorities: readonly string[];
 
   /** @throws OciError `invalid_request` for what is no certificate, `invalid_reference` for what is no mirror */
   constructor({ registries = {}, insecureRegistries = [], certificateAuthorities = [] }: AllRegistrySettings) {
-    for (const host of insecureRegistries) this.#byHost.set(hostKey(host), { insecure: true });
+    for (const host of insecureRegistries) this.#set(host, { insecure: true });
     for (const [host, settings] of Object.entries(registries)) {
-      this.#byHost.set(hostKey(host), { ...this.#byHost.get(hostKey(host)), ...settings });
+      this.#set(host, settings);
       for (const pem of settings.certificateAuthorities ?? []) assertCertificate(pem, ` of ${host}`);
       for (const mirror of settings.mirrors ?? []) mirrorReference(mirror, { domain: host, path: 'image' });
     }
@@ -43,22 +43,30 @@ export class RegistryConfiguration {
   }
 
   isInsecure(host: string): boolean {
-    return this.#byHost.get(hostKey(host))?.insecure ?? false;
+    return this.#of(host)?.insecure ?? false;
   }
 
   /** Whether connections to this host differ from those to any other. */
   hasOwnTrust(host: string): boolean {
-    return this.isInsecure(host) || this.#byHost.get(hostKey(host))?.certificateAuthorities !== undefined;
+    return this.isInsecure(host) || this.#of(host)?.certificateAuthorities !== undefined;
   }
 
   certificateAuthorities(host: string): readonly string[] {
-    return [...this.#certificateAuthorities, ...(this.#byHost.get(hostKey(host))?.certificateAuthorities ?? [])];
+    return [...this.#certificateAuthorities, ...(this.#of(host)?.certificateAuthorities ?? [])];
   }
 
   /** What the image is called at each mirror of its registry. */
   mirrors(reference: Reference): Reference[] {
-    const mirrors = this.#byHost.get(hostKey(reference.domain))?.mirrors ?? [];
+    const mirrors = this.#of(reference.domain)?.mirrors ?? [];
     return mirrors.map((mirror) => mirrorReference(mirror, reference));
+  }
+
+  #set(host: string, settings: RegistrySettings): void {
+    for (const place of placesOf(hostKey(host))) this.#byHost.set(place, { ...this.#byHost.get(place), ...settings });
+  }
+
+  #of(host: string): RegistrySettings | undefined {
+    return this.#byHost.get(hostAndPort({ host: hostKey(host) }));
   }
 }
 
