@@ -17,6 +17,9 @@ export interface RegistryOriginOptions {
 /** How long an origin is believed without asking again: a registry may be set up anew, with TLS this time. */
 const BELIEVED_MS = 5 * 60_000;
 
+/** What a port says at which nobody listens, by itself or by a firewall before it. */
+const CLOSED_PORT: ReadonlySet<string> = new Set(['ECONNREFUSED', 'EHOSTUNREACH']);
+
 interface KnownOrigin {
   readonly origin: URL;
   readonly until: number;
@@ -64,7 +67,10 @@ export class RegistryOrigins {
     return origin;
   }
 
-  /** `nothing`: it took the connection and kept silent, which some servers do when they do not understand, and all when they are stuck. */
+  /**
+   * `nothing`: it took the connection and kept silent, which some servers do when they do not understand, and all when they are stuck; or
+   * nobody listens at the port of HTTPS.
+   */
   async #speaksTls(secure: URL): Promise<'tls' | 'plain' | 'nothing'> {
     const { connections, probeTimeoutMs } = this.#options;
     const url = new URL('/v2/', secure);
@@ -83,8 +89,11 @@ export class RegistryOrigins {
     } catch (error) {
       if (error instanceof DeadlineError || error instanceof StallError) return 'nothing';
       if (errorCode(error) === 'UND_ERR_CONNECT_TIMEOUT') return 'nothing';
+      const proxy = connections.proxyFor(url);
+      // Without a port, plain HTTP is at another one.
+      if (CLOSED_PORT.has(errorCode(error)) && proxy === undefined && secure.port === '') return 'nothing';
       if (error instanceof OciError || isUnreachable(error) || isCertificateError(error)) {
-        throw networkError(error, secure, 'metadata', connections.proxyFor(url));
+        throw networkError(error, secure, 'metadata', proxy);
       }
       return 'plain';
     }

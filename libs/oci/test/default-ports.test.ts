@@ -1,10 +1,20 @@
+import { connect } from 'node:net';
 import { expect, test } from '@jest/globals';
 import { AddressGuard } from '../address-policy.ts';
+import { Connections } from '../connections.ts';
 import { parseReference } from '../index.ts';
+import { RegistryOrigins } from '../registry-origin.ts';
 import { RegistryConfiguration } from '../registry-settings.ts';
 import { failure, random, useFixture } from './support/fixture.ts';
 
 const fixture = useFixture();
+
+function listens(host: string, port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(port, host, () => resolve(true)).on('error', () => resolve(false));
+    socket.on('connect', () => socket.destroy());
+  });
+}
 
 test.each([
   ['registry.example', ['registry.example', 'registry.example:443', 'registry.example:80']],
@@ -45,4 +55,20 @@ test('a registry at port 80 that is configured as insecure is asked over plain H
     failure(fixture.client({ insecureRegistries, connectTimeoutMs: 300 }).resolve(parseReference(reference)));
   expect((await resolve(['192.0.2.1:80'])).code).toBe('registry_unreachable');
   expect((await resolve(['192.0.2.1:8080'])).message).toContain('would have to be asked over plain HTTP');
+});
+
+test('a registry without TLS that is named without a port is at port 80', async () => {
+  const guard = new AddressGuard(undefined);
+  const configuration = new RegistryConfiguration({});
+  const connectTimeoutMs = 10_000;
+  const connections = new Connections({ connectionsPerHost: 1, connectTimeoutMs, configuration, guard, proxies: {} });
+  const origins = new RegistryOrigins({ connections, probeTimeoutMs: connectTimeoutMs, configuration, guard });
+  try {
+    // Where something has port 443 of all addresses of this machine, it is asked.
+    if (!(await listens('127.77.0.1', 443)))
+      expect((await origins.of('127.77.0.1', undefined)).href).toBe('http://127.77.0.1/');
+    expect(await failure(origins.of('127.77.0.1:1', undefined))).toMatchObject({ code: 'registry_unreachable' });
+  } finally {
+    await connections.close();
+  }
 });
