@@ -347,6 +347,14 @@ const cases: readonly Case[] = [
     'uid and gid over 65535',
     [[file('pax', { uid: 65_536, gid: 2 ** 32 - 2 }), file('gnu', { uid: 70_000, gid: 2_097_152, ...gnu })]],
   ],
+  [
+    'entries below what a lower layer, or the same one, had as a file, which umoci takes from 0.5 on',
+    [
+      [file('f', { mode: 0o600 }), file('g'), link('other', 'g'), symlink('s', 'g')],
+      [file('f/a/b'), link('s/c', 'other'), file('h'), directory('h/d', { mode: 0o700 })],
+    ],
+    { umociCannot: true },
+  ],
   ['missing parents', [[file('a/b/c', { uid: 7, mode: 0o600 })], [directory('a', { mode: 0o700, uid: 9 })]]],
   [
     'a root entry with its own mode, owner, time and attributes',

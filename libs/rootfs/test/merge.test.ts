@@ -152,8 +152,24 @@ describe('entries', () => {
     ]);
   });
 
-  test('cannot lie below a file, or below symlinks that lead in a circle', () => {
-    expect(failure([file('a'), file('a/b')])).toBe('layer_corrupt');
+  test('below what is no directory have it give way to one, which no layer states', () => {
+    const device: TarEntry = { path: 'a', type: 'character-device', deviceMajor: 1, deviceMinor: 3 };
+    for (const below of [file('a'), device, symlink('a', 'f')]) {
+      const lower = [file('f'), link('other', 'f'), below];
+      for (const upper of [file('a/b'), directory('a/b'), link('a/b', 'other')]) {
+        for (const layers of [[lower, [upper]], [[...lower, upper]]]) {
+          const tree = merge(...layers);
+          expect(differences(listingOf(tree), withoutContent(modelTree(layers, { unstatedMtime: 0n })))).toEqual([]);
+          expect(tree.child(inRoot(tree, below.type === 'symlink' ? 'f' : 'a'), 'b')).toBeGreaterThan(0);
+          expect(tree.inodes.type(inRoot(tree, 'other'))).toBe('file');
+        }
+      }
+    }
+    expect(paths([file('a')], [file('a/b/c'), file('.wh.a'), file('a/.wh.b')])).toEqual(['a/', 'a/b/', 'a/b/c']);
+    expect(failure([file('a')], [link('a/b', 'a')])).toBe('layer_corrupt');
+  });
+
+  test('cannot lie below symlinks that lead in a circle', () => {
     expect(failure([symlink('a', 'b'), symlink('b', 'a'), file('a/x')])).toBe('layer_corrupt');
     expect(failure([symlink('a', 'n'.repeat(256)), file('a/x')])).toBe('layer_corrupt');
     expect(failure([file('.')])).toBe('layer_corrupt');

@@ -26,8 +26,8 @@ const MAX_FILE = (2 ** 32 - 1) * 4096;
  *
  * @param maxEntries after which it stops, so that memory has a bound whatever the layers are
  * @param maxSymlinkNames after which it stops, so that time has one
- * @throws RootfsError `layer_corrupt` for a hard link to what is not there, a name below a file, a loop of symlinks, a
- * whiteout or a symlink of nothing; `layer_too_large` where symlinks lead too far; `image_too_large`
+ * @throws RootfsError `layer_corrupt` for a hard link to what is not there, a loop of symlinks, a whiteout or a symlink
+ * of nothing; `layer_too_large` where symlinks lead too far; `image_too_large`
  */
 export function mergeLayers(
   layers: readonly Iterable<LayerEntry>[],
@@ -113,21 +113,23 @@ class LayerMerge {
     } else this.#replace(parent, text, this.#newInode(entry));
   }
 
-  /** As umoci does it: what is in the link's place goes first, then the target is looked for, and not followed when it is a symlink. */
+  /**
+   * As umoci does it: its directory is made and what is in the link's place goes first, then the target is looked for, and not followed
+   * when it is a symlink.
+   */
   #link(path: string, name: string, entry: LayerEntry): void {
-    const { inodes, names } = this.#tree;
-    const steps = this.#resolve(path, entry);
-    for (const { inode } of steps) if (inode !== undefined && !inodes.isDirectory(inode)) throw belowFile(entry);
-    const present = this.#found(steps);
-    if (present !== undefined) this.#tree.remove(names.find(present, name));
+    const parent = this.#parent(path, entry);
+    this.#tree.remove(this.#tree.names.find(parent, name));
+    // What is gone may have been on the way to the last parent.
+    this.#lastParentPath = undefined;
 
     const slash = entry.target.lastIndexOf('/');
     const directory = this.#found(this.#resolve(slash < 0 ? '' : entry.target.slice(0, slash), entry));
     const target = directory === undefined ? undefined : this.#tree.child(directory, entry.target.slice(slash + 1));
     if (target === undefined) throw corrupt(entry, `is a hard link to ${quote(entry.target)}, which is not there`);
-    if (inodes.isDirectory(target)) throw corrupt(entry, `is a hard link to the directory ${quote(entry.target)}`);
-    this.#lastParentPath = undefined;
-    this.#replace(this.#parent(path, entry), name, target);
+    if (this.#tree.inodes.isDirectory(target))
+      throw corrupt(entry, `is a hard link to the directory ${quote(entry.target)}`);
+    this.#replace(parent, name, target);
   }
 
   #replace(parent: Inode, name: string, inode: Inode): void {
@@ -137,16 +139,22 @@ class LayerMerge {
     this.#tree.put(parent, name, inode, this.#layer);
   }
 
-  /** The directory of an entry, made where it is missing; this layer states it and those above it. */
+  /**
+   * The directory of an entry, made where it is missing; this layer states it and those above it. What is there and no directory gives
+   * way to one, as when the layer stated the directory: umoci from 0.5 on, Docker and containerd over overlayfs have it so.
+   */
   #parent(path: string, entry: LayerEntry): Inode {
     if (path === this.#lastParentPath) return this.#lastParent;
     let directory = this.#tree.root;
     for (const { name, inode } of this.#resolve(path, entry)) {
-      if (inode !== undefined && !this.#tree.inodes.isDirectory(inode)) throw belowFile(entry);
-      const next = inode ?? this.#tree.newDirectory();
-      if (inode === undefined) this.#tree.put(directory, name, next, this.#layer);
-      else this.#tree.names.touch(this.#tree.names.find(directory, name), this.#layer);
-      directory = next;
+      if (inode !== undefined && this.#tree.inodes.isDirectory(inode)) {
+        this.#tree.names.touch(this.#tree.names.find(directory, name), this.#layer);
+        directory = inode;
+      } else {
+        const made = this.#tree.newDirectory();
+        this.#tree.put(directory, name, made, this.#layer);
+        directory = made;
+      }
     }
     this.#lastParentPath = path;
     this.#lastParent = directory;
@@ -207,10 +215,6 @@ function checkTarget(entry: LayerEntry): void {
   if (entry.target.includes('\0')) throw corrupt(entry, 'is a symlink with a NUL byte in its target');
   if (entry.target.length > MAX_TARGET)
     throw corrupt(entry, `is a symlink with a target of ${entry.target.length} bytes; ${MAX_TARGET} is the limit`);
-}
-
-function belowFile(entry: LayerEntry): RootfsError {
-  return corrupt(entry, 'lies below something that is no directory');
 }
 
 function symlinksTooLong(entry: LayerEntry): RootfsError {

@@ -91,9 +91,9 @@ describe('the model of the OCI rules', () => {
   test('what means nothing is an error, and leaves the tree as it was', () => {
     const wrong: TarEntry[][] = [
       [file('../a')],
-      [file('a'), file('a/b')],
       [link('a', 'a')],
       [file('a'), link('a', 'a')],
+      [file('a'), link('a/b', 'a')],
       [directory('a'), link('b', 'a')],
       [link('a', 'b'), file('b')],
       [symlink('a', 'b'), symlink('b', 'a'), file('a/x')],

@@ -16,7 +16,7 @@ import { type Bytes, bytesOf, contentSize, type TarEntry } from './tar-entry.ts'
  *     written. Over 255 symlinks are an error. The last component is never followed.
  *  3. Missing parents become directories 0755, root:root, without attributes; the specification gives
  *     them no time, and this project the epoch (umoci: the time of unpacking), so that an image is the same each time. A parent that is not
- *     a directory is an error. Other directories keep their times when something in them is added or removed.
+ *     a directory gives way to one (umoci from 0.5 on; before, it was an error). Other directories keep their times when something in them is added or removed.
  *  4. An entry for the root must be a directory and sets the root's attributes.
  *  5. A directory entry on a directory replaces its attributes (extended ones too) and keeps its children. Any other entry on
  *     anything removes what is there, with all below it, also when the same layer put it there: the last one wins. A directory
@@ -73,6 +73,8 @@ interface Inode {
 export interface ModelOptions {
   /** Time of the root and of parents that no entry states, in nanoseconds since 1970; undefined: the model does not say. */
   readonly unstatedMtime?: bigint;
+  /** An entry below what is no directory is an error, as for umoci before 0.5. */
+  readonly refusesBelowFiles?: true;
 }
 
 /** The tree that layers, lowest first, make. @throws ModelError */
@@ -85,9 +87,9 @@ export function modelTree(layers: readonly (readonly TarEntry[])[], options: Mod
   return model.root;
 }
 
-/** The layers without those entries that mean nothing where they stand, so that any random stack becomes a valid one. */
+/** The layers without those entries that mean nothing, or something to some versions of umoci only, so that any random stack becomes a valid one. */
 export function validEntries<Entry extends TarEntry>(layers: readonly (readonly Entry[])[]): Entry[][] {
-  const model = new OciModel();
+  const model = new OciModel({ refusesBelowFiles: true });
   return layers.map((layer) => {
     model.beginLayer();
     return layer.filter((entry) => {
@@ -106,9 +108,11 @@ class OciModel {
   readonly root: Inode;
   private layer = 0;
   private readonly unstatedMtime: bigint | undefined;
+  private readonly refusesBelowFiles: boolean;
 
-  constructor(options: ModelOptions = {}) {
+  constructor(options: ModelOptions) {
     this.unstatedMtime = options.unstatedMtime;
+    this.refusesBelowFiles = options.refusesBelowFiles ?? false;
     this.root = this.unstatedDirectory();
   }
 
@@ -116,7 +120,7 @@ class OciModel {
     this.layer += 1;
   }
 
-  /** Applies one entry, or throws and leaves the tree as it was. */
+  /** Applies one entry, or throws; where it refuses entries below files, it then leaves the tree as it was. */
   apply(entry: TarEntry): void {
     const path = clean(entry.path);
     const name = path.at(-1);
@@ -130,7 +134,7 @@ class OciModel {
       this.whiteOut(directory, name);
       return;
     }
-    this.checkParents(directory);
+    if (this.refusesBelowFiles) this.checkParents(directory);
     if (entry.type === 'link') this.link(directory, name, clean(entry.target ?? ''));
     else this.put(directory, name, entry);
   }
@@ -145,6 +149,8 @@ class OciModel {
   }
 
   private link(directory: readonly string[], name: string, target: readonly string[]): void {
+    // Rule 3: a link may lie below its own target, which is a directory then.
+    if (!this.refusesBelowFiles) this.makeDirectories(directory);
     const present = this.find(directory)?.children.get(name);
     const targetName = target.at(-1);
     if (targetName === undefined) throw new ModelError('a hard link to the root');
@@ -235,7 +241,8 @@ class OciModel {
   private makeDirectories(path: readonly string[]): Inode {
     let inode = this.root;
     for (const component of path) {
-      const child = inode.children.get(component) ?? this.unstatedDirectory();
+      const present = inode.children.get(component);
+      const child = present?.type === 'directory' ? present : this.unstatedDirectory();
       inode.children.set(component, child);
       inode = child;
     }
