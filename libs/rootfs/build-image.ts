@@ -82,7 +82,7 @@ function attributeWarnings(numbering: Numbering): string[] {
   const lost = new Map<string, { count: number; first: number }>();
   for (const inode of inodes.withXattrs()) {
     for (const [name, value] of inodes.xattrs(inode)) {
-      if (toAttribute(name, value) !== undefined) continue;
+      if (toAttribute(inodes.type(inode), name, value) !== undefined) continue;
       const { count, first } = lost.get(name) ?? { count: 0, first: Number.POSITIVE_INFINITY };
       lost.set(name, { count: count + 1, first: Math.min(first, numbering.numberOf(inode)) });
     }

@@ -53,7 +53,8 @@ export function isFastSymlink({ inodes }: Tree, inode: Inode): boolean {
 
 /** The attributes of an inode that ext4 can keep. */
 export function attributesOf({ inodes }: Tree, inode: Inode): Attribute[] {
-  return inodes.xattrs(inode).flatMap(([name, value]) => toAttribute(name, value) ?? []);
+  const type = inodes.type(inode);
+  return inodes.xattrs(inode).flatMap(([name, value]) => toAttribute(type, name, value) ?? []);
 }
 
 /** What a tree's content takes, the inode tables aside. */

@@ -1,3 +1,4 @@
+import type { InodeType } from '../tree/inode-table.ts';
 import { crc32c, crc32cWord } from './crc32c.ts';
 import { isFileCapability } from './file-capability.ts';
 import { BLOCK_SIZE, EXTRA_ISIZE, INODE_SIZE } from './format.ts';
@@ -10,6 +11,7 @@ const BLOCK_HEADER = 32;
 const IN_INODE = INODE_SIZE - 128 - EXTRA_ISIZE;
 const MAX_NAME = 255;
 
+const DEFAULT_ACL = 'system.posix_acl_default';
 const PREFIXES: readonly (readonly [prefix: string, index: number])[] = [
   ['user.', 1],
   ['trusted.', 4],
@@ -17,7 +19,7 @@ const PREFIXES: readonly (readonly [prefix: string, index: number])[] = [
 ];
 const WHOLE_NAMES: readonly (readonly [name: string, index: number])[] = [
   ['system.posix_acl_access', 2],
-  ['system.posix_acl_default', 3],
+  [DEFAULT_ACL, 3],
 ];
 const CAPABILITY = 'security.capability';
 
@@ -28,8 +30,12 @@ export interface Attribute {
   readonly value: Buffer;
 }
 
-/** The attribute for a full name and value (byte strings), or undefined when ext4 cannot keep it, or the kernel takes it for broken. */
-export function toAttribute(name: string, value: string): Attribute | undefined {
+/**
+ * The attribute for a full name and value (byte strings), or undefined when ext4 cannot keep it, or the kernel takes it for broken or lets
+ * no file of this type have it.
+ */
+export function toAttribute(type: InodeType, name: string, value: string): Attribute | undefined {
+  if (!mayHave(type, name)) return undefined;
   const bytes = Buffer.from(value, 'latin1');
   for (const [whole, index] of WHOLE_NAMES) {
     if (name !== whole) continue;
@@ -44,6 +50,13 @@ export function toAttribute(name: string, value: string): Attribute | undefined 
     }
   }
   return undefined;
+}
+
+/** The kernel's `xattr_permission` and ext4's `ext4_set_acl`. Found on the disk all the same, all are listed, and most cannot be read. */
+function mayHave(type: InodeType, name: string): boolean {
+  if (type === 'directory') return true;
+  if (type === 'file') return name !== DEFAULT_ACL;
+  return !name.startsWith('user.') && name !== DEFAULT_ACL && (type !== 'symlink' || !name.startsWith('system.'));
 }
 
 export interface AttributePlacement {

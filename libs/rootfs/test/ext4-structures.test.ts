@@ -356,7 +356,7 @@ describe('the size of a file system', () => {
 });
 
 describe('attributes', () => {
-  const attribute = (name: string, length: number) => toAttribute(name, 'v'.repeat(length));
+  const attribute = (name: string, length: number) => toAttribute('file', name, 'v'.repeat(length));
 
   test('of a name that ext4 does not know are none', () => {
     for (const name of ['system.nfs4_acl', 'other.a', 'user.', 'user', '', `user.${'x'.repeat(256)}`])
@@ -377,8 +377,8 @@ describe('attributes', () => {
 
   // What e2fsck 1.46 wants on x86; that of 1.47 takes it too, as the images with such names show that are checked elsewhere.
   test('have no hash in the inode, and in a block that of signed bytes', () => {
-    const short = [toAttribute('user.\xc3\xa9', 'v')].flatMap((one) => one ?? []);
-    const long = [toAttribute('user.\xc3\xa9', 'v'.repeat(100))].flatMap((one) => one ?? []);
+    const short = [toAttribute('file', 'user.\xc3\xa9', 'v')].flatMap((one) => one ?? []);
+    const long = [toAttribute('file', 'user.\xc3\xa9', 'v'.repeat(100))].flatMap((one) => one ?? []);
     expect(placeAttributes(short)?.inInode.readUInt32LE(4 + 12)).toBe(0);
     // -61 and -87, then 25 words of 'vvvv'.
     let hash = ((-61 << 5) ^ (-61 >>> 27) ^ -87) >>> 0;
@@ -425,7 +425,7 @@ describe('attributes', () => {
     ['', 0, false],
   ])('with a file capability of revision %s and %i bytes more are one: %s', (revision, more, isOne) => {
     const value = Buffer.concat([Buffer.from(revision, 'hex'), Buffer.alloc(more)]).toString('latin1');
-    expect(toAttribute('security.capability', value) !== undefined).toBe(isOne);
+    expect(toAttribute('file', 'security.capability', value) !== undefined).toBe(isOne);
   });
 
   function onDisk(...entries: readonly (string | undefined)[]): string | undefined {

@@ -29,6 +29,9 @@ test('an image of which everything is kept has no warnings', async () => {
 
 test('attributes that are left out are told with how many files had them, and the first; not those of what is hidden', async () => {
   const lost = [['user', Buffer.from('x')]] as const;
+  const ofSome = ['user.a', 'trusted.a', 'system.posix_acl_access', 'system.posix_acl_default'].map(
+    (name): [string, Buffer] => [name, name.startsWith('system.') ? acl : Buffer.from('x')],
+  );
   expect(
     await warningsOf(
       [file('hidden', { xattrs: lost })],
@@ -37,11 +40,19 @@ test('attributes that are left out are told with how many files had them, and th
         file('z', { xattrs: lost }),
         file('d/\n', { xattrs: lost }),
         file('cap', { xattrs: [['security.capability', Buffer.from('none')]] }),
+        // What the kernel lets no such file have.
+        { path: 'dir', type: 'directory', xattrs: ofSome },
+        file('plain', { xattrs: ofSome }),
+        { path: 'fifo', type: 'fifo', xattrs: ofSome },
+        { path: 'link', type: 'symlink', target: 'a', xattrs: ofSome },
       ],
     ),
   ).toEqual([
     'extended attributes "security.capability" of "/cap" were left out: ext4 or the kernel does not take them',
+    'extended attributes "system.posix_acl_access" of "/link" were left out: ext4 or the kernel does not take them',
+    'extended attributes "system.posix_acl_default" of 3 files, "/plain" the first, were left out: ext4 or the kernel does not take them',
     'extended attributes "user" of 2 files, "/z" the first, were left out: ext4 or the kernel does not take them',
+    'extended attributes "user.a" of 2 files, "/fifo" the first, were left out: ext4 or the kernel does not take them',
   ]);
 });
 
