@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { LAYER_FORMAT } from './layer/layer-format.ts';
 
 /** Raised when the same decoded layers and options would give other bytes than before. */
-const FORMAT = 5;
+const FORMAT = 6;
 
 export interface RootfsKeyParts {
   /** `sha256:<hex>` of the platform's image manifest. */
