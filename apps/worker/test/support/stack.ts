@@ -1,3 +1,4 @@
+import type { KeyObject } from 'node:crypto';
 import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -55,33 +56,146 @@ export interface ImportRequest {
   readonly platform?: string;
 }
 
-/** Everything a worker needs, for one test file: Redis, a registry and a data directory, and the queue's other end. */
-export interface TestStack {
+interface StackParts {
   readonly redis: TestRedis;
-  readonly connection: RedisClient;
   readonly registry: TestRegistry;
   readonly directory: string;
   readonly store: Store;
+  readonly secretKey: KeyObject;
+  /** Whether the directory goes with the stack. */
+  readonly removesDirectory: boolean;
+}
+
+/** Everything a worker needs, for one test file: Redis, a registry and a data directory, and the queue's other end. */
+export class TestStack {
+  readonly redis: TestRedis;
+  readonly registry: TestRegistry;
+  readonly directory: string;
+  readonly store: Store;
+  readonly connection: RedisClient;
   readonly queue: TaskQueue;
   readonly relay: Relay;
+  readonly #secretKey: KeyObject;
+  readonly #removesDirectory: boolean;
+  readonly #workers: RunningWorker[] = [];
+  readonly #processes: WorkerProcess[] = [];
+  #log = '';
+  #requestsSeen = 0;
+
+  constructor({ redis, registry, directory, store, secretKey, removesDirectory }: StackParts) {
+    this.redis = redis;
+    this.registry = registry;
+    this.directory = directory;
+    this.store = store;
+    this.connection = connectRedis(redis.url, { use: 'worker' });
+    this.queue = createTaskQueue(this.connection);
+    this.relay = createTaskRelay(this.connection);
+    this.#secretKey = secretKey;
+    this.#removesDirectory = removesDirectory;
+  }
+
   /** A worker in this process. */
-  startWorker(options?: WorkerChoices): Promise<RunningWorker>;
+  async startWorker({ concurrency = 2, cacheBytes, overlay: given }: WorkerChoices = {}): Promise<RunningWorker> {
+    const write = (line: string) => {
+      this.#log += line;
+    };
+    const worker = await startWorker({
+      store: this.store,
+      redisUrl: this.redis.url,
+      concurrency,
+      cacheBytes,
+      secretKey: this.#secretKey,
+      overlay: typeof given === 'string' ? await openOverlay(given, this.store) : given,
+      logger: createLogger({ name: 'worker', level: 'trace', destination: { write } }),
+    });
+    this.#workers.push(worker);
+    return worker;
+  }
+
   /** The built worker in a process of its own. */
-  startWorkerProcess(env?: NodeJS.ProcessEnv, log?: 'pipe' | number): Promise<WorkerProcess>;
+  async startWorkerProcess(env: NodeJS.ProcessEnv = {}, log?: 'pipe' | number): Promise<WorkerProcess> {
+    // As `bhatti serve` starts it: the registry is on loopback.
+    const local = { BHATTI_DATA_DIR: this.directory, REDIS_URL: this.redis.url, BHATTI_LISTEN: 'none' };
+    const started = await startWorkerProcess({ ...local, ...env }, log);
+    this.#processes.push(started);
+    return started;
+  }
+
   /** Everything that workers in this process logged. */
-  log(): string;
-  enqueue(request: PullRequest): Promise<string>;
-  enqueueImport(request: ImportRequest): Promise<string>;
-  view(id: string): Promise<TaskView>;
-  job(id: string): Promise<TaskJob>;
+  log(): string {
+    return this.#log;
+  }
+
+  async enqueue({ reference, auth, ...asked }: PullRequest): Promise<string> {
+    const parsed = parseReference(reference);
+    const sealedAuth =
+      auth === undefined ? undefined : sealCredentials(parseAuthFlag(auth), this.#secretKey, parsed.domain);
+    const data = { reference: formatReference(parsed), requested: reference, owner: 'local', sealedAuth, ...asked };
+    return (await enqueuePull(this.queue, data)).id;
+  }
+
+  async enqueueImport({ archive, name, reference, platform }: ImportRequest): Promise<string> {
+    const id = createTaskId();
+    const archiveBytes = await this.store.uploads.receive(id, Readable.from([archive]));
+    const asked = { reference, platform, requested: reference ?? name, name, owner: 'local' };
+    await enqueueImport(this.queue, { type: 'import', ...asked, archiveBytes }, { id });
+    return id;
+  }
+
+  async view(id: string): Promise<TaskView> {
+    const task = await findTask(this.queue, id);
+    if (task === null) throw new Error(`no task ${id}`);
+    return task.view;
+  }
+
+  async job(id: string): Promise<TaskJob> {
+    const found = await this.queue.getJob(id);
+    if (found === undefined) throw new Error(`no job ${id}`);
+    return found;
+  }
+
   /** The task's view once it has ended. */
-  ended(id: string): Promise<TaskView>;
-  pull(request: PullRequest): Promise<TaskView>;
+  ended(id: string): Promise<TaskView> {
+    return eventually(async () => {
+      // What comes after the end belongs to it: the job is out of the hands of its worker.
+      const seen = await this.view(id);
+      return isEnded(seen.status) && (await this.job(id)).finishedOn !== undefined && seen;
+    });
+  }
+
+  async pull(request: PullRequest): Promise<TaskView> {
+    return this.ended(await this.enqueue(request));
+  }
+
   /** Digests of the blobs asked for since the last call. */
-  blobsFetched(): string[];
+  blobsFetched(): string[] {
+    const fresh = this.registry.requests.slice(this.#requestsSeen);
+    this.#requestsSeen = this.registry.requests.length;
+    return fresh.flatMap(({ path }) => /\/blobs\/(.+)$/.exec(path)?.[1] ?? []);
+  }
+
   /** Names below the data directory that are not published: temporary folders, partial downloads, uploads. */
-  leftovers(): Promise<string[]>;
-  close(): Promise<void>;
+  async leftovers(): Promise<string[]> {
+    const names: string[] = [];
+    for (const folder of ['layers/sha256', 'rootfs/sha256', 'partial/sha256', 'images/local', 'uploads']) {
+      for (const name of await readdir(join(this.directory, folder)).catch(() => [])) {
+        const published = /^(partial|uploads)/.test(folder) ? false : /^([0-9a-f]{64}|.+\.json)$/.test(name);
+        if (!published) names.push(`${folder}/${name}`);
+      }
+    }
+    return names;
+  }
+
+  async close(): Promise<void> {
+    for (const worker of this.#workers) await worker.close();
+    for (const worker of this.#processes) await worker.end('SIGKILL');
+    await this.relay.close();
+    await this.queue.close();
+    this.connection.disconnect();
+    await this.registry.close();
+    await this.redis.stop();
+    if (this.#removesDirectory) await rm(this.directory, { recursive: true, force: true });
+  }
 }
 
 /** @param dataDirectory left out, one is made */
@@ -93,118 +207,7 @@ export async function startStack(
   const registry = await startRegistry(options);
   const directory = dataDirectory ?? (await mkdtemp(join(tmpdir(), 'bhatti-worker-')));
   const store = await openStore(directory);
-  const connection = connectRedis(redis.url, { use: 'worker' });
-  const queue = createTaskQueue(connection);
-  const relay = createTaskRelay(connection);
   const secretKey = await loadSecretKey({ path: store.paths.secretKeyFile, env: {} });
-  const workers: RunningWorker[] = [];
-  const processes: WorkerProcess[] = [];
-  let log = '';
-  let requestsSeen = 0;
-
-  const view = async (id: string) => {
-    const task = await findTask(queue, id);
-    if (task === null) throw new Error(`no task ${id}`);
-    return task.view;
-  };
-  const job = async (id: string) => {
-    const found = await queue.getJob(id);
-    if (found === undefined) throw new Error(`no job ${id}`);
-    return found;
-  };
-  const enqueue = async ({ reference, name, platform, sizeBytes, force, auth, requestId }: PullRequest) => {
-    const parsed = parseReference(reference);
-    const sealedAuth = auth === undefined ? undefined : sealCredentials(parseAuthFlag(auth), secretKey, parsed.domain);
-    const data = {
-      reference: formatReference(parsed),
-      requested: reference,
-      name,
-      owner: 'local',
-      platform,
-      sizeBytes,
-      force,
-      sealedAuth,
-      requestId,
-    };
-    return (await enqueuePull(queue, data)).id;
-  };
-  const enqueueArchive = async ({ archive, name, reference, platform }: ImportRequest) => {
-    const id = createTaskId();
-    const archiveBytes = await store.uploads.receive(id, Readable.from([archive]));
-    const asked = { reference, platform, requested: reference ?? name, name, owner: 'local' };
-    await enqueueImport(queue, { type: 'import', ...asked, archiveBytes }, { id });
-    return id;
-  };
-  const ended = (id: string) =>
-    eventually(async () => {
-      // What comes after the end belongs to it: the job is out of the hands of its worker.
-      const seen = await view(id);
-      return isEnded(seen.status) && (await job(id)).finishedOn !== undefined && seen;
-    });
-  return {
-    redis,
-    connection,
-    registry,
-    directory,
-    store,
-    queue,
-    relay,
-    startWorker: async ({ concurrency = 2, cacheBytes, overlay: given } = {}) => {
-      const write = (line: string) => {
-        log += line;
-      };
-      const logger = createLogger({ name: 'worker', level: 'trace', destination: { write } });
-      const overlay = typeof given === 'string' ? await openOverlay(given, store) : given;
-      const worker = await startWorker({
-        store,
-        redisUrl: redis.url,
-        concurrency,
-        cacheBytes,
-        secretKey,
-        overlay,
-        logger,
-      });
-      workers.push(worker);
-      return worker;
-    },
-    startWorkerProcess: async (env = {}, log) => {
-      // As `bhatti serve` starts it: the registry is on loopback.
-      const local = { BHATTI_DATA_DIR: directory, REDIS_URL: redis.url, BHATTI_LISTEN: 'none' };
-      const started = await startWorkerProcess({ ...local, ...env }, log);
-      processes.push(started);
-      return started;
-    },
-    log: () => log,
-    enqueue,
-    enqueueImport: enqueueArchive,
-    view,
-    job,
-    ended,
-    pull: async (request) => ended(await enqueue(request)),
-    blobsFetched: () => {
-      const fresh = registry.requests.slice(requestsSeen);
-      requestsSeen = registry.requests.length;
-      return fresh.flatMap(({ path }) => /\/blobs\/(.+)$/.exec(path)?.[1] ?? []);
-    },
-    leftovers: async () => {
-      const names: string[] = [];
-      for (const folder of ['layers/sha256', 'rootfs/sha256', 'partial/sha256', 'images/local', 'uploads']) {
-        for (const name of await readdir(join(directory, folder)).catch(() => [])) {
-          const published = /^(partial|uploads)/.test(folder) ? false : /^([0-9a-f]{64}|.+\.json)$/.test(name);
-          if (!published) names.push(`${folder}/${name}`);
-        }
-      }
-      return names;
-    },
-    close: async () => {
-      for (const worker of workers) await worker.close();
-      for (const worker of processes) await worker.end('SIGKILL');
-      await relay.close();
-      await queue.close();
-      connection.disconnect();
-      await registry.close();
-      await redis.stop();
-      if (dataDirectory === undefined) await rm(directory, { recursive: true, force: true });
-    },
-  };
+  const removesDirectory = dataDirectory === undefined;
+  return new TestStack({ redis, registry, directory, store, secretKey, removesDirectory });
 }
