@@ -1,4 +1,5 @@
 import { Cluster, Redis, type RedisOptions } from 'ioredis';
+import { endingConnection } from './ending-connection.ts';
 import { TaskError } from './error.ts';
 import { refusalOf } from './redis-greeting.ts';
 import { type ClusterNode, parseRedisUrl } from './redis-url.ts';
@@ -54,12 +55,13 @@ export function connectRedis(url: string, options: ConnectRedisOptions): RedisCl
 }
 
 function single(settings: RedisOptions): Redis {
-  return new Redis({
+  const redis = new Redis({
     ...settings,
     retryStrategy: reconnectDelay,
     // After a failover the old master answers READONLY for a while: look again who is master, then resend.
     reconnectOnError: (error) => (error.message.startsWith('READONLY') ? 2 : false),
   });
+  return endingConnection(redis);
 }
 
 /** Commands are sent again where a slot has moved to, or while its master is chosen: a worker's until it is, about. */

@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { eventually } from '../../../test/support/eventually.ts';
 import { enqueuePull, findTask, isTaskId, jobError, KEY_PREFIX, type TaskWorker } from '../index.ts';
@@ -102,6 +103,17 @@ describe('the queue while Redis is away', () => {
     fixture = await QueueFixture.start();
   });
   afterAll(() => fixture.stop());
+
+  test('does not keep a worker that ends while it tries to connect again', async () => {
+    const worker = fixture.worker(async () => result);
+    // From then on it waits on its blocking connection only.
+    await once(worker, 'drained');
+    const blocking = await worker.backend.blockingClient;
+    await fixture.server.kill();
+    await eventually(() => blocking?.status === 'reconnecting');
+    await worker.close();
+    await fixture.server.start();
+  });
 
   test('fails requests soon, also when it was away from the start, and works again when it is back', async () => {
     const before = fixture.queue();
