@@ -11,7 +11,7 @@ import type { Logger } from 'pino';
 import * as z from 'zod';
 import { logRequest } from './access-log.ts';
 import type { Authenticate } from './authentication.ts';
-import { ApiError, stopping, toApiError } from './errors.ts';
+import { ApiError, problemOf, stopping, toApiError } from './errors.ts';
 import { logFailure } from './failure-log.ts';
 import { askForBody, readJson } from './json-body.ts';
 import { pagePaths } from './page/pages.ts';
@@ -62,13 +62,13 @@ export function createApp(options: AppOptions): Express {
   mount(
     app,
     options.routes.filter((route) => route.open),
-    options.stop,
+    options,
   );
   app.use(checkCaller(options.authenticate));
   mount(
     app,
     options.routes.filter((route) => !route.open),
-    options.stop,
+    options,
   );
   app.use(() => {
     throw new ApiError(404, 'not_found', 'there is no such route');
@@ -115,9 +115,12 @@ function checkCaller(authenticate: Authenticate): RequestHandler {
 }
 
 /** Mounts the routes, and behind them 405 for every other method on their paths. */
-function mount(app: Express, routes: readonly Route[], stop: AbortSignal): void {
+function mount(app: Express, routes: readonly Route[], options: AppOptions): void {
   for (const route of routes) {
-    const handlers = [...(route.body === noBody || route.body === streamBody ? [] : [readJson]), runRoute(route, stop)];
+    const handlers = [
+      ...(route.body === noBody || route.body === streamBody ? [] : [readJson]),
+      runRoute(route, options),
+    ];
     if (route.method === 'GET') app.get(route.path, handlers);
     else if (route.method === 'POST') app.post(route.path, handlers);
     else if (route.method === 'PUT') app.put(route.path, handlers);
@@ -145,7 +148,7 @@ function cutUnread(request: Request, response: Response): void {
   });
 }
 
-function runRoute(route: Route, stop: AbortSignal): RequestHandler {
+function runRoute(route: Route, { stop, authenticate }: AppOptions): RequestHandler {
   return async (request, response) => {
     const context = contextOf(request);
     const end = new RequestEnd(response, stop);
@@ -157,6 +160,7 @@ function runRoute(route: Route, stop: AbortSignal): RequestHandler {
       method: request.method,
       // An open route has no caller of its own; it must not show anything that belongs to one.
       caller: context.caller ?? { owner: '', admin: false },
+      callerNow: () => authenticate(request),
       get signal() {
         return end.signal;
       },
@@ -213,11 +217,7 @@ const answerError: ErrorRequestHandler = (thrown, request, response, next) => {
   const error = toApiError(thrown);
   const context = contextOf(request);
   logFailure(context.log, error, thrown);
-  answer(response, {
-    status: error.status,
-    headers: error.headers,
-    body: { error: error.message, code: error.code, request_id: context.requestId },
-  });
+  answer(response, { status: error.status, headers: error.headers, body: problemOf(error, context.requestId) });
 };
 
 function answer(response: Response, reply: Reply): void {

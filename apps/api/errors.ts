@@ -1,5 +1,6 @@
 import { systemFailure } from '@bhatti/store';
 import * as z from 'zod';
+import type { Problem } from './api-schema.ts';
 
 /** An error that the API answers with: the HTTP status, a stable code, a message that says what to do, extra headers. */
 export class ApiError extends Error {
@@ -103,6 +104,11 @@ export function toApiError(error: unknown): ApiError {
   return new ApiError(500, 'internal', 'internal error; the log of the server has the details under this request id', {
     cause: error,
   });
+}
+
+/** What a client is told. */
+export function problemOf({ message, code }: ApiError, requestId: string): z.input<typeof Problem> {
+  return { error: message, code, request_id: requestId };
 }
 
 function codedApiError(status: number, { code, message }: z.output<typeof codedError>, cause: unknown): ApiError {

@@ -31,6 +31,8 @@ export interface Call {
   /** As sent: a GET route answers HEAD, too. */
   readonly method: string;
   readonly caller: Caller;
+  /** Who asks, looked up anew, for what goes on for long. Throws ApiError 401 where the token was taken away. */
+  readonly callerNow: () => Promise<Caller>;
   /** Aborted when the client is gone or the server stops. */
   readonly signal: AbortSignal;
   readonly log: Logger;

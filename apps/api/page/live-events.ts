@@ -9,12 +9,12 @@ const pauseMilliseconds = 500;
 const heartbeatMilliseconds = 15_000;
 
 /**
- * Server-sent events for a page of the visitor: `changed`, without saying what, after any task changed that the visitor
+ * Server-sent events for a page of a visitor: `changed`, without saying what, after any task changed that the visitor
  * may see. The page then asks for what it shows. One stream a page, however many tasks it has.
  */
 export async function* liveEvents(
   tasks: Pick<TaskService, 'onChange' | 'find'>,
-  visitor: Caller,
+  visitorNow: () => Promise<Caller>,
   signal: AbortSignal,
 ): AsyncGenerator<string> {
   const changed = new Set<string | null>();
@@ -37,6 +37,7 @@ export async function* liveEvents(
       const ids = [...changed];
       changed.clear();
       if (signal.aborted) return;
+      const visitor = await visitorNow();
       if (ids.length === 0) yield ': nothing new\n\n';
       else if (await seesAny(tasks, visitor, ids)) yield 'event: changed\ndata:\n\n';
       await sleep(pauseMilliseconds, undefined, { signal }).catch(() => {});

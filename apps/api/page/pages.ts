@@ -124,12 +124,13 @@ class Pages {
   }
 
   async #events(request: Request, response: Response): Promise<void> {
-    const visitor = await this.#visitor(request);
+    await this.#visitor(request);
     response.set({ 'Content-Type': 'text/event-stream; charset=utf-8', 'X-Accel-Buffering': 'no' });
     response.flushHeaders();
     const { signal } = new RequestEnd(response, this.#options.stop);
-    // Whoever leaves ends the stream in the middle: that is no failure.
-    await pipeline(liveEvents(this.#options.tasks, visitor, signal), response).catch(() => response.destroy());
+    const events = liveEvents(this.#options.tasks, () => this.#visitor(request), signal);
+    // Whoever leaves ends the stream in the middle: that is no failure. Nor is that a session is over, which the page finds out.
+    await pipeline(events, response).catch(() => response.destroy());
   }
 
   async #images(request: Request, response: Response): Promise<void> {
@@ -275,8 +276,21 @@ class Pages {
     request.res?.once('close', leave);
     const { log, requestId } = contextOf(request);
     const { headers } = request;
+    const callerNow = () => this.#visitor(request);
+    const { signal } = gone;
     try {
-      return await route.handle({ params, query, body, headers, method, caller, signal: gone.signal, log, requestId });
+      return await route.handle({
+        params,
+        query,
+        body,
+        headers,
+        method,
+        caller,
+        callerNow,
+        signal,
+        log,
+        requestId,
+      });
     } finally {
       // A page may take many answers: one for each thousand of images.
       request.res?.off('close', leave);

@@ -64,29 +64,31 @@ export function taskRoutes({ tasks }: Pick<Services, 'tasks'>): Route[] {
       query: taskQuery,
       body: noBody,
       answers: { 200: { description: 'The task.', schema: TaskView } },
-      handle: async ({ params, query, caller, signal }) => {
+      handle: async ({ params, query, caller, callerNow, signal }) => {
         const id = params.id ?? '';
-        const record =
-          query.wait === 0
-            ? await tasks.find(id)
-            : await tasks.wait(id, newsFor(caller, query.seen), { milliseconds: query.wait * 1000, signal });
-        return { status: 200, body: visible(record, id, caller) };
+        if (query.wait === 0) return { status: 200, body: visible(await tasks.find(id), id, caller) };
+        const record = await tasks.wait(id, newsFor(caller, query.seen), { milliseconds: query.wait * 1000, signal });
+        return { status: 200, body: visible(record, id, await callerNow()) };
       },
     }),
     defineRoute({
       method: 'GET',
       path: '/tasks/:id/events',
       summary:
-        'One task as server-sent events: an event "task" with the task now and after each change; closes after its end.',
+        'One task as server-sent events: an event "task" with the task now and after each change; closes after its end, or after an event "problem" when the caller may not see it any more.',
       query: noQuery,
       body: noBody,
       answers: { 200: { description: 'Events.', contentType: 'text/event-stream' } },
-      handle: async ({ params: { id = '' }, caller, signal }) => ({
-        status: 200,
-        contentType: 'text/event-stream; charset=utf-8',
-        headers: { 'X-Accel-Buffering': 'no' },
-        stream: taskEvents(tasks, visible(await tasks.find(id), id, caller), signal),
-      }),
+      handle: async ({ params: { id = '' }, caller, callerNow, signal, log, requestId }) => {
+        const first = visible(await tasks.find(id), id, caller);
+        const show = async (task: OwnedTask | null) => visible(task, id, await callerNow());
+        return {
+          status: 200,
+          contentType: 'text/event-stream; charset=utf-8',
+          headers: { 'X-Accel-Buffering': 'no' },
+          stream: taskEvents(tasks, first, show, { signal, log, requestId }),
+        };
+      },
     }),
     defineRoute({
       method: 'DELETE',

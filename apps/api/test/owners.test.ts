@@ -3,7 +3,7 @@ import { connectRedis, createTaskQueue, enqueuePull, TaskClaims } from '@bhatti/
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import * as z from 'zod';
 import { startRedis, type TestRedis } from '../../../test/support/redis.ts';
-import { errorBody, startTestApi, type TestApi } from './support/api.ts';
+import { errorBody, queuePull, startTestApi, type TestApi } from './support/api.ts';
 import { putImage, putLayer, untilRemoved } from './support/image.ts';
 
 const listed = z.looseObject({ images: z.array(z.looseObject({ name: z.string(), owner: z.string() })) });
@@ -231,6 +231,31 @@ describe('tokens', () => {
     await api.store.users.delete('carol');
     expect((await api.sendTcp('GET', '/images', { headers: carol })).status).toBe(401);
     expect(await api.store.images.get('carol', 'left')).not.toBeNull();
+  });
+
+  test('that are taken away end what they wait for, and say so', async () => {
+    const { token } = await api.store.users.create('dave', 'user');
+    const dave = { headers: bearer(token) };
+    const login = await api.sendTcp('POST', '/login', {
+      raw: new URLSearchParams({ token }).toString(),
+      headers: { 'content-type': 'application/x-www-form-urlencoded' },
+    });
+    const cookie = String(login.headers['set-cookie']).split(';', 1)[0] ?? '';
+    const id = await queuePull((method, path, ask) => api.sendTcp(method, path, { ...ask, ...dave }), { ref: 'c:1' });
+    const waiting = api.sendTcp('GET', `/tasks/${id}?wait=60`, dave);
+    // They have begun to answer, so who asks is known.
+    const events = await fetch(`${api.url}/tasks/${id}/events`, dave);
+    const page = await fetch(`${api.url}/ui/events`, { headers: { cookie } });
+    await api.store.users.rotateToken('dave');
+    expect((await api.sendTcp('DELETE', `/tasks/${id}`, { headers: admin })).status).toBe(202);
+    const answer = await waiting;
+    expect([answer.status, errorBody.parse(answer.body).code]).toEqual([401, 'unauthorized']);
+    const told = await events.text();
+    expect(told.match(/^event: .*$/gm)).toEqual(['event: task', 'event: problem']);
+    const [, problem = ''] = /^event: problem\ndata: (.*)$/m.exec(told) ?? [];
+    expect(errorBody.parse(JSON.parse(problem))).toMatchObject({ code: 'unauthorized' });
+    expect(told).not.toContain('"status":"cancelled"');
+    await expect(page.text()).rejects.toThrow();
   });
 
   test('that are wrong too often are told to wait; a valid one is not', async () => {
