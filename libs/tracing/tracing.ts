@@ -1,6 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Attributes, Context, Span } from '@opentelemetry/api';
+import type { Attributes, Context, Span, Tracer } from '@opentelemetry/api';
 import type { Telemetry } from 'bullmq';
 import { withinTraces } from './queue-telemetry.ts';
 
@@ -52,6 +52,9 @@ export async function startTracing(options: StartTracingOptions): Promise<Tracin
   return load(options);
 }
 
+/** OpenTelemetry's API, which only `import()` may load. */
+type Api = typeof import('@opentelemetry/api');
+
 async function load({ service, version, onProblem }: StartTracingOptions): Promise<Tracing> {
   const [api, sdk, { OTLPTraceExporter }, resources, { BullMQOtel }] = await Promise.all([
     import('@opentelemetry/api'),
@@ -60,12 +63,7 @@ async function load({ service, version, onProblem }: StartTracingOptions): Promi
     import('@opentelemetry/resources'),
     import('bullmq-otel'),
   ]);
-  const { context, propagation, trace, SpanKind, SpanStatusCode } = api;
-  const silent = () => {};
-  api.diag.setLogger(
-    { error: onProblem, warn: onProblem, info: silent, debug: silent, verbose: silent },
-    { logLevel: api.DiagLogLevel.WARN, suppressOverrideMessage: true },
-  );
+  tellProblems(api, onProblem);
   const provider = new sdk.NodeTracerProvider({
     resource: resources
       .defaultResource()
@@ -75,44 +73,59 @@ async function load({ service, version, onProblem }: StartTracingOptions): Promi
   });
   // The context manager on AsyncLocalStorage and W3C Trace Context, for BullMQ's spans and ours.
   provider.register();
+  const { context, trace } = api;
   const tracer = trace.getTracer('bhatti', version);
-
+  const isTraced = () => trace.getSpan(context.active()) !== undefined;
   return {
-    queue: withinTraces(new BullMQOtel({ tracerName: 'bullmq' }), () => trace.getSpan(context.active()) !== undefined),
-    request: (name, headers) => {
-      const parent = propagation.extract(context.active(), headers);
-      const span = tracer.startSpan(name, { kind: SpanKind.SERVER }, parent);
-      return {
-        within: (work) => context.with(trace.setSpan(parent, span), work),
-        end: (finalName, status, attributes) => {
-          span.updateName(finalName);
-          span.setAttributes({ ...attributes, 'http.response.status_code': status } satisfies Attributes);
-          if (status >= 500) span.setStatus({ code: SpanStatusCode.ERROR });
-          span.end();
-        },
-      };
-    },
-    span: (name, work) =>
-      tracer.startActiveSpan(name, async (span: Span) => {
-        try {
-          return await work();
-        } catch (error) {
-          span.setStatus({ code: SpanStatusCode.ERROR });
-          if (error instanceof Error) span.recordException(error);
-          throw error;
-        } finally {
-          span.end();
-        }
-      }),
-    close: async () => {
-      const ended = new AbortController();
-      const sent = provider.shutdown().then(
-        () => true,
-        () => false,
-      );
-      const late = sleep(CLOSE_DEADLINE, false, { signal: ended.signal }).catch(() => false);
-      if (!(await Promise.race([sent, late]))) onProblem('the collector did not take the last spans; they are lost');
-      ended.abort();
+    queue: withinTraces(new BullMQOtel({ tracerName: 'bullmq' }), isTraced),
+    request: (name, headers) => requestSpan(api, tracer, name, headers),
+    span: (name, work) => tracer.startActiveSpan(name, (span) => endAfter(api, span, work)),
+    close: () => sendTheLast(provider.shutdown(), onProblem),
+  };
+}
+
+function tellProblems({ diag, DiagLogLevel }: Api, onProblem: StartTracingOptions['onProblem']): void {
+  const silent = () => {};
+  diag.setLogger(
+    { error: onProblem, warn: onProblem, info: silent, debug: silent, verbose: silent },
+    { logLevel: DiagLogLevel.WARN, suppressOverrideMessage: true },
+  );
+}
+
+function requestSpan(api: Api, tracer: Tracer, name: string, headers: IncomingHttpHeaders): RequestSpan {
+  const { context, propagation, trace, SpanKind, SpanStatusCode } = api;
+  const parent = propagation.extract(context.active(), headers);
+  const span = tracer.startSpan(name, { kind: SpanKind.SERVER }, parent);
+  return {
+    within: (work) => context.with(trace.setSpan(parent, span), work),
+    end: (finalName, status, attributes) => {
+      span.updateName(finalName);
+      span.setAttributes({ ...attributes, 'http.response.status_code': status } satisfies Attributes);
+      if (status >= 500) span.setStatus({ code: SpanStatusCode.ERROR });
+      span.end();
     },
   };
+}
+
+async function endAfter<Result>({ SpanStatusCode }: Api, span: Span, work: () => Promise<Result>): Promise<Result> {
+  try {
+    return await work();
+  } catch (error) {
+    span.setStatus({ code: SpanStatusCode.ERROR });
+    if (error instanceof Error) span.recordException(error);
+    throw error;
+  } finally {
+    span.end();
+  }
+}
+
+async function sendTheLast(shutdown: Promise<void>, onProblem: StartTracingOptions['onProblem']): Promise<void> {
+  const ended = new AbortController();
+  const sent = shutdown.then(
+    () => true,
+    () => false,
+  );
+  const late = sleep(CLOSE_DEADLINE, false, { signal: ended.signal }).catch(() => false);
+  if (!(await Promise.race([sent, late]))) onProblem('the collector did not take the last spans; they are lost');
+  ended.abort();
 }
