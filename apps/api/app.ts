@@ -13,12 +13,12 @@ import { logRequest } from './access-log.ts';
 import type { Authenticate } from './authentication.ts';
 import { ApiError, problemOf, stopping, toApiError } from './errors.ts';
 import { logFailure } from './failure-log.ts';
-import { askForBody, readJson } from './json-body.ts';
 import { pagePaths } from './page/pages.ts';
 import { contextOf, RequestContext, setContext } from './request-context.ts';
 import { RequestEnd } from './request-end.ts';
 import { requestId } from './request-id.ts';
 import { noBody, type Reply, type Route, type Source, streamBody, UnreadBody } from './route.ts';
+import { askForBody, readJson } from './small-body.ts';
 import { version } from './version.ts';
 
 export interface AppOptions {

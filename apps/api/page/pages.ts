@@ -1,15 +1,15 @@
 import { readFileSync } from 'node:fs';
 import { pipeline } from 'node:stream/promises';
 import { TaskView } from '@bhatti/tasks';
-import express, { type ErrorRequestHandler, type Request, type RequestHandler, type Response, Router } from 'express';
+import { type ErrorRequestHandler, type Request, type RequestHandler, type Response, Router } from 'express';
 import * as z from 'zod';
 import type { Authenticate, Caller } from '../authentication.ts';
 import { ApiError, toApiError } from '../errors.ts';
 import { logFailure } from '../failure-log.ts';
-import { readJson } from '../json-body.ts';
 import { contextOf } from '../request-context.ts';
 import { RequestEnd } from '../request-end.ts';
 import type { Method, Route } from '../route.ts';
+import { readForm, readJson } from '../small-body.ts';
 import type { TaskService } from '../task-service.ts';
 import { deletionPage } from './deletion-page.ts';
 import { homePage } from './home-page.ts';
@@ -82,7 +82,6 @@ class Pages {
   constructor(options: PagesOptions) {
     this.#options = options;
     const { router } = this;
-    const readForm = express.urlencoded({ extended: false, limit: '64kb' });
     router.get('/', (request, response) => this.#home(request, response));
     router.get('/login', (_request, response) => send(response, 200, loginPage(null)));
     router.post('/login', readForm, (request, response) => this.#login(request, response));

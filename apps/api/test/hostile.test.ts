@@ -43,6 +43,16 @@ describe('a body that is too large is refused at once', () => {
     const chunk = `10000\r\n${'a'.repeat(0x10000)}\r\n`;
     expect(await exchange([...pull, 'Transfer-Encoding: chunked'], chunk + chunk)).toMatch(/^HTTP\/1\.1 413 /);
   });
+
+  test('that of a form, too, which anybody may send', async () => {
+    const type = 'Content-Type: application/x-www-form-urlencoded';
+    const socket = connect(api.socketPath, () =>
+      socket.write(['POST /login HTTP/1.1', 'Host: x', type, 'Content-Length: 1000000000', '', 'a'].join('\r\n')),
+    );
+    const [data] = await once(socket, 'data');
+    socket.destroy();
+    expect(String(data)).toMatch(/^HTTP\/1\.1 413 /);
+  });
 });
 
 test('a body that does not decompress is the fault of its sender', async () => {
