@@ -37,6 +37,10 @@ const chunk = 500;
  */
 const selectScript = new RedisScript(`
 local prefix, owner, status = ARGV[1], ARGV[2], ARGV[3]
+local function ownerOf(text)
+  local isJson, data = pcall(cjson.decode, text)
+  return isJson and type(data) == 'table' and data.owner
+end
 local selected = {}
 for i = 4, #ARGV do
   local key = prefix .. ARGV[i]
@@ -44,7 +48,7 @@ for i = 4, #ARGV do
   if owner ~= '' or status ~= '' then
     local fields = redis.call('HMGET', key, 'data', 'failedReason')
     local data = fields[1]
-    wanted = data and (owner == '' or (string.find(data, owner, 1, true) and cjson.decode(data).owner == owner))
+    wanted = data and (owner == '' or (string.find(data, owner, 1, true) and ownerOf(data) == owner))
     if wanted and (status == 'failed' or status == 'cancelled') then
       local cancelled = string.sub(fields[2] or '', 1, 10) == 'cancelled:' or string.find(data, '"cancelRequested":true', 1, true)
       wanted = status == 'failed' or cancelled

@@ -33,16 +33,20 @@ return found`);
 
 const text = z.string().nullable();
 const count = z.coerce.number().int().min(0);
-const found = z.tuple([z.string(), text, text, text, text, count, text, text, z.number()]).nullable();
+/** Ms, as far as a Date reaches. */
+const time = count.max(8_640_000_000_000_000);
+const ifReached = z.null().or(time);
+const found = z.tuple([z.string(), text, text, text, text, time, ifReached, ifReached, z.number()]).nullable();
 
 /**
  * null when there is no such task (any more), or what has its id is none: operators' tools make jobs and edit them, and one must not hide
  * the tasks beside it.
  */
 export async function readTask(queue: TaskQueue, id: string): Promise<TaskRecord | null> {
-  const answer = found.parse(await readScript.run(connectionOf(queue), [queueKey(id), queueKey('active')], [id]));
-  if (answer === null) return null;
-  const [json, progress, result, failedReason, deaths, createdAt, startedAt, endedAt, active] = answer;
+  const answer = await readScript.run(connectionOf(queue), [queueKey(id), queueKey('active')], [id]);
+  const { data: fields = null } = found.safeParse(answer);
+  if (fields === null) return null;
+  const [json, progress, result, failedReason, deaths, createdAt, startedAt, endedAt, active] = fields;
   const { data } = TaskJobData.safeParse(parseJson(json));
   if (data === undefined) return null;
   return {
@@ -53,8 +57,8 @@ export async function readTask(queue: TaskQueue, id: string): Promise<TaskRecord
     failedReason: failedReason ?? '',
     deaths: Number(deaths ?? 0),
     createdAt,
-    startedAt: startedAt === null ? null : Number(startedAt),
-    endedAt: endedAt === null ? null : Number(endedAt),
+    startedAt,
+    endedAt,
     active: active === 1,
   };
 }

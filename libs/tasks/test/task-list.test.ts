@@ -131,8 +131,13 @@ describe('the list of tasks', () => {
   test('is not stopped by jobs that others have put on the queue, or changed there', async () => {
     open();
     const id = await enqueue('ann', 'ours');
-    for (const text of ['{"owner":"ann"}', '{}', 'null', '"ann"', '5', '[]']) {
-      await redis.hset(queueKey(await enqueue('ann', 'theirs')), 'data', text);
+    const times = ['timestamp', 'processedOn', 'finishedOn'].flatMap((field) =>
+      ['noon', '9e15'].map((text) => [field, text] as const),
+    );
+    const texts = ['{"owner":"ann"}', '{"owner":"ann"', '{}', 'null', '"ann"', '5', '[]'];
+    // Each of a name of its own, or it would be one task only.
+    for (const [at, [field, text]] of [...texts.map((text) => ['data', text] as const), ...times].entries()) {
+      await redis.hset(queueKey(await enqueue('ann', `theirs-${at}`)), field, text);
     }
     for (const owner of ['ann', undefined]) {
       for (const status of ['queued', 'cancelled', undefined] as const) {
