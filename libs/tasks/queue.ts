@@ -154,8 +154,13 @@ export interface EnqueueOptions {
 }
 
 /** The task of an identical pull that is under way, null when there is none. */
-export function findPullUnderWay(queue: TaskQueue, data: PullJobData): Promise<string | null> {
-  return queue.getDeduplicationJobId(pullIdentity(data));
+export async function findPullUnderWay(queue: TaskQueue, data: PullJobData): Promise<string | null> {
+  const identity = pullIdentity(data);
+  const id = await queue.getDeduplicationJobId(identity);
+  if (id === null || (await connectionOf(queue).exists(queueKey(id))) === 1) return id;
+  // Somebody has removed the job with a tool that knows nothing of BullMQ's keys: this one would stand for it for ever.
+  await queue.removeDeduplicationKey(identity);
+  return null;
 }
 
 /** Wakes a worker that waits for tasks: BullMQ does not when a prioritized job is given back (moveJobFromActiveToWait). */

@@ -1,7 +1,16 @@
 import { once } from 'node:events';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { eventually } from '../../../test/support/eventually.ts';
-import { enqueuePull, findTask, isTaskId, jobError, KEY_PREFIX, type TaskWorker } from '../index.ts';
+import {
+  enqueuePull,
+  findPullUnderWay,
+  findTask,
+  isTaskId,
+  jobError,
+  KEY_PREFIX,
+  queueKey,
+  type TaskWorker,
+} from '../index.ts';
 import { data, QueueFixture, result } from './support/fixture.ts';
 
 describe('the queue', () => {
@@ -44,6 +53,17 @@ describe('the queue', () => {
     );
     expect(others.every(({ created }) => created)).toBe(true);
     expect(await queue.getWaitingCount()).toBe(7);
+  });
+
+  test('takes an identical pull anew when somebody has removed the job of the first from Redis', async () => {
+    const queue = fixture.queue();
+    const redis = fixture.connect('request');
+    const { id } = await enqueuePull(queue, data);
+    expect(await findPullUnderWay(queue, data)).toBe(id);
+    await redis.del(queueKey(id));
+    await redis.lrem(queueKey('wait'), 0, id);
+    expect(await findPullUnderWay(queue, data)).toBeNull();
+    expect((await enqueuePull(queue, data)).created).toBe(true);
   });
 
   test('takes an identical pull anew when the first has ended, well or not', async () => {
