@@ -11,7 +11,9 @@ export function recordAttempt(metrics: WorkerMetrics, job: TaskJob | undefined):
   }
   const isCompleted = job.returnvalue !== null && job.returnvalue !== undefined;
   const result = isCompleted ? 'completed' : code === 'cancelled' ? 'cancelled' : 'failed';
-  metrics.count('tasks', { type: job.name, result, reason: isCompleted ? 'none' : code });
+  // What something else than this API has put on the queue may have any name, or none.
+  const type = job.name === 'import' ? 'import' : 'pull';
+  metrics.count('tasks', { type, result, reason: isCompleted ? 'none' : code });
   metrics.observe('duration', { result }, (job.finishedOn - job.timestamp) / 1000);
   if (job.processedOn !== undefined) metrics.observe('waiting', {}, (job.processedOn - job.timestamp) / 1000);
 }

@@ -1,4 +1,4 @@
-import { readWorkerMetrics } from '@bhatti/tasks';
+import { queueKey, readWorkerMetrics, wakeWorkers } from '@bhatti/tasks';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { eventually } from '../../../test/support/eventually.ts';
 import { startStack, type TestStack } from './support/stack.ts';
@@ -52,4 +52,12 @@ test('pulls are counted: how they ended and why, bytes, caches, phases', async (
     bhatti_task_wait_seconds_count: 4,
   });
   expect(seen.bhatti_rootfs_build_seconds_sum).toBeGreaterThan(0);
+});
+
+test('what an operator has put on the queue by hand is counted, under no name of its own', async () => {
+  const before = (await counted())['bhatti_tasks_total pull failed invalid_request'] ?? 0;
+  for (const id of ['by-hand', 'without-a-name']) await stack.connection.lpush(queueKey('wait'), id);
+  await stack.connection.hset(queueKey('by-hand'), { name: 'weekly', data: '{}', opts: '{}', timestamp: 1 });
+  await wakeWorkers(stack.connection);
+  await eventually(async () => (await counted())['bhatti_tasks_total pull failed invalid_request'] === before + 2);
 });
