@@ -29,7 +29,12 @@ const codedError = z.object({
   retryable: z.boolean(),
 });
 /** Redis refuses a command: its own disk is full, it fails over, it loads. */
-const redisRefusal = z.object({ name: z.literal('ReplyError'), message: z.string() });
+const redisRefusal = z.object({
+  name: z.literal('ReplyError'),
+  message: z.string(),
+  /** Of the commands of a transaction, which only says that there were some. */
+  previousErrors: z.array(z.object({ message: z.string() })).optional(),
+});
 
 /**
  * Names any thrown value. A full disk is `no_space`, however deep in the causes; so is a disk that failed, or a host that is short of
@@ -49,7 +54,8 @@ export function describeFailure(error: unknown): Failure {
   if (system !== undefined) return system;
   const refusal = redisRefusal.safeParse(error);
   if (refusal.success) {
-    return { code: 'redis_unavailable', message: `Redis refused a command: ${refusal.data.message}`, retryable: true };
+    const { message } = refusal.data.previousErrors?.[0] ?? refusal.data;
+    return { code: 'redis_unavailable', message: `Redis refused a command: ${message}`, retryable: true };
   }
   return { code: 'internal', message: withoutUrlSecrets(messageOf(error)), retryable: false };
 }

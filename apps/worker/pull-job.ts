@@ -226,9 +226,18 @@ class PullAttempt {
     this.#log(failure, error, isLast);
     if (await this.#options.lock.isHeld(this.#id, this.#token)) {
       await this.#note(`${isLast ? 'failed' : 'failed, to be tried again'}: ${failure.code}: ${failure.message}`);
-      if (isLast) await this.#conclude({ kind: 'failed', failure }, failure.retryable);
+      if (isLast) await this.#concludeFailure(failure);
     }
     return jobError(failure);
+  }
+
+  /** What Redis refuses here is made up for once the task has ended (`Aftercare`); its failure must not be told in place of the task's. */
+  async #concludeFailure(failure: Failure): Promise<void> {
+    try {
+      await this.#conclude({ kind: 'failed', failure }, failure.retryable);
+    } catch (error) {
+      this.#logger.warn({ err: error }, 'cannot clear what only a task under way needs');
+    }
   }
 
   #failureOf(error: unknown): Failure {

@@ -1,8 +1,11 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { KEY_PREFIX } from '@bhatti/tasks';
 import { expect, test } from '@jest/globals';
 import { startRedis } from '../../../test/support/redis.ts';
+import { describeFailure } from '../failure.ts';
+import { startStack } from './support/stack.ts';
 import { startWorkerProcess } from './support/worker-process.ts';
 
 test.each([
@@ -18,5 +21,26 @@ test.each([
   } finally {
     await redis.stop();
     await rm(directory, { recursive: true, force: true });
+  }
+});
+
+test('a task that fails is failed for its own reason, whatever Redis refuses then; and that is told by name', async () => {
+  const stack = await startStack();
+  try {
+    const id = await stack.enqueue({ reference: `${stack.registry.host}/library/none:1`, name: 'none' });
+    // What is to be cleared in the end cannot be read.
+    await stack.connection.set(`${KEY_PREFIX}:task-claims:partial:${id}`, 'no set');
+    await stack.startWorker();
+    expect((await stack.ended(id)).error).toMatchObject({ code: 'manifest_unknown' });
+
+    await stack.connection.config('SET', 'maxmemory', '1');
+    const refused = await stack.connection.multi().set('a', 'b').exec().catch(describeFailure);
+    await stack.connection.config('SET', 'maxmemory', '0');
+    expect(refused).toMatchObject({
+      code: 'redis_unavailable',
+      message: expect.stringContaining('OOM command not allowed'),
+    });
+  } finally {
+    await stack.close();
   }
 });
