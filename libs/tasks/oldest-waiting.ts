@@ -15,7 +15,7 @@ for _ = 1, tonumber(ARGV[3]) do
   local first = redis.call('ZRANGE', KEYS[1], from, '+inf', 'BYSCORE', 'LIMIT', 0, 1, 'WITHSCORES')
   if not first[1] then return {oldest, ''} end
   local time = redis.call('HGET', ARGV[1] .. first[1], 'timestamp')
-  if time and (oldest == '' or tonumber(time) < tonumber(oldest)) then oldest = time end
+  if tonumber(time or '') and (oldest == '' or tonumber(time) < tonumber(oldest)) then oldest = time end
   from = string.format('%.0f', (math.floor(tonumber(first[2]) / 4294967296) + 1) * 4294967296)
 end
 return {oldest, from}`);
@@ -40,6 +40,7 @@ export async function oldestWaiting(queue: TaskQueue): Promise<number | null> {
   // Without a turn is what an operator tries again: the next of these stands last.
   const next = await redis.lindex(queueKey('wait'), -1);
   if (next !== null) times.push((await redis.hget(queueKey(next), 'timestamp')) ?? '');
-  const known = times.filter((time) => time !== '').map(Number);
+  // An operator may have made the job, without a time.
+  const known = times.filter((time) => time !== '' && Number.isFinite(Number(time))).map(Number);
   return known.length === 0 ? null : Math.min(...known);
 }

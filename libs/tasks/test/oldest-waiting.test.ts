@@ -18,7 +18,7 @@ afterEach(() => fixture.reset());
 afterAll(() => fixture.stop());
 
 /** A task that waits in this turn (none: as one that an operator tries again), asked for at this time in ms. */
-async function enqueue(priority: number | undefined, time: number): Promise<void> {
+async function enqueue(priority: number | undefined, time: number | string): Promise<void> {
   const { id } = await enqueuePull(queue, { ...data, name: `at-${time}` }, priority === undefined ? {} : { priority });
   await redis.hset(`{bhatti}:images:${id}`, 'timestamp', time);
 }
@@ -33,6 +33,9 @@ test('is when the task was asked for that has waited longest, wherever its turn 
   expect(await oldestWaiting(queue)).toBe(300);
   await enqueue(undefined, 200);
   await enqueue(undefined, 250);
+  expect(await oldestWaiting(queue)).toBe(200);
+  // As an operator's tool has made them.
+  await enqueue(6, 'noon');
   expect(await oldestWaiting(queue)).toBe(200);
 });
 
