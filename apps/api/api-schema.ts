@@ -98,7 +98,7 @@ const check = z.object({
 export const Readiness = z.object({
   status: z.enum(['ready', 'not_ready']),
   checks: z.object({
-    redis: check.describe('the task queue answers'),
+    redis: check.describe('the task queue answers, and takes tasks'),
     data_dir: check.describe('the data directory can be written to'),
     worker: check.describe('a worker is connected to the queue'),
     e2fsprogs: check.describe('mke2fs and e2fsck are there; looked at where a worker runs on the host of the API'),

@@ -2,6 +2,7 @@ import { rm, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { requireE2fsprogs } from '@bhatti/rootfs';
+import { KEY_PREFIX, type RedisClient } from '@bhatti/tasks';
 import type { Logger } from 'pino';
 import type { Readiness } from './api-schema.ts';
 import { errorCode } from './error-code.ts';
@@ -23,19 +24,27 @@ export async function lookWhetherReady(
 ): Promise<Readiness> {
   const [queue, data_dir] = await Promise.all([
     within('Redis', log, () =>
-      tasks.look(async ({ queue }) => ({ workers: await readWorkers(queue), isPaused: await queue.isPaused() })),
+      tasks.look(async ({ queue, redis }) => {
+        await checkWrites(redis);
+        return { workers: await readWorkers(queue), isPaused: await queue.isPaused() };
+      }),
     ),
     within('the data directory', log, () => checkWritable(store.paths.runDirectory)),
   ]);
   const known = 'workers' in queue ? queue : null;
   const workers = known?.workers ?? null;
   const checks = {
-    redis: workers === null ? failed('Redis does not answer') : { ok: true },
+    redis: workers === null ? failed('Redis does not answer, or takes nothing') : { ok: true },
     data_dir,
     worker: known?.isPaused ? failed('the queue is paused: tasks wait until it is resumed') : checkWorkers(workers),
     e2fsprogs: await within('mke2fs', log, () => checkTools(workers ?? [])),
   };
   return { status: Object.values(checks).every(({ ok }) => ok) ? 'ready' : 'not_ready', checks };
+}
+
+/** Redis answers, but takes no task, when its memory is full, its disk is, or it has no replica left to write to. */
+async function checkWrites(redis: RedisClient): Promise<void> {
+  await redis.set(`${KEY_PREFIX}:write-check`, '', 'EX', 60);
 }
 
 /** By writing: permissions alone do not tell of a full disk, nor of a file system that has become read-only. */

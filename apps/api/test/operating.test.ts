@@ -59,6 +59,12 @@ describe('for those who run it', () => {
       const paused = await untilReady(({ checks }) => !checks.worker.ok);
       expect(paused.checks.worker.reason).toBe('the queue is paused: tasks wait until it is resumed');
       await queue.resume();
+      // Its memory is full: it answers, and takes no task.
+      await connection.config('SET', 'maxmemory', '1');
+      expect((await api.send('POST', '/images/pull', { body: { ref: 'a:1' } })).status).toBe(503);
+      const refusing = await untilReady(({ checks }) => !checks.redis.ok);
+      expect(refusing.checks.redis.reason).toBe('Redis does not answer, or takes nothing');
+      await connection.config('SET', 'maxmemory', '0');
       await queue.close();
       connection.disconnect();
 
