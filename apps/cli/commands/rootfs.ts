@@ -71,8 +71,13 @@ async function runProgram(request: BuildRequest, env: NodeJS.ProcessEnv): Promis
   // Ctrl+C reaches both: the child answers it.
   process.on('SIGINT', () => undefined);
   for (const signal of ['SIGTERM', 'SIGHUP'] as const) process.on(signal, () => child.kill(signal));
-  const [code] = await once(child, 'close');
-  return typeof code === 'number' ? code : 1;
+  const [code, signal] = await once(child, 'close');
+  if (typeof code === 'number') return code;
+  // It dies of what stops it, as long as it loads and does not listen yet.
+  if (['SIGINT', 'SIGTERM', 'SIGHUP'].includes(signal)) return 130;
+  throw new CliError('out_of_resources', `the build was ended by ${signal}`, {
+    hint: 'SIGKILL is what the kernel does where memory runs out; its log says so. Folders .bhatti-rootfs-* beside the output are left of it: remove them.',
+  });
 }
 
 /** Bytes of a size as the API takes it: whole blocks, 16 MiB to 16 TiB. */

@@ -148,3 +148,27 @@ test.each(['SIGINT', 'SIGTERM', 'SIGHUP'] as const)('%s leaves nothing behind', 
   expect(await ended).toEqual([130, null]);
   expect(await readdir(directory)).toEqual(before);
 });
+
+test.each([
+  ['SIGINT', { code: 130, stderr: '' }],
+  [
+    'SIGKILL',
+    { code: 1, stderr: expect.stringContaining('error: the build was ended by SIGKILL (out_of_resources)\n') },
+  ],
+])('%s while the program loads', async (signal, ended) => {
+  // The program is what the CLI starts; it has not come to its first line.
+  const line = `if (process.argv[1].endsWith('rootfs.js')) process.kill(process.pid, '${signal}');`;
+  await writeFile(join(directory, 'early.cjs'), line);
+  const built = await run(
+    'env',
+    `NODE_OPTIONS=--require ${join(directory, 'early.cjs')}`,
+    process.execPath,
+    cli,
+    'rootfs',
+    'build',
+    'base.tar',
+    '-o',
+    'x.ext4',
+  );
+  expect(built).toEqual({ ...ended, stdout: '' });
+});
