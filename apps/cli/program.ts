@@ -1,4 +1,4 @@
-import { Command } from 'commander';
+import { Command, CommanderError } from 'commander';
 import { positionOf } from './command-position.ts';
 import { addAdminCommands } from './commands/admin.ts';
 import { addCompletionCommand } from './commands/completion.ts';
@@ -16,6 +16,16 @@ import { formatHelp } from './help-format.ts';
 
 /** Runs the command line `argv` (without node and script). Resolves with the exit code. */
 export async function runCommandLine(argv: readonly string[], world: CommandWorld): Promise<number> {
+  try {
+    return await runCommand(argv, world);
+  } catch (error) {
+    // It has been told already. Commander would end the process by itself, before anybody knows whether the help could be written.
+    if (error instanceof CommanderError) return error.exitCode;
+    throw error;
+  }
+}
+
+async function runCommand(argv: readonly string[], world: CommandWorld): Promise<number> {
   let exitCode = 0;
   const context = createContext(world, (code) => {
     exitCode = code;
@@ -66,6 +76,7 @@ export function createProgram(context: CommandContext): Command {
     .option('--timing', 'print to stderr where the time went')
     .helpOption('-h, --help', 'print help')
     .helpCommand(false)
+    .exitOverride()
     .configureHelp({ showGlobalOptions: true, formatHelp })
     .configureOutput({ outputError: (text, write) => write(withFlagHint(text)) })
     .showHelpAfterError('Run with --help for the usage.');

@@ -17,12 +17,14 @@ import {
 } from '@bhatti/rootfs';
 import { formatBytes } from '@bhatti/tasks';
 import * as z from 'zod';
+import { endProcess, endWhereOutputFails } from '../output-failure.ts';
 import { mapConcurrently } from './concurrently.ts';
 import { isImageArchive } from './image-archive.ts';
 import { BuildRequest } from './request.ts';
 
 class UsageError extends Error {}
 
+endWhereOutputFails();
 const request = BuildRequest.parse(JSON.parse(process.argv[2] ?? ''));
 const stop = new AbortController();
 // The last as its terminal is closed.
@@ -38,11 +40,9 @@ async function main(): Promise<number> {
       throw new UsageError(`${request.overlay} is a folder: --overlay takes a tar`);
     // Beside the output: what is built there is linked into place, and the same disk has to hold it anyway.
     const scratch = await mkdtemp(join(dirname(request.output), '.bhatti-rootfs-'));
-    try {
-      report(await build(scratch));
-    } finally {
-      await rm(scratch, { recursive: true, force: true });
-    }
+    const result = await build(scratch).finally(() => rm(scratch, { recursive: true, force: true }));
+    // Where it cannot be written, the process ends at once.
+    report(result);
     return 0;
   } catch (error) {
     if (stop.signal.aborted) return 130;
@@ -215,4 +215,4 @@ function explain(error: unknown): string {
   return error instanceof Error ? (error.stack ?? error.message) : String(error);
 }
 
-process.exit(await main());
+endProcess(await main());

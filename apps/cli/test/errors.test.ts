@@ -307,17 +307,20 @@ describe('config files', () => {
 });
 
 describe('output', () => {
-  test('that cannot be written is an error', async () => {
-    await startServer(() => noImages);
-    const command = `'${process.execPath}' '${staged.cli}' image list > /dev/full; echo $?`;
-    const { stdout, stderr } = await promisify(execFile)('sh', ['-c', command], {
-      env: cleanEnvironment(directory, { BHATTI_URL: url }),
-    });
-    expect({ stdout, stderr }).toEqual({
-      stdout: '1\n',
-      stderr: 'error: the output cannot be written (ENOSPC)\n',
-    });
-  });
+  test.each(['image list', '--help', 'image pull --help', '--version'])(
+    'of %s that cannot be written is an error',
+    async (words) => {
+      await startServer(() => noImages);
+      const command = `'${process.execPath}' '${staged.cli}' ${words} > /dev/full; echo $?`;
+      const { stdout, stderr } = await promisify(execFile)('sh', ['-c', command], {
+        env: cleanEnvironment(directory, { BHATTI_URL: url }),
+      });
+      expect({ stdout, stderr }).toEqual({
+        stdout: '1\n',
+        stderr: 'error: the output cannot be written (ENOSPC)\n',
+      });
+    },
+  );
 
   test('with closed stdin, stdout or stderr, and readers that leave', async () => {
     await startServer(() => noImages);
