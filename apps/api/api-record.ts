@@ -7,6 +7,8 @@ const apiRecord = z.object({
   pid: z.int(),
   /** The URL of the TCP listener; null when there is the unix socket only. */
   listen: z.string().nullable(),
+  /** The default `host:port`, where another program had it; null for every other reason that there is no listener. */
+  taken: z.string().nullable(),
   /** ISO 8601. */
   startedAt: z.string(),
 });

@@ -105,6 +105,7 @@ class Api implements RunningApi {
   readonly #stop = new AbortController();
   readonly #servers: Server[] = [];
   #url: string | null = null;
+  #taken: string | null = null;
   #closing: Promise<void> | undefined;
 
   constructor(services: Services, sessions: Sessions, log: Logger, tracing: Tracing | undefined) {
@@ -146,6 +147,7 @@ class Api implements RunningApi {
     await writeApiRecord(this.#services.store.paths.runDirectory, {
       pid: process.pid,
       listen: this.#url,
+      taken: this.#taken,
       startedAt: new Date().toISOString(),
     });
     this.#log.info({ socket: this.socketPath, url: this.#url }, 'the API listens');
@@ -159,6 +161,7 @@ class Api implements RunningApi {
   async #listenOnTcp(address: ListenAddress, authenticate: Authenticate): Promise<void> {
     const server = await listenOnTcp(address, this.#app(authenticate, null));
     if (server === null) {
+      this.#taken = `${address.host}:${address.port}`;
       this.#log.warn(
         `port ${address.port} is taken: the API listens on its unix socket only; set BHATTI_LISTEN to another host:port, or to none`,
       );

@@ -107,7 +107,7 @@ if (!isRoot) process.stderr.write('skipped: the API on a full disk, because only
     const full = { code: 'ENOSPC' };
     await expect(loadToken(join(folder, 'token'))).rejects.toMatchObject(full);
     await expect(loadSecretKey({ path: join(folder, 'secret.key'), env: {} })).rejects.toMatchObject(full);
-    const record = { pid: 7, listen: null, startedAt: '2026-01-02T03:04:05.678Z' };
+    const record = { pid: 7, listen: null, taken: null, startedAt: '2026-01-02T03:04:05.678Z' };
     await expect(writeApiRecord(folder, record)).rejects.toMatchObject(full);
     expect(await readdir(folder)).toEqual([]);
   });

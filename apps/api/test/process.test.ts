@@ -2,10 +2,12 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, linkSync } from 'node:fs';
 import { mkdir, mkdtemp, open, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { createLogger } from '@bhatti/logging';
 import { openStore } from '@bhatti/store';
 import { connectRedis } from '@bhatti/tasks';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
@@ -15,10 +17,17 @@ import { eventually } from '../../../test/support/eventually.ts';
 import { startProtectedRedis } from '../../../test/support/protected-redis.ts';
 import { startRedis, type TestRedis } from '../../../test/support/redis.ts';
 import { startRedisGate } from '../../../test/support/redis-gate.ts';
+import { readConfig } from '../config.ts';
+import { startApi } from '../server.ts';
 import { putImage } from './support/image.ts';
 
 const program = fileURLToPath(new URL('../../../dist/api.js', import.meta.url));
-const record = z.strictObject({ pid: z.int(), listen: z.string().nullable(), startedAt: z.iso.datetime() });
+const record = z.strictObject({
+  pid: z.int(),
+  listen: z.string().nullable(),
+  taken: z.string().nullable(),
+  startedAt: z.iso.datetime(),
+});
 
 /** The built program, as a process. */
 interface Program {
@@ -231,6 +240,23 @@ describe('the API process', () => {
     }
     expect(await started.ended).toBe(1);
     expect(started.stderr()).toMatch(/bhatti api: cannot listen on nowhere.invalid:18080: the host name is not known/);
+  });
+
+  test('a default address that another program has is told in the record', async () => {
+    const other = createServer().listen(0, '127.0.0.1');
+    await once(other, 'listening');
+    const { port } = z.object({ port: z.int() }).parse(other.address());
+    const config = readConfig({ BHATTI_DATA_DIR: directory, REDIS_URL: redis.url });
+    const listen = { host: '127.0.0.1', port, explicit: false };
+    const log = createLogger({ name: 'api', level: 'silent', destination: { write: () => {} } });
+    const api = await startApi({ ...config, listen }, {}, log);
+    try {
+      const text = await readFile(join(directory, 'run', 'api.json'), 'utf8');
+      expect(record.parse(JSON.parse(text))).toMatchObject({ listen: null, taken: `127.0.0.1:${port}` });
+    } finally {
+      await api.close();
+      other.close();
+    }
   });
 
   test('what one that was killed has left is replaced', async () => {

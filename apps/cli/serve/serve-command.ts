@@ -9,7 +9,7 @@ import { pidLockHolder } from './pid-lock.ts';
 import { type ProcessIdentity, processState, signalProcess } from './process-identity.ts';
 import { requireServerProgram } from './server-program.ts';
 import { runStack } from './stack.ts';
-import { readApiUrl, readStackState, type StackState } from './stack-state.ts';
+import { type ApiAddress, readApiAddress, readStackState, type StackState } from './stack-state.ts';
 
 export interface ServeFlags {
   readonly detach: boolean;
@@ -66,9 +66,11 @@ export async function serveStatus(settings: Settings, console: Console): Promise
     return 1;
   }
   const state = await readStackState(paths.stateFile);
-  const status = await describeStatus(paths, holder.pid, state);
+  const address = await readApiAddress(paths.apiFile);
+  const status = await describeStatus(paths, holder.pid, state, address);
   if (settings.json) printJson(console, status);
   else console.out(formatStatus(status));
+  if (address.taken) console.err(takenWarning(address.taken));
   return 0;
 }
 
@@ -124,14 +126,19 @@ interface Status {
   readonly log: string;
 }
 
-async function describeStatus(paths: LocalPaths, pid: number, state: StackState | undefined): Promise<Status> {
+async function describeStatus(
+  paths: LocalPaths,
+  pid: number,
+  state: StackState | undefined,
+  { listen }: ApiAddress,
+): Promise<Status> {
   return {
     state: state?.healthy ? 'running' : 'starting',
     pid,
     started_at: state?.startedAt ?? null,
     children: state?.children.map(({ name, ready, process }) => ({ name, pid: process.pid, ready })) ?? [],
     redis: state?.redis ?? null,
-    url: await readApiUrl(paths.apiFile),
+    url: listen,
     socket: paths.apiSocket,
     token: await readToken(paths.tokenFile),
     data_dir: paths.dataDirectory,
@@ -151,6 +158,12 @@ function formatStatus(status: Status): string {
     ['log', status.log],
   ] as const;
   return fields.map(([name, value]) => `${name.padEnd(8)}  ${value}\n`).join('');
+}
+
+function takenWarning(address: string): string {
+  return `warning: another program had ${address} when the server started, so it has no URL
+For one: bhatti serve stop, then bhatti serve --detach --listen host:port (127.0.0.1:0 takes a free port)
+`;
 }
 
 function report(state: string, settings: Settings, console: Console): void {

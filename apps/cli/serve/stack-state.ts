@@ -13,8 +13,9 @@ export const stackState = z.object({
 });
 export type StackState = z.output<typeof stackState>;
 
-/** What the API writes about itself. */
-const apiFile = z.looseObject({ listen: z.string().nullable() });
+/** What the API writes about itself: its URL, or the address that it would have had, were it not another program's. */
+const apiAddress = z.object({ listen: z.string().nullable(), taken: z.string().nullish() });
+export type ApiAddress = z.output<typeof apiAddress>;
 
 export async function writeStackState(path: string, state: StackState): Promise<void> {
   const temporary = `${path}.tmp`;
@@ -32,9 +33,9 @@ export async function readStackState(path: string): Promise<StackState | undefin
   return stackState.safeParse(await readJson(path)).data;
 }
 
-/** The URL that the API of a local stack listens on, or null when it listens on its socket only. */
-export async function readApiUrl(path: string): Promise<string | null> {
-  return apiFile.safeParse(await readJson(path)).data?.listen ?? null;
+/** Where the API of a local stack listens beside its socket; `listen` is null where it does not. */
+export async function readApiAddress(path: string): Promise<ApiAddress> {
+  return apiAddress.safeParse(await readJson(path)).data ?? { listen: null };
 }
 
 async function readJson(path: string): Promise<unknown> {

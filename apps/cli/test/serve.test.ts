@@ -18,11 +18,13 @@ import { bundle, cleanEnvironment, stageCli } from './staged-cli.ts';
  */
 const API = `
   import { createServer } from 'node:http';
-  import { rmSync } from 'node:fs';
+  import { rmSync, writeFileSync } from 'node:fs';
   if (process.env.BHATTI_LISTEN === 'broken') { console.error('bhatti api: the address is broken'); process.exit(1); }
   if (process.env.BHATTI_LISTEN === 'crash') throw new Error('a crash');
   const socket = process.env.BHATTI_DATA_DIR + '/run/api.sock';
   rmSync(socket, { force: true });
+  const taken = process.env.BHATTI_LISTEN === 'taken' ? '127.0.0.1:8080' : null;
+  writeFileSync(process.env.BHATTI_DATA_DIR + '/run/api.json', JSON.stringify({ listen: null, taken }));
   createServer((request, response) => {
     response.setHeader('content-type', 'application/json');
     response.end(JSON.stringify(request.url === '/health' ? { status: 'ok', version: '0', redis: 'ok' } : { images: [] }));
@@ -252,6 +254,17 @@ describe('bhatti serve', () => {
       expect(children.map(({ pid }) => pid).filter(lives)).toEqual([]);
     },
   );
+
+  test('one whose port is taken says so, and what to do', async () => {
+    fresh('taken');
+    const { exitCode, stderr } = await run(['serve', '--detach'], { BHATTI_LISTEN: 'taken' });
+    expect(exitCode).toBe(0);
+    const warning = `warning: another program had 127.0.0.1:8080 when the server started, so it has no URL
+For one: bhatti serve stop, then bhatti serve --detach --listen host:port (127.0.0.1:0 takes a free port)
+`;
+    expect(stderr.replace(/^starting the local server\.\.\.\n/, '')).toBe(warning);
+    expect(await run(['serve', 'status'])).toMatchObject({ exitCode: 0, stderr: warning });
+  });
 
   test('an API that does not start: the error is what it said, and nothing is left running', async () => {
     fresh('broken');
