@@ -72,7 +72,7 @@ function requireHere({ url, token, dataDirectory }: Settings): void {
     'invalid_request',
     `the users of ${server} are in the data directory on its host, out of reach from here`,
     {
-      hint: `Run this there. For those of this machine: --data-dir ${dataDirectory}, without --url.`,
+      hint: `If that is this host, name it: --data-dir ${dataDirectory}, without --url. Else run this there.`,
     },
   );
 }

@@ -44,7 +44,7 @@ test('where the server is on another host, nothing is done to the users of this 
   const refused = {
     code: 'invalid_request',
     message: 'the users of https://prod.example are in the data directory on its host, out of reach from here',
-    hint: `Run this there. For those of this machine: --data-dir ${directory}, without --url.`,
+    hint: `If that is this host, name it: --data-dir ${directory}, without --url. Else run this there.`,
   };
   for (const words of [['create', 'bob'], ['list'], ['rotate-key', 'ann'], ['delete', 'ann']]) {
     await expect(run(words, { ...here, BHATTI_URL: 'https://prod.example' })).rejects.toMatchObject(refused);
