@@ -1,5 +1,6 @@
 import type { ApiClient } from './api-client.ts';
 import type { PullAnswer, PullRequest, Task } from './api-schema.ts';
+import { CliError } from './cli-error.ts';
 import { type Console, printJson } from './console.ts';
 import { printableLine } from './printable.ts';
 import { ProgressDisplay } from './progress-display.ts';
@@ -97,10 +98,22 @@ async function watch(client: ApiClient, pull: WatchedPull, console: Console, qui
   try {
     const task = await followTask(client, pull.id, (seen, ended) => display?.show(seen, ended));
     return finish(task, pull, console, quiet);
+  } catch (error) {
+    throw goesOnUnwatched(error, pull);
   } finally {
     process.off('SIGINT', detach);
     display?.close();
   }
+}
+
+/** A server, or a proxy, that does not let this program watch any more (a token that was replaced) does not end the task. */
+function goesOnUnwatched(error: unknown, { id, verb }: WatchedPull): unknown {
+  if (!(error instanceof CliError) || error.code === 'server_unreachable') return error;
+  const what = verb === 'importing' ? 'import' : 'pull';
+  return new CliError(error.code, error.message, {
+    cause: error,
+    hint: `${error.hint ?? ''}\nThe ${what} goes on at the server; to watch it again: bhatti task watch ${id}`.trimStart(),
+  });
 }
 
 function finish(task: Task, pull: WatchedPull, console: Console, quiet: boolean): number {

@@ -257,6 +257,22 @@ Pull it with Docker locally, then import:
     });
   });
 
+  test('a token that is refused while the pull is watched: it goes on, and can be watched again', async () => {
+    await startServer((call) => {
+      if (call.method === 'POST') return queued;
+      if (server?.calls.length === 3) return events([view('running', lines.slice(0, 1))]);
+      return { status: 401, body: {} };
+    });
+    expect(await run(['image', 'pull', 'python:3.12'])).toEqual({
+      exitCode: 1,
+      stdout: 'pulling python:3.12 as "python-3.12" (task: tsk_abc123)\n  resolving manifest...\n',
+      stderr: `error: the server at ${join(dataDirectory, 'run/api.sock')} wants a token (unauthorized)
+Write it down with "bhatti setup", or give it as BHATTI_TOKEN; "bhatti serve status" on the server shows it.
+The pull goes on at the server; to watch it again: bhatti task watch tsk_abc123
+`,
+    });
+  });
+
   test('a pull that another cancelled', async () => {
     const error = { code: 'cancelled', message: 'cancelled' };
     await startServer(pullWith([view('cancelled', [], { error })]));
