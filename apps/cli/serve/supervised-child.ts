@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import * as z from 'zod';
 import { deathsInARow, restartDelay } from './restart-policy.ts';
@@ -39,77 +40,112 @@ const readyMessage = z.object({ type: z.literal('ready') });
 
 /** Starts a child process and starts it again, with growing pauses, whenever it ends before `stop` is called. */
 export function superviseChild(specification: ChildSpecification, events: ChildEvents): SupervisedChild {
-  let running: { process: ChildProcess; ended: Promise<void> } | undefined;
-  let ready = false;
-  let deaths = 0;
-  const stopping = new AbortController();
+  return new RestartedChild(specification, events);
+}
 
-  function start(): void {
-    const startedAt = performance.now();
-    const process = spawn(specification.command, specification.args, {
-      env: specification.env,
-      // A process group of its own, so that Ctrl+C in the terminal reaches only the supervisor, which stops in order.
-      detached: true,
-      // What children print on stdout is log as well.
-      stdio: ['ignore', 2, 2, specification.ipc ? 'ipc' : 'ignore'],
-    });
-    const over = new AbortController();
-    const ended = new Promise<void>((resolve) =>
-      over.signal.addEventListener('abort', () => resolve(), { once: true }),
-    );
-    running = { process, ended };
-    const onEnd = (outcome: string) => {
-      if (over.signal.aborted) return;
-      over.abort();
-      const wasReady = ready;
-      running = undefined;
-      ready = false;
-      events.onChange();
-      if (!stopping.signal.aborted) {
-        deaths = deathsInARow(deaths, performance.now() - startedAt);
-        const pause = restartDelay(deaths);
-        events.onDeath({ outcome, deaths, pause, wasReady });
-        delay(pause, undefined, { signal: stopping.signal }).then(start, () => undefined);
-      }
-    };
-    const onReady = () => {
-      if (over.signal.aborted) return;
-      ready = true;
-      events.onChange();
-    };
-    process.once('error', (error) => onEnd(error.message));
-    process.once('exit', (code, signal) => onEnd(signal === null ? `exit code ${code}` : signal));
-    if (specification.readiness === 'message') {
-      process.on('message', (message) => {
-        if (readyMessage.safeParse(message).success) onReady();
-      });
-    } else {
-      specification.readiness(over.signal).then(onReady, () => undefined);
-    }
-    events.onChange();
+/** One life of the child. */
+interface Run {
+  readonly process: ChildProcess;
+  readonly startedAt: number;
+  /** Aborted when the process has ended. */
+  readonly over: AbortController;
+}
+
+class RestartedChild implements SupervisedChild {
+  readonly #specification: ChildSpecification;
+  readonly #events: ChildEvents;
+  readonly #stopping = new AbortController();
+  /** undefined while no process runs. */
+  #run: Run | undefined;
+  #ready = false;
+  #deaths = 0;
+
+  constructor(specification: ChildSpecification, events: ChildEvents) {
+    this.#specification = specification;
+    this.#events = events;
+    this.#start();
   }
 
-  start();
-  return {
-    name: specification.name,
-    get pid() {
-      return running?.process.pid;
-    },
-    get ready() {
-      return ready;
-    },
-    async stop() {
-      stopping.abort();
-      if (running === undefined) return;
-      const { process, ended } = running;
-      process.kill('SIGTERM');
-      const timer = setTimeout(() => process.kill('SIGKILL'), specification.stopTimeout);
-      await ended;
-      clearTimeout(timer);
-    },
-    kill() {
-      stopping.abort();
-      running?.process.kill('SIGKILL');
-    },
-  };
+  get name(): string {
+    return this.#specification.name;
+  }
+
+  get pid(): number | undefined {
+    return this.#run?.process.pid;
+  }
+
+  get ready(): boolean {
+    return this.#ready;
+  }
+
+  async stop(): Promise<void> {
+    this.#stopping.abort();
+    if (this.#run === undefined) return;
+    const { process, over } = this.#run;
+    const ended = once(over.signal, 'abort');
+    process.kill('SIGTERM');
+    const timer = setTimeout(() => process.kill('SIGKILL'), this.#specification.stopTimeout);
+    await ended;
+    clearTimeout(timer);
+  }
+
+  kill(): void {
+    this.#stopping.abort();
+    this.#run?.process.kill('SIGKILL');
+  }
+
+  #start(): void {
+    const run = { process: spawnChild(this.#specification), startedAt: performance.now(), over: new AbortController() };
+    this.#run = run;
+    run.process.once('error', (error) => this.#onEnd(run, error.message));
+    run.process.once('exit', (code, signal) => this.#onEnd(run, signal === null ? `exit code ${code}` : signal));
+    untilReady(run, this.#specification.readiness).then(
+      () => this.#onReady(run),
+      () => undefined,
+    );
+    this.#events.onChange();
+  }
+
+  #onReady({ over }: Run): void {
+    if (over.signal.aborted) return;
+    this.#ready = true;
+    this.#events.onChange();
+  }
+
+  #onEnd({ over, startedAt }: Run, outcome: string): void {
+    if (over.signal.aborted) return;
+    over.abort();
+    const wasReady = this.#ready;
+    this.#run = undefined;
+    this.#ready = false;
+    this.#events.onChange();
+    if (this.#stopping.signal.aborted) return;
+    this.#deaths = deathsInARow(this.#deaths, performance.now() - startedAt);
+    const pause = restartDelay(this.#deaths);
+    this.#events.onDeath({ outcome, deaths: this.#deaths, pause, wasReady });
+    delay(pause, undefined, { signal: this.#stopping.signal }).then(
+      () => this.#start(),
+      () => undefined,
+    );
+  }
+}
+
+function spawnChild({ command, args, env, ipc }: ChildSpecification): ChildProcess {
+  return spawn(command, args, {
+    env,
+    // A process group of its own, so that Ctrl+C in the terminal reaches only the supervisor, which stops in order.
+    detached: true,
+    // What children print on stdout is log as well.
+    stdio: ['ignore', 2, 2, ipc ? 'ipc' : 'ignore'],
+  });
+}
+
+/** Resolves when the process shows that it is ready. */
+function untilReady({ process, over }: Run, readiness: ChildSpecification['readiness']): Promise<void> {
+  if (readiness !== 'message') return readiness(over.signal);
+  return new Promise((resolve) => {
+    process.on('message', (message) => {
+      if (readyMessage.safeParse(message).success) resolve();
+    });
+  });
 }
