@@ -1,6 +1,6 @@
 import { readFile, stat } from 'node:fs/promises';
-import { homedir } from 'node:os';
 import { isAbsolute, join } from 'node:path';
+import { homeDirectory } from '@bhatti/store';
 import * as z from 'zod';
 import { CliError, systemErrorCode } from './cli-error.ts';
 import type { ConfigFile } from './settings.ts';
@@ -20,7 +20,7 @@ const schema = z
 /** The config files that count, the more specific first. `BHATTI_CONFIG` replaces the two usual places. */
 export function configFilePaths(env: NodeJS.ProcessEnv): string[] {
   if (env.BHATTI_CONFIG) return [env.BHATTI_CONFIG];
-  return [join(homedir(), '.bhatti', 'config.yaml'), SYSTEM_FILE];
+  return [join(homeDirectory(env), '.bhatti', 'config.yaml'), SYSTEM_FILE];
 }
 
 /**

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { isIPv6 } from 'node:net';
-import { homedir } from 'node:os';
+import { userInfo } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import * as z from 'zod';
 import type { AddressPolicy } from './address-policy.ts';
@@ -39,7 +39,8 @@ const environmentSchema = z.object({
     .optional(),
   BHATTI_ALLOW_HOSTS: list.optional(),
   BHATTI_LISTEN: z.string().optional(),
-  DOCKER_CONFIG: z.string().default(join(homedir(), '.docker')),
+  DOCKER_CONFIG: z.string().optional(),
+  HOME: z.string().optional(),
 });
 
 type FileSettings = z.infer<typeof fileSchema>;
@@ -71,7 +72,7 @@ export async function readOperatorSettings(
     certificateAuthorities: await readCertificates(file.ca, path),
     registries: await readRegistries(file.registries, path),
     addressPolicy: addressPolicy(env, file, env.BHATTI_LISTEN ?? defaultListen),
-    credentialSource: dockerConfigCredentials(join(env.DOCKER_CONFIG, 'config.json')),
+    credentialSource: dockerConfigCredentials(join(env.DOCKER_CONFIG ?? join(homeOf(env), '.docker'), 'config.json')),
     ...(file.connections_per_host !== undefined && { connectionsPerHost: file.connections_per_host }),
     ...(file.stall_timeout !== undefined && { stallTimeoutMs: file.stall_timeout * 1000 }),
   };
@@ -82,6 +83,15 @@ export async function readOperatorSettings(
     throw new OciError(cause.code, `the registry settings in ${path}: ${cause.message}`, { cause });
   }
   return options;
+}
+
+/** `/` for a user the system has no name for (a container's number), as Docker has it. */
+function homeOf({ HOME }: z.infer<typeof environmentSchema>): string {
+  try {
+    return HOME ?? userInfo().homedir;
+  } catch {
+    return '/';
+  }
 }
 
 /** Whoever reaches an open API could have the server ask what only its own machine may ask, so that is denied unless allowed. */

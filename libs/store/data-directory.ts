@@ -1,5 +1,5 @@
 import { accessSync, constants, existsSync } from 'node:fs';
-import { homedir } from 'node:os';
+import { userInfo } from 'node:os';
 import { dirname, isAbsolute, join, resolve } from 'node:path';
 
 const systemDirectory = '/var/lib/bhatti';
@@ -21,7 +21,17 @@ export function resolveDataDirectory({ flag, env }: DataDirectoryChoice): string
   const dataHome = env.XDG_DATA_HOME;
   // The specification wants relative paths ignored.
   if (dataHome && isAbsolute(dataHome)) return join(dataHome, 'bhatti');
-  return join(env.HOME || homedir(), '.local', 'share', 'bhatti');
+  return join(homeDirectory(env), '.local', 'share', 'bhatti');
+}
+
+/** The home of this user, absolute: `HOME`, else what the system knows. `/` for one it has no name for (a container's number), as Docker has it. */
+export function homeDirectory(env: NodeJS.ProcessEnv): string {
+  if (env.HOME) return resolve(env.HOME);
+  try {
+    return userInfo().homedir;
+  } catch {
+    return '/';
+  }
 }
 
 /** Whether the folder can be written to, or be made: then its nearest parent can. */

@@ -1,7 +1,7 @@
 /** The data directory: layer cache, root filesystems, image catalog, users, with atomic publishing and garbage collection. */
 export { createApiToken, isApiToken } from './api-token.ts';
 export type { ContentEntry } from './content-folder.ts';
-export { type DataDirectoryChoice, resolveDataDirectory } from './data-directory.ts';
+export { type DataDirectoryChoice, homeDirectory, resolveDataDirectory } from './data-directory.ts';
 export { StoreError, type StoreErrorCode } from './error.ts';
 export { type EvictOptions, evictLayer, evictLayers } from './eviction.ts';
 export { makeFolders } from './folder.ts';

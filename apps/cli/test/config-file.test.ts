@@ -1,5 +1,5 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { homedir, tmpdir } from 'node:os';
+import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { configFilePaths, parseConfigFile, readConfigFiles } from '../config-file.ts';
@@ -12,7 +12,10 @@ afterAll(() => rm(directory, { recursive: true }));
 
 describe('config files', () => {
   test('the usual places, or the one in BHATTI_CONFIG', () => {
-    expect(configFilePaths({})).toEqual([join(homedir(), '.bhatti/config.yaml'), '/etc/bhatti/config.yaml']);
+    const mine = (home: string) => [join(home, '.bhatti/config.yaml'), '/etc/bhatti/config.yaml'];
+    expect(configFilePaths({ HOME: '/home/ann' })).toEqual(mine('/home/ann'));
+    // Not below the working directory.
+    expect(configFilePaths({ HOME: '' })).toEqual(mine(userInfo().homedir));
     expect(configFilePaths({ BHATTI_CONFIG: '/some/file' })).toEqual(['/some/file']);
   });
 

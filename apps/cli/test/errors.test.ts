@@ -4,7 +4,7 @@ import { createWriteStream } from 'node:fs';
 import { chmod, lstat, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { createServer as createTlsServer, type Server } from 'node:https';
 import { createServer as createTcpServer } from 'node:net';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { makeCertificates } from '../../../libs/oci/test/support/certificate.ts';
@@ -181,6 +181,17 @@ If that is the server, use its URL: --url https://bhatti.test
     await close();
     await startServer(() => ({ status: 403, body: { error: 'the status is for admins', code: 'forbidden' } }));
     expect(await failing(['admin', 'status'])).toBe('error: the status is for admins (forbidden)\n');
+  });
+});
+
+describe('a user without a home, and without a name', () => {
+  test('is served all the same', async () => {
+    await startServer(() => noImages);
+    if (process.getuid?.() !== 0) throw new Error('this test becomes another user: run it as root');
+    await chmod(dirname(directory), 0o711);
+    const env = { PATH: process.env.PATH, BHATTI_URL: url };
+    const child = spawn(process.execPath, [staged.cli, ...list], { cwd: '/', env, uid: 54_321, stdio: 'ignore' });
+    expect(await once(child, 'close')).toEqual([0, null]);
   });
 });
 

@@ -32,6 +32,15 @@ test('nothing set, for a local API: loopback and all else may be asked', async (
   });
 });
 
+test('logins are those of the home that the environment names', async () => {
+  const home = await fixture.directory();
+  await mkdir(join(home, '.docker'));
+  const auth = Buffer.from('ann:secret').toString('base64');
+  await writeFile(join(home, '.docker', 'config.json'), JSON.stringify({ auths: { 'registry.internal': { auth } } }));
+  const { credentialSource } = await read('', { HOME: home });
+  expect(await credentialSource?.(parseReference('registry.internal/app:1'))).toMatchObject({ username: 'ann' });
+});
+
 test('the file', async () => {
   const settings = await read(`
 registries:
