@@ -12,6 +12,8 @@ export function explain(error: unknown, { err }: Pick<Console, 'err'>): number {
     err(`error: ${printableLine(error.message)} (${printableLine(error.code)}${request})\n`);
   } else if (error instanceof UnreachableError) {
     err(`error: ${error.message}\n${error.hint}\n`);
+  } else if (error instanceof Error && 'syscall' in error && error.syscall === 'uv_cwd') {
+    err('error: the folder that this was called in is not there any more (not_found)\nChange to another: cd\n');
   } else if (error instanceof Error && error.name === 'AbortError') {
     return 130;
   } else {

@@ -346,6 +346,25 @@ describe('output', () => {
   });
 });
 
+test('a working directory that was removed is told, where it matters', async () => {
+  await startServer(() => noImages);
+  const gone = join(directory, 'gone');
+  await mkdir(gone);
+  const within = (words: string) =>
+    promisify(execFile)(
+      'sh',
+      ['-c', `rmdir ../gone; "$0" "$1" ${words} 2>&1; mkdir "$OLD"`, process.execPath, staged.cli],
+      {
+        cwd: gone,
+        env: cleanEnvironment(directory, { BHATTI_URL: url, OLD: gone }),
+      },
+    );
+  expect((await within('image list')).stdout).toBe('NAME  REF  SIZE  CREATED  DIGEST\n');
+  expect((await within('image export x')).stdout).toBe(
+    'error: the folder that this was called in is not there any more (not_found)\nChange to another: cd\n',
+  );
+});
+
 describe('image export', () => {
   test.each([
     ['/dev/null', 'is no plain file; -o takes one, or - for stdout (invalid_request)'],
