@@ -71,7 +71,8 @@ export async function parseConfigFile(text: string, path: string): Promise<Confi
   // Loaded here: the parser costs 30 ms, and most machines have no config file.
   const { parse } = await import('yaml');
   try {
-    return schema.parse(parse(text));
+    // Its warnings are Node's, about tags and versions of YAML, and would stand beside every answer.
+    return schema.parse(parse(text, { logLevel: 'error' }));
   } catch (error) {
     throw new CliError('invalid_config', `the config file ${path} is not understood: ${reason(error)}`, {
       cause: error,

@@ -65,9 +65,11 @@ export function serverUrl(text: string | undefined): URL | undefined {
   if (!text) return undefined;
   const url = URL.canParse(text) ? new URL(text) : undefined;
   if (url?.protocol !== 'http:' && url?.protocol !== 'https:') {
-    const guess = `http://${text}`;
-    throw new CliError('invalid_request', `the server URL "${text}" is not an http:// or https:// URL`, {
-      ...(!text.includes('://') && URL.canParse(guess) && { hint: `Did you mean ${guess}?` }),
+    const shown = text.replace(/[^/\s]*@/, '');
+    const guess = `http://${shown}`;
+    const hasHost = !text.includes('://') && !text.startsWith('/') && URL.canParse(guess);
+    throw new CliError('invalid_request', `the server URL "${shown}" is not a valid http:// or https:// URL`, {
+      ...(hasHost && { hint: `Did you mean ${guess}?` }),
     });
   }
   return url;
