@@ -86,6 +86,8 @@ export async function serveStop(settings: Settings, console: Console): Promise<n
     throw new CliError('other_host', `the server runs on the host ${holder.host}; stop it there`);
   }
   signalProcess(holder, 'SIGTERM');
+  // One that was suspended (Ctrl+Z) hears of it when it goes on.
+  signalProcess(holder, 'SIGCONT');
   const until = performance.now() + STOP_TIMEOUT;
   while (processState(holder) === 'alive') {
     if (performance.now() > until) {

@@ -266,6 +266,13 @@ For one: bhatti serve stop, then bhatti serve --detach --listen host:port (127.0
     expect(await run(['serve', 'status'])).toMatchObject({ exitCode: 0, stderr: warning });
   });
 
+  test('one that was suspended is stopped, too', async () => {
+    fresh('suspended');
+    await run(['serve', '--detach']);
+    process.kill((await status()).pid, 'SIGSTOP');
+    expect(await run(['serve', 'stop'])).toEqual({ exitCode: 0, stdout: 'stopped\n', stderr: '' });
+  });
+
   test('an API that does not start: the error is what it said, and nothing is left running', async () => {
     fresh('broken');
     const { exitCode, stderr } = await run(['serve', '--detach'], { BHATTI_LISTEN: 'broken' });
