@@ -116,11 +116,10 @@ export const health = z.looseObject({
 export type Health = z.output<typeof health>;
 
 /** The body of every error of the API. */
-export const errorBody = z.looseObject({
-  error: z.string(),
-  code: z.string().optional(),
-  request_id: z.string().optional(),
-});
+export const errorBody = z
+  .looseObject({ error: z.string(), code: z.string().optional(), request_id: z.string().optional() })
+  // Many programs say `error` and no more.
+  .refine(({ code, request_id }) => code !== undefined || request_id !== undefined);
 
 /** What `POST /images/pull` takes. */
 export interface PullRequest {

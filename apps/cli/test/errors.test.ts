@@ -99,6 +99,7 @@ describe('a server that is not there, or another one', () => {
   test.each<[string, Answer]>([
     ['a page', { status: 200, body: '<html>hello</html>', type: 'text/html' }],
     ['no such page', { status: 404, body: '<html>not found</html>', type: 'text/html' }],
+    ['no such page, as JSON', { status: 404, body: { status: 404, error: 'Not Found', path: '/images' } }],
     ['something else', { status: 200, body: { hello: 'world' } }],
   ])('%s at a wrong port', async (_what, answer) => {
     await startServer(() => answer);
