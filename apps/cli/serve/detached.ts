@@ -4,6 +4,7 @@ import { open, rename, stat } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { ApiClient } from '../api-client.ts';
+import type { Health } from '../api-schema.ts';
 import { CliError } from '../cli-error.ts';
 import { checkSocketPaths, type LocalPaths, localPaths } from '../local-paths.ts';
 import { makeDirectories, reasonOfFailure } from './data-directory.ts';
@@ -35,7 +36,8 @@ const PRIVATE_VARIABLES = ['BHATTI_TOKEN', 'BHATTI_URL', 'BHATTI_CONFIG', 'BHATT
 
 /**
  * Starts the local stack in the background, unless one runs, and resolves when it is healthy. Two at once end with one
- * stack. Rejects with CliError `start_failed`, which tells why, or shows the end of the log, or names the process that runs and does not answer.
+ * stack. Rejects with CliError `start_failed`, which tells why, or shows the end of the log, or names the process that runs and does not answer;
+ * with `redis_unavailable` where it is the Redis of the server that does not.
  */
 export async function startDetached(options: DetachedOptions): Promise<StackState> {
   const paths = localPaths(options.dataDirectory);
@@ -83,10 +85,14 @@ export async function startDetached(options: DetachedOptions): Promise<StackStat
 async function healthyState(paths: LocalPaths): Promise<StackState | undefined> {
   const state = await readStackState(paths.stateFile);
   if (!state?.healthy || processState(state.supervisor) !== 'alive') return undefined;
+  return (await healthOf(paths)) === undefined ? undefined : state;
+}
+
+/** What the API says of itself; undefined where it does not answer. */
+async function healthOf(paths: LocalPaths): Promise<Health | undefined> {
   const client = new ApiClient({ kind: 'socket', path: paths.apiSocket });
   try {
-    await client.health(1000);
-    return state;
+    return await client.health(1000);
   } catch {
     return undefined;
   } finally {
@@ -143,6 +149,11 @@ async function tooLate(
   other: ProcessIdentity | undefined,
 ): Promise<CliError> {
   const seconds = `${timeout / 1000} s`;
+  if ((await healthOf(paths))?.redis === 'down') {
+    return new CliError('redis_unavailable', `the local server runs, but its Redis has not answered for ${seconds}`, {
+      hint: `${process.env.REDIS_URL ? 'REDIS_URL names it: correct that, or unset it for a Redis of its own; then' : `See ${paths.logFile};`} bhatti serve stop, and this again.`,
+    });
+  }
   if (other === undefined) return startFailed(paths, logStart, `the local server is not healthy after ${seconds}`);
   return new CliError('start_failed', `the local server (pid ${other.pid}) runs, but has not answered for ${seconds}`, {
     hint: `It may be overloaded, suspended or stuck: see ${paths.logFile}. "bhatti serve stop" ends it.`,

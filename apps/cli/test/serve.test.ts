@@ -10,6 +10,7 @@ import { atMostStarting } from '../../../test/support/bhatti.ts';
 import { eventually } from '../../../test/support/eventually.ts';
 import { acquirePidLock } from '../serve/pid-lock.ts';
 import { identifyProcess } from '../serve/process-identity.ts';
+import { serveAnswers } from './http-server.ts';
 import { bundle, cleanEnvironment, stageCli } from './staged-cli.ts';
 
 /**
@@ -351,6 +352,12 @@ The whole log: ${dataDirectory}/run/serve.log
       expect(await startDetached({ startTimeout: 100 })).toBe(
         `start_failed the local server (pid ${process.pid}) runs, but has not answered for 0.1 s\n`,
       );
+      const health = { status: 200, body: { status: 'ok', version: '0', redis: 'down' } };
+      const api = await serveAnswers(() => health, join(dataDirectory, 'run/api.sock'));
+      expect(await startDetached({ startTimeout: 100 })).toBe(
+        'redis_unavailable the local server runs, but its Redis has not answered for 0.1 s\n',
+      );
+      await api.close();
     } finally {
       if ('lock' in held) await held.lock.release();
     }
