@@ -48,11 +48,21 @@ function proxyNote(endpoint: Endpoint): string {
 /** No redirect is followed: it may lead a token elsewhere, and a POST becomes a GET. */
 export function redirected(endpoint: Endpoint, location: string | undefined): CliError {
   const where = describeEndpoint(endpoint);
-  const target = location !== undefined && URL.canParse(location, where) ? new URL(location, where).origin : undefined;
-  if (target === undefined || target === 'null') return notBhatti(endpoint, undefined);
+  const target = location === undefined ? undefined : serverAt(where, location);
+  // What leads elsewhere on the very server, to a page for logging in, is none of ours.
+  if (target === undefined || target === where) return notBhatti(endpoint, undefined);
   return new CliError('not_bhatti', `${where} answers with a redirect to ${target}`, {
     hint: `If that is the server, use its URL: --url ${target}`,
   });
+}
+
+/** The URL of the server that a redirect from the one at `where` leads to: with the same path where that goes on there. */
+function serverAt(where: string, location: string): string | undefined {
+  if (!URL.canParse(location, where)) return undefined;
+  const { origin, pathname } = new URL(location, where);
+  if (origin === 'null') return undefined;
+  const path = new URL(where).pathname.replace(/\/$/, '');
+  return pathname.startsWith(`${path}/`) ? `${origin}${path}` : origin;
 }
 
 /** A route that is not there: every other 404 names what is missing. */

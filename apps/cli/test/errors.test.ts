@@ -146,6 +146,17 @@ If that is the server, use its URL: --url https://bhatti.test
     expect(await readdir(directory)).toEqual([]);
   });
 
+  test.each([
+    ['https://bhatti.test/sub/images', 'answers with a redirect to https://bhatti.test/sub (not_bhatti)\n'],
+    ['https://bhatti.test/login', 'answers with a redirect to https://bhatti.test (not_bhatti)\n'],
+    ['/sub/login', 'answers, but not as a bhatti server does (not_bhatti)\n'],
+  ])('below a path, a redirect to %s', async (location, message) => {
+    await startServer(() => (response) => {
+      response.writeHead(302, { location }).end();
+    });
+    expect(await failing([...list, '--url', `${url}/sub/`])).toContain(`error: ${url}/sub ${message}`);
+  });
+
   test('a port that speaks no HTTP, and one that hangs up', async () => {
     await makeDirectory();
     const greeting = createTcpServer((socket) => socket.end('220 mail.example ESMTP\r\n').on('error', () => {}));
