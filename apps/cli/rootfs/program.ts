@@ -36,8 +36,7 @@ const LAYERS_AT_ONCE = availableParallelism();
 async function main(): Promise<number> {
   try {
     await requireAbsent(request.output);
-    if (request.overlay !== undefined && (await stat(request.overlay)).isDirectory())
-      throw new UsageError(`${request.overlay} is a folder: --overlay takes a tar`);
+    if (request.overlay !== undefined) await requireFile(request.overlay, 'is a folder: --overlay takes a tar');
     // Beside the output: what is built there is linked into place, and the same disk has to hold it anyway.
     const scratch = await mkdtemp(join(dirname(request.output), '.bhatti-rootfs-'));
     const result = await build(scratch).finally(() => rm(scratch, { recursive: true, force: true }));
@@ -111,10 +110,7 @@ async function decodeImage(decoder: Decoder): Promise<Layer[]> {
   if (others.length === 0 && ((await stat(first)).isDirectory() || request.image !== undefined))
     return decodeArchive(decoder, first);
   for (const source of request.sources) {
-    if ((await stat(source)).isDirectory())
-      throw new UsageError(
-        `${source} is a folder: give either one OCI layout, or the tars of the layers, bottom first`,
-      );
+    await requireFile(source, 'is a folder: give either one OCI layout, or the tars of the layers, bottom first');
   }
   const layers = await mapConcurrently(request.sources, LAYERS_AT_ONCE, (source, number) =>
     decodeFile(decoder, source, join(decoder.scratch, `layer-${number}`)),
@@ -193,6 +189,14 @@ async function requireAbsent(path: string): Promise<void> {
   if (isThere) throw new UsageError(`${path} is there already; remove it or choose another with -o`);
   const folder = await stat(dirname(path)).catch(() => undefined);
   if (!folder?.isDirectory()) throw new UsageError(`there is no folder ${dirname(path)}`);
+}
+
+/** A tar is read more than once. To open a pipe waits for who writes it, and hears no signal. */
+async function requireFile(path: string, whereFolder: string): Promise<void> {
+  const found = await stat(path);
+  if (found.isDirectory()) throw new UsageError(`${path} ${whereFolder}`);
+  if (!found.isFile())
+    throw new UsageError(`${path} is no file but a pipe or a device: write what it gives to a file first`);
 }
 
 function report(result: Result): void {

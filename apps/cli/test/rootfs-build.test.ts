@@ -115,12 +115,14 @@ test.each([
   ['stdout', ['base.tar', '-o', '-'], '-o takes a file'],
   ['what is no tar', ['name', '-o', 'x.ext4'], 'name: the layer has a tar header whose checksum is wrong'],
   ['a folder that is no layout', ['.', '-o', 'x.ext4'], 'it has neither an index.json'],
+  ['a pipe', ['pipe', '-o', 'x.ext4'], 'pipe is no file but a pipe or a device: write what it gives to a file first'],
   ['an overlay that is a folder', ['base.tar', '-o', 'x.ext4', '--overlay', '.'], 'is a folder: --overlay takes a tar'],
   ['a size that is too small', ['big.tar', '-o', 'x.ext4', '--size', '15MiB'], 'It must be 16MiB to 16TiB'],
   ['content that the size has no room for', ['big.tar', '-o', 'x.ext4', '--size', '16MiB'], '(image_too_large)'],
   ['a size that is none', ['base.tar', '-o', 'x.ext4', '--size', 'big'], 'It is not a size'],
 ])('says what is wrong with %s, and leaves nothing behind', async (_what, args, words) => {
   await writeFile(join(directory, 'name'), 'x'.repeat(2048));
+  await run('mkfifo', 'pipe');
   const before = await readdir(directory);
   const { code, stderr } = await build(...args);
   expect(stderr).toContain(words);
