@@ -1,9 +1,10 @@
 import { execFile } from 'node:child_process';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, open, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { describe, expect, test } from '@jest/globals';
 import { checkFileSystem, toolEnvironment } from '../e2fsprogs.ts';
+import { makeFileSystem } from '../ext4/mke2fs.ts';
 import { withTemporaryDirectory } from './support/temporary-directory.ts';
 
 const run = promisify(execFile);
@@ -48,6 +49,28 @@ test.each(['mke2fs', 'e2fsck'])('%s that is killed says nothing of the image, an
       env: { ...process.env, PATH: `${join(directory, 'bin')}:${process.env.PATH}`, NODE_OPTIONS: '' },
     });
     expect(stdout).toBe(`${tool}_failed true ${tool} was ended by SIGKILL; did the worker's host run out of memory?\n`);
+  });
+});
+
+test('a file system with one wrong byte is not clean, and left as it is', async () => {
+  await withTemporaryDirectory(async (directory) => {
+    const image = join(directory, 'image');
+    const uuid = '01234567-89ab-4def-8123-456789abcdef';
+    makeFileSystem(image, { blocks: 16384, inodes: 1000, journalMebibytes: 4 }, uuid);
+    await checkFileSystem(image);
+    const file = await open(image, 'r+');
+    // The free blocks of the first group's descriptor (bg_free_blocks_count_lo).
+    await file.write(Buffer.from([0x28]), 0, 1, 4096 + 12);
+    await file.close();
+    // Twice: nothing is repaired on the way.
+    for (const _ of [1, 2]) {
+      await expect(checkFileSystem(image)).rejects.toMatchObject({
+        code: 'e2fsck_failed',
+        retryable: false,
+        message: expect.stringMatching(/^the file system that was built is not clean: .*checksum/),
+      });
+    }
+    await expect(checkFileSystem(image, AbortSignal.abort())).rejects.toMatchObject({ code: 'cancelled' });
   });
 });
 
