@@ -3,6 +3,7 @@ import { buffer } from 'node:stream/consumers';
 import { finished, pipeline } from 'node:stream/promises';
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
+import { ZstdWindows as ArchiveZstdWindows } from '../../oci/archive/zstd-window.ts';
 import { createZstdDecompress } from '../layer/zstd.ts';
 import { ZSTD_WINDOW_LIMIT as WINDOW_LIMIT, ZstdWindows } from '../layer/zstd-window.ts';
 
@@ -32,6 +33,14 @@ function singleSegment(bytes: bigint): Buffer {
   return Buffer.concat([MAGIC, Buffer.from([0xe6, 0, 0]), size, END, checksum]);
 }
 
+/** A frame of one segment as zstd makes it of small content: its size in as few bytes as it takes (two hold it less 256), and nothing else. */
+function smallSegment(bytes: number): Buffer {
+  const length = bytes < 256 ? 1 : bytes < 256 + 0x1_0000 ? 2 : 4;
+  const size = Buffer.alloc(length);
+  size.writeUIntLE(length === 2 ? bytes - 256 : bytes, 0, length);
+  return Buffer.concat([MAGIC, Buffer.from([{ 1: 0x20, 2: 0x60, 4: 0xa0 }[length]]), size, END]);
+}
+
 const skippable = (length: number): Buffer => {
   const header = Buffer.alloc(8);
   header.writeUInt32LE(0x184d2a53, 0);
@@ -47,20 +56,24 @@ const good = windowed(20, 0, [
   block(RAW, 40_000, content.subarray(100_000), true),
 ]);
 
-/** Whether the largest window is within the limit, of what comes in pieces of these lengths, over and over. */
-function takes(data: Buffer, lengths: readonly number[] = [data.length]): boolean {
+/** The largest window, of what comes in pieces of these lengths, over and over: libs/oci has the same class for whole archives. */
+function largestWindow(data: Buffer, lengths: readonly number[] = [data.length]): number {
   const windows = new ZstdWindows();
+  const ofArchive = new ArchiveZstdWindows();
   let largest = 0;
   for (let at = 0, i = 0; at < data.length; i += 1) {
     const length = lengths[i % lengths.length] ?? 1;
     const piece = Buffer.from(data.subarray(at, at + length));
     largest = windows.push(piece);
+    expect(ofArchive.push(piece)).toBe(largest);
     // What was pushed is the pusher's.
     piece.fill(0xff);
     at += length;
   }
-  return largest <= WINDOW_LIMIT;
+  return largest;
 }
+
+const takes = (data: Buffer, lengths?: readonly number[]): boolean => largestWindow(data, lengths) <= WINDOW_LIMIT;
 
 describe('the window of a zstd frame', () => {
   test.each([
@@ -76,6 +89,17 @@ describe('the window of a zstd frame', () => {
     expect(takes(frame)).toBe(isTaken);
     for (const before of [good, skippable(1000), skippable(0), singleSegment(7n)])
       expect(takes(Buffer.concat([before, frame]), [before.length - 3, 1, 7])).toBe(isTaken);
+  });
+
+  test('of one segment is its size, in whatever field that stands', () => {
+    for (const size of [0, 1, 255, 256, 300, 65_791, 65_792, 2 ** 32 - 1]) {
+      const frame = smallSegment(size);
+      expect(largestWindow(frame, [3])).toBe(size);
+      // And what follows is found.
+      expect(takes(Buffer.concat([frame, windowed(31, 0)]), [3])).toBe(false);
+    }
+    expect(largestWindow(windowed(20, 5))).toBe(2 ** 20 + 5 * 2 ** 17);
+    expect(largestWindow(singleSegment(77n))).toBe(77);
   });
 
   test('is looked at in whatever pieces the data comes', () => {
