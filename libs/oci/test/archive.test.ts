@@ -13,6 +13,7 @@ import {
   layout,
   layoutImage,
   named,
+  rawEntry,
   tarOf,
   writeFiles,
 } from './support/archive-file.ts';
@@ -114,6 +115,29 @@ describe('docker save', () => {
     const manifest = [{ Config: config, RepoTags: null, Layers: [long] }];
     const tar = await tarOf({ './': '', [config]: files[config] ?? '', [long]: one, './manifest.json': manifest });
     await expectLayers(await openBytes(tar), [one]);
+  });
+
+  test('entries as GNU tar writes them, and records for all of them, which name none', async () => {
+    const [one = Buffer.alloc(0)] = tars;
+    const [long, link] = ['directory/'.repeat(12), 'beside/'.repeat(20)].map((folder) => `${folder}layer.tar`);
+    const config = bytesOf(configOf([one, one]));
+    const manifest = bytesOf([{ Config: 'config', RepoTags: null, Layers: [long, link] }]);
+    // Base 256, which is for more bytes than twelve digits hold.
+    const size = Buffer.alloc(12);
+    size.writeUInt32BE(one.length, 8);
+    size[0] = 0x80;
+    const text = (name: string | undefined) => Buffer.from(`${name}\0`);
+    const tar = Buffer.concat([
+      rawEntry('g', 'pax_global_header', Buffer.from('15 path=global\n15 size=9999999\n')),
+      rawEntry('L', '././@LongLink', text(long)),
+      rawEntry('0', 'cut', one, size),
+      rawEntry('L', '././@LongLink', text(link)),
+      rawEntry('K', '././@LongLink', text(long)),
+      rawEntry('1', 'cut', Buffer.alloc(0), undefined, 'cut'),
+      rawEntry('7', 'config', config),
+      rawEntry('\0', 'manifest.json', manifest),
+    ]);
+    await expectLayers(await openBytes(tar), [one, one]);
   });
 
   test('several images: one is picked by its name', async () => {
@@ -370,6 +394,23 @@ describe('what is no archive', () => {
         'manifest.json',
       ],
       [await tarOf({ [`${'d/'.repeat(3000)}x`]: 'x' }), 'layer_corrupt', 'a name that is too long'],
+      [rawEntry('L', 'long', Buffer.alloc(2 ** 20 + 1)), 'layer_corrupt', 'attributes that are too long'],
+      [rawEntry('S', 'sparse', Buffer.alloc(0)), 'layer_corrupt', 'sparse files'],
+      [
+        Buffer.concat([
+          rawEntry('x', 'x', Buffer.from('22 GNU.sparse.major=1\n')),
+          rawEntry('0', 'a', Buffer.alloc(0)),
+        ]),
+        'layer_corrupt',
+        'sparse files',
+      ],
+      [
+        Buffer.concat([rawEntry('x', 'x', Buffer.from('12 size=-10\n')), rawEntry('0', 'a', Buffer.alloc(0))]),
+        'layer_corrupt',
+        'is damaged',
+      ],
+      [rawEntry('0', 'a', Buffer.alloc(0), Buffer.from('00000000009')), 'layer_corrupt', 'is damaged'],
+      [rawEntry('0', 'a', Buffer.alloc(0), Buffer.alloc(12, 0xff)), 'layer_corrupt', 'is damaged'],
     ] as const) {
       const directory = await fixture.directory();
       const path = join(directory, 'image.tar');

@@ -311,6 +311,31 @@ describe('an index', () => {
     expect((await refusal(':latest', on('linux/amd64'))).message).toContain('available for linux/riscv64');
   });
 
+  test('a chart beside an image, neither with a platform, is passed over', async () => {
+    const { registry, push, resolve } = await scene();
+    const { descriptor, digest, manifest } = push(undefined, 'a');
+    const chart = {
+      ...manifest,
+      config: { ...manifest.config, mediaType: 'application/vnd.cncf.helm.config.v1+json' },
+    };
+    const size = Buffer.byteLength(JSON.stringify(chart));
+    const entry = { mediaType: OCI_MANIFEST, digest: registry.putManifest(REPOSITORY, 'chart', chart), size };
+    registry.pushIndex(REPOSITORY, 'latest', [entry, { ...descriptor, platform: undefined }]);
+    expect((await resolve()).manifestDigest).toBe(digest);
+  });
+
+  test('an entry for the platform that says it is an image, and is another index', async () => {
+    const { registry, push, refusal } = await scene();
+    const inner = { schemaVersion: 2, mediaType: OCI_INDEX, manifests: [push(undefined, 'a').descriptor] };
+    const size = Buffer.byteLength(JSON.stringify(inner));
+    const entry = { ...push(undefined, 'a').descriptor, digest: registry.putManifest(REPOSITORY, 'b', inner), size };
+    registry.pushIndex(REPOSITORY, 'latest', [entry]);
+    expect(await refusal()).toMatchObject({
+      code: 'invalid_manifest',
+      message: expect.stringContaining(`${entry.digest} is no image manifest`),
+    });
+  });
+
   test('without the platform: the list of what there is', async () => {
     const { registry, push, refusal } = await scene();
     const images = ['s390x', 'arm', 'riscv64'].map((architecture) => push({ architecture }, architecture));
@@ -545,6 +570,19 @@ describe('what is no image is refused by the name of its type', () => {
     const error = await refusal();
     expect(error.code).toBe('unsupported_media_type');
     expect(error.message).toContain('Docker schema 1');
+  });
+
+  test.each<[string, object, string]>([
+    ['of schema 1', { schemaVersion: 1, fsLayers: [] }, 'Docker schema 1'],
+    ['of schema 1 without its number', { fsLayers: [] }, 'Docker schema 1'],
+    ['that is nothing', { schemaVersion: 2 }, '"text/plain"'],
+  ])('a manifest that is sent as text, and %s', async (_, content, what) => {
+    const { refusal, registry } = await scene();
+    registry.putManifest(REPOSITORY, 'latest', content, 'text/plain');
+    expect(await refusal()).toMatchObject({
+      code: 'unsupported_media_type',
+      message: expect.stringContaining(what),
+    });
   });
 
   test('an artifact manifest', async () => {

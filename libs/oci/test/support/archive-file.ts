@@ -28,6 +28,21 @@ export async function tarOf(files: Files, links: Readonly<Record<string, Link>> 
   return buffer(tar);
 }
 
+/** An entry of a tar by its header's fields, for what tar-stream does not write: at most 100 bytes of name, and of link. */
+export function rawEntry(type: string, name: string, content: Buffer, size?: Buffer, link = ''): Buffer {
+  const header = Buffer.alloc(512);
+  header.write(name, 0);
+  header.write(`${content.length.toString(8).padStart(11, '0')}\0`, 124);
+  size?.copy(header, 124);
+  header.write('        ', 148);
+  header.write(type, 156);
+  header.write(link, 157);
+  header.write('ustar  ', 257);
+  const sum = header.reduce((total, byte) => total + byte, 0);
+  header.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148);
+  return Buffer.concat([header, content, Buffer.alloc(-content.length & 511)]);
+}
+
 export const configOf = (tars: readonly Buffer[], architecture = hostArchitecture()) => ({
   os: 'linux',
   architecture,
