@@ -1,5 +1,8 @@
+import { once } from 'node:events';
+import { createServer } from 'node:net';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { Worker } from 'bullmq';
+import * as z from 'zod';
 import { eventually } from '../../../test/support/eventually.ts';
 import { startRedis, type TestRedis } from '../../../test/support/redis.ts';
 import {
@@ -14,6 +17,7 @@ import {
   QUEUE_NAME,
   RunningTasks,
   subscribeCancellations,
+  TaskError,
   type TaskWorker,
   takeTurn,
   workerOptions,
@@ -42,6 +46,46 @@ describe('checkRedisServer', () => {
     const redis = connectRedis(`${server.directory}/nobody.sock`, { use: 'request' });
     await expect(checkRedisServer(redis)).rejects.toMatchObject({ code: 'redis_unavailable', retryable: true });
     redis.disconnect();
+  });
+});
+
+/** What `checkRedisServer` makes of a server that says this of itself: old versions cannot be installed here. */
+async function judged(said: string): Promise<string> {
+  const text = `# Server\r\n${said}\r\nredis_mode:standalone\r\n`;
+  const server = createServer((client) => {
+    client.on('data', (bytes) => {
+      for (const command of bytes
+        .toString()
+        .split(/^\*\d+\r\n/m)
+        .slice(1))
+        client.write(/^info\r$/im.test(command) ? `$${text.length}\r\n${text}\r\n` : '+OK\r\n');
+    });
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = z.object({ port: z.int() }).parse(server.address());
+  const redis = connectRedis(`redis://127.0.0.1:${port}`, { use: 'request' });
+  try {
+    return (await checkRedisServer(redis)).product;
+  } catch (error) {
+    if (!(error instanceof TaskError)) throw error;
+    expect(error).toMatchObject({ code: 'redis_unavailable', retryable: false });
+    return error.message;
+  } finally {
+    redis.disconnect();
+    server.close();
+  }
+}
+
+describe('the version', () => {
+  test.each([
+    ['redis_version:5.9.0', 'Redis 5.9.0 is too old: Redis 6.2 or newer, or Valkey, is needed'],
+    ['redis_version:6.0.16', 'Redis 6.0.16 is too old: Redis 6.2 or newer, or Valkey, is needed'],
+    ['redis_version:6.2.0', 'Redis 6.2.0'],
+    ['redis_version:10.0.1', 'Redis 10.0.1'],
+    ['redis_version:7.2.4\r\nvalkey_version:8.0.1', 'Valkey 8.0.1'],
+    ['run_id:hidden', 'Redis of unknown version'],
+  ])('%p', async (said, verdict) => {
+    expect(await judged(said)).toBe(verdict);
   });
 });
 
