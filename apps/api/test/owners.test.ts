@@ -170,6 +170,26 @@ describe('images', () => {
     const answer = await api.sendTcp('DELETE', '/images/global', { headers: bob });
     expect([answer.status, errorBody.parse(answer.body).code]).toEqual([403, 'forbidden']);
     expect((await api.sendTcp('DELETE', '/images/global', { headers: admin })).status).toBe(403);
+    // Nor by saying whose they are, which only an admin may.
+    expect((await api.sendTcp('DELETE', '/images/global?owner=alice', { headers: bob })).status).toBe(403);
+    expect(await api.store.images.get('alice', 'global')).not.toBeNull();
+  });
+
+  test('of one name: the own one is meant, else the shared one, whoever else has one', async () => {
+    const ownerSeen = async (headers: Record<string, string>, query = '') => {
+      const { body } = await api.sendTcp('GET', `/images/same${query}`, { headers });
+      return z.looseObject({ owner: z.string() }).parse(body).owner;
+    };
+    await putImage(api.store, { name: 'same' }, 'aaron');
+    await putImage(api.store, { name: 'same', shared: true }, 'alice');
+    expect(await Promise.all([alice, bob, admin].map((who) => ownerSeen(who)))).toEqual(['alice', 'alice', 'alice']);
+    for (const owner of ['bob', 'root']) await putImage(api.store, { name: 'same' }, owner);
+    expect(await Promise.all([alice, bob, admin].map((who) => ownerSeen(who)))).toEqual(['alice', 'bob', 'root']);
+    expect(await ownerSeen(bob, '?owner=alice')).toBe('alice');
+    expect(await ownerSeen(admin, '?owner=aaron')).toBe('aaron');
+    expect((await api.sendTcp('GET', '/images/same?owner=aaron', { headers: bob })).status).toBe(404);
+    for (const owner of ['aaron', 'alice', 'bob', 'root']) await api.store.images.delete(owner, 'same');
+    await api.store.removeUnreferenced({ isNeeded: async () => false });
   });
 
   test('are shared by admins, and taken back', async () => {
