@@ -140,6 +140,15 @@ describe('an import', () => {
     });
   });
 
+  test('whose archive somebody has removed says so, and is not tried again', async () => {
+    await stack.queue.pause();
+    const id = await stack.enqueueImport({ archive: Buffer.alloc(1), name: 'removed' });
+    await stack.store.uploads.remove(id);
+    await stack.queue.resume();
+    expect(await stack.ended(id)).toMatchObject({ status: 'failed', error: { code: 'upload_lost' } });
+    expect((await stack.job(id)).attemptsMade).toBe(1);
+  });
+
   test('that is cancelled ends at once, and leaves nothing', async () => {
     const id = await stack.enqueueImport({ archive: await largeArchive(), name: 'cancelled' });
     await eventually(async () => (await stack.view(id)).detail !== null);

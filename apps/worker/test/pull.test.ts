@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { readFile, stat, truncate, writeFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
+import { queueKey } from '@bhatti/tasks';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { eventually } from '../../../test/support/eventually.ts';
 import { startStack, type TestStack } from './support/stack.ts';
@@ -328,5 +329,44 @@ describe('a pull that fails', () => {
     expect((await stack.queue.getJobLogs(view.id)).logs).toContainEqual(
       expect.stringContaining('failed, to be tried again: rate_limited'),
     );
+  });
+
+  test('in that way for as long as it is tried leaves what came to the next pull', async () => {
+    const image = stack.registry.pushImage({
+      repository: 'library/much-later',
+      layers: [{ tar: await layerTar([{ name: 'f', content: randomBytes(300_000) }]) }],
+    });
+    const digest = image.layers[0]?.digest ?? '';
+    stack.registry.plan({ path: digest, cutAfter: 100_000, times: 1 });
+    stack.registry.plan({ path: digest, status: 429, headers: { 'retry-after': '3600' } });
+    const id = await stack.enqueue({ reference: image.reference, name: 'much-later' });
+    for (const _ of ['second', 'third']) {
+      await eventually(async () => (await stack.job(id)).isDelayed());
+      await (await stack.job(id)).promote();
+    }
+    expect(await stack.ended(id)).toMatchObject({ status: 'failed', error: { code: 'rate_limited' } });
+    expect(await stack.store.partials.size(digest)).toBe(100_000);
+    // It is nobody's until then.
+    expect(await stack.connection.keys('*claims*')).toEqual([]);
+    stack.registry.clearFaults();
+    const view = await stack.pull({ reference: image.reference, name: 'much-later' });
+    expect(view.status).toBe('completed');
+    expect(stack.registry.requests.findLast(({ path }) => path.endsWith(digest))?.range).toBe('bytes=100000-');
+    expect(await stack.leftovers()).toEqual([]);
+  });
+
+  test('because it is none is not tried again', async () => {
+    await stack.queue.pause();
+    const id = await stack.enqueue({ reference: `${stack.registry.host}/library/none:1`, name: 'none' });
+    await stack.connection.hset(queueKey(id), 'data', JSON.stringify({ reference: 1 }));
+    await stack.queue.resume();
+    const failed = await eventually(async () => {
+      const job = await stack.job(id);
+      return (await job.isFailed()) && job;
+    });
+    expect(failed.failedReason).toMatch(
+      /^invalid_request: the task was put on the queue by something else than this API/,
+    );
+    expect(failed.attemptsMade).toBe(1);
   });
 });
