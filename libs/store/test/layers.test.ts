@@ -1,6 +1,6 @@
 import { readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { evictLayer, evictLayers, openStore, type Store } from '../index.ts';
 import { digestOf, hexOf, publishLayer, temporaryDirectory, unfinishedIn } from './support/fixture.ts';
 
@@ -51,6 +51,23 @@ describe('the layer cache', () => {
     const kept = store.layers.directory(diffId);
     expect(await readFile(join(kept, 'data'), 'utf8')).toBe(await readFile(join(kept, 'index'), 'utf8'));
     expect(await unfinishedIn(dirname(kept))).toEqual([]);
+  });
+
+  test('gives back what was to be replaced, when what comes in its place is gone', async () => {
+    await publishLayer(store, diffId, 'old');
+    const { content } = store.layers;
+    const layer = await store.layers.begin(diffId);
+    for (const name of ['data', 'index']) await writeFile(join(layer.directory, name), 'new');
+    const setAside = content.setAside.bind(content);
+    jest.spyOn(content, 'setAside').mockImplementationOnce(async (digest) => {
+      await rm(layer.directory, { recursive: true });
+      return setAside(digest);
+    });
+    await expect(layer.publish({ replace: true })).rejects.toMatchObject({
+      message: expect.stringContaining('ENOENT'),
+    });
+    expect(await readFile(join(store.layers.directory(diffId), 'data'), 'utf8')).toBe('old');
+    expect(await unfinishedIn(content.folder)).toEqual([]);
   });
 
   test('goes on when somebody has emptied its folder, and tells when that is gone', async () => {
