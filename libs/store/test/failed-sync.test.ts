@@ -4,7 +4,7 @@
  */
 import { existsSync } from 'node:fs';
 import * as real from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { Readable } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import type { Store } from '../index.ts';
@@ -22,6 +22,8 @@ import {
 const failures = new Map<string, string>();
 /** Whether nothing can be renamed: the disk is read-only by now. */
 let isReadOnly = false;
+/** What was brought to the disk, renamed and removed, in this order. */
+let steps: string[] = [];
 
 function systemError(code: string, syscall: string): Error {
   return Object.assign(new Error(`${code}: ${syscall}`), { code, syscall });
@@ -32,17 +34,23 @@ jest.unstable_mockModule('node:fs/promises', () => ({
   open: async (path: string, ...options: [string, number]) => {
     const handle = await real.open(path, ...options);
     const code = failures.get(path);
-    if (code !== undefined) {
-      handle.sync = async () => {
-        failures.delete(path);
-        throw systemError(code, 'fsync');
-      };
-    }
+    const sync = handle.sync.bind(handle);
+    handle.sync = async () => {
+      failures.delete(path);
+      if (code !== undefined) throw systemError(code, 'fsync');
+      await sync();
+      steps.push(`sync ${path}`);
+    };
     return handle;
   },
   rename: async (from: string, to: string) => {
     if (isReadOnly) throw systemError('EROFS', 'rename');
     await real.rename(from, to);
+    steps.push(`rename ${from} ${to}`);
+  },
+  rm: async (path: string, options: object) => {
+    await real.rm(path, options);
+    steps.push(`rm ${path}`);
   },
   stat: async (path: string) => {
     const code = failures.get(path);
@@ -156,5 +164,62 @@ describe('what the disk does not take', () => {
     await rootfs.writeRecord(record);
     failures.set(rootfs.path, 'EIO');
     await expect(rootfs.publish()).rejects.toMatchObject({ code: 'disk_failed', retryable: true });
+  });
+});
+
+describe('what is to outlive a power loss', () => {
+  let directory: Awaited<ReturnType<typeof temporaryDirectory>>;
+  let store: Store;
+
+  beforeEach(async () => {
+    directory = await temporaryDirectory();
+    store = await openStore(directory.path);
+    await publishRootfs(store, key);
+    await store.syncPending();
+  });
+  afterEach(() => directory.remove());
+
+  /** The steps of a change, by paths below the data directory; each temporary name is `.tmp`. */
+  async function stepsOf(change: () => Promise<unknown>): Promise<string[]> {
+    steps = [];
+    await change();
+    const short = (path: string) => relative(directory.path, path).replace(/\.tmp~[^/]*/, '.tmp');
+    return steps.map((step) => step.replace(/\/\S+/g, short));
+  }
+
+  test('is a small file: it is on the disk before it has its name, and the name before anybody is told', async () => {
+    expect(await stepsOf(() => store.images.put('ann', imageEntry('python', key)))).toEqual([
+      'sync images/ann/.tmp',
+      'rename images/ann/.tmp images/ann/python.json',
+      'sync images/ann',
+    ]);
+    const rootfs = `rootfs/sha256/${key}`;
+    expect(await stepsOf(() => store.rootfs.replaceRecord(key, record, { ...record, warnings: [] }))).toEqual([
+      `sync ${rootfs}/.tmp`,
+      `rename ${rootfs}/.tmp ${rootfs}/image.json`,
+      `sync ${rootfs}`,
+    ]);
+    expect(await stepsOf(() => store.uploads.receive('tsk_a', Readable.from([Buffer.from('archive')])))).toEqual([
+      'sync uploads/.tmp',
+      'rename uploads/.tmp uploads/tsk_a',
+      'sync uploads',
+    ]);
+  });
+
+  test('is that a name is gone', async () => {
+    for (const confirm of [undefined, async () => {}]) {
+      await store.images.put('ann', imageEntry('python', key));
+      const deleting = await stepsOf(() => store.images.delete('ann', 'python', confirm));
+      expect(deleting[0]).toMatch(/^(rm|rename) images\/ann\/python\.json/);
+      expect(deleting[1]).toBe('sync images/ann');
+    }
+  });
+
+  test('is content: its files, their folder and its name, before the word that they may be lost goes', async () => {
+    await publishLayer(store, diffId);
+    const layer = `layers/sha256/${hexOf('a layer')}`;
+    const syncing = await stepsOf(() => store.syncPending());
+    expect(syncing.slice(0, 3).sort()).toEqual(['data', 'index', 'unsynced'].map((name) => `sync ${layer}/${name}`));
+    expect(syncing.slice(3)).toEqual([`sync ${layer}`, 'sync layers/sha256', `rm ${layer}/unsynced`, `sync ${layer}`]);
   });
 });
