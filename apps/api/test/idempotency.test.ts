@@ -2,7 +2,7 @@ import { createSecretKey, randomBytes } from 'node:crypto';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
-import { createTaskId } from '@bhatti/tasks';
+import { connectRedis, createTaskId, createTaskQueue } from '@bhatti/tasks';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { pino } from 'pino';
 import { TaskService } from '../task-service.ts';
@@ -19,12 +19,14 @@ afterAll(() => api.close());
 const pull = (key: string, body: object) =>
   api.send('POST', '/images/pull', { body, headers: { 'Idempotency-Key': key } });
 
+const idIn = ({ text }: { readonly text: string }) => /tsk_[a-z2-7]{12}/.exec(text)?.[0] ?? '';
+
 test('a pull sent again with its key is the same task, also after its end', async () => {
   const first = await pull('once', { ref: 'alpine', auth: 'user:hunter2' });
   expect(first.status).toBe(202);
   const again = await Promise.all([1, 2, 3].map(() => pull('once', { ref: 'alpine', auth: 'user:hunter2' })));
   const worker = await startWorker(api.redis.url, async (job) => resultOf(job));
-  const id = /tsk_[a-z2-7]{12}/.exec(first.text)?.[0] ?? '';
+  const id = idIn(first);
   while (!(await api.send('GET', `/tasks/${id}?wait=5`)).text.includes('"status":"completed"'));
   await worker.close();
   for (const answer of [...again, await pull('once', { ref: 'alpine', auth: 'user:hunter2' })]) {
@@ -44,6 +46,22 @@ test('an identical pull under way lends its task to the key', async () => {
   expect((await pull('late', { ref: 'busybox' })).body).toEqual(plain.body);
 });
 
+test('a key whose task never came to the queue goes over to an identical pull, and stays with it', async () => {
+  const body = { ref: 'gone' };
+  const connection = connectRedis(api.redis.url, { use: 'request' });
+  const queue = createTaskQueue(connection);
+  const lost = await pull('lost', body);
+  // As if the API had died between the key and the queue.
+  await (await queue.getJob(idIn(lost)))?.remove();
+  const plain = await api.send('POST', '/images/pull', { body });
+  expect(plain.body).not.toEqual(lost.body);
+  expect((await pull('lost', body)).body).toEqual(plain.body);
+  await api.send('DELETE', `/tasks/${idIn(plain)}`);
+  expect((await pull('lost', body)).body).toEqual(plain.body);
+  await queue.close();
+  connection.disconnect();
+});
+
 test('a key that comes with another request is refused, and one that is no key', async () => {
   await pull('reused', { ref: 'ubuntu' });
   const other = await pull('reused', { ref: 'fedora' });
@@ -58,7 +76,7 @@ describe('an import', () => {
 
   test('sent again with its key is the same task, also at the same time and after its end, when it leaves no upload', async () => {
     const answers = await Promise.all([1, 2, 3].map(() => send('import')));
-    const [id = '', ...others] = new Set(answers.map(({ text }) => /tsk_[a-z2-7]{12}/.exec(text)?.[0] ?? ''));
+    const [id = '', ...others] = new Set(answers.map(idIn));
     expect([answers[0]?.status, others, await uploads()]).toEqual([202, [], [id]]);
     expect((await send('import')).body).toEqual(answers[0]?.body);
     expect((await send('another')).body).not.toEqual(answers[0]?.body);
@@ -85,7 +103,7 @@ describe('an import', () => {
     const secretKey = createSecretKey(randomBytes(32));
     const tasks = new TaskService({ redisUrl: api.redis.url, secretKey, limits: { ofOwner: 9, inAll: 9 }, log });
     await tasks.opened(5000);
-    const id = /tsk_[a-z2-7]{12}/.exec((await send('kept')).text)?.[0] ?? '';
+    const id = idIn(await send('kept'));
     const lost = createTaskId();
     await api.store.uploads.receive(lost, Readable.from([Buffer.from('x')]));
     await api.redis.kill();
