@@ -129,6 +129,16 @@ describe('the policy of a client', () => {
     expect(await connect(['private', 'public', 'link-local'])).toMatchObject({ status: 200 });
   });
 
+  test('is applied to an address, of which no socket asks what it resolves to', async () => {
+    const { registry } = await start();
+    for (const url of [registry.url, `http://[::ffff:7f00:1]:${registry.port}`]) {
+      const error = await failure(ask(new AddressGuard({ deny: ['loopback'] }), `${url}/v2/`));
+      expect(error).toMatchObject({ code: 'address_denied', host: new URL(url).host });
+    }
+    expect(registry.connections().peak).toBe(0);
+    expect(await ask(new AddressGuard({ deny: ['private'] }), `${registry.url}/v2/`)).toMatchObject({ status: 200 });
+  });
+
   test('a name that resolves to another address each time is looked at each time, and connected to where it was looked at', async () => {
     const { registry } = await start();
     // Loopback stands for an address that may be asked, 10.0.0.1 for one that may not.
