@@ -235,15 +235,8 @@ class Population {
   }
 
   #writeSymlink(inode: Inode, number: number): void {
-    const target = this.#tree.inodes.target(inode);
-    if (target.length >= BLOCK_SIZE) {
-      throw new RootfsError(
-        'layer_corrupt',
-        `the image's ${quote(this.#numbering.pathOf(number))} is a symlink with a target of ${target.length} bytes; ext4 holds up to ${BLOCK_SIZE - 1}`,
-      );
-    }
     const bytes = Buffer.alloc(BLOCK_SIZE);
-    bytes.write(target, 'latin1');
+    bytes.write(this.#tree.inodes.target(inode), 'latin1');
     this.#image.writeBlock(this.#allocator.blockAt(this.#places[number] ?? 0), bytes);
   }
 
