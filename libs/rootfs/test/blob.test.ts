@@ -110,9 +110,13 @@ describe.each(compressions)('a %s blob', (compression) => {
 
 test('a blob that was published damaged is corrupt, and no other download can help', async () => {
   await withTemporaryDirectory(async (directory) => {
-    const damaged = Buffer.from(forms.gzip);
+    // Of many reads, as its digest is of all of it, and it fails in the first.
+    const damaged = Buffer.concat([forms.gzip, Buffer.alloc(8 * 2 ** 20)]);
     damaged.fill(0xff, 1000, 2000);
     await expect(decode(directory, damaged, 'gzip')).rejects.toMatchObject({ code: 'layer_corrupt', retryable: false });
+    const other = Buffer.from(damaged).fill(1, damaged.length - 1);
+    const arrived = decode(directory, damaged, 'gzip', { stored: other });
+    await expect(arrived).rejects.toMatchObject({ code: 'digest_mismatch' });
     for (const [name, magic] of [
       ['xz', 'fd377a585a00'],
       ['bzip2', '425a6839314159265359'],

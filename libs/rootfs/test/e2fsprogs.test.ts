@@ -93,6 +93,26 @@ test('e2fsck that could not do its work says nothing of the image, and may be tr
   });
 });
 
+test.each([
+  ['mke2fs: No space left on device', { code: 'no_space' }],
+  ['mke2fs: inode_size (256) * inodes_count too big', { code: 'image_too_large' }],
+  ['image: Input/output error while writing superblock', { code: 'internal', cause: { code: 'EIO' } }],
+  ['first\nmke2fs: anything else', { code: 'mke2fs_failed', message: 'mke2fs failed: mke2fs: anything else' }],
+  ['', { code: 'mke2fs_failed', message: 'mke2fs failed: no word of why' }],
+])('mke2fs that fails with %j', async (words, failure) => {
+  await withTemporaryDirectory(async (directory) => {
+    const { PATH } = process.env;
+    await writeFile(join(directory, 'mke2fs'), `#!/bin/sh\necho '${words}' >&2\nexit 1\n`, { mode: 0o755 });
+    try {
+      process.env.PATH = `${directory}:${PATH}`;
+      const geometry = { blocks: 16384, inodes: 1000, journalMebibytes: 4 };
+      expect(() => makeFileSystem(join(directory, 'image'), geometry, '')).toThrow(expect.objectContaining(failure));
+    } finally {
+      process.env.PATH = PATH;
+    }
+  });
+});
+
 test('a host that is out of open files is told as that, and not as one without the tools', async () => {
   await withTemporaryDirectory(async (directory) => {
     const program = join(directory, 'program.mts');

@@ -1,4 +1,7 @@
 import { expect, test } from '@jest/globals';
+import { mergeLayers } from '../tree/merge.ts';
+import { bootWarnings } from '../tree/sandbox.ts';
+import { layerEntry } from './support/layer-entries.ts';
 import { buildImage } from './support/layers.ts';
 import type { TarEntry } from './support/tar-entry.ts';
 import { withTemporaryDirectory } from './support/temporary-directory.ts';
@@ -15,6 +18,29 @@ async function warningsOf(...layers: TarEntry[][]): Promise<readonly string[]> {
     return report.warnings;
   });
 }
+
+test('a shell that is not there, and a systemd that is, are told, whatever symlinks lead there', () => {
+  const symlink = (path: string, target: string): TarEntry => ({ path, type: 'symlink', target });
+  const warned = (...entries: TarEntry[]) =>
+    bootWarnings(mergeLayers([entries.map(layerEntry)])).map((warning) => /sh|systemd/.exec(warning)?.[0]);
+  expect(warned(file('bin/sh'))).toEqual([]);
+  // As most images have it.
+  expect(warned(symlink('bin', 'usr/bin'), file('usr/bin/dash'), symlink('usr/bin/sh', 'dash'))).toEqual([]);
+  expect(warned(symlink('bin', '/usr/bin'), file('usr/bin/sh'))).toEqual([]);
+  for (const without of [
+    [],
+    [file('bin')],
+    [file('bin/bash')],
+    [symlink('bin', 'usr/bin'), file('usr/bin/bash')],
+    [symlink('bin', 'nowhere')],
+    [symlink('bin', 'bin')],
+    [symlink('bin', '/loop'), symlink('loop', '/bin')],
+  ])
+    expect(warned(...without)).toEqual(['sh']);
+  expect(warned(file('bin/sh'), file('lib/systemd/systemd'))).toEqual(['systemd']);
+  expect(warned(file('bin/sh'), file('usr/lib/systemd/systemd'))).toEqual(['systemd']);
+  expect(warned(file('bin/sh'), file('usr/lib/systemd/systemd-udevd'))).toEqual([]);
+});
 
 test('an image of which everything is kept has no warnings', async () => {
   expect(
