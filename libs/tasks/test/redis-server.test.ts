@@ -89,6 +89,28 @@ describe('the version', () => {
   });
 });
 
+test.each(['request', 'worker'] as const)(
+  'a write to a Redis that has become a replica is sent again (%s)',
+  async (use) => {
+    const server = await startRedis();
+    const operator = connectRedis(server.url, { use: 'request' });
+    const redis = connectRedis(server.url, { use });
+    await redis.set('key', 'before');
+    await operator.replicaof('127.0.0.1', 1);
+    let refusals = 0;
+    redis.on('reconnecting', () => {
+      // Or, as after a failover, the next connection leads to one that is none.
+      refusals += 1;
+      if (refusals === 2) void operator.replicaof('NO', 'ONE');
+    });
+    expect(await redis.set('key', 'after')).toBe('OK');
+    expect(refusals).toBeGreaterThanOrEqual(2);
+    redis.disconnect();
+    operator.disconnect();
+    await server.stop();
+  },
+);
+
 describe('a Redis that has all the clients it may have', () => {
   test('is told as that, to who asks and to who waits, with what to do', async () => {
     const server = await startRedis({ settings: ['--maxclients', '1'] });
