@@ -229,14 +229,14 @@ describe('image export', () => {
   const content = Buffer.concat([block, Buffer.alloc(8 * 1024 * 1024), block, Buffer.alloc(1024 * 1024)]);
   const sha256 = createHash('sha256').update(content).digest('hex');
 
-  /** Serves the file; the first `breaks` answers end after 64 KiB over the middle block. */
-  async function serveFile(breaks = 0, etag = `"${sha256}"`, hasLength = true) {
+  /** Serves the file, and parts of it; the first `breaks` answers end after 64 KiB over the middle block. */
+  async function serveFile(breaks = 0, etag = `"${sha256}"`, hasLength = true, sendsParts = true) {
     await makeDirectory();
     const ranges: (string | undefined)[] = [];
     let left = breaks;
     files = createServer((request, response) => {
-      const range = request.headers.range;
-      ranges.push(range);
+      ranges.push(request.headers.range);
+      const range = sendsParts ? request.headers.range : undefined;
       const from = range === undefined ? 0 : Number(/\d+/.exec(range)?.[0]);
       response.writeHead(range === undefined ? 200 : 206, {
         etag,
@@ -277,6 +277,18 @@ describe('image export', () => {
     expect(content.equals(await readFile(join(directory, 'out')))).toBe(true);
     expect(ranges.at(-1)).toMatch(/^bytes=8\d+-$/);
     expect(await readdir(directory)).toEqual(['out']);
+  });
+
+  test('a connection that breaks, through what sends no parts, is not asked for ever', async () => {
+    const ranges = await serveFile(1, undefined, undefined, false);
+    expect(await run(['image', 'export', 'py', '-o', 'out'])).toMatchObject({
+      exitCode: 1,
+      stderr: expect.stringMatching(/the rest of py does not come: each time the whole file is sent.*-o -\./s),
+    });
+    // The first, that which broke counted, and then each time the whole to see what it is, and the rest.
+    expect(ranges.filter((range) => range !== undefined)).toHaveLength(4);
+    // It stays for when there is another way.
+    expect(await readdir(directory)).toEqual([`.out.${sha256.slice(0, 16)}.partial`]);
   });
 
   test('one that was interrupted while it was checked is checked again, and no byte is asked for', async () => {
