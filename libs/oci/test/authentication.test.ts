@@ -357,6 +357,17 @@ describe('credentials stay where they belong', () => {
     expect(storage.requests.filter(({ authorization }) => authorization !== undefined)).toEqual([]);
   });
 
+  test('a token server that redirects is not followed with an identity token, not even to itself', async () => {
+    const other = await fixture.registry();
+    for (const to of [`${other.url}/stolen`, '/stolen']) {
+      const { client, reference, registry } = await scene({ kind: 'bearer', ...ALICE });
+      registry.plan({ path: '/token', redirect: to });
+      const error = await failure(client.resolve(reference, { credentials: { token: ALICE.password } }));
+      expect(error).toMatchObject({ host: registry.host, status: 307 });
+      expect([...registry.requests, ...other.requests].filter(({ path }) => path === '/stolen')).toEqual([]);
+    }
+  });
+
   test('also when the other host redirects back', async () => {
     const { registry, layers } = await scene({ kind: 'basic', ...ALICE });
     const storage = await fixture.registry();
