@@ -1,10 +1,12 @@
+import { createSecretKey, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { get, IncomingMessage } from 'node:http';
 import type { RedisClient } from '@bhatti/tasks';
 import { connectRedis, createTaskQueue, TaskJobData, type TaskQueue } from '@bhatti/tasks';
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import { afterAll, beforeAll, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import * as z from 'zod';
 import { startRedis, type TestRedis } from '../../../test/support/redis.ts';
+import { Sessions } from '../page/session.ts';
 import { type Answer, queuePull, startTestApi, type TestApi } from './support/api.ts';
 import { putImage } from './support/image.ts';
 
@@ -88,6 +90,29 @@ describe('logging in', () => {
     expect((await api.sendTcp('GET', '/', { headers: { cookie: changed } })).status).toBe(303);
   });
 
+  test('a cookie is none after twelve hours, whatever the browser keeps', async () => {
+    const sessions = new Sessions(createSecretKey(randomBytes(32)));
+    const cookie = sessions.begin('bht_token', { headers: {} }).split(';', 1)[0] ?? '';
+    const shown = async () => {
+      let authorization: string | undefined;
+      await sessions.callerOf({ headers: { cookie } }, async ({ headers }) => {
+        authorization = headers.authorization;
+        return { owner: 'ann', admin: false };
+      });
+      return authorization;
+    };
+    const now = jest.spyOn(Date, 'now');
+    try {
+      const began = Date.now();
+      now.mockReturnValue(began + 12 * 3600_000 - 60_000);
+      expect(await shown()).toBe('Bearer bht_token');
+      now.mockReturnValue(began + 12 * 3600_000 + 1);
+      expect(await shown()).toBeUndefined();
+    } finally {
+      now.mockRestore();
+    }
+  });
+
   test('the cookie opens no route of the API', async () => {
     const cookie = await logIn();
     expect((await api.sendTcp('GET', '/images', { headers: { cookie } })).status).toBe(401);
@@ -134,7 +159,9 @@ describe('forms', () => {
 
   test('a form without the token of its session does nothing, on the unix socket neither', async () => {
     const cookie = await logIn();
-    for (const formToken of ['', 'wrong', await formTokenFor('bhatti_session=AAAA')]) {
+    const ofAnother = await formTokenFor(await logIn());
+    expect(ofAnother).toHaveLength((await formTokenFor(cookie)).length);
+    for (const formToken of ['', 'wrong', ofAnother]) {
       expect((await post('/ui/pull', { ref: 'alpine', form_token: formToken }, { cookie })).status).toBe(403);
     }
     const raw = 'ref=alpine';
