@@ -3,6 +3,7 @@ import { readdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { queueKey, sealedAuthOf, TaskClaims } from '@bhatti/tasks';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { eventually } from '../../../test/support/eventually.ts';
 import { Outcomes } from '../outcome.ts';
 import type { RunningWorker } from '../worker.ts';
 import { WorkerDeaths } from '../worker-deaths.ts';
@@ -30,6 +31,15 @@ async function redisHistory(): Promise<string> {
   const folder = join(stack.redis.directory, 'appendonlydir');
   const files = await Promise.all((await readdir(folder)).map((name) => readFile(join(folder, name), 'latin1')));
   return files.join('');
+}
+
+/** How the task ended was in Redis before its data were written without the credentials, and is there no more. */
+async function expectRemembered(id: string, name: string): Promise<void> {
+  const history = await redisHistory();
+  const remembered = history.indexOf(`:outcome:${id}`);
+  expect(remembered).toBeGreaterThan(0);
+  expect(remembered).toBeLessThan(history.lastIndexOf(`"name":"${name}"`));
+  await eventually(async () => (await stack.connection.keys('*:outcome:*')).length === 0);
 }
 
 describe('the credentials of a task', () => {
@@ -88,12 +98,14 @@ describe('the credentials of a task', () => {
     expect(sealedAuthOf((await stack.job(id)).data)).toMatch(/^v1\./);
     expect(await stack.ended(id)).toMatchObject({ status: 'completed' });
     expect((await stack.job(id)).data).not.toHaveProperty('sealedAuth');
+    await expectRemembered(id, 'private');
   });
 
   test('that are refused fail it, and are gone, too', async () => {
     const id = await stack.enqueue({ reference, name: 'refused', auth: `robot:${wrong}` });
     expect(await stack.ended(id)).toMatchObject({ status: 'failed', error: { code: 'unauthorized' } });
     expect((await stack.job(id)).data).not.toHaveProperty('sealedAuth');
+    await expectRemembered(id, 'refused');
   });
 
   test('that were sealed with a key which is lost fail it, say why, and stay sealed; other tasks are not concerned', async () => {
