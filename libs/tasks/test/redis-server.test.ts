@@ -95,19 +95,22 @@ test.each(['request', 'worker'] as const)(
     const server = await startRedis();
     const operator = connectRedis(server.url, { use: 'request' });
     const redis = connectRedis(server.url, { use });
-    await redis.set('key', 'before');
-    await operator.replicaof('127.0.0.1', 1);
-    let refusals = 0;
-    redis.on('reconnecting', () => {
-      // Or, as after a failover, the next connection leads to one that is none.
-      refusals += 1;
-      if (refusals === 2) void operator.replicaof('NO', 'ONE');
-    });
-    expect(await redis.set('key', 'after')).toBe('OK');
-    expect(refusals).toBeGreaterThanOrEqual(2);
-    redis.disconnect();
-    operator.disconnect();
-    await server.stop();
+    try {
+      await redis.set('key', 'before');
+      await operator.replicaof('127.0.0.1', 1);
+      let refusals = 0;
+      redis.on('reconnecting', () => {
+        // Or, as after a failover, the next connection leads to one that is none.
+        refusals += 1;
+        if (refusals === 2) void operator.replicaof('NO', 'ONE');
+      });
+      expect(await redis.set('key', 'after')).toBe('OK');
+      expect(refusals).toBeGreaterThanOrEqual(2);
+    } finally {
+      redis.disconnect();
+      operator.disconnect();
+      await server.stop();
+    }
   },
 );
 
