@@ -1,4 +1,5 @@
 import { isNativeError } from 'node:util/types';
+import { systemErrorName } from '@bhatti/store';
 
 /**
  * A failure that the CLI explains itself: `message` goes to stderr after `error: ` and `hint` on the lines below it.
@@ -20,5 +21,5 @@ export class CliError extends Error {
 export function systemErrorCode(error: unknown): string | undefined {
   // Not instanceof: the errors of Node's own modules are of another realm wherever a test runs in one of its own.
   if (!isNativeError(error) || !('code' in error)) return undefined;
-  return typeof error.code === 'string' ? error.code : undefined;
+  return systemErrorName(error);
 }

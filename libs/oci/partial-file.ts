@@ -3,6 +3,7 @@ import { giveBack } from './chunk-memory.ts';
 import { OciError } from './error.ts';
 import type { Flow } from './exchange.ts';
 import { errorCode } from './network-error.ts';
+import { isDiskFull } from './system-error.ts';
 
 /**
  * Bytes gathered into one write. The socket yields 64 KiB at a time; a write each would cost more in system calls and
@@ -160,7 +161,7 @@ function afterBytes(chunks: Buffer[], bytes: number): Buffer[] {
 function fileError(cause: unknown): OciError {
   if (cause instanceof OciError) return cause;
   const code = errorCode(cause);
-  if (code === 'ENOSPC' || code === 'EDQUOT') {
+  if (isDiskFull(cause)) {
     return new OciError('no_space', 'no space left in the data directory; free some, or use another with --data-dir', {
       cause,
     });

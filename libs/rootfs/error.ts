@@ -1,3 +1,4 @@
+import { constants } from 'node:os';
 import * as z from 'zod';
 
 const codes = [
@@ -46,18 +47,18 @@ export function damagedLayer(directory: string, what: string): RootfsError {
   return new RootfsError('layer_damaged', message, { retryable: true, damagedLayer: directory });
 }
 
+const coded = z.object({ code: z.string(), errno: z.number().optional() });
+
 /** The form in which an error crosses from a worker thread to its caller. */
 export const threadFailure = z.object({
   code: z.enum(codes),
   message: z.string(),
   retryable: z.boolean(),
   damagedLayer: z.string().optional(),
-  /** The system's own code, where the system is to blame. */
-  cause: z.object({ code: z.string() }).optional(),
+  /** The system's own code and number, where the system is to blame. */
+  cause: coded.optional(),
 });
 export type ThreadFailure = z.infer<typeof threadFailure>;
-
-const coded = z.object({ code: z.string() });
 
 /** `ENOSPC`, `EINVAL`, … of an error of the system; undefined when it is none. */
 export function systemCode(error: unknown): string | undefined {
@@ -67,8 +68,9 @@ export function systemCode(error: unknown): string | undefined {
 /** Names any thrown value with a RootfsError; a full disk becomes `no_space`, the unforeseen `internal`. */
 export function toRootfsError(error: unknown): RootfsError {
   if (error instanceof RootfsError) return error;
-  const code = systemCode(error);
-  if (code === 'ENOSPC' || code === 'EDQUOT') {
+  const { code, errno } = coded.safeParse(error).data ?? {};
+  // Node has no name for EDQUOT.
+  if (code === 'ENOSPC' || errno === -constants.errno.EDQUOT) {
     return new RootfsError(
       'no_space',
       'no space left on the device that holds the data directory; free some and pull again',
@@ -83,6 +85,5 @@ export function toRootfsError(error: unknown): RootfsError {
 
 export function toThreadFailure(error: unknown): ThreadFailure {
   const { code, message, retryable, damagedLayer, cause } = toRootfsError(error);
-  const system = systemCode(cause);
-  return { code, message, retryable, damagedLayer, ...(system === undefined ? {} : { cause: { code: system } }) };
+  return { code, message, retryable, damagedLayer, cause: coded.safeParse(cause).data };
 }

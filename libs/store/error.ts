@@ -1,4 +1,5 @@
 import * as z from 'zod';
+import { systemErrorName } from './system-error-name.ts';
 import { systemFailure } from './system-failure.ts';
 
 export type StoreErrorCode =
@@ -25,15 +26,13 @@ export class StoreError extends Error {
   }
 }
 
-const systemError = z.object({ code: z.string(), message: z.string() });
-
 /** What a file in the place of a folder fails with, and the reverse. */
 const IN_THE_WAY: ReadonlySet<string> = new Set(['EEXIST', 'EISDIR']);
 const withPath = z.object({ path: z.string(), dest: z.string().optional() });
 
 /** The `code` of a Node system error (`ENOENT`), undefined for anything else. */
 export function systemCode(error: unknown): string | undefined {
-  return error instanceof StoreError ? undefined : systemError.safeParse(error).data?.code;
+  return error instanceof StoreError ? undefined : systemErrorName(error);
 }
 
 /** Runs file operations; what they throw becomes a StoreError that says what was being done. */

@@ -14,6 +14,7 @@ export type { Publication } from './publication.ts';
 export { RootfsRecord } from './rootfs-record.ts';
 export type { RootfsPublication, RootfsStore } from './rootfs-store.ts';
 export { openStore, type Store } from './store.ts';
+export { systemErrorName } from './system-error-name.ts';
 export { type SystemFailure, systemFailure } from './system-failure.ts';
 export type { Uploads } from './uploads.ts';
 export { LOCAL_USER, type User, UserList, type UserWithToken } from './user-list.ts';

@@ -1,4 +1,5 @@
 import * as z from 'zod';
+import { systemErrorName } from './system-error-name.ts';
 
 /** What an error of the system comes to, whatever was being done. */
 export interface SystemFailure {
@@ -30,8 +31,9 @@ const KINDS: readonly Kind[] = [
     retryable: false,
   },
   {
-    // ESTALE is NFS's: its server has been started again, or lost the file. A path to a disk may come back as well.
-    errors: ['EIO', 'EUCLEAN', 'ENXIO', 'ENODEV', 'ESTALE'],
+    // ESTALE is NFS's: its server has been started again, or lost the file. A path to a disk may come back as well. EINTR: a file system of a
+    // network, or of a program, has given a call up.
+    errors: ['EIO', 'EINTR', 'EBADMSG', 'EUCLEAN', 'ENXIO', 'ENODEV', 'ESTALE'],
     code: 'disk_failed',
     message: (what) => `the disk of the data directory failed (${what}); the log of its host's kernel tells why`,
     retryable: true,
@@ -44,7 +46,6 @@ const KINDS: readonly Kind[] = [
   },
 ];
 
-const systemError = z.object({ code: z.string() });
 const withCause = z.object({ cause: z.unknown() });
 
 /** Causes looked at; a chain of them may be a ring. */
@@ -57,7 +58,7 @@ const CAUSE_DEPTH = 8;
 export function systemFailure(error: unknown, what?: string): SystemFailure | undefined {
   let cause = error;
   for (let depth = 0; depth <= CAUSE_DEPTH && cause !== undefined; depth += 1) {
-    const system = systemError.safeParse(cause).data?.code;
+    const system = systemErrorName(cause);
     const kind = KINDS.find(({ errors }) => system !== undefined && errors.includes(system));
     if (kind !== undefined) {
       const message = kind.message(what === undefined ? `${system}` : `${what}: ${system}`);

@@ -36,7 +36,8 @@ export async function syncStateOf(folder: string): Promise<SyncState> {
   return parsed.data.host === self.host ? 'lost' : 'unsynced elsewhere';
 }
 
-const failedSync = z.object({ syscall: z.literal('fsync'), code: z.enum(['EIO', 'ENOSPC', 'EDQUOT']) });
+const failedSync = z.object({ syscall: z.literal('fsync') });
+const NOT_TAKEN: ReadonlySet<string> = new Set(['EIO', 'ENOSPC', 'EDQUOT']);
 
 /** What was written to a published folder never came to the disk. */
 export class LostByDisk extends Error {
@@ -53,7 +54,7 @@ export async function syncPublished(folder: string, parent: string): Promise<voi
   try {
     await syncFolder(folder);
   } catch (error) {
-    if (!failedSync.safeParse(error).success) throw error;
+    if (!failedSync.safeParse(error).success || !NOT_TAKEN.has(systemCode(error) ?? '')) throw error;
     throw new LostByDisk('the disk did not take it', { cause: error });
   }
   await syncToDisk(parent);

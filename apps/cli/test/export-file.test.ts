@@ -1,21 +1,28 @@
 import * as real from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { getSystemErrorName } from 'node:util';
 import { afterEach, beforeEach, expect, jest, test } from '@jest/globals';
 
 /** What the disk says to fsync(2), once. */
-let failure: string | undefined;
+let failure: 'EDQUOT' | 'EIO' | 'ENOSPC' | undefined;
 
 jest.unstable_mockModule('node:fs/promises', () => ({
   ...real,
   open: async (path: string, flags: string) => {
     const file = await real.open(path, flags);
-    const code = failure;
+    const name = failure;
     failure = undefined;
-    if (code !== undefined) file.sync = () => Promise.reject(Object.assign(new Error(`${code}: fsync`), { code }));
+    // As Node makes it: it has not for all of the system's a name.
+    if (name !== undefined) file.sync = () => Promise.reject(systemError(-constants.errno[name]));
     return file;
   },
 }));
+
+function systemError(errno: number): Error {
+  const code = getSystemErrorName(errno);
+  return Object.assign(new Error(`${code}: fsync`), { code, errno, syscall: 'fsync' });
+}
 const { publishExport } = await import('../export-file.ts');
 
 let directory: string;
@@ -30,9 +37,10 @@ afterEach(() => real.rm(directory, { recursive: true }));
 
 test.each([
   ['ENOSPC', 'disk_full'],
+  ['EDQUOT', 'disk_full'],
   ['EIO', 'not_writable'],
-])('what the disk does not take (%s) is told, and not gone on with', async (code, told) => {
-  failure = code;
+] as const)('what the disk does not take (%s) is told, and not gone on with', async (name, told) => {
+  failure = name;
   const publishing = publishExport(partial, join(directory, 'image'), { size: 5, sha256: undefined });
   await expect(publishing).rejects.toMatchObject({ code: told });
   expect(await real.readdir(directory)).toEqual([]);

@@ -1,9 +1,18 @@
+import { constants } from 'node:os';
+import { getSystemErrorName } from 'node:util';
 import { describe, expect, test } from '@jest/globals';
 import { describeFailure, WorkerError, withoutUrlSecrets } from '../failure.ts';
 
 class LibraryError extends Error {
   readonly code = 'rate_limited';
   readonly retryable = true;
+}
+
+/** An error as Node makes it: it has not for all of the system's a name. */
+function systemError(name: 'EDQUOT' | 'EINTR' | 'EIO' | 'EMFILE' | 'ENOMEM' | 'ENOSPC' | 'EROFS' | 'ESTALE'): Error {
+  const errno = -constants.errno[name];
+  const code = getSystemErrorName(errno);
+  return Object.assign(new Error(`${code}: open '/var/lib/x'`), { code, errno });
 }
 
 describe('describeFailure', () => {
@@ -20,8 +29,8 @@ describe('describeFailure', () => {
     });
   });
 
-  test.each(['ENOSPC', 'EDQUOT'])('%s is no_space, however deep in the causes', (code) => {
-    const system = Object.assign(new Error('write'), { code });
+  test.each(['ENOSPC', 'EDQUOT'] as const)('%s is no_space, however deep in the causes', (code) => {
+    const system = systemError(code);
     expect(describeFailure(system)).toMatchObject({ code: 'no_space', retryable: false });
     const wrapped = new WorkerError('registry_error', 'broken', {
       retryable: true,
@@ -46,8 +55,10 @@ describe('describeFailure', () => {
     ['EROFS', 'not_writable', false],
     ['EMFILE', 'out_of_resources', true],
     ['ENOMEM', 'out_of_resources', true],
-  ])('%s is %s where nobody has said better what it is', (system, code, retryable) => {
-    const cause = Object.assign(new Error(`${system}: open '/var/lib/x'`), { code: system });
+    ['ESTALE', 'disk_failed', true],
+    ['EINTR', 'disk_failed', true],
+  ] as const)('%s is %s where nobody has said better what it is', (system, code, retryable) => {
+    const cause = systemError(system);
     const failure = describeFailure(cause);
     expect(failure).toMatchObject({ code, retryable, message: expect.stringContaining(system) });
     expect(failure.message).not.toContain('/var/lib/x');

@@ -10,6 +10,7 @@ import type { Platform } from '../platform.ts';
 import { formatReference, parseReference } from '../reference.ts';
 import type { RegistryApi, RegistryRequest } from '../registry-api.ts';
 import { type ResolvedImage, Resolver } from '../resolver.ts';
+import { isDiskFull } from '../system-error.ts';
 import { enumeration } from '../texts.ts';
 import { noArchive } from './archive-names.ts';
 import { type Container, type Member, openContainer } from './container.ts';
@@ -181,8 +182,7 @@ class Archive implements ImageArchive {
     } catch (cause) {
       if (signal?.aborted) throw cancelledError(signal);
       const code = errorCode(cause);
-      if (code === 'ENOSPC' || code === 'EDQUOT')
-        throw new OciError('no_space', 'no space left in the data directory', { cause });
+      if (isDiskFull(cause)) throw new OciError('no_space', 'no space left in the data directory', { cause });
       throw new OciError('internal', `cannot copy a layer out of ${this.#label} (${code || String(cause)})`, { cause });
     }
   }

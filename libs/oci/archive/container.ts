@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { OciError } from '../error.ts';
 import type { LayerCompression } from '../media-type.ts';
 import { errorCode } from '../network-error.ts';
+import { isSystemError } from '../system-error.ts';
 import { ARCHIVE_HEAD_BYTES, type ArchiveLimits, archiveCompression, decompressFile } from './decompress.ts';
 import { type Extent, TarIndex } from './tar-index.ts';
 
@@ -83,7 +84,7 @@ const WRONG_PATH: ReadonlySet<string> = new Set(['EACCES', 'ELOOP', 'ENAMETOOLON
 function unreadable(label: string, cause: unknown): OciError {
   const code = errorCode(cause);
   const reason = code === 'ENOENT' ? 'there is no such file' : code || String(cause);
-  const isSystem = /^E[A-Z]+$/.test(code) && !WRONG_PATH.has(code);
+  const isSystem = isSystemError(cause) && !WRONG_PATH.has(code);
   return new OciError(isSystem ? 'internal' : 'invalid_request', `cannot read ${label}: ${reason}`, { cause });
 }
 

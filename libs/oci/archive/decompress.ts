@@ -6,6 +6,7 @@ import { Decompress } from 'fzstd';
 import { OciError } from '../error.ts';
 import type { LayerCompression } from '../media-type.ts';
 import { cancelledError, errorCode } from '../network-error.ts';
+import { isDiskFull, isSystemError } from '../system-error.ts';
 import { gunzip } from './gunzip.ts';
 import { ZSTD_WINDOW_LIMIT, ZstdWindows } from './zstd-window.ts';
 
@@ -94,10 +95,10 @@ export async function decompressFile(file: CompressedFile): Promise<void> {
     if (signal?.aborted) throw cancelledError(signal);
     if (cause instanceof OciError) throw cause;
     const code = errorCode(cause);
-    if (code === 'ENOSPC' || code === 'EDQUOT') {
+    if (isDiskFull(cause)) {
       throw new OciError('no_space', 'no space left in the data directory for the unpacked archive', { cause });
     }
-    if (/^E[A-Z]+$/.test(code)) throw new OciError('internal', `cannot unpack ${label} (${code})`, { cause });
+    if (isSystemError(cause)) throw new OciError('internal', `cannot unpack ${label} (${code})`, { cause });
     throw new OciError('layer_corrupt', `${label} is damaged or cut short: its ${compression} data ends badly`, {
       cause,
     });

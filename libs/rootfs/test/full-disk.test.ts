@@ -1,9 +1,11 @@
 import { execFile } from 'node:child_process';
 import { mkdir, open, readdir, readlink, statfs, writeFile } from 'node:fs/promises';
+import { constants } from 'node:os';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
+import { getSystemErrorName, promisify } from 'node:util';
 import { buildRootfs, decodeLayer, MAXIMUM_SIZE_BYTES } from '@bhatti/rootfs';
 import { beforeAll, expect, test } from '@jest/globals';
+import { toRootfsError } from '../error.ts';
 import { patternContent } from './support/content.ts';
 import { decodeBlobFile, writeLayer } from './support/layers.ts';
 import { requireMounts, withMounted } from './support/mounted.ts';
@@ -97,4 +99,11 @@ test('a file system that is larger than a file may be there ends with image_too_
       message: `the disk of the data directory holds no file of ${MAXIMUM_SIZE_BYTES} bytes; ask for a smaller --size`,
     });
   });
+});
+
+test('a quota that is used up is a full disk, for which Node has no name', () => {
+  const errno = -constants.errno.EDQUOT;
+  // The first as Node makes it of a synchronous call.
+  for (const code of ['UNKNOWN', getSystemErrorName(errno)])
+    expect(toRootfsError(Object.assign(new Error('write'), { code, errno }))).toMatchObject({ code: 'no_space' });
 });

@@ -4,8 +4,10 @@
  */
 import { existsSync } from 'node:fs';
 import * as real from 'node:fs/promises';
+import { constants } from 'node:os';
 import { join, relative } from 'node:path';
 import { Readable } from 'node:stream';
+import { getSystemErrorName } from 'node:util';
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import type { Store } from '../index.ts';
 import {
@@ -18,15 +20,20 @@ import {
   temporaryDirectory,
 } from './support/fixture.ts';
 
+type Name = 'EDQUOT' | 'EIO' | 'EMFILE' | 'ENOSPC' | 'EROFS';
+
 /** By the path, the error of the next sync of it, and of every look at it. */
-const failures = new Map<string, string>();
+const failures = new Map<string, Name>();
 /** Whether nothing can be renamed: the disk is read-only by now. */
 let isReadOnly = false;
 /** What was brought to the disk, renamed and removed, in this order. */
 let steps: string[] = [];
 
-function systemError(code: string, syscall: string): Error {
-  return Object.assign(new Error(`${code}: ${syscall}`), { code, syscall });
+/** As Node makes it: it has not for all of the system's a name. */
+function systemError(name: Name, syscall: string): Error {
+  const errno = -constants.errno[name];
+  const code = getSystemErrorName(errno);
+  return Object.assign(new Error(`${code}: ${syscall}`), { code, errno, syscall });
 }
 
 jest.unstable_mockModule('node:fs/promises', () => ({
@@ -79,9 +86,9 @@ describe('what the disk does not take', () => {
     await directory.remove();
   });
 
-  const failSync = (code: string) => failures.set(join(store.layers.directory(diffId), 'data'), code);
+  const failSync = (code: Name) => failures.set(join(store.layers.directory(diffId), 'data'), code);
 
-  test.each(['EIO', 'ENOSPC', 'EDQUOT'])('is removed (%s), and never taken for synced', async (code) => {
+  test.each(['EIO', 'ENOSPC', 'EDQUOT'] as const)('is removed (%s), and never taken for synced', async (code) => {
     failSync(code);
     await expect(store.syncPending()).rejects.toMatchObject({ code: 'disk_failed' });
     expect(await store.layers.has(diffId)).toBe(false);
