@@ -28,6 +28,15 @@ const FEATURES = [
 const TOO_SMALL =
   /too small|too big|too large|not enough space|too many inodes|inode_size|requested number of inodes|could not allocate/i;
 
+/** What mke2fs says where the system is to blame, by its code (strerror(3)). */
+const SYSTEM: readonly (readonly [code: string, words: RegExp])[] = [
+  ['EIO', /input\/output error/i],
+  ['EMFILE', /too many open files/i],
+  ['ENOMEM', /cannot allocate memory|memory allocation failed/i],
+  ['EROFS', /read-only file system/i],
+  ['ESTALE', /stale file handle/i],
+];
+
 /**
  * Makes a sparse file with an empty ext4 (mke2fs(8)), the same bytes for the same arguments. Takes milliseconds:
  * nothing that is zero in a fresh file is written.
@@ -76,12 +85,13 @@ export function makeFileSystem(path: string, geometry: Geometry, uuid: string): 
       `a file system of ${bytes} bytes is too small for this image; ask for a larger --size`,
     );
   }
-  if (/no space left/i.test(words))
+  if (/no space left|disk quota exceeded/i.test(words))
     throw new RootfsError(
       'no_space',
       'no space left on the device that holds the data directory; free some and pull again',
     );
   const message = `mke2fs failed: ${words.split('\n').at(-1) || 'no word of why'}`;
-  if (/input\/output error/i.test(words)) throw new RootfsError('internal', message, { cause: { code: 'EIO' } });
+  const [code] = SYSTEM.find(([, said]) => said.test(words)) ?? [];
+  if (code !== undefined) throw new RootfsError('internal', message, { cause: { code } });
   throw new RootfsError('mke2fs_failed', message);
 }

@@ -95,8 +95,13 @@ test('e2fsck that could not do its work says nothing of the image, and may be tr
 
 test.each([
   ['mke2fs: No space left on device', { code: 'no_space' }],
+  ['mke2fs: Disk quota exceeded while writing superblock', { code: 'no_space' }],
   ['mke2fs: inode_size (256) * inodes_count too big', { code: 'image_too_large' }],
   ['image: Input/output error while writing superblock', { code: 'internal', cause: { code: 'EIO' } }],
+  ['image: Stale file handle while trying to determine its size', { code: 'internal', cause: { code: 'ESTALE' } }],
+  ['image: Too many open files while trying to open it', { code: 'internal', cause: { code: 'EMFILE' } }],
+  ['mke2fs: Memory allocation failed', { code: 'internal', cause: { code: 'ENOMEM' } }],
+  ['image: Permission denied while trying to open it', { code: 'mke2fs_failed' }],
   ['first\nmke2fs: anything else', { code: 'mke2fs_failed', message: 'mke2fs failed: mke2fs: anything else' }],
   ['', { code: 'mke2fs_failed', message: 'mke2fs failed: no word of why' }],
 ])('mke2fs that fails with %j', async (words, failure) => {
