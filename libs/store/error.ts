@@ -51,11 +51,6 @@ function toStoreError(what: string, error: unknown): StoreError {
     return new StoreError(failure.code, failure.message, { retryable: failure.retryable, cause: error });
   }
   const code = systemCode(error);
-  if (code === 'EACCES' || code === 'EPERM') {
-    return new StoreError('not_writable', `the data directory does not let this user write (${what}: ${code})`, {
-      cause: error,
-    });
-  }
   const { path, dest = path } = withPath.safeParse(error).data ?? {};
   if (IN_THE_WAY.has(code ?? '') && dest !== undefined) {
     return new StoreError('not_writable', `cannot ${what}: ${dest} is in the way (${code}); move it elsewhere`, {

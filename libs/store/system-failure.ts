@@ -25,6 +25,12 @@ const KINDS: readonly Kind[] = [
     retryable: false,
   },
   {
+    errors: ['EACCES', 'EPERM'],
+    code: 'not_writable',
+    message: (what) => `the data directory does not let this user write (${what})`,
+    retryable: false,
+  },
+  {
     errors: ['EROFS'],
     code: 'not_writable',
     message: (what) => `the disk of the data directory is read-only (${what}); where it was not made so, it failed`,

@@ -9,7 +9,9 @@ class LibraryError extends Error {
 }
 
 /** An error as Node makes it: it has not for all of the system's a name. */
-function systemError(name: 'EDQUOT' | 'EINTR' | 'EIO' | 'EMFILE' | 'ENOMEM' | 'ENOSPC' | 'EROFS' | 'ESTALE'): Error {
+function systemError(
+  name: 'EACCES' | 'EDQUOT' | 'EINTR' | 'EIO' | 'EMFILE' | 'ENOMEM' | 'ENOSPC' | 'EROFS' | 'ESTALE',
+): Error {
   const errno = -constants.errno[name];
   const code = getSystemErrorName(errno);
   return Object.assign(new Error(`${code}: open '/var/lib/x'`), { code, errno });
@@ -53,6 +55,7 @@ describe('describeFailure', () => {
   test.each([
     ['EIO', 'disk_failed', true],
     ['EROFS', 'not_writable', false],
+    ['EACCES', 'not_writable', false],
     ['EMFILE', 'out_of_resources', true],
     ['ENOMEM', 'out_of_resources', true],
     ['ESTALE', 'disk_failed', true],
