@@ -109,7 +109,7 @@ const WRONG_PATH: ReadonlySet<string> = new Set([
 ]);
 
 /** With these it is the disk, or the machine. */
-const FAILED: ReadonlySet<string> = new Set(['EIO', 'EMFILE', 'ENFILE', 'ENOMEM', 'ENXIO', 'ESTALE']);
+const FAILED: ReadonlySet<string> = new Set(['EINTR', 'EIO', 'EMFILE', 'ENFILE', 'ENOMEM', 'ENXIO', 'ESTALE']);
 
 /** What keeps the file from being written, explained; errors of the connection stay what they are. */
 function writeError(path: string, error: unknown): unknown {

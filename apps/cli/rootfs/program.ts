@@ -7,6 +7,7 @@ import {
   buildRootfs,
   decodeLayer,
   describeLayerFile,
+  FREE_SPACE_RESERVE,
   fileDigest,
   type LayerFile,
   limitsOf,
@@ -15,6 +16,7 @@ import {
   type RootfsLimits,
   readLayerIndex,
 } from '@bhatti/rootfs';
+import { systemFailure } from '@bhatti/store';
 import { formatBytes } from '@bhatti/tasks';
 import * as z from 'zod';
 import { endProcess, endWhereOutputFails } from '../output-failure.ts';
@@ -210,7 +212,13 @@ function report(result: Result): void {
 }
 
 function explain(error: unknown): string {
-  if (error instanceof RootfsError || error instanceof OciError) return `${error.message} (${error.code})`;
+  const system = systemFailure(error)?.code;
+  const known = error instanceof RootfsError || error instanceof OciError ? error : undefined;
+  if (system === 'no_space' || known?.code === 'no_space')
+    return `the disk of ${request.output} is full, but for ${formatBytes(FREE_SPACE_RESERVE)} that stay free; make room and run the same command again (disk_full)`;
+  // What the libraries have no code for.
+  if (known !== undefined)
+    return `${known.message} (${known.code === 'internal' && system !== undefined ? 'not_readable' : known.code})`;
   if (error instanceof UsageError) return `${error.message} (invalid_request)`;
   if (error instanceof Error && 'syscall' in error) {
     const { code, path } = z.object({ code: z.string().catch(''), path: z.string().optional() }).parse(error);

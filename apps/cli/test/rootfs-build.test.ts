@@ -1,7 +1,7 @@
 import { execFile, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -128,6 +128,22 @@ test.each([
   expect(stderr).toContain(words);
   expect(code).toBe(1);
   expect(await readdir(directory)).toEqual(before);
+});
+
+test('a full disk is told as that, by the name of the file that it was to have', async () => {
+  const disk = join(directory, 'disk');
+  await mkdir(disk);
+  if (process.getuid?.() !== 0) throw new Error('this test mounts a small disk: run it as root');
+  expect(await run('mount', '-t', 'tmpfs', '-o', 'size=8m', 'none', disk)).toMatchObject({ code: 0 });
+  try {
+    const { code, stderr } = await build('big.tar', '-o', 'disk/x');
+    expect(stderr).toBe(
+      `error: the disk of ${join(disk, 'x')} is full, but for 67 MB that stay free; make room and run the same command again (disk_full)\n`,
+    );
+    expect([code, await readdir(disk)]).toEqual([1, []]);
+  } finally {
+    await run('umount', disk);
+  }
 });
 
 test.each(['SIGINT', 'SIGTERM', 'SIGHUP'] as const)('%s leaves nothing behind', async (signal) => {
