@@ -50,7 +50,10 @@ export class BackgroundWork {
       try {
         await this.#work();
       } catch (error) {
-        this.#logger.error({ err: error }, `cannot ${this.#what} published files; tried again after the next publish`);
+        this.#logger.error(
+          { err: error },
+          `cannot ${this.#what} published files; tried again after the next publish, or with housekeeping`,
+        );
       }
     } while (this.#again);
     this.#running = undefined;

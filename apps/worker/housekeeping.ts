@@ -17,7 +17,8 @@ export interface HousekeepingOptions {
 /**
  * Removes what nothing owns any more, at the start and daily: what dead processes were making, partial downloads a week
  * old, uploads without a task, root filesystems without a name, layers that only another version can use or beyond the limit of the
- * cache. Every worker does it; any number may at once.
+ * cache. Every worker does it; any number may at once. What is published and was not synced, or has no digest, because a worker died or
+ * the disk failed, is begun again.
  */
 export class Housekeeping {
   readonly #options: HousekeepingOptions;
@@ -61,5 +62,7 @@ export class Housekeeping {
         logger.warn({ err: error }, 'cannot remove what nothing owns; tried again in the next round');
       }
     }
+    services.sync.request();
+    services.digests.request();
   }
 }

@@ -118,8 +118,6 @@ class PullWorker implements RunningWorker {
   async start(housekeepingInterval: number | undefined): Promise<void> {
     await this.#housekeeping.start(housekeepingInterval);
     this.#lateRetries.start();
-    this.#services.sync.request();
-    this.#services.digests.request();
     this.#cancellations = await subscribeCancellations(this.#relay, this.#queue, this.#running);
     await this.#worker.waitUntilReady();
     this.#taking = this.#worker

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import { mkdir, open, utimes, writeFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { mkdir, open, rename, symlink, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createTaskId } from '@bhatti/tasks';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
@@ -114,7 +115,13 @@ describe('a worker process', () => {
     }
   });
 
-  test('removes what nothing owns while it runs, too, round after round', async () => {
+  test('removes what nothing owns, and syncs what it could not, while it runs, too, round after round', async () => {
+    const layer = await stack.store.layers.begin(`sha256:${'a'.repeat(64)}`);
+    for (const name of ['data', 'index']) await writeFile(join(layer.directory, name), name);
+    await layer.publish();
+    const published = stack.store.layers.directory(`sha256:${'a'.repeat(64)}`);
+    // A sync of it cannot open that.
+    await symlink('loop', join(published, 'loop'));
     const worker = await stack.startWorkerProcess({ BHATTI_HOUSEKEEPING_SECONDS: '1' });
     const long = new Date(Date.now() - 120_000);
     for (let round = 0; round < 2; round += 1) {
@@ -125,6 +132,10 @@ describe('a worker process', () => {
       await utimes(upload, long, long);
       await eventually(async () => (await stack.leftovers()).length === 0);
     }
+    await eventually(() => worker.output().includes('cannot sync published files'));
+    await writeFile(join(stack.directory, 'file'), '');
+    await rename(join(stack.directory, 'file'), join(published, 'loop'));
+    await eventually(() => !existsSync(join(published, 'unsynced')));
     await worker.end('SIGTERM');
   });
 });
