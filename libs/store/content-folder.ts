@@ -7,7 +7,7 @@ import { digestHex } from './names.ts';
 import { removeOrphans } from './orphans.ts';
 import { ownIdentity } from './process-identity.ts';
 import { beginPublication, type Publication } from './publication.ts';
-import { temporaryName } from './temporary-name.ts';
+import { doomedName, temporaryName } from './temporary-name.ts';
 import { toTheEnd } from './to-the-end.ts';
 import { LostByDisk, syncPublished, syncStateOf } from './unsynced-marker.ts';
 
@@ -108,14 +108,14 @@ export class ContentFolder {
 
   async removeAside(aside: string): Promise<void> {
     // By another name: one that says what it was is taken for whole by whoever finds it.
-    const doomed = join(this.folder, temporaryName(await ownIdentity()));
+    const doomed = join(this.folder, doomedName(await ownIdentity()));
     await storing('remove an entry', async () => {
       if (await renameIfThere(aside, doomed)) await rm(doomed, { recursive: true, force: true });
     });
   }
 
   async remove(digest: string): Promise<void> {
-    const doomed = await this.#moveAside(digest, temporaryName(await ownIdentity()));
+    const doomed = await this.#moveAside(digest, doomedName(await ownIdentity()));
     if (doomed === undefined) return;
     this.#unsynced.delete(this.path(digest));
     await storing('remove an entry', () => rm(doomed, { recursive: true, force: true }));

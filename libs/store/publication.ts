@@ -3,7 +3,7 @@ import { dirname, join } from 'node:path';
 import { makePrivate } from './durable-file.ts';
 import { StoreError, storing, systemCode } from './error.ts';
 import { ownIdentity } from './process-identity.ts';
-import { temporaryName } from './temporary-name.ts';
+import { doomedName, temporaryName } from './temporary-name.ts';
 import { markUnsynced } from './unsynced-marker.ts';
 
 /** An entry that is being made. Nobody sees it before it is published. */
@@ -37,11 +37,20 @@ export interface BeginOptions {
 
 export async function beginPublication(options: BeginOptions): Promise<Publication> {
   const { target } = options;
-  const directory = join(dirname(target), temporaryName(await ownIdentity()));
+  const self = await ownIdentity();
+  const directory = join(dirname(target), temporaryName(self));
   await storing('make a temporary folder', () => makeFolder(directory));
   // Again when it fills up meanwhile: a thread that was ended may have its last file operation under way.
   const removal = { recursive: true, force: true, maxRetries: 5 } as const;
-  const discard = () => storing('remove a temporary folder', () => rm(directory, removal));
+  const discard = () =>
+    storing('remove a temporary folder', async () => {
+      try {
+        await rm(directory, removal);
+      } catch (error) {
+        await rename(directory, join(dirname(target), doomedName(self))).catch(() => undefined);
+        throw error;
+      }
+    });
   let published = false;
   return {
     directory,

@@ -14,6 +14,14 @@ export function temporaryName({ host, bootId, pidNamespace, pid, startTime }: Pr
   return [...parts, ...(label === undefined ? [] : [label])].join('~');
 }
 
+/**
+ * A name for what is about to be removed, and is nobody's any more: what cannot be removed is an orphan at once, and need not wait for the
+ * end of a process that may run for months. No process of Linux has begun at tick 0.
+ */
+export function doomedName(maker: ProcessIdentity): string {
+  return temporaryName({ ...maker, startTime: '0' });
+}
+
 /** The process that made a temporary name; undefined for a name that is none. */
 export function parseTemporaryName(name: string): ProcessIdentity | undefined {
   const [, host, bootId, pidNamespace, pid, startTime] = pattern.exec(name) ?? [];

@@ -2,7 +2,7 @@
  * A disk that does not take what was written: fsync(2) says so once. A sync after that succeeds, and what was lost stays lost, so
  * here it fails once, too.
  */
-import { existsSync } from 'node:fs';
+import { existsSync, type RmOptions } from 'node:fs';
 import * as real from 'node:fs/promises';
 import { constants } from 'node:os';
 import { join, relative } from 'node:path';
@@ -28,6 +28,8 @@ const failures = new Map<string, Name>();
 let isReadOnly = false;
 /** What was brought to the disk, renamed and removed, in this order. */
 let steps: string[] = [];
+/** Whether nothing can be removed for the moment. */
+let isBusy = false;
 
 /** As Node makes it: it has not for all of the system's a name. */
 function systemError(name: Name, syscall: string): Error {
@@ -55,7 +57,8 @@ jest.unstable_mockModule('node:fs/promises', () => ({
     await real.rename(from, to);
     steps.push(`rename ${from} ${to}`);
   },
-  rm: async (path: string, options: object) => {
+  rm: async (path: string, options: RmOptions) => {
+    if (isBusy) throw systemError('EIO', 'unlink');
     await real.rm(path, options);
     steps.push(`rm ${path}`);
   },
@@ -82,6 +85,7 @@ describe('what the disk does not take', () => {
   });
   afterEach(async () => {
     isReadOnly = false;
+    isBusy = false;
     failures.clear();
     await directory.remove();
   });
@@ -151,6 +155,17 @@ describe('what the disk does not take', () => {
     expect(await store.layers.has(diffId)).toBe(true);
     await store.syncPending();
     expect(existsSync(join(store.layers.directory(diffId), 'unsynced'))).toBe(false);
+  });
+
+  test('is left to housekeeping where it cannot be removed, and not to the end of this process', async () => {
+    isBusy = true;
+    await expect(store.layers.remove(diffId)).rejects.toMatchObject({ code: 'disk_failed' });
+    const unfinished = await store.layers.begin(other);
+    await expect(unfinished.discard()).rejects.toMatchObject({ code: 'disk_failed' });
+    isBusy = false;
+    expect(await real.readdir(store.layers.content.folder)).toHaveLength(2);
+    await store.collectOrphans();
+    expect(await real.readdir(store.layers.content.folder)).toEqual([]);
   });
 
   test('of an upload leaves nothing of it, also where its name is there already', async () => {
