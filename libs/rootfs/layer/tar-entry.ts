@@ -43,7 +43,7 @@ export function entryHeader(entry: TarEntry): EntryHeader {
   const name = (form && pax.get('GNU.sparse.name')) ?? entry.name;
   const path = normalizePath(name);
   const type = TYPES.get(header.type);
-  if (type === undefined) throw corrupt(name, 'a type that no root filesystem has');
+  if (type === undefined) throw corrupt(name, `the type ${quote(header.type)}, which no root filesystem has`);
   const mtime = entryTime(header.mtimeSeconds, pax.get('mtime'), name);
   const sparseSize = form && paxSparseSize(pax, entry, name);
   const sparse =

@@ -147,7 +147,6 @@ describe('a layer', () => {
     ['a negative size', { ...file, encoding: { fields: { size: Buffer.alloc(12, 0xff) } } }],
     ['a size that is none', { ...file, encoding: { fields: { size: Buffer.from('12x45678901\0') } } }],
     ['a wrong checksum', { ...file, encoding: { checksum: 'wrong' } }],
-    ['a type that no root filesystem has', { ...file, encoding: { typeFlag: 'V' } }],
     ['a PAX size that is none', withRecords(['size', 'x'])],
     ['a PAX size beyond its end', withRecords(['size', '9007199254740991'])],
     ['a PAX size that no number holds', withRecords(['size', '99999999999999999999'])],
@@ -185,6 +184,16 @@ describe('a layer', () => {
     ],
   ] satisfies [string, TarEntry][])('with %s is refused', async (_name, entry) => {
     expect(await decode([entry, { path: 'next', type: 'directory' }])).toBe('layer_corrupt');
+  });
+
+  test('with an entry of a type that no root filesystem has is refused, and says which', async () => {
+    const entries: TarEntry[] = [{ ...file, path: 'label', encoding: { typeFlag: 'V' } }];
+    await withTemporaryDirectory(async (directory) => {
+      await expect(decodeTar(directory, tarBuffer(entries))).rejects.toMatchObject({
+        code: 'layer_corrupt',
+        message: 'the layer\'s entry "label" has the type "V", which no root filesystem has',
+      });
+    });
   });
 
   test('with an extended header of gigabytes is refused before it is read', async () => {
