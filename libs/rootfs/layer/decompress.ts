@@ -71,7 +71,7 @@ async function feed(
     fed += chunk.length;
     const untaken = fed - (stream.bytesWritten ?? fed);
     if (untaken > 0) {
-      await passPadding(chunk.subarray(chunk.length - untaken), chunks, onCompressed);
+      await passPadding(stream, chunk.subarray(chunk.length - untaken), chunks, onCompressed);
       break;
     }
   }
@@ -83,6 +83,7 @@ async function feed(
  * left to zlib, which forgets with each chunk that it was among zeros, it would be read or not by where the chunks end.
  */
 async function passPadding(
+  stream: Decompressor,
   first: Buffer,
   rest: AsyncIterator<Buffer>,
   onCompressed: (chunk: Buffer) => void,
@@ -90,6 +91,8 @@ async function passPadding(
   assertZeros(first);
   for (let next = await rest.next(); next.done !== true; next = await rest.next()) {
     onCompressed(next.value);
+    // What came before the padding was refused meanwhile.
+    if (stream.destroyed) return;
     assertZeros(next.value);
   }
 }

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { mkdtemp, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setImmediate as turn } from 'node:timers/promises';
 import { gzipSync } from 'node:zlib';
 import { buildRootfs, decodeLayer, describeLayerFile, type ImageLimits, RootfsError } from '@bhatti/rootfs';
 import { expect, test } from '@jest/globals';
@@ -19,13 +20,18 @@ const sha256 = (bytes: Buffer) => `sha256:${createHash('sha256').update(bytes).d
 async function decode(
   tar: Buffer,
   limits: Partial<LayerLimits>,
+  padding = Buffer.alloc(0),
 ): Promise<{ answer: DecodedLayer | string; read: number; blob: number; written: number }> {
   return withTemporaryDirectory(async (directory) => {
     const outDirectory = await mkdtemp(join(directory, 'layer-'));
-    const blob = gzipSync(tar, { level: 1 });
+    const blob = Buffer.concat([gzipSync(tar, { level: 1 }), padding]);
     let read = 0;
     const pieces = async function* (): AsyncGenerator<Buffer> {
-      for (; read < blob.length; read += 4096) yield blob.subarray(read, read + 4096);
+      for (; read < blob.length; read += 4096) {
+        // As when it is read from a file.
+        await turn();
+        yield blob.subarray(read, read + 4096);
+      }
     };
     const layer = {
       compression: 'gzip',
@@ -54,6 +60,12 @@ const ones: TarEntry = { path: 'ones', type: 'file', content: Buffer.alloc(64 * 
 test('a layer that expands beyond reason is given up early, with a code of its own', async () => {
   const { answer, read, blob } = await decode(tarBuffer([ones]), { expansionGrace: 4 * MIB });
   expect(answer).toBe('expansion_too_large');
+  expect(read).toBeLessThan(blob / 2);
+});
+
+test('a layer that breaks a limit is not read to its end, though padding follows', async () => {
+  const { answer, read, blob } = await decode(tarBuffer(files(100)), { entries: 99 }, Buffer.alloc(8 * MIB));
+  expect(answer).toBe('layer_too_large');
   expect(read).toBeLessThan(blob / 2);
 });
 
