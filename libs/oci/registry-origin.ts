@@ -2,7 +2,7 @@ import type { AddressGuard } from './address-policy.ts';
 import type { Connections } from './connections.ts';
 import { OciError } from './error.ts';
 import { DeadlineError, exchange } from './exchange.ts';
-import { isLoopbackHost } from './host.ts';
+import { hostAndPort, isLoopbackHost } from './host.ts';
 import { errorCode, isCertificateError, isUnreachable, networkError, orCancelled } from './network-error.ts';
 import type { RegistryConfiguration } from './registry-settings.ts';
 import { StallError } from './stall.ts';
@@ -42,10 +42,17 @@ export class RegistryOrigins {
   /** @throws OciError `registry_unreachable` or `cancelled` */
   async of(host: string, signal: AbortSignal | undefined): Promise<URL> {
     const secure = new URL(`https://${host}`);
-    if (!isLoopbackHost(host) && !this.#options.configuration.isInsecure(host)) return secure;
+    if (!this.#mayBePlain(host)) return secure;
     const known = this.#known.get(host);
     if (known !== undefined && known.until > performance.now()) return known.origin;
     return orCancelled(this.#pending.get(host) ?? this.#startProbe(host, secure), signal);
+  }
+
+  /** A registry that is named without a port, and configured insecure at 443 alone, has nothing to say at 80. */
+  #mayBePlain(host: string): boolean {
+    const { configuration } = this.#options;
+    const plain = hostAndPort(new URL(`http://${host}`));
+    return isLoopbackHost(host) || (configuration.isInsecure(host) && configuration.isInsecure(plain));
   }
 
   #startProbe(host: string, secure: URL): Promise<URL> {

@@ -59,7 +59,7 @@ test('a registry at port 80 that is configured as insecure is asked over plain H
 
 test('a registry without TLS that is named without a port is at port 80', async () => {
   const guard = new AddressGuard(undefined);
-  const configuration = new RegistryConfiguration({});
+  const configuration = new RegistryConfiguration({ insecureRegistries: ['registry.example:443'] });
   const connectTimeoutMs = 10_000;
   const connections = new Connections({ connectionsPerHost: 1, connectTimeoutMs, configuration, guard, proxies: {} });
   const origins = new RegistryOrigins({ connections, probeTimeoutMs: connectTimeoutMs, configuration, guard });
@@ -68,6 +68,8 @@ test('a registry without TLS that is named without a port is at port 80', async 
     if (!(await listens('127.77.0.1', 443)))
       expect((await origins.of('127.77.0.1', undefined)).href).toBe('http://127.77.0.1/');
     expect(await failure(origins.of('127.77.0.1:1', undefined))).toMatchObject({ code: 'registry_unreachable' });
+    // Not asked: plain HTTP at port 80 would be refused, however it answered at 443.
+    expect((await origins.of('registry.example', undefined)).href).toBe('https://registry.example/');
   } finally {
     await connections.close();
   }
