@@ -213,7 +213,7 @@ export class Resolver {
 
   async #manifest(tagOrDigest: string, descriptor?: Descriptor): Promise<Manifest> {
     this.#fetches += 1;
-    if (this.#fetches > FETCH_LIMIT) throw this.#tooDeep();
+    if (this.#fetches > FETCH_LIMIT) throw this.#tooMany();
     const tooLarge = (): OciError =>
       new OciError(
         'invalid_manifest',
@@ -320,6 +320,13 @@ export class Resolver {
     return new OciError(
       'platform_not_found',
       `${this.#name} has no image for ${formatPlatform(this.#wanted)}; ${available}`,
+    );
+  }
+
+  #tooMany(): OciError {
+    return new OciError(
+      'invalid_manifest',
+      `the index of ${this.#name} was given up after ${FETCH_LIMIT} manifests, none of which is the image; name the image by its own digest`,
     );
   }
 

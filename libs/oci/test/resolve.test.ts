@@ -403,12 +403,19 @@ describe('an index', () => {
       const target = registry.putManifest(REPOSITORY, 'latest', content);
       inner = { mediaType: OCI_INDEX, digest: target, size: Buffer.byteLength(JSON.stringify(content)) };
     }
-    expect(await refusal()).toMatchObject({ code: 'invalid_manifest', retryable: false });
+    expect(await refusal()).toMatchObject({
+      code: 'invalid_manifest',
+      retryable: false,
+      message: expect.stringContaining('nested too deeply'),
+    });
     const { descriptor } = push(undefined, 'b');
     const wide = Array.from({ length: 100 }, () => ({ ...descriptor, platform: undefined }));
     registry.pushIndex(REPOSITORY, 'latest', wide);
     registry.requests.length = 0;
-    await refusal(':latest', on('linux/sparc64'));
+    expect(await refusal(':latest', on('linux/sparc64'))).toMatchObject({
+      code: 'invalid_manifest',
+      message: expect.stringContaining('name the image by its own digest'),
+    });
     expect(registry.requests.length).toBeLessThan(100);
   });
 });
