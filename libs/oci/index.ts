@@ -23,7 +23,7 @@ export type { LayerCompression } from './media-type.ts';
 export { type ListenKnowledge, readOperatorSettings } from './operator-settings.ts';
 export { formatPlatform, hostPlatform, type Platform, parsePlatform } from './platform.ts';
 export { type ProxySettings, proxyFor } from './proxy.ts';
-export { familiarReference, formatReference, parseReference, type Reference } from './reference.ts';
+export { formatReference, parseReference, type Reference } from './reference.ts';
 export type { CredentialSource } from './registry-api.ts';
 export type { RegistrySettings } from './registry-settings.ts';
 export type { ResolvedImage, ResolvedLayer, ResolveOptions } from './resolver.ts';
