@@ -152,7 +152,6 @@ export class Download {
       if (this.#refusedParts > 1) this.#asksForRange = false;
       throw retryable(error);
     }
-    this.#refusedParts = 0;
     if (file.length < this.#descriptor.size) {
       throw new OciError(
         'registry_error',
@@ -170,6 +169,7 @@ export class Download {
 
   /** Checks what the head promises, before any byte of it is taken. */
   #receiver(head: ResponseHead, file: PartialFile, offset: number, isWhole: boolean): Receiver {
+    this.#refusedParts = 0;
     const etag = head.headers.get('etag');
     if (this.#usesValidator && etag !== undefined && STRONG_ETAG.test(etag)) this.#validator = etag;
     // Some caches answer 206 though no part was asked for, and then need not say which it is.
