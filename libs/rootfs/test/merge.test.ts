@@ -7,7 +7,7 @@ import type { Tree } from '../tree/tree.ts';
 import { describeStack, type LayerStack, layerStack, stackRuns } from './support/arbitrary-layers.ts';
 import { layerEntry, listingOf, namesInTree } from './support/layer-entries.ts';
 import { differences, type ListedNode } from './support/listing.ts';
-import { modelTree } from './support/oci-model.ts';
+import { ModelError, modelTree } from './support/oci-model.ts';
 import type { TarEntry } from './support/tar-entry.ts';
 
 const file = (path: string, mode = 0o644): TarEntry => ({ path, type: 'file', mode });
@@ -150,6 +150,14 @@ describe('entries', () => {
       's/',
       's/b',
     ]);
+    // What lies on the way to its own directory: where that leads is another place once it is there.
+    for (const turn of [file('s/x'), link('s/x', 'f'), directory('s/x')]) {
+      const entries = [file('f'), symlink('d/x', '/'), symlink('s', 'd/x/../d'), turn, file('s/y')];
+      const x = turn.type === 'directory' ? 'd/x/' : 'd/x';
+      expect(paths(entries)).toEqual(['d/', 'd/d/', 'd/d/y', x, 'f', 's']);
+    }
+    const turn = [symlink('s', 'd/x/../../d'), symlink('s/x', 'q/r/t'), file('s/y')];
+    expect(paths(turn)).toEqual(['d/', 'd/q/', 'd/q/d/', 'd/q/d/y', 'd/x', 's']);
   });
 
   test('below what is no directory have it give way to one, which no layer states', () => {
@@ -263,6 +271,32 @@ test('127 layers come one after the other', () => {
 test('any stack of layers merges to what the model says, and inodes know their names', () => {
   fc.assert(fc.property(layerStack, expectAsModel), stackRuns(500));
 });
+
+test('a few entries, also below files and below links, merge to what the model says, or are refused where it refuses them', () => {
+  const path = fc.array(fc.constantFrom('a', 'b'), { minLength: 1, maxLength: 3 }).map((names) => names.join('/'));
+  const entry = fc.oneof(
+    path.map((at) => file(at)),
+    path.map((at) => directory(at)),
+    fc.tuple(path, fc.constantFrom('a', 'b/a', '../b', '/a/b')).map(([at, target]) => symlink(at, target)),
+    fc.tuple(path, path).map(([at, target]) => link(at, target)),
+    fc.tuple(path, fc.constantFrom('.wh.a', '.wh..wh..opq')).map(([at, name]) => file(`${at}/${name}`)),
+  );
+  const layer = fc.array(entry, { maxLength: 5 });
+  // The lowest layer has nothing to hide, and its whiteouts are not looked at.
+  const stack = fc.tuple(layer, layer).map((layers) => ({ layers: [[], ...layers] }));
+  fc.assert(fc.property(stack, expectAsModelOrRefused), stackRuns(1000));
+});
+
+function expectAsModelOrRefused(stack: LayerStack): void {
+  try {
+    modelTree(stack.layers);
+  } catch (error) {
+    if (!(error instanceof ModelError)) throw error;
+    expect(failure(...stack.layers.map((layer) => [...layer]))).toBe('layer_corrupt');
+    return;
+  }
+  expectAsModel(stack);
+}
 
 function expectAsModel(stack: LayerStack): void {
   const tree = merge(...stack.layers.map((layer) => [...layer]));
