@@ -103,6 +103,9 @@ describe('whiteouts', () => {
       'usr/',
       'usr/lib/',
     ]);
+    // What is hidden leads nowhere from then on.
+    const upper = [file('s/a'), file('.wh.s'), file('s/b')];
+    expect(paths([directory('d'), symlink('s', 'd')], upper)).toEqual(['d/', 'd/a', 's/', 's/b']);
   });
 
   test('that name nothing are refused', () => {
