@@ -1,5 +1,8 @@
-import { connect } from 'node:net';
+import { once } from 'node:events';
+import { connect, createServer } from 'node:net';
 import { expect, test } from '@jest/globals';
+import * as z from 'zod';
+import { eventually } from '../../../test/support/eventually.ts';
 import { AddressGuard } from '../address-policy.ts';
 import { Connections } from '../connections.ts';
 import { parseReference } from '../index.ts';
@@ -57,12 +60,17 @@ test('a registry at port 80 that is configured as insecure is asked over plain H
   expect((await resolve(['192.0.2.1:8080'])).message).toContain('would have to be asked over plain HTTP');
 });
 
-test('a registry without TLS that is named without a port is at port 80', async () => {
+/** Origins as a client finds them, and what closes their connections. */
+function originsWithin(connectTimeoutMs: number): { origins: RegistryOrigins; connections: Connections } {
   const guard = new AddressGuard(undefined);
   const configuration = new RegistryConfiguration({ insecureRegistries: ['registry.example:443'] });
-  const connectTimeoutMs = 10_000;
   const connections = new Connections({ connectionsPerHost: 1, connectTimeoutMs, configuration, guard, proxies: {} });
   const origins = new RegistryOrigins({ connections, probeTimeoutMs: connectTimeoutMs, configuration, guard });
+  return { origins, connections };
+}
+
+test('a registry without TLS that is named without a port is at port 80', async () => {
+  const { origins, connections } = originsWithin(10_000);
   try {
     // Where something has port 443 of all addresses of this machine, it is asked.
     if (!(await listens('127.77.0.1', 443)))
@@ -72,5 +80,25 @@ test('a registry without TLS that is named without a port is at port 80', async 
     expect((await origins.of('registry.example', undefined)).href).toBe('https://registry.example/');
   } finally {
     await connections.close();
+  }
+});
+
+test('one that keeps silent is asked over plain HTTP, and each time anew whether it speaks TLS', async () => {
+  const { origins, connections } = originsWithin(50);
+  let asked = 0;
+  const server = createServer((socket) => {
+    asked += 1;
+    socket.on('error', () => undefined);
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const host = `127.0.0.1:${z.object({ port: z.int() }).parse(server.address()).port}`;
+  try {
+    for (const times of [1, 2]) {
+      expect((await origins.of(host, undefined)).href).toBe(`http://${host}/`);
+      await eventually(() => asked >= times);
+    }
+  } finally {
+    await connections.close();
+    server.close();
   }
 });
