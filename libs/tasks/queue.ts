@@ -155,12 +155,11 @@ export interface EnqueueOptions {
 
 /** The task of an identical pull that is under way, null when there is none. */
 export async function findPullUnderWay(queue: TaskQueue, data: PullJobData): Promise<string | null> {
-  const identity = pullIdentity(data);
-  const id = await queue.getDeduplicationJobId(identity);
-  if (id === null || (await connectionOf(queue).exists(queueKey(id))) === 1) return id;
-  // Somebody has removed the job with a tool that knows nothing of BullMQ's keys: this one would stand for it for ever.
-  await queue.removeDeduplicationKey(identity);
-  return null;
+  const id = await queue.getDeduplicationJobId(pullIdentity(data));
+  if (id === null) return null;
+  // Somebody may have removed the job with a tool that knows nothing of BullMQ's keys. The key that is left is not removed here: by now it
+  // may be that of another pull. BullMQ replaces it, in one step, when the next is put on the queue.
+  return (await connectionOf(queue).exists(queueKey(id))) === 1 ? id : null;
 }
 
 /** Wakes a worker that waits for tasks: BullMQ does not when a prioritized job is given back (moveJobFromActiveToWait). */
