@@ -2,8 +2,9 @@ import { rm, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { requireE2fsprogs } from '@bhatti/rootfs';
-import { KEY_PREFIX, type RedisClient } from '@bhatti/tasks';
+import { KEY_PREFIX, type RedisClient, RedisScript } from '@bhatti/tasks';
 import type { Logger } from 'pino';
+import * as z from 'zod';
 import type { Readiness } from './api-schema.ts';
 import { errorCode } from './error-code.ts';
 import { type ConnectedWorker, readWorkers } from './queue-state.ts';
@@ -25,7 +26,8 @@ export async function lookWhetherReady(
   const [queue, data_dir] = await Promise.all([
     within('Redis', log, () =>
       tasks.look(async ({ queue, redis }) => {
-        await checkWrites(redis);
+        const refusal = await refusalOfWrites(redis);
+        if (refusal !== null) return failed(`Redis takes no tasks (${refusal})`);
         return { workers: await readWorkers(queue), isPaused: await queue.isPaused() };
       }),
     ),
@@ -34,7 +36,7 @@ export async function lookWhetherReady(
   const known = 'workers' in queue ? queue : null;
   const workers = known?.workers ?? null;
   const checks = {
-    redis: workers === null ? failed('Redis does not answer, or takes nothing') : { ok: true },
+    redis: 'workers' in queue ? { ok: true } : queue,
     data_dir,
     worker: known?.isPaused ? failed('the queue is paused: tasks wait until it is resumed') : checkWorkers(workers),
     e2fsprogs: await within('mke2fs', log, () => checkTools(workers ?? [])),
@@ -42,9 +44,20 @@ export async function lookWhetherReady(
   return { status: Object.values(checks).every(({ ok }) => ok) ? 'ready' : 'not_ready', checks };
 }
 
-/** Redis answers, but takes no task, when its memory is full, its disk is, or it has no replica left to write to. */
-async function checkWrites(redis: RedisClient): Promise<void> {
-  await redis.set(`${KEY_PREFIX}:write-check`, '', 'EX', 60);
+/** As the answer, and not as an error: at `READONLY` the connection would be made anew, over and over, for as long as a request may take. */
+const writeScript = new RedisScript(`
+local answer = redis.pcall('SET', KEYS[1], '', 'EX', 60)
+return answer.err or false`);
+
+const refusal = z.string().nullable();
+
+/**
+ * Redis answers, but takes no task, when its memory is full (`OOM`), its disk is (`MISCONF`), it is a replica (`READONLY`), or has none
+ * left to write to (`NOREPLICAS`): the word that it begins with. null where it takes them.
+ */
+async function refusalOfWrites(redis: RedisClient): Promise<string | null> {
+  const answer = refusal.parse(await writeScript.run(redis, [`${KEY_PREFIX}:write-check`], []));
+  return answer === null ? null : (/^-?([A-Z]+)\b/.exec(answer)?.[1] ?? 'see its log');
 }
 
 /** By writing: permissions alone do not tell of a full disk, nor of a file system that has become read-only. */

@@ -47,6 +47,14 @@ describe('for those who run it', () => {
       },
     });
 
+    // One that has become a replica is told as that at once, and not tried again until the time is over.
+    const operator = connectRedis(api.redis.url, { use: 'request' });
+    await operator.replicaof('127.0.0.1', 1);
+    const replica = await untilReady(({ checks }) => !checks.redis.ok);
+    await operator.replicaof('NO', 'ONE');
+    operator.disconnect();
+    expect(replica.checks.redis.reason).toBe('Redis takes no tasks (READONLY)');
+
     const worker = await startWorker(api.redis.url, async (job) => resultOf(job));
     const run = join(api.directory, 'run');
     try {
@@ -63,7 +71,7 @@ describe('for those who run it', () => {
       await connection.config('SET', 'maxmemory', '1');
       expect((await api.send('POST', '/images/pull', { body: { ref: 'a:1' } })).status).toBe(503);
       const refusing = await untilReady(({ checks }) => !checks.redis.ok);
-      expect(refusing.checks.redis.reason).toBe('Redis does not answer, or takes nothing');
+      expect(refusing.checks.redis.reason).toBe('Redis takes no tasks (OOM)');
       await connection.config('SET', 'maxmemory', '0');
       await queue.close();
       connection.disconnect();
