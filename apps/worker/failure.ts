@@ -70,6 +70,6 @@ export function withoutUrlSecrets(text: string): string {
   return text.replace(/(https?:\/\/)(?:[^\s/?#]*@)?([^\s?#"'<>]*)[^\s"'<>]*/gi, '$1$2');
 }
 
-function messageOf(error: unknown): string {
+export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }

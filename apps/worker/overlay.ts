@@ -3,7 +3,7 @@ import { isAbsolute } from 'node:path';
 import { decodeLayer, describeLayerFile, type LayerFile, type LayerLimits } from '@bhatti/rootfs';
 import type { Store } from '@bhatti/store';
 import { hasLayer, removeOutdatedLayer } from './cached-layer.ts';
-import { describeFailure, WorkerError } from './failure.ts';
+import { describeFailure, messageOf, WorkerError } from './failure.ts';
 
 /** The operator's layer that goes on top of every image: a guest agent, an init. */
 export interface Overlay {
@@ -33,13 +33,9 @@ export async function openOverlay(path: string, store: Store, limits: Partial<La
     await overlay.provide();
     return overlay;
   } catch (error) {
-    throw new WorkerError(
-      'invalid_overlay',
-      `BHATTI_OVERLAY: ${path} cannot be used: ${error instanceof Error ? error.message : String(error)}`,
-      {
-        cause: error,
-      },
-    );
+    throw new WorkerError('invalid_overlay', `BHATTI_OVERLAY: ${path} cannot be used: ${messageOf(error)}`, {
+      cause: error,
+    });
   }
 }
 
@@ -75,11 +71,11 @@ async function explain(error: unknown, path: string, layer: LayerFile): Promise<
     const message = `the overlay ${path} is not what it was when the worker started; start the worker again`;
     return new WorkerError('invalid_overlay', message, { cause: error });
   } catch (unreadable) {
-    const { code, message } = describeFailure(unreadable);
-    if (code !== 'internal') return error;
+    // The disk's fault, or the host's.
+    if (describeFailure(unreadable).retryable) return error;
     return new WorkerError(
       'invalid_overlay',
-      `the overlay ${path} cannot be read any more: ${message}; put it back, or start the worker again without it`,
+      `the overlay ${path} cannot be read any more: ${messageOf(unreadable)}; put it back, or start the worker again without it`,
       { cause: error },
     );
   }

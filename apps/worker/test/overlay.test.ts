@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { mkdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rm, rmdir, symlink, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { gzipSync } from 'node:zlib';
@@ -93,6 +93,11 @@ describe('an overlay', () => {
       [() => truncate(overlay, 600), /overlay\.tar is not what it was/],
       [() => rm(overlay), /overlay\.tar cannot be read any more: .*ENOENT/],
       [() => mkdir(overlay), /overlay\.tar is not what it was/],
+      // Linux lets nobody read this one, root neither.
+      [
+        () => rmdir(overlay).then(() => symlink('/proc/sys/net/ipv4/route/flush', overlay)),
+        /overlay\.tar cannot be read any more: .*EACCES/,
+      ],
     ] as const;
     for (const [change, what] of changes) {
       await stack.store.layers.remove(layer?.hex ?? '');
