@@ -64,6 +64,13 @@ class Failover {
     if (master !== undefined) await end(master);
   }
 
+  /** Then nobody answers, and the sentinel still takes connections. */
+  async killReplicaAndStopSentinel(): Promise<void> {
+    const [, replica, sentinel] = this.#servers;
+    sentinel?.kill('SIGSTOP');
+    if (replica !== undefined) await end(replica);
+  }
+
   async stop(): Promise<void> {
     for (const server of this.#servers) await end(server);
   }
@@ -129,4 +136,17 @@ test('tasks go on after Sentinel has made the replica the master', async () => {
     requests.disconnect();
     connection.disconnect();
   }
+});
+
+test('a connection that is given up between two attempts ends, also when the sentinel does not answer', async () => {
+  const redis = connectRedis(`redis+sentinel://127.0.0.1:${servers.sentinelPort}/queue`, { use: 'worker' });
+  await redis.ping();
+  // Not by `once` of node:events, which rejects at an error: a connection that breaks may tell of one.
+  const says = (what: 'reconnecting' | 'end') => new Promise((resolve) => redis.once(what, resolve));
+  const reconnecting = says('reconnecting');
+  await servers.killReplicaAndStopSentinel();
+  await reconnecting;
+  const ended = says('end');
+  redis.disconnect();
+  await ended;
 });
