@@ -113,6 +113,8 @@ async function* positionsInOrder(queue: TaskQueue, options: ListTasksOptions): A
     // One that moves while the lists are read is in two of them.
     const ids = new Set((await Promise.all(lists.map((list) => idsUnderWay(queue, list)))).flat());
     yield (await underWay(queue, [...ids], options))
+      // What an operator's tool has left without a time has no place in the order, and is no task (see `readTask`).
+      .filter(({ time }) => Number.isFinite(time))
       .map(({ id, time }) => ({ ended: false, time, id }))
       .filter((position) => isBehind(position, after))
       .sort(compare);

@@ -147,6 +147,20 @@ describe('the list of tasks', () => {
     }
   });
 
+  test('has all others in their order where a job has no time', async () => {
+    open();
+    const whole: string[] = [];
+    for (let at = 0; at < 60; at++) {
+      const id = await enqueue('ann', `n-${at}`);
+      const isSpoilt = at % 3 === 1;
+      await redis.hset(queueKey(id), 'timestamp', isSpoilt ? 'noon' : 1_000_000 + at);
+      if (!isSpoilt) whole.unshift(id);
+    }
+    for (const status of ['queued', undefined] as const) {
+      expect((await pages({ limit: 7, status })).map(({ id }) => id)).toEqual(whole);
+    }
+  });
+
   test('of one owner costs little beside thousands of others, and looks through no list of them', async () => {
     open();
     const template = { ...data, owner: 'many' };
