@@ -4,7 +4,7 @@ import type { Store } from '@bhatti/store';
 /**
  * Takes the SHA-256 of every root filesystem whose record lacks it, and adds it. After the publish, because nobody who waits for an
  * image needs it: it takes 0.73 s of the processor's time a GiB, holes too. What a worker leaves undone when it stops or dies, the next
- * that starts finds. Rejects with the first failure, after all others.
+ * round of housekeeping finds. Rejects with the first failure, after all others.
  */
 export async function recordDigests(store: Store, signal: AbortSignal): Promise<void> {
   const failures: unknown[] = [];
