@@ -3,6 +3,7 @@ import { isAbsolute } from 'node:path';
 import { decodeLayer, describeLayerFile, type LayerFile, type LayerLimits } from '@bhatti/rootfs';
 import type { Store } from '@bhatti/store';
 import { hasLayer, removeOutdatedLayer } from './cached-layer.ts';
+import { discard } from './discard.ts';
 import { describeFailure, messageOf, WorkerError } from './failure.ts';
 
 /** The operator's layer that goes on top of every image: a guest agent, an init. */
@@ -58,7 +59,7 @@ async function provide(
     await decodeLayer({ ...layer, source: path, outDirectory: cached.directory, limits, signal });
     await cached.publish();
   } catch (error) {
-    await cached.discard().catch(() => {});
+    await discard(cached);
     throw signal?.aborted ? error : await explain(error, path, layer);
   }
 }
