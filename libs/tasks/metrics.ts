@@ -62,7 +62,7 @@ export const workerMetrics = {
   },
   layers: {
     name: 'bhatti_layers_total',
-    help: 'Layers that tasks needed, by source: registry or cache.',
+    help: 'Layers that tasks needed, by source: registry, archive or cache.',
     type: 'counter',
   },
   rootfs: {
