@@ -14,8 +14,5 @@ new Worker(
     process.stdout.write(`started ${job.id}\n`);
     await new Promise(() => {});
   },
-  {
-    ...workerOptions({ connection, concurrency: 1 }),
-    ...(TEST_STALLED_INTERVAL === undefined ? {} : { stalledInterval: Number(TEST_STALLED_INTERVAL) }),
-  },
+  { ...workerOptions({ connection, concurrency: 1 }), stalledInterval: Number(TEST_STALLED_INTERVAL) },
 );

@@ -31,8 +31,8 @@ export interface WorkerProcess {
 export interface WorkerProcessOptions {
   readonly file: string;
   readonly redis: string;
-  /** Ms; the real one where left out. */
-  readonly stalledInterval?: number;
+  /** Ms. */
+  readonly stalledInterval: number;
 }
 
 export function startWorkerProcess(options: WorkerProcessOptions): WorkerProcess {
@@ -40,7 +40,7 @@ export function startWorkerProcess(options: WorkerProcessOptions): WorkerProcess
     env: {
       PATH: process.env.PATH,
       TEST_REDIS: options.redis,
-      ...(options.stalledInterval === undefined ? {} : { TEST_STALLED_INTERVAL: String(options.stalledInterval) }),
+      TEST_STALLED_INTERVAL: String(options.stalledInterval),
     },
     stdio: ['ignore', 'pipe', 'inherit'],
   });
