@@ -1,5 +1,6 @@
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { existsSync } from 'node:fs';
 import { mkdir, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { createConnection } from 'node:net';
 import { dirname, join } from 'node:path';
@@ -327,7 +328,7 @@ The whole log: ${dataDirectory}/run/serve.log
   /** Starts a stack as a command does, in a process that has run the lines before, and resolves with what it said. */
   async function startDetached(options: object, before = ''): Promise<string> {
     const module = join(dirname(staged.cli), 'detached.js');
-    await bundle('serve/detached.ts', module);
+    if (!existsSync(module)) await bundle('serve/detached.ts', module);
     const script = `import { startDetached } from ${JSON.stringify(module)};
       ${before}
       await startDetached(${JSON.stringify({ dataDirectory, workers: 1, ...options })})
