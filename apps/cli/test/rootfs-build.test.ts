@@ -1,12 +1,12 @@
 import { execFile, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdir, mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { link, mkdir, mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { gunzipSync, gzipSync } from 'node:zlib';
-import { afterEach, beforeEach, expect, test } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from '@jest/globals';
 import { pack } from 'tar-stream';
 import * as z from 'zod';
 import { eventually } from '../../../test/support/eventually.ts';
@@ -20,16 +20,23 @@ const output = z.object({
   layers: z.array(z.string()),
   warnings: z.array(z.string()),
 });
+/** The tars, made once. */
+let tars: string;
 let directory: string;
 
-beforeEach(async () => {
-  directory = await mkdtemp(join(tmpdir(), 'bhatti-rootfs-build-'));
+beforeAll(async () => {
+  tars = await mkdtemp(join(tmpdir(), 'bhatti-rootfs-tars-'));
   const base = await fileLayer({ 'bin/sh': 'sh', 'etc/name': 'base', 'etc/old': 'old' });
   const app = await fileLayer({ 'etc/name': 'app', 'etc/.wh.old': '' });
-  await writeFile(join(directory, 'base.tar'), base.tar);
-  await writeFile(join(directory, 'big.tar'), (await fileLayer({ big: Buffer.alloc(16 * 2 ** 20, 1) })).tar);
-  await writeFile(join(directory, 'app.tar.gz'), gzipSync(app.tar));
-  await writeFile(join(directory, 'agent.tar'), (await fileLayer({ 'sbin/agent': 'agent', 'etc/name': 'mine' })).tar);
+  await writeFile(join(tars, 'base.tar'), base.tar);
+  await writeFile(join(tars, 'big.tar'), (await fileLayer({ big: Buffer.alloc(16 * 2 ** 20, 1) })).tar);
+  await writeFile(join(tars, 'app.tar.gz'), gzipSync(app.tar));
+  await writeFile(join(tars, 'agent.tar'), (await fileLayer({ 'sbin/agent': 'agent', 'etc/name': 'mine' })).tar);
+});
+afterAll(() => rm(tars, { recursive: true, force: true }));
+beforeEach(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'bhatti-rootfs-build-'));
+  for (const name of await readdir(tars)) await link(join(tars, name), join(directory, name));
 });
 afterEach(() => rm(directory, { recursive: true, force: true }));
 
@@ -55,20 +62,20 @@ test('builds tars, bottom first, with an overlay on top', async () => {
     '-o',
     'a.ext4',
     '--size',
-    '64MiB',
+    '16MiB',
     '--json',
   );
   expect(built.stderr).toBe('');
   const result = output.parse(JSON.parse(built.stdout));
   const bytes = await readFile(join(directory, 'a.ext4'));
-  expect(result).toMatchObject({ size_bytes: 64 * 2 ** 20, warnings: [] });
+  expect(result).toMatchObject({ size_bytes: 16 * 2 ** 20, warnings: [] });
   expect(result.sha256).toBe(createHash('sha256').update(bytes).digest('hex'));
   expect(result.layers).toHaveLength(3);
   expect(await contentOf('a.ext4', '/etc/name')).toBe('mine');
   expect(await contentOf('a.ext4', '/sbin/agent')).toBe('agent');
   expect((await run('debugfs', '-R', 'stat /etc/old', 'a.ext4')).stderr).toContain('not found');
   expect((await run('e2fsck', '-fn', 'a.ext4')).code).toBe(0);
-  await build('base.tar', 'app.tar.gz', '--overlay', 'agent.tar', '-o', 'b.ext4', '--size', '64MiB');
+  await build('base.tar', 'app.tar.gz', '--overlay', 'agent.tar', '-o', 'b.ext4', '--size', '16MiB');
   expect((await readFile(join(directory, 'b.ext4'))).equals(bytes)).toBe(true);
 });
 
@@ -78,7 +85,7 @@ test('takes a tar for what its first bytes say it is: zstd, gzip or plain give t
   await writeFile(join(directory, 'plain'), app);
   const digests = new Set<string>();
   for (const name of ['zstd', 'plain', 'app.tar.gz']) {
-    const built = await build('base.tar', name, '-o', `${name}.ext4`, '--size', '64MiB', '--json');
+    const built = await build('base.tar', name, '-o', `${name}.ext4`, '--size', '16MiB', '--json');
     digests.add(output.parse(JSON.parse(built.stdout)).sha256);
   }
   expect(digests.size).toBe(1);
@@ -96,10 +103,10 @@ test('takes what docker save and skopeo write for the image that it is, not for 
   const { tar } = await fileLayer({ [layerFile]: layer, [configFile]: config, 'manifest.json': list });
   await writeFile(join(directory, 'saved.tar'), tar);
   await writeFile(join(directory, 'saved.tar.gz'), gzipSync(tar));
-  const expected = await build('base.tar', '-o', 'a.ext4', '--size', '64MiB', '--json');
+  const expected = await build('base.tar', '-o', 'a.ext4', '--size', '16MiB', '--json');
   const { sha256 } = output.parse(JSON.parse(expected.stdout));
   for (const name of ['saved.tar', 'saved.tar.gz']) {
-    const built = await build(name, '-o', `${name}.ext4`, '--size', '64MiB', '--json');
+    const built = await build(name, '-o', `${name}.ext4`, '--size', '16MiB', '--json');
     expect(output.parse(JSON.parse(built.stdout))).toMatchObject({ sha256, layers: [`sha256:${digest(layer)}`] });
   }
   expect(await build('saved.tar', 'app.tar.gz', '-o', 'x.ext4')).toMatchObject({
@@ -194,7 +201,7 @@ test.each([
 test('a result that cannot be written is an error, one that nobody reads is none; nothing else is left', async () => {
   const before = await readdir(directory);
   const command = (rest: string) =>
-    `"$0" "$1" rootfs build base.tar -o x.ext4 --size 64MiB ${rest}; echo $?; rm x.ext4`;
+    `"$0" "$1" rootfs build base.tar -o x.ext4 --size 16MiB ${rest}; echo $?; rm x.ext4`;
   const full = await run('bash', '-c', command('> /dev/full'), process.execPath, cli);
   expect(full).toEqual({ code: 0, stdout: '1\n', stderr: 'error: the output cannot be written (ENOSPC)\n' });
   const unread = await run('bash', '-c', `set -o pipefail; ${command('| true')}`, process.execPath, cli);
