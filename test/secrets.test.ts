@@ -9,7 +9,7 @@ import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'n
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { queueKey } from '@bhatti/tasks';
+import { KEY_PREFIX, queueKey } from '@bhatti/tasks';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { Redis } from 'ioredis';
 import * as z from 'zod';
@@ -185,11 +185,13 @@ test('when all have ended, also with their worker, credentials and what was seal
   const crashed = held.filter(({ end }) => end === 'crashed');
   for (const { id, end } of held) if (end === 'cancelled') await bhatti.run(['task', 'cancel', id]);
   for (const { end, command } of held) if (end === 'cancelled') expect((await command.outcome).exitCode).toBe(1);
-  // One more death ends the first of them; the others are taken over. The locks are taken away, rather than waited for.
+  // One more death ends the first of them; the others are taken over. What time does to the locks and leases is done here.
   await redis.hset(queueKey(crashed[0]?.id ?? ''), 'stc', 4);
   const victim = children.find(({ name }) => name === 'worker 1')?.pid ?? 0;
   process.kill(victim, 'SIGKILL');
-  await redis.del(crashed.map(({ id }) => `${queueKey(id)}:lock`));
+  await redis.del([...crashed.map(({ id }) => `${queueKey(id)}:lock`), queueKey('stalled-check')]);
+  await redis.sadd(queueKey('stalled'), ...crashed.map(({ id }) => id));
+  for (const lease of await redis.keys(`${KEY_PREFIX}:lease:*`)) await redis.del(lease);
   registry.clearFaults();
   const ends = await Promise.all(crashed.map(({ command }) => command.outcome));
   expect(ends.map(({ exitCode }) => exitCode)).toEqual([1, 0, 0]);
