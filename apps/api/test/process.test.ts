@@ -94,9 +94,20 @@ describe('the API process', () => {
     }
   }
 
-  test('tells where it listens, and on SIGTERM answers who waits, cleans up and exits 0', async () => {
+  test('tells where it listens, keeps its files to its owner, and on SIGTERM answers who waits, cleans up and exits 0', async () => {
     const started = run();
     const { listen } = await untilListening(started);
+    const modes = ['token', 'secret.key', 'run/api.json', 'run/api.sock', 'run'].map(async (name) => {
+      const { mode } = await stat(join(directory, name));
+      return [name, (mode & 0o777).toString(8)];
+    });
+    expect(await Promise.all(modes)).toEqual([
+      ['token', '600'],
+      ['secret.key', '600'],
+      ['run/api.json', '600'],
+      ['run/api.sock', '600'],
+      ['run', '700'],
+    ]);
     const token = (await readFile(join(directory, 'token'), 'utf8')).trim();
     const headers = { authorization: `Bearer ${token}` };
     const queued = await request(`${listen}/images/pull`, { method: 'POST', headers, body: '{"ref":"alpine"}' });
@@ -201,22 +212,7 @@ describe('the API process', () => {
     for (const line of started.stderr().trim().split('\n')) JSON.parse(line);
   });
 
-  test('keeps its files to its owner', async () => {
-    await untilListening(run());
-    const modes = ['token', 'secret.key', 'run/api.json', 'run/api.sock', 'run'].map(async (name) => {
-      const { mode } = await stat(join(directory, name));
-      return [name, (mode & 0o777).toString(8)];
-    });
-    expect(await Promise.all(modes)).toEqual([
-      ['token', '600'],
-      ['secret.key', '600'],
-      ['run/api.json', '600'],
-      ['run/api.sock', '600'],
-      ['run', '700'],
-    ]);
-  });
-
-  test('a second one on the same data directory is refused, and harms nothing', async () => {
+  test('a second one on the same data directory is refused, and harms nothing; what one that was killed has left is replaced', async () => {
     const first = run();
     await untilListening(first);
     const second = run();
@@ -226,6 +222,12 @@ describe('the API process', () => {
     const agent = new Agent({ connect: { socketPath: join(directory, 'run', 'api.sock') } });
     expect((await request('http://localhost/health', { dispatcher: agent })).statusCode).toBe(200);
     await agent.destroy();
+    first.child.kill('SIGKILL');
+    expect(await first.ended).toBe('SIGKILL');
+    const third = run();
+    await untilListening(third);
+    third.child.kill('SIGTERM');
+    expect(await third.ended).toBe(0);
   });
 
   test('one that cannot listen where it was told to never answers on its socket', async () => {
@@ -257,17 +259,6 @@ describe('the API process', () => {
       await api.close();
       other.close();
     }
-  });
-
-  test('what one that was killed has left is replaced', async () => {
-    const first = run();
-    await untilListening(first);
-    first.child.kill('SIGKILL');
-    expect(await first.ended).toBe('SIGKILL');
-    const second = run();
-    await untilListening(second);
-    second.child.kill('SIGTERM');
-    expect(await second.ended).toBe(0);
   });
 
   test('ends with the supervisor that started it, whenever that goes', async () => {
