@@ -4,6 +4,8 @@ import * as z from 'zod';
 
 /** Ms within which the API must be back and answer. */
 const PATIENCE = 90_000;
+/** Of the images, which hold a few MB. What is made where no size is asked for takes a worker 0.4 s of a processor more, for its SHA-256. */
+const SIZE = '64MiB';
 
 const accepted = z.union([
   z.object({ task_id: z.string(), status: z.literal('queued') }),
@@ -22,14 +24,16 @@ export class Client {
 
   /** The id of the task; undefined when the image was there. */
   async pull(ref: string, name: string): Promise<string | undefined> {
-    const { body } = await this.#ask('POST', '/images/pull', JSON.stringify({ ref, name }));
+    const { body } = await this.#ask('POST', '/images/pull', JSON.stringify({ ref, name, size: SIZE }));
     const answer = accepted.parse(body);
     return 'task_id' in answer ? answer.task_id : undefined;
   }
 
   /** The id of the task; undefined when the disk has no room for the archive. */
   async import(archive: Buffer, name: string, key: string): Promise<string | undefined> {
-    const { body } = await this.#ask('POST', `/images/import?name=${name}`, archive, { 'idempotency-key': key });
+    const { body } = await this.#ask('POST', `/images/import?name=${name}&size=${SIZE}`, archive, {
+      'idempotency-key': key,
+    });
     const answer = z.union([accepted, noSpace]).parse(body);
     return 'task_id' in answer ? answer.task_id : undefined;
   }

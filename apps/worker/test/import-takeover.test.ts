@@ -20,7 +20,7 @@ test('an import whose worker is killed is taken over by another, which finds the
   const archive = gzipSync(await imageArchive('docker', [{ tags: ['large:1'], tars: [tar] }]), { level: 0 });
   const claims = new TaskClaims(stack.connection, 'layer', liveTask(stack.queue));
   const victim = await stack.startWorkerProcess();
-  const id = await stack.enqueueImport({ archive, name: 'taken-over' });
+  const id = await stack.enqueueImport({ archive, name: 'taken-over', sizeBytes: 2 ** 26 });
   await eventually(() => claims.isWanted(diffId));
   await victim.end('SIGKILL');
   expect((await stack.view(id)).status).toBe('running');

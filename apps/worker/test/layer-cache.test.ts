@@ -99,15 +99,16 @@ if (!isRoot) process.stderr.write('skipped: a small disk, because only root can 
     expect(await stack.pull({ reference: small, name: 'small' })).toMatchObject({ status: 'completed' });
     const cached = await stack.store.layers.list();
     const free = await stack.store.freeBytes();
-    const large = await push(stack, 'large', dense(4 * megabyte), dense(24 * megabyte));
-    const failed = await stack.pull({ reference: large, name: 'large' });
+    const reference = await push(stack, 'large', dense(4 * megabyte), dense(24 * megabyte));
+    const large = { reference, name: 'large', sizeBytes: 64 * megabyte };
+    const failed = await stack.pull(large);
     expect(failed).toMatchObject({ status: 'failed', error: { code: 'no_space' } });
     expect(await stack.leftovers()).toEqual([]);
     expect((await stack.store.layers.list()).map(({ hex }) => hex)).toEqual(cached.map(({ hex }) => hex));
     expect(await stack.store.freeBytes()).toBeGreaterThanOrEqual(free - 64 * 1024);
     expect(await stack.connection.keys('*claims*')).toEqual([]);
     await run('mount', ['-o', 'remount,size=256m', directory]);
-    expect(await stack.pull({ reference: large, name: 'large' })).toMatchObject({ status: 'completed' });
+    expect(await stack.pull(large)).toMatchObject({ status: 'completed' });
     // Whoever still reads an image, for its digest, keeps its blocks.
     await eventually(digestsTaken);
     await stack.store.images.delete('local', 'large');
