@@ -20,6 +20,8 @@ const env = { ...process.env, PATH: `${process.env.PATH}:/usr/sbin:/sbin` };
 const execute = promisify(execFile);
 const PASSWORD = 'correct-horse-battery-staple';
 const NOBODY = 65534;
+/** Where no size is asked for an image is of 512 MiB, of all of which its SHA-256 is taken: the first test, and that of the sandbox, see one. */
+const small = ['--size', '64MiB'];
 /** Nothing listens there, in case a bad request goes through. */
 const nowhere = '127.0.0.1:1/library/demo';
 
@@ -88,7 +90,7 @@ function holdUp(held: PushedImage): { release: () => void } {
 
 /** Starts a pull and resolves when it is in the middle of its download. */
 async function startPull(bhatti: Bhatti, reference: string): Promise<RunningCommand> {
-  const pull = bhatti.start(['image', 'pull', reference]);
+  const pull = bhatti.start(['image', 'pull', reference, ...small]);
   await pull.stdoutHas('downloading layers');
   return pull;
 }
@@ -146,26 +148,26 @@ describe('one stack', () => {
 
   test('the same digest again: at once, and no blob is asked for', async () => {
     const pushed = await push('again', {});
-    await bhatti.run(['image', 'pull', pushed.reference]);
+    await bhatti.run(['image', 'pull', pushed.reference, ...small]);
     const since = registry.requests.length;
-    const again = await bhatti.run(['image', 'pull', pushed.reference]);
+    const again = await bhatti.run(['image', 'pull', pushed.reference, ...small]);
     expect(again).toEqual({
       exitCode: 0,
       stdout: `demo-again is already up to date (${pushed.digest})\ndone\n`,
       stderr: '',
     });
     expect(registry.requests.slice(since).filter(({ path }) => path.includes('/blobs/'))).toEqual([]);
-    const json = await bhatti.run(['image', 'pull', pushed.reference, '--json']);
+    const json = await bhatti.run(['image', 'pull', pushed.reference, ...small, '--json']);
     expect(JSON.parse(json.stdout)).toMatchObject({ status: 'exists', name: 'demo-again', digest: pushed.digest });
   });
 
   test('a tag that has moved: the name stands for the new image, of which only the new layer is fetched', async () => {
     const before = await push('moving', { 'etc/version': 'before\n' });
-    await bhatti.run(['image', 'pull', before.reference]);
+    await bhatti.run(['image', 'pull', before.reference, ...small]);
     const old = await image(bhatti, 'demo-moving');
     const after = await push('moving', { 'etc/version': 'after\n' });
     const since = registry.requests.length;
-    const pull = await bhatti.run(['image', 'pull', after.reference]);
+    const pull = await bhatti.run(['image', 'pull', after.reference, ...small]);
     expect(pull).toMatchObject({ exitCode: 0, stderr: '', stdout: expect.stringMatching(/\ndone\n$/) });
     expect(layersAskedFor(after, since)).toEqual([after.layers[1]?.digest]);
     const moved = await image(bhatti, 'demo-moving');
@@ -177,9 +179,9 @@ describe('one stack', () => {
 
   test('another name for the same digest: no second build, no blob', async () => {
     const pushed = await push('shared', { 'etc/version': 'shared\n' });
-    await bhatti.run(['image', 'pull', pushed.reference]);
+    await bhatti.run(['image', 'pull', pushed.reference, ...small]);
     const since = registry.requests.length;
-    const pull = await bhatti.run(['image', 'pull', pushed.reference, '--name', 'other']);
+    const pull = await bhatti.run(['image', 'pull', pushed.reference, ...small, '--name', 'other']);
     expect(pull).toMatchObject({ exitCode: 0, stderr: '' });
     expect(pull.stdout).toMatch(transcript(pushed.reference, 'other', resolving));
     expect(layersAskedFor(pushed, since)).toEqual([]);
@@ -219,7 +221,7 @@ describe('one stack', () => {
     });
     const held = holdUp(pushed);
     const pull = await startPull(bhatti, pushed.reference);
-    const again = await bhatti.run(['image', 'pull', pushed.reference, '--json']);
+    const again = await bhatti.run(['image', 'pull', pushed.reference, ...small, '--json']);
     const { task_id: id } = z.looseObject({ task_id: z.string() }).parse(JSON.parse(again.stdout));
     expect(await bhatti.run(['task', 'cancel', id])).toMatchObject({ exitCode: 0, stderr: '' });
     const { exitCode, stdout, stderr } = await pull.outcome;
@@ -232,7 +234,7 @@ describe('one stack', () => {
     const closed = await startRegistry({ auth: { kind: 'basic', username: 'user', password: PASSWORD } });
     try {
       const { reference } = closed.pushImage({ repository: 'org/private', layers: [base] });
-      const refused = await bhatti.run(['image', 'pull', reference]);
+      const refused = await bhatti.run(['image', 'pull', reference, ...small]);
       expect(refused.exitCode).toBe(1);
       expect(refused.stderr).toMatch(/^error: .+ \(unauthorized\)\n/);
       expect(refused.stderr).toContain(
@@ -246,7 +248,7 @@ describe('one stack', () => {
         { args: ['--name', 'by-environment'], env: { BHATTI_REGISTRY_AUTH: credentials } },
       ];
       for (const { args, ...options } of ways) {
-        expect(await bhatti.run(['image', 'pull', reference, ...args], options)).toMatchObject({
+        expect(await bhatti.run(['image', 'pull', reference, ...small, ...args], options)).toMatchObject({
           exitCode: 0,
           stderr: '',
         });
