@@ -1,5 +1,6 @@
-import { openStore, type Store, StoreError, type UserWithToken } from '@bhatti/store';
-import { CliError } from './cli-error.ts';
+import { stat } from 'node:fs/promises';
+import { openStore, type Store, StoreError, storePaths, type UserWithToken } from '@bhatti/store';
+import { CliError, systemErrorCode } from './cli-error.ts';
 import { type Console, printJson } from './console.ts';
 import { formatAge, formatTable } from './table.ts';
 
@@ -22,6 +23,7 @@ export async function createUser(
 
 /** `bhatti user list`. */
 export async function listUsers(directory: string, console: Console, json: boolean): Promise<number> {
+  await requireDataDirectory(directory);
   return explained(directory, async ({ users }) => {
     const list = await users.list();
     if (json) {
@@ -36,6 +38,7 @@ export async function listUsers(directory: string, console: Console, json: boole
 
 /** `bhatti user rotate-key`. */
 export async function rotateKey(directory: string, name: string, console: Console, json: boolean): Promise<number> {
+  await requireDataDirectory(directory);
   return explained(directory, async ({ users }) => {
     printToken(await users.rotateToken(name), console, json);
     return 0;
@@ -44,6 +47,7 @@ export async function rotateKey(directory: string, name: string, console: Consol
 
 /** `bhatti user delete`: the images stay, so that a mistake loses nothing; their names are the user's. */
 export async function deleteUser(directory: string, name: string, console: Console, json: boolean): Promise<number> {
+  await requireDataDirectory(directory);
   return explained(directory, async ({ users, images }) => {
     await users.delete(name);
     const left = (await images.list(name)).length;
@@ -65,6 +69,15 @@ function printToken({ user, token }: UserWithToken, console: Console, json: bool
   }
   console.err(`token of ${user.name} (${user.role}), shown this once:\n`);
   console.out(`${token}\n`);
+}
+
+/** To open a store makes it: only who adds something wants that. Throws CliError `data_dir_unusable` where there is none. */
+async function requireDataDirectory(directory: string): Promise<void> {
+  const code = await stat(storePaths(directory).runDirectory).then(() => undefined, systemErrorCode);
+  if (code !== 'ENOENT' && code !== 'ENOTDIR') return;
+  throw new CliError('data_dir_unusable', `${directory} is no data directory of bhatti`, {
+    hint: 'Name that of the server with --data-dir; "bhatti serve status" on it shows which it is.',
+  });
 }
 
 async function explained(directory: string, action: (store: Store) => Promise<number>): Promise<number> {

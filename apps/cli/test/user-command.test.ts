@@ -1,4 +1,4 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { openStore } from '@bhatti/store';
@@ -36,6 +36,16 @@ test('users are made, listed, given a new token and deleted in the data director
   expect(await user('delete', 'alice')).toMatchObject({ code: 0, out: 'deleted alice\n' });
   expect(await users.authenticate(rotated.out.trim())).toBeNull();
   await expect(user('delete', 'alice')).rejects.toMatchObject({ code: 'not_found' });
+});
+
+test('where no data directory is, only who adds a user makes one', async () => {
+  const typo = join(directory, 'typo');
+  const unusable = { code: 'data_dir_unusable', message: `${typo} is no data directory of bhatti` };
+  for (const words of [['list'], ['rotate-key', 'ann'], ['delete', 'ann']]) {
+    await expect(run([...words, '--data-dir', typo], {})).rejects.toMatchObject(unusable);
+  }
+  expect(await readdir(directory)).toEqual(['none.yaml']);
+  expect(await run(['create', 'ann', '--data-dir', typo], {})).toMatchObject({ code: 0 });
 });
 
 test('where the server is on another host, nothing is done to the users of this one', async () => {
