@@ -7,7 +7,11 @@ import type { ConfigFile } from './settings.ts';
 
 const SYSTEM_FILE = '/etc/bhatti/config.yaml';
 
-const text = z.string({ error: 'must be text' }).optional();
+/** An empty value counts as not given; one that is left out (`url:`) is null in YAML. */
+const text = z
+  .string({ error: 'must be text' })
+  .nullish()
+  .transform((value) => value || undefined);
 /** One that depended on where a command is run would be another server in each folder; no shell is here to know what ~ is. */
 const folder = text.refine((path) => !path || isAbsolute(path), {
   error: 'must be an absolute path, as /home/ann/bhatti',
@@ -32,9 +36,14 @@ export async function readConfigFiles(
   warn: (text: string) => void = () => {},
 ): Promise<ConfigFile> {
   const required = Boolean(env.BHATTI_CONFIG);
-  const merged: ConfigFile = {};
+  let merged: ConfigFile = {};
   for (const path of configFilePaths(env).toReversed()) {
-    Object.assign(merged, await readConfigFile(path, required, warn));
+    const {
+      url = merged.url,
+      token = merged.token,
+      data_dir = merged.data_dir,
+    } = await readConfigFile(path, required, warn);
+    merged = { url, token, data_dir };
   }
   return merged;
 }

@@ -32,6 +32,7 @@ describe('config files', () => {
   test('an empty file says nothing', async () => {
     expect(await parseConfigFile('', 'f')).toEqual({});
     expect(await parseConfigFile('# only a comment\n', 'f')).toEqual({});
+    expect(await parseConfigFile("url:\ntoken: ''\ndata_dir:\n", 'f')).toEqual({});
   });
 
   test.each([
