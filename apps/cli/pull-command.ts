@@ -22,7 +22,7 @@ export async function pullImage(
   console: Console,
   { json, detach, quiet }: PullOutput,
 ): Promise<number> {
-  const answer = await client.pull(request);
+  const answer = await interruptible(client.pull(request), console);
   if (json) {
     printJson(console, answerJson(answer));
     return 0;
@@ -33,6 +33,22 @@ export async function pullImage(
   }
   const pull = { id: answer.task_id, name: answer.name, reference: request.ref };
   return watchNewTask(client, pull, console, { detach, quiet });
+}
+
+/** Ctrl+C before the server has answered: whether it has taken the request, nobody here knows. */
+async function interruptible<T>(request: Promise<T>, console: Console): Promise<T> {
+  const onInterrupt = () => {
+    console.err(
+      `${console.interactive ? '\n' : ''}Interrupted. The pull may be queued all the same.\nCheck: bhatti task list\n`,
+    );
+    process.exit(130);
+  };
+  process.once('SIGINT', onInterrupt);
+  try {
+    return await request;
+  } finally {
+    process.off('SIGINT', onInterrupt);
+  }
 }
 
 /** Watches a task that was just made to its end; with `detach` says how to. Resolves with the exit code. */

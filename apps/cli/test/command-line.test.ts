@@ -299,6 +299,20 @@ Check status: bhatti image list
     });
   });
 
+  test('Ctrl+C before the server has answered: it may have taken the pull', async () => {
+    let child: ReturnType<typeof start>['child'] | undefined;
+    await startServer(() => async () => {
+      child?.kill('SIGINT');
+    });
+    const started = start(['image', 'pull', 'python:3.12', '--detach']);
+    child = started.child;
+    expect(await started.ended).toEqual({
+      exitCode: 130,
+      stdout: '',
+      stderr: 'Interrupted. The pull may be queued all the same.\nCheck: bhatti task list\n',
+    });
+  });
+
   test('goes on when the API is away for a moment, or says 503', async () => {
     let polls = 0;
     const handler = pullWith([view('running', lines.slice(0, 1)), completed]);
