@@ -1,5 +1,5 @@
 /** The program behind `bhatti rootfs build`: from local layers to an ext4, without a server. A process of its own, so that the CLI starts without loading it. */
-import { access, link, mkdir, mkdtemp, open, rm, stat } from 'node:fs/promises';
+import { link, lstat, mkdir, mkdtemp, open, rm, stat } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
 import { OciError, openArchive, parsePlatform } from '@bhatti/oci';
@@ -16,7 +16,7 @@ import {
   type RootfsLimits,
   readLayerIndex,
 } from '@bhatti/rootfs';
-import { systemFailure } from '@bhatti/store';
+import { systemErrorName, systemFailure } from '@bhatti/store';
 import { formatBytes } from '@bhatti/tasks';
 import * as z from 'zod';
 import { endProcess, endWhereOutputFails } from '../output-failure.ts';
@@ -184,9 +184,13 @@ async function hashAndSync(path: string): Promise<string> {
 }
 
 async function requireAbsent(path: string): Promise<void> {
-  const isThere = await access(path).then(
+  // Whatever else keeps it from being looked at would keep it from being written, after all the work.
+  const isThere = await lstat(path).then(
     () => true,
-    () => false,
+    (error: unknown) => {
+      if (['ENOENT', 'ENOTDIR'].includes(systemErrorName(error) ?? '')) return false;
+      throw error;
+    },
   );
   if (isThere) throw new UsageError(`${path} is there already; remove it or choose another with -o`);
   const folder = await stat(dirname(path)).catch(() => undefined);

@@ -1,7 +1,7 @@
 import { execFile, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { link, mkdir, mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { link, mkdir, mkdtemp, readdir, readFile, rm, symlink, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -122,6 +122,8 @@ test.each([
   ['stdout', ['base.tar', '-o', '-'], '-o takes a file'],
   ['what is no tar', ['name', '-o', 'x.ext4'], 'name: the layer has a tar header whose checksum is wrong'],
   ['a folder that is no layout', ['.', '-o', 'x.ext4'], 'it has neither an index.json'],
+  ['an output that no file can have', ['base.tar', '-o', 'x'.repeat(256)], `${'x'.repeat(256)} (ENAMETOOLONG)`],
+  ['an output that is a link to nothing', ['base.tar', '-o', 'link'], 'link is there already'],
   ['a pipe', ['pipe', '-o', 'x.ext4'], 'pipe is no file but a pipe or a device: write what it gives to a file first'],
   ['an overlay that is a folder', ['base.tar', '-o', 'x.ext4', '--overlay', '.'], 'is a folder: --overlay takes a tar'],
   ['a size that is too small', ['big.tar', '-o', 'x.ext4', '--size', '15MiB'], 'It must be 16MiB to 16TiB'],
@@ -130,6 +132,7 @@ test.each([
 ])('says what is wrong with %s, and leaves nothing behind', async (_what, args, words) => {
   await writeFile(join(directory, 'name'), 'x'.repeat(2048));
   await run('mkfifo', 'pipe');
+  await symlink('nowhere', join(directory, 'link'));
   const before = await readdir(directory);
   const { code, stderr } = await build(...args);
   expect(stderr).toContain(words);
