@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { CliError, systemErrorCode } from '../cli-error.ts';
 import { type Console, printJson } from '../console.ts';
@@ -125,7 +125,8 @@ interface Status {
   readonly socket: string;
   readonly token: string | null;
   readonly data_dir: string;
-  readonly log: string;
+  /** null where what it says goes elsewhere: it runs in the foreground, or under a service manager. */
+  readonly log: string | null;
 }
 
 async function describeStatus(
@@ -144,8 +145,14 @@ async function describeStatus(
     socket: paths.apiSocket,
     token: await readToken(paths.tokenFile),
     data_dir: paths.dataDirectory,
-    log: paths.logFile,
+    log: (await writesTo(paths.logFile, pid)) ? paths.logFile : null,
   };
+}
+
+/** Whether what the process says goes to the file. Where there is no /proc, a file that is there has to do. */
+async function writesTo(path: string, pid: number): Promise<boolean> {
+  const [file, stderr] = await Promise.all([path, `/proc/${pid}/fd/2`].map((one) => stat(one).catch(() => undefined)));
+  return file !== undefined && (stderr === undefined || (stderr.ino === file.ino && stderr.dev === file.dev));
 }
 
 function formatStatus(status: Status): string {
@@ -157,7 +164,7 @@ function formatStatus(status: Status): string {
     ['socket', status.socket],
     ['token', status.token ?? '-'],
     ['data dir', status.data_dir],
-    ['log', status.log],
+    ['log', status.log ?? '- (its stderr)'],
   ] as const;
   return fields.map(([name, value]) => `${name.padEnd(8)}  ${value}\n`).join('');
 }

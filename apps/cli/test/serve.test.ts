@@ -45,7 +45,7 @@ const statusSchema = z.object({
   children: z.array(z.object({ name: z.string(), pid: z.number(), ready: z.boolean() })),
   redis: z.string(),
   socket: z.string(),
-  log: z.string(),
+  log: z.string().nullable(),
 });
 
 const isRoot = process.getuid?.() === 0;
@@ -113,7 +113,7 @@ describe('bhatti serve', () => {
       stderr: expect.stringMatching(atMostStarting),
     });
     const running = await status();
-    expect(running).toMatchObject({ state: 'running', redis: 'embedded' });
+    expect(running).toMatchObject({ state: 'running', redis: 'embedded', log: join(dataDirectory, 'run/serve.log') });
     // What is secret in the environment of a command does not stay in the server that it starts. (Redis writes its title there.)
     for (const pid of [running.pid, pidOf(running, 'api'), pidOf(running, 'worker 1')]) {
       const environment = await readFile(`/proc/${pid}/environ`, 'utf8');
@@ -258,7 +258,8 @@ describe('bhatti serve', () => {
           if (log.includes('healthy')) resolve();
         });
       });
-      const { children } = await status();
+      const { children, log: logFile } = await status();
+      expect(logFile).toBeNull();
       child.kill(signal);
       expect(await exit).toEqual([0, null]);
       expect(children.map(({ pid }) => pid).filter(lives)).toEqual([]);
