@@ -95,7 +95,16 @@ class RestartedChild implements SupervisedChild {
   }
 
   #start(): void {
-    const run = { process: spawnChild(this.#specification), startedAt: performance.now(), over: new AbortController() };
+    const startedAt = performance.now();
+    let process: ChildProcess;
+    try {
+      process = spawnChild(this.#specification);
+    } catch (error) {
+      // Node throws what is wrong in some cases (no memory for a process), and tells it by an event in others.
+      this.#onDeath({ startedAt, wasReady: false, outcome: error instanceof Error ? error.message : String(error) });
+      return;
+    }
+    const run = { process, startedAt, over: new AbortController() };
     this.#run = run;
     run.process.once('error', (error) => this.#onEnd(run, error.message));
     run.process.once('exit', (code, signal) => this.#onEnd(run, signal === null ? `exit code ${code}` : signal));
@@ -119,7 +128,10 @@ class RestartedChild implements SupervisedChild {
     this.#run = undefined;
     this.#ready = false;
     this.#events.onChange();
-    if (this.#stopping.signal.aborted) return;
+    if (!this.#stopping.signal.aborted) this.#onDeath({ startedAt, wasReady, outcome });
+  }
+
+  #onDeath({ startedAt, wasReady, outcome }: { startedAt: number; wasReady: boolean; outcome: string }): void {
     this.#deaths = deathsInARow(this.#deaths, performance.now() - startedAt);
     const pause = restartDelay(this.#deaths);
     this.#events.onDeath({ outcome, deaths: this.#deaths, pause, wasReady });

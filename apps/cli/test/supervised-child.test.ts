@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { type ChildEvents, type SupervisedChild, superviseChild } from '../serve/supervised-child.ts';
 
@@ -7,7 +8,7 @@ let child: SupervisedChild | undefined;
 afterEach(() => child?.kill());
 
 /** Supervises `node -e script` and lets a test wait until something holds. */
-function supervise(script: string, stopTimeout = 20_000) {
+function supervise(script: string, { stopTimeout = 20_000, command = process.execPath } = {}) {
   const deaths: Parameters<ChildEvents['onDeath']>[0][] = [];
   const checks = new Set<() => void>();
   const news = () => {
@@ -16,7 +17,7 @@ function supervise(script: string, stopTimeout = 20_000) {
   const supervised = superviseChild(
     {
       name: 'child',
-      command: process.execPath,
+      command,
       args: ['-e', script],
       env: process.env,
       ipc: true,
@@ -73,6 +74,18 @@ describe('superviseChild', () => {
     ]);
   });
 
+  test.each([
+    // Told by an event, and thrown.
+    ['ENOENT', '/no/such/program'],
+    ['ENOTDIR', '/dev/null/program'],
+  ])('a child that cannot be started (%s) is tried again', async (code, command) => {
+    const { supervised, deaths, until } = supervise('', { command });
+    await until(() => deaths.length === 2);
+    expect(deaths.map(({ pause }) => pause)).toEqual([250, 500]);
+    expect(deaths[0]?.outcome).toContain(code);
+    expect(supervised.pid).toBeUndefined();
+  });
+
   test('stop ends the child and does not start it again', async () => {
     const { supervised, deaths, until } = supervise(LIVES);
     await until(() => supervised.ready);
@@ -84,7 +97,7 @@ describe('superviseChild', () => {
   });
 
   test('stop kills a child that does not listen', async () => {
-    const { supervised, until } = supervise(`process.on('SIGTERM', () => {}); ${LIVES}`, 50);
+    const { supervised, until } = supervise(`process.on('SIGTERM', () => {}); ${LIVES}`, { stopTimeout: 50 });
     await until(() => supervised.ready);
     const pid = pidOf(supervised);
     await supervised.stop();
@@ -95,6 +108,7 @@ describe('superviseChild', () => {
     const { supervised, deaths, until } = supervise('process.exit(1)');
     await until(() => deaths.length === 1);
     await supervised.stop();
-    expect(supervised.pid).toBeUndefined();
+    await delay(2 * (deaths[0]?.pause ?? 0));
+    expect([supervised.pid, deaths.length]).toEqual([undefined, 1]);
   });
 });
