@@ -65,7 +65,8 @@ export function serverUrl(text: string | undefined): URL | undefined {
   if (!text) return undefined;
   const url = URL.canParse(text) ? new URL(text) : undefined;
   if (url?.protocol !== 'http:' && url?.protocol !== 'https:') {
-    const shown = text.replace(/[^/\s]*@/, '');
+    // Without a name and password, which may hold what ends them in a URL that is right.
+    const shown = text.replace(/^(\w+:\/\/)?.*@/s, '$1');
     const guess = `http://${shown}`;
     const hasHost = !text.includes('://') && !text.startsWith('/') && URL.canParse(guess);
     throw new CliError('invalid_request', `the server URL "${shown}" is not a valid http:// or https:// URL`, {

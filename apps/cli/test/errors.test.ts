@@ -86,6 +86,10 @@ describe('a server that is not there, or another one', () => {
       '/run/api.sock',
       'error: the server URL "/run/api.sock" is not a valid http:// or https:// URL (invalid_request)\n',
     ],
+    [
+      'http://ann:se/cr et@host',
+      'the server URL "http://host" is not a valid http:// or https:// URL (invalid_request)\n',
+    ],
     ['ftp://ann:secret@host', 'the server URL "ftp://host" is not a valid http:// or https:// URL (invalid_request)\n'],
     ['http://no-host.invalid', 'error: the name of http://no-host.invalid is not known (E'],
   ])('%s', async (wrong, message) => {
