@@ -60,7 +60,9 @@ export class DocumentedWorld {
     const { url, token } = serverStatus.parse(
       JSON.parse(await this.piped({ command: 'bhatti serve status --json', output: '' })),
     );
-    for (const name of ['http://localhost:8080', 'https://bhatti.example.com']) this.values.set(name, url);
+    // The first is what a server says of itself.
+    const names = ['http://127.0.0.1:8080', 'http://localhost:8080', 'https://bhatti.example.com'];
+    for (const name of names) this.values.set(name, url);
     this.values.set('bht_...', token);
     return { url };
   }
