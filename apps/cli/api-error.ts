@@ -105,16 +105,11 @@ export function refusal(endpoint: Endpoint, status: number, json: unknown): Erro
       },
     );
   }
-  if (!body.success && status < 500) return notBhatti(endpoint, undefined);
-  if (!body.success) {
-    return new ApiError(
-      status,
-      'server_error',
-      `${describeEndpoint(endpoint)} answered with HTTP ${status}${proxyNote(endpoint)}`,
-      undefined,
-    );
-  }
-  return new ApiError(status, body.data.code ?? 'server_error', body.data.error, body.data.request_id);
+  if (body.success)
+    return new ApiError(status, body.data.code ?? 'server_error', body.data.error, body.data.request_id);
+  if (status < 500) return notBhatti(endpoint, undefined);
+  const message = `${describeEndpoint(endpoint)} answered with HTTP ${status}${proxyNote(endpoint)}`;
+  return new ApiError(status, 'server_error', message, undefined);
 }
 
 export function unreachable(endpoint: Endpoint, error: unknown): UnreachableError {

@@ -123,17 +123,18 @@ async function watch(client: ApiClient, pull: WatchedPull, console: Console, qui
 }
 
 /** A server, or a proxy, that does not let this program watch any more (a token that was replaced) does not end the task. */
-function goesOnUnwatched(error: unknown, { id, verb }: WatchedPull): unknown {
+function goesOnUnwatched(error: unknown, pull: WatchedPull): unknown {
   if (!(error instanceof CliError) || error.code === 'server_unreachable') return error;
-  const what = verb === 'importing' ? 'import' : 'pull';
-  return new CliError(error.code, error.message, {
-    cause: error,
-    hint: `${error.hint ?? ''}\nThe ${what} goes on at the server; to watch it again: bhatti task watch ${id}`.trimStart(),
-  });
+  const goesOn = `The ${kindOf(pull)} goes on at the server; to watch it again: bhatti task watch ${pull.id}`;
+  return new CliError(error.code, error.message, { cause: error, hint: `${error.hint ?? ''}\n${goesOn}`.trimStart() });
+}
+
+function kindOf({ verb }: WatchedPull): 'import' | 'pull' {
+  return verb === 'importing' ? 'import' : 'pull';
 }
 
 function finish(task: Task, pull: WatchedPull, console: Console, quiet: boolean): number {
-  const what = pull.verb === 'importing' ? 'import' : 'pull';
+  const what = kindOf(pull);
   if (task.status === 'completed') {
     for (const warning of task.result?.warnings ?? []) console.err(`warning: ${warning}\n`);
     console.out(quiet ? `${pull.name}\n` : 'done\n');
