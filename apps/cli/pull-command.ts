@@ -2,6 +2,7 @@ import type { ApiClient } from './api-client.ts';
 import type { PullAnswer, PullRequest, Task } from './api-schema.ts';
 import { CliError } from './cli-error.ts';
 import { type Console, printJson } from './console.ts';
+import { interruptible } from './interruptible.ts';
 import { printableLine } from './printable.ts';
 import { ProgressDisplay } from './progress-display.ts';
 import { followTask } from './task-follower.ts';
@@ -22,7 +23,7 @@ export async function pullImage(
   console: Console,
   { json, detach, quiet }: PullOutput,
 ): Promise<number> {
-  const answer = await interruptible(client.pull(request), console);
+  const answer = await interruptible(client.pull(request), console, 'pull');
   if (json) {
     printJson(console, answerJson(answer));
     return 0;
@@ -33,22 +34,6 @@ export async function pullImage(
   }
   const pull = { id: answer.task_id, name: answer.name, reference: request.ref };
   return watchNewTask(client, pull, console, { detach, quiet });
-}
-
-/** Ctrl+C before the server has answered: whether it has taken the request, nobody here knows. */
-async function interruptible<T>(request: Promise<T>, console: Console): Promise<T> {
-  const onInterrupt = () => {
-    console.err(
-      `${console.interactive ? '\n' : ''}Interrupted. The pull may be queued all the same.\nCheck: bhatti task list\n`,
-    );
-    process.exit(130);
-  };
-  process.once('SIGINT', onInterrupt);
-  try {
-    return await request;
-  } finally {
-    process.off('SIGINT', onInterrupt);
-  }
 }
 
 /** Watches a task that was just made to its end; with `detach` says how to. Resolves with the exit code. */

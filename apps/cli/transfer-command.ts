@@ -21,6 +21,7 @@ import {
   writeSparse,
 } from './export-file.ts';
 import { withExportLock } from './export-lock.ts';
+import { interruptible } from './interruptible.ts';
 import { layoutStep } from './progress-layout.ts';
 import { type PullOutput, watchNewTask } from './pull-command.ts';
 import { suggestingImage } from './suggestion.ts';
@@ -52,7 +53,8 @@ export async function importImage(
     if (!output.json && !output.quiet) showUpload(archive, console);
     // Saved by its id, an image has no name in the archive, and is the only one there.
     const named = reference !== undefined && !IMAGE_ID.test(reference);
-    answer = await client.importImage(archive, { ...request, ...(named && { ref: reference }) });
+    const sending = client.importImage(archive, { ...request, ...(named && { ref: reference }) });
+    answer = await interruptible(sending, console, 'import', () => archive.readableEnded);
   } finally {
     archive.destroy();
     console.live([]);

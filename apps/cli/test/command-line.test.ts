@@ -309,7 +309,7 @@ Check status: bhatti image list
     expect(await started.ended).toEqual({
       exitCode: 130,
       stdout: '',
-      stderr: 'Interrupted. The pull may be queued all the same.\nCheck: bhatti task list\n',
+      stderr: 'Interrupted. The pull may have been queued.\nCheck: bhatti task list\n',
     });
   });
 

@@ -51,6 +51,12 @@ async function run(
   args: readonly string[],
   { env = {}, stdin = '' }: { env?: NodeJS.ProcessEnv; stdin?: string } = {},
 ) {
+  const { child, ended } = start(args, env);
+  child.stdin.end(stdin);
+  return ended;
+}
+
+function start(args: readonly string[], env: NodeJS.ProcessEnv = {}) {
   const child = spawn(process.execPath, [staged.cli, ...args], {
     cwd: directory,
     env: cleanEnvironment(directory, { BHATTI_URL: url, ...env }),
@@ -64,9 +70,8 @@ async function run(
     output.stderr += data;
   });
   child.stdin.on('error', () => {});
-  child.stdin.end(stdin);
-  const [exitCode] = await once(child, 'close');
-  return { exitCode: Number(exitCode), ...output };
+  const ended = once(child, 'close').then(([exitCode]) => ({ exitCode: Number(exitCode), ...output }));
+  return { child, ended };
 }
 
 const accepted: Answer = { status: 202, body: { task_id: 'tsk_abc123', status: 'queued', name: 'app' } };
@@ -120,6 +125,37 @@ describe('image import', () => {
     expect(stderr).toMatch(
       /^error: the connection to http:.* broke while the archive was sent \((ECONNRESET|EPIPE)\)\nRun the/,
     );
+  });
+
+  test('Ctrl+C says whether the server can have taken the import', async () => {
+    await makeDirectory();
+    let child: ReturnType<typeof start>['child'] | undefined;
+    files = createServer((request) => {
+      const interrupt = () => child?.kill('SIGINT');
+      if (request.url?.endsWith('cut')) request.once('data', interrupt);
+      else request.resume().once('end', interrupt);
+    });
+    files.listen(0, '127.0.0.1');
+    await once(files, 'listening');
+    const address = files.address();
+    url = `http://127.0.0.1:${typeof address === 'object' ? address?.port : ''}`;
+
+    const cut = start(['image', 'import', '--tar', '-', '--name', 'cut']);
+    child = cut.child;
+    child.stdin.write('the beginning');
+    expect(await cut.ended).toEqual({
+      exitCode: 130,
+      stdout: '',
+      stderr: 'Interrupted. The archive was not sent whole: nothing is imported.\n',
+    });
+    const whole = start(['image', 'import', '--tar', '-', '--name', 'whole']);
+    child = whole.child;
+    child.stdin.end('all of it');
+    expect(await whole.ended).toEqual({
+      exitCode: 130,
+      stdout: '',
+      stderr: 'Interrupted. The import may have been queued.\nCheck: bhatti task list\n',
+    });
   });
 
   test('an OCI layout directory is sent as a tar; any other directory is refused', async () => {
