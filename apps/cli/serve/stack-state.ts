@@ -17,7 +17,30 @@ export type StackState = z.output<typeof stackState>;
 const apiAddress = z.object({ listen: z.string().nullable(), taken: z.string().nullish() });
 export type ApiAddress = z.output<typeof apiAddress>;
 
-export async function writeStackState(path: string, state: StackState): Promise<void> {
+/** Writes the states of a stack, one after the other; what cannot be written is logged. */
+export class StackStateFile {
+  readonly #path: string;
+  readonly #log: (line: string) => void;
+  #writing = Promise.resolve();
+
+  constructor(path: string, log: (line: string) => void) {
+    this.#path = path;
+    this.#log = log;
+  }
+
+  write(state: StackState): void {
+    this.#writing = this.#writing
+      .then(() => writeStackState(this.#path, state))
+      .catch((error: unknown) => this.#log(`cannot write ${this.#path}: ${String(error)}`));
+  }
+
+  /** Resolves when all that was given to `write` is written. */
+  written(): Promise<void> {
+    return this.#writing;
+  }
+}
+
+async function writeStackState(path: string, state: StackState): Promise<void> {
   const temporary = `${path}.tmp`;
   try {
     await writeFile(temporary, JSON.stringify(state, null, 2), { mode: 0o600 });
