@@ -9,6 +9,8 @@ const OUTPUT_CHUNK = 256 * 1024;
  */
 export async function* gunzip(source: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
   const stream = createGunzip({ chunkSize: OUTPUT_CHUNK });
+  // Where the stream has ended already, nobody listens to it any more: an error of what follows comes from `fed`.
+  stream.on('error', () => undefined);
   const unpacked: AsyncIterable<Buffer> = stream;
   const fed = feed(stream, source);
   fed.catch((error) => stream.destroy(error));
