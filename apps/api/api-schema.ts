@@ -26,7 +26,7 @@ export const PullBody = z.strictObject({
     .optional(),
   force: z
     .boolean({ error: 'must be true or false' })
-    .describe('pull again although that very digest is there')
+    .describe('pull again even if that digest is already there')
     .optional(),
 });
 
@@ -40,7 +40,7 @@ export const ImportQuery = z.strictObject({
   size: text(64, 'the size of the file system: "2GB", "4GiB" or a number of bytes').optional(),
   force: z
     .enum(['true', 'false'], { error: 'must be true or false' })
-    .describe('import again although that very image is there')
+    .describe('import again even if that image is already there')
     .optional(),
 });
 
@@ -50,7 +50,10 @@ export const AlreadyThere = z.object({ status: z.literal('exists'), image: z.str
 
 export const PruneBody = z
   .strictObject({
-    dry_run: z.boolean({ error: 'must be true or false' }).describe('remove nothing: tell what would go').optional(),
+    dry_run: z
+      .boolean({ error: 'must be true or false' })
+      .describe('remove nothing, report what would be removed')
+      .optional(),
   })
   .optional();
 
@@ -58,13 +61,13 @@ export const Pruned = z.object({
   freed_bytes: z.int().min(0).describe('bytes on disk'),
   layers: z.int().min(0).describe('cached layers'),
   rootfs: z.int().min(0).describe('root file systems without a name'),
-  downloads: z.int().min(0).describe('partial downloads that no task goes on with'),
+  downloads: z.int().min(0).describe('partial downloads that no task continues'),
   dry_run: z.boolean().describe('nothing was removed'),
 });
 
 export const ImageView = z.object({
   name: z.string(),
-  owner: z.string().describe('the user whose it is'),
+  owner: z.string().describe('the user it belongs to'),
   shared: z.boolean().describe('everybody may see and use it'),
   ref: z.string().describe('canonical reference that it was pulled from'),
   digest: z.string().describe("digest of the image's manifest"),
@@ -74,11 +77,13 @@ export const ImageView = z.object({
   sha256: z
     .string()
     .optional()
-    .describe('SHA-256 of the ext4 file, in hex; of a single image, and once it is taken, soon after the build'),
+    .describe(
+      'SHA-256 of the ext4 file, in hex; only for a single image, and once it is computed, soon after the build',
+    ),
   created_at: z.iso.datetime(),
   path: z.string().describe('the ext4 file, on the server'),
   warnings: z.array(z.string()),
-  config: ImageConfigRecord.describe('how the image wants to be run: env, cmd, entrypoint, user, ...'),
+  config: ImageConfigRecord.describe('how the image is meant to be run: env, cmd, entrypoint, user, ...'),
 });
 export type ImageView = z.output<typeof ImageView>;
 
@@ -101,7 +106,7 @@ export const Readiness = z.object({
     redis: check.describe('the task queue answers, and takes tasks'),
     data_dir: check.describe('the data directory can be written to'),
     worker: check.describe('a worker is connected to the queue'),
-    e2fsprogs: check.describe('mke2fs and e2fsck are there; looked at where a worker runs on the host of the API'),
+    e2fsprogs: check.describe('mke2fs and e2fsck are installed; checked if a worker runs on the host of the API'),
   }),
 });
 export type Readiness = z.output<typeof Readiness>;
@@ -113,7 +118,7 @@ export const AdminStatus = z.object({
   queue: z.object({
     waiting: count,
     active: count,
-    delayed: count.describe('to be tried again'),
+    delayed: count.describe('waiting for a retry'),
     failed: count.describe('kept a week'),
     completed: count.describe('kept a week'),
     paused: z.boolean(),

@@ -71,7 +71,7 @@ export function createProgram(context: CommandContext): Command {
     .version(context.version, '--version', 'print the version')
     .option('--url <url>', 'the server to use (BHATTI_URL; default: the local one, which is started when needed)')
     .option('--token <token>', 'the API token for it (BHATTI_TOKEN)')
-    .option('--data-dir <directory>', 'where the local server keeps everything (BHATTI_DATA_DIR)')
+    .option('--data-dir <directory>', 'data directory of the local server (BHATTI_DATA_DIR)')
     .option('--json', 'print JSON')
     .option('--timing', 'print to stderr where the time went')
     .helpOption('-h, --help', 'print help')

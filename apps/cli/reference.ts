@@ -10,15 +10,17 @@ export function commandReference(program: Command): string {
     '',
     '<!-- Made by npm run docs:cli from the commands. -->',
     '',
-    'stdout is the answer, stderr everything about it. **Exit codes**: 0 done, 1 error (also in the usage), 130 detached by Ctrl+C.',
+    'Results and progress go to stdout; errors, hints, warnings and timings to stderr. **Exit codes**: 0 done, 1 error (also for wrong usage),',
+    '130 detached by Ctrl+C. Output has no colours.',
     '',
-    '**Settings**: flag, then config file (`~/.bhatti/config.yaml`, `/etc/bhatti/config.yaml`, or the one in `BHATTI_CONFIG`),',
-    'then environment (`BHATTI_URL`, `BHATTI_TOKEN`, `BHATTI_DATA_DIR`), then default. The file is YAML: `url`, `token`, `data_dir`. A token',
-    'there or in the environment never shows in a process list. `--data-dir` means the server there, whatever URL is configured. Output has',
-    'no colours.',
+    '**Settings** come from, in this order: a flag, the config file (`~/.bhatti/config.yaml`, `/etc/bhatti/config.yaml`, or the one that',
+    '`BHATTI_CONFIG` names), the environment (`BHATTI_URL`, `BHATTI_TOKEN`, `BHATTI_DATA_DIR`), the default. The file is YAML: `url`, `token`,',
+    '`data_dir`. A token from the file or the environment never shows in the process list. `--data-dir` selects the local server of',
+    'that directory, whatever URL is configured; by default it is `/var/lib/bhatti` for root (if it can be written), else',
+    '`$XDG_DATA_HOME/bhatti`, else `~/.local/share/bhatti`.',
     '',
-    '**Network**: a server elsewhere is asked through `HTTPS_PROXY` or `HTTP_PROXY` (`http://name:password@host:port`), but for hosts in',
-    '`NO_PROXY`. `NODE_EXTRA_CA_CERTS` names a file of certificates that are trusted, too.',
+    '**Network**: a remote server is reached through `HTTPS_PROXY` or `HTTP_PROXY` (`http://name:password@host:port`), except hosts in',
+    '`NO_PROXY`. `NODE_EXTRA_CA_CERTS` names a file of additional trusted certificates.',
     '',
     '## Global flags',
     '',
@@ -57,8 +59,12 @@ function section(command: Command): string {
 function options(command: Command): string {
   return command.options
     .filter(({ hidden, long }) => !hidden && long !== '--version')
-    .map((option: Option) => `- \`${option.flags}\`: ${option.description}${choices(option.argChoices)}`)
+    .map((option) => `- \`${option.flags}\`: ${option.description}${choices(option.argChoices)}${standard(option)}`)
     .join('\n');
+}
+
+function standard({ defaultValue }: Option): string {
+  return defaultValue === undefined ? '' : ` (default: ${defaultValue})`;
 }
 
 function choices(values: readonly string[] | undefined): string {

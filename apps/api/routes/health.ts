@@ -8,11 +8,11 @@ export function healthRoutes(services: Pick<Services, 'tasks' | 'version'>): Rou
     defineRoute({
       method: 'GET',
       path: '/health',
-      summary: 'Whether the server lives, and reaches Redis. Needs no token.',
+      summary: 'Whether the server is alive, and reaches Redis. Needs no token.',
       open: true,
       query: noQuery,
       body: noBody,
-      answers: { 200: { description: 'It lives.', schema: Health } },
+      answers: { 200: { description: 'It is alive.', schema: Health } },
       handle: async () => ({
         status: 200,
         body: { status: 'ok', version: services.version, redis: (await services.tasks.reachable()) ? 'ok' : 'down' },

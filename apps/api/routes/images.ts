@@ -45,12 +45,12 @@ function pullImage({
   return defineRoute({
     method: 'POST',
     path: '/images/pull',
-    summary: 'Pull an image: 202 with the task that does it, or 200 when that very digest is there under the name.',
+    summary: 'Pull an image: 202 with the task that does it, or 200 if that digest is already there under the name.',
     query: noQuery,
     body: PullBody,
     answers: {
-      200: { description: 'That digest is there under the name.', schema: AlreadyThere },
-      202: { description: 'A task does it.', schema: Queued },
+      200: { description: 'That digest is already there under the name.', schema: AlreadyThere },
+      202: { description: 'A task was queued.', schema: Queued },
     },
     handle: async ({ body, caller, headers, signal, log, requestId }) => {
       const pull = toPullRequest(body);
@@ -237,7 +237,7 @@ function deleteImage({ store, tasks }: Pick<Services, 'store' | 'tasks'>): Route
       'Take the name away, with If-Match only where it stands for that image still. Its root file system stays in the cache while anything else needs it.',
     query: ownerQuery,
     body: noBody,
-    answers: { 204: { description: 'It is gone.' } },
+    answers: { 204: { description: 'The name was deleted.' } },
     handle: async ({ params, query, caller, log, headers }) => {
       const { owner, entry } = await findImage(store, caller, params.name ?? '', query.owner);
       requireOwner(caller, owner, query.owner);
@@ -267,7 +267,7 @@ function shareImage({ store }: Pick<Services, 'store'>, method: 'PUT' | 'DELETE'
   return defineRoute({
     method,
     path: '/images/:name/share',
-    summary: `${shared ? 'Let everybody see and use an image' : 'Take that back'}, with If-Match only while it is the same. For admins.`,
+    summary: `${shared ? 'Let everybody see and use an image' : 'Stop sharing an image'}, with If-Match only while it is the same. For admins.`,
     query: ownerQuery,
     body: noBody,
     answers: { 200: { description: 'The image.', schema: ImageView } },
@@ -295,7 +295,7 @@ function pruneImages({ store, tasks }: Pick<Services, 'store' | 'tasks'>): Route
       'Remove from the disk what neither an image nor a task under way needs: cached layers, root file systems without a name, partial downloads. For admins.',
     query: noQuery,
     body: PruneBody,
-    answers: { 200: { description: 'What went, or would go.', schema: Pruned } },
+    answers: { 200: { description: 'What was, or would be, removed.', schema: Pruned } },
     handle: async ({ body, caller, log }) => {
       if (!caller.admin) throw new ApiError(403, 'forbidden', 'only an admin can prune what all users share');
       const dryRun = body?.dry_run ?? false;

@@ -13,13 +13,13 @@ export function readyRoutes(services: Pick<Services, 'store' | 'tasks'>): Route[
     defineRoute({
       method: 'GET',
       path: '/ready',
-      summary: 'Whether a pull that is asked for now would be done: each condition with its reason. Needs no token.',
+      summary: 'Whether a pull requested now would be done: each condition with its reason. Needs no token.',
       open: true,
       query: noQuery,
       body: noBody,
       answers: {
-        200: { description: 'It would.', schema: Readiness },
-        503: { description: 'It would not; the body says why.', schema: Readiness },
+        200: { description: 'It would be done.', schema: Readiness },
+        503: { description: 'It would not be done; the body says why.', schema: Readiness },
       },
       handle: async ({ log }) => {
         const now = performance.now();

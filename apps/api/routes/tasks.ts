@@ -96,7 +96,7 @@ export function taskRoutes({ tasks }: Pick<Services, 'tasks'>): Route[] {
       summary: 'Cancel a task: 202 with the task as it is now, 409 when it has ended.',
       query: noQuery,
       body: noBody,
-      answers: { 202: { description: 'The task, told to end.', schema: TaskView } },
+      answers: { 202: { description: 'The task; it has been told to stop.', schema: TaskView } },
       handle: async ({ params: { id = '' }, caller, log }) => {
         const { status } = visible(await tasks.find(id), id, caller);
         if (isEnded(status)) {

@@ -27,7 +27,7 @@ export function addCompletionCommand(program: Command, { console, settingsOf }: 
   addNotes(program, {
     completion: {
       more: [
-        'Switch it on with one of these lines: bash in ~/.bashrc, zsh in ~/.zshrc after compinit, fish in ~/.config/fish/config.fish.',
+        'Enable it with one of these lines: bash in ~/.bashrc, zsh in ~/.zshrc after compinit, fish in ~/.config/fish/config.fish.',
       ],
       examples: [
         'source <(bhatti completion bash)',

@@ -21,17 +21,17 @@ const exportFlags = z.object({ output: z.string().optional(), force: z.boolean()
 export function addImageTransferCommands(image: Command, { console, withClient }: CommandContext): void {
   image
     .command('import')
-    .description('make an image of one in the local Docker, or of a file that docker save wrote')
+    .description('import an image from the local Docker, or from an archive that docker save wrote')
     .argument('[docker-ref]', 'image in the local Docker (or Podman, where there is no Docker)')
-    .option('--tar <file>', 'take this archive instead (docker save, OCI layout or its directory; - reads stdin)')
+    .option('--tar <file>', 'import this archive instead (docker save, OCI layout or its directory; - reads stdin)')
     .option('--ref <reference>', 'which image of the archive, where it holds several (with --tar)')
     .option(
       '--name <name>',
       'name of the image here (default: derived from the reference, that of the archive with --tar)',
     )
-    .option('--platform <platform>', 'platform to take of an archive with several', platformFlag)
-    .option('--size <size>', 'size of the filesystem, as 2GB or 4GiB (default: content plus room to grow)')
-    .option('-d, --detach', 'do not watch: print the task and end')
+    .option('--platform <platform>', 'platform to import from a multi-platform archive', platformFlag)
+    .option('--size <size>', 'size of the filesystem, such as 2GB or 4GiB (default: content plus room to grow)')
+    .option('-d, --detach', 'do not watch: print the task and return')
     .option('-q, --quiet', 'print the name of the image only')
     .action(async (reference: string | undefined, options: unknown, command: Command) => {
       const { tar, detach, quiet, ...request } = importFlags.parse(options);
@@ -59,10 +59,10 @@ export function addImageTransferCommands(image: Command, { console, withClient }
     });
   image
     .command('export')
-    .description('write the ext4 file of an image to a file here; holes stay holes')
+    .description('write the ext4 file of an image to a local file; holes stay holes')
     .argument('<name>', 'name of the image')
-    .option('-o, --output <file>', 'where to (default: NAME.ext4; - for stdout)')
-    .option('--force', 'replace a file that is there')
+    .option('-o, --output <file>', 'file to write (default: NAME.ext4; - for stdout)')
+    .option('--force', 'overwrite an existing file')
     .action(async (name: string, options: unknown, command: Command) => {
       const { exportImage } = await import('../transfer-command.ts');
       await withClient(command, (client, { json }) =>

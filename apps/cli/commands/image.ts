@@ -39,12 +39,12 @@ export function addImageCommands(program: Command, context: CommandContext): voi
     .option('--auth <user:token>', 'credentials for the registry; - asks, or reads stdin (BHATTI_REGISTRY_AUTH)')
     .option(
       '--platform <platform>',
-      'platform of a multi-platform image, as linux/arm64 or linux/arm/v7 (default: linux on the architecture of the server)',
+      'platform of a multi-platform image, such as linux/arm64 or linux/arm/v7 (default: linux on the architecture of the server)',
       platformFlag,
     )
-    .option('--size <size>', 'size of the filesystem, as 2GB or 4GiB (default: content plus room to grow)')
-    .option('--force', 'pull again although the very digest is there')
-    .option('-d, --detach', 'do not watch: print the task and end')
+    .option('--size <size>', 'size of the filesystem, such as 2GB or 4GiB (default: content plus room to grow)')
+    .option('--force', 'pull again even if this digest is already there')
+    .option('-d, --detach', 'do not watch: print the task and return')
     .option('-q, --quiet', 'print the name of the image only')
     .action(async (ref: string, options: unknown, command: Command) => {
       const { auth: authFlag, detach, quiet, ...flags } = pullFlags.parse(options);
@@ -77,7 +77,7 @@ export function addImageCommands(program: Command, context: CommandContext): voi
     .aliases(['rm', 'remove', 'rmi'])
     .description('delete images')
     .argument('<name...>', 'names of the images')
-    .option('-y, --yes', 'do not ask')
+    .option('-y, --yes', 'do not ask for confirmation')
     .addOption(forceOption())
     .option(...ownerOption)
     .action((names: string[], options: unknown, command: Command) => {
@@ -89,7 +89,7 @@ export function addImageCommands(program: Command, context: CommandContext): voi
   for (const shared of [true, false]) {
     image
       .command(shared ? 'share' : 'unshare')
-      .description(shared ? 'let every user see and use an image (admin token)' : 'take that back (admin token)')
+      .description(shared ? 'let every user see and use an image (admin token)' : 'stop sharing an image (admin token)')
       .argument('<name>', 'name of the image')
       .option(...ownerOption)
       .action((name: string, options: unknown, command: Command) => {
@@ -100,9 +100,9 @@ export function addImageCommands(program: Command, context: CommandContext): voi
   image
     .command('prune')
     .description('remove cached layers and whatever else no image and no running task needs (admin token)')
-    .option('-y, --yes', 'do not ask')
+    .option('-y, --yes', 'do not ask for confirmation')
     .addOption(forceOption())
-    .option('--dry-run', 'remove nothing, tell what would go')
+    .option('--dry-run', 'remove nothing, show what would be removed')
     .action((options: unknown, command: Command) => {
       const { yes, force, dryRun } = pruneFlags.parse(options);
       return withClient(command, (client, { json }) =>

@@ -29,10 +29,14 @@ export function addRootfsCommands(program: Command, { env, settingsOf, exit }: C
       'build an ext4 root filesystem from the tars of layers, bottom first, or from an image in a file or folder',
     )
     .argument('<source...>', 'tars (plain, gzip or zstd); or one image: what docker save writes, an OCI layout')
-    .requiredOption('-o, --output <file>', 'the ext4 file to write; it must not be there')
-    .option('--size <size>', 'size of the filesystem, as 2GB or 4GiB (default: content plus room to grow)', parseSize)
+    .requiredOption('-o, --output <file>', 'the ext4 file to write; it must not exist yet')
+    .option(
+      '--size <size>',
+      'size of the filesystem, such as 2GB or 4GiB (default: content plus room to grow)',
+      parseSize,
+    )
     .option('--overlay <tar>', 'one more layer, applied last')
-    .option('--image <name>', 'the image, of an archive or a layout that holds several')
+    .option('--image <name>', 'which image of an archive or layout that holds several')
     .option('--platform <platform>', 'platform of a multi-platform image', platformFlag)
     .action(async (sources: string[], options: unknown, command: Command) => {
       const { output, size, overlay, image, platform } = buildFlags.parse(options);

@@ -18,7 +18,7 @@ export function addServeCommands(program: Command, { env, console, settingsOf, e
     .description('run the server: Redis (unless REDIS_URL is set), the API and workers')
     .option('--detach', 'run in the background; returns when it is healthy')
     .option('--workers <count>', 'worker processes (default: 1)', parseCount)
-    .addOption(new Option('--role <role>', 'run only this part, on a host of its own').choices(['api', 'worker']))
+    .addOption(new Option('--role <role>', 'run only this part, for several hosts').choices(['api', 'worker']))
     .option(
       '--listen <host:port>',
       'where the API listens (BHATTI_LISTEN; default: 127.0.0.1:8080; none: unix socket only)',
@@ -45,7 +45,7 @@ export function addServeCommands(program: Command, { env, console, settingsOf, e
     });
   addNotes(program, {
     serve: {
-      more: ['In the foreground it runs until Ctrl+C, which lets the tasks under way go back to the queue.'],
+      more: ['In the foreground it runs until Ctrl+C, which gives the tasks under way back to the queue.'],
       examples: [
         'bhatti serve --workers 2',
         'bhatti serve --detach',

@@ -16,7 +16,7 @@ export function addSetupCommand(program: Command, { env, console, exit }: Comman
   addNotes(program, {
     setup: {
       more: [
-        'Asks for what --url and BHATTI_TOKEN do not say, tries it, and writes ~/.bhatti/config.yaml (or BHATTI_CONFIG), readable by you only.',
+        'Asks for what --url and BHATTI_TOKEN do not give, tries it, and writes ~/.bhatti/config.yaml (or BHATTI_CONFIG), readable by you only.',
       ],
       examples: ['bhatti setup', 'BHATTI_TOKEN=bht_... bhatti setup --url https://bhatti.example.com'],
     },

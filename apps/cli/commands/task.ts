@@ -10,13 +10,13 @@ const listFlags = z.object({ status: taskStatus.optional(), limit: z.number(), q
 
 /** `bhatti task …` */
 export function addTaskCommands(program: Command, { console, withClient }: CommandContext): void {
-  const task = program.command('task').description('look at and cancel pulls').helpCommand(false);
+  const task = program.command('task').description('show, watch and cancel tasks').helpCommand(false);
   task
     .command('list')
     .alias('ls')
-    .description('list the tasks, the newest first')
-    .addOption(new Option('--status <status>', 'only those').choices(taskStatus.options))
-    .option('--limit <count>', 'at most so many', parseLimit, 30)
+    .description('list the tasks: those under way, then ended ones, newest first')
+    .addOption(new Option('--status <status>', 'only tasks with this status').choices(taskStatus.options))
+    .option('--limit <count>', 'show at most this many', parseLimit, 30)
     .option('-q, --quiet', 'print the ids only')
     .action((options: unknown, command: Command) => {
       const { quiet, ...filter } = listFlags.parse(options);

@@ -23,9 +23,9 @@ export function addUserCommands(program: Command, { console, settingsOf, exit }:
   };
   user
     .command('create')
-    .description('create a user and print the token, this once')
+    .description('create a user and print the token, which is shown only once')
     .argument('<name>', 'name of the user, and owner of the images')
-    .option('--admin', 'who sees everything and may share images with everybody')
+    .option('--admin', 'make an admin, who sees everything and can share images')
     .action((name: string, options: unknown, command: Command) =>
       run(command, (commands, directory, json) =>
         commands.createUser(directory, name, createFlags.parse(options).admin, console, json),
@@ -40,7 +40,7 @@ export function addUserCommands(program: Command, { console, settingsOf, exit }:
     );
   user
     .command('rotate-key')
-    .description('replace the token of a user and print the new one, this once')
+    .description('replace the token of a user and print the new one, which is shown only once')
     .argument('<name>', 'name of the user; local is the admin of this machine')
     .action((name: string, _options: unknown, command: Command) =>
       run(command, (commands, directory, json) => commands.rotateKey(directory, name, console, json)),
@@ -48,7 +48,7 @@ export function addUserCommands(program: Command, { console, settingsOf, exit }:
   user
     .command('delete')
     .alias('rm')
-    .description('refuse the token of a user from now on; images and tasks stay')
+    .description('delete a user: the token is refused from now on, images and tasks stay')
     .argument('<name>', 'name of the user')
     .action((name: string, _options: unknown, command: Command) =>
       run(command, (commands, directory, json) => commands.deleteUser(directory, name, console, json)),

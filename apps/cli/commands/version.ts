@@ -6,7 +6,7 @@ import { addNotes } from './notes.ts';
 export function addVersionCommand(program: Command, { console, version, settingsOf, exit }: CommandContext): void {
   program
     .command('version')
-    .description('print the version of this program and of the server, and whether they fit')
+    .description('print the version of this program and of the server, and whether they are compatible')
     .action(async (_options: unknown, command: Command) => {
       const { showVersion } = await import('../version-command.ts');
       exit(await showVersion(version, await settingsOf(command), console));
