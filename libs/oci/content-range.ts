@@ -16,6 +16,6 @@ export function parseContentRange(header: string | undefined): ContentRange | un
   return {
     first: first === undefined ? undefined : Number(first),
     last: last === undefined ? undefined : Number(last),
-    total: total === undefined || total === '*' ? undefined : Number(total),
+    total: total === '*' ? undefined : Number(total),
   };
 }

@@ -14,6 +14,7 @@ import {
   type RegistryClient,
   type RegistryClientOptions,
 } from '../index.ts';
+import { Redaction } from '../redaction.ts';
 import { makeCertificates } from './support/certificate.ts';
 import { failure, random, useFixture } from './support/fixture.ts';
 
@@ -513,6 +514,49 @@ describe('a server that repeats a secret', () => {
     const realm = `${registry.url}/${ALICE.password}`;
     registry.plan({ path: '/v2/', status: 401, headers: { 'www-authenticate': `Bearer realm="${realm}"` } });
     expectNoSecret(await failure(client.resolve(reference, { credentials: ALICE })));
+  });
+
+  const PASSWORD = 'S3cret  "wörd"/%';
+  test.each([
+    ['as it is', PASSWORD],
+    ['in the query of a URL', 'S3cret%20%20%22w%C3%B6rd%22%2F%25'],
+    ['in the path of a URL', 'S3cret%20%20%22w%C3%B6rd%22/%25'],
+    ['in JSON', 'S3cret  \\"wörd\\"/%'],
+    ['in base64', 'UzNjcmV0ICAid8O2cmQiLyU='],
+    ['in one line', 'S3cret "wörd"/%'],
+    ['as the name of a host', 's3cret  "wörd"/%'],
+  ])('%s', (_, form) => {
+    const redaction = new Redaction();
+    redaction.credentials({ username: 'alice', password: PASSWORD });
+    expect(redaction.text(`no ${form}.`)).toBe('no [redacted].');
+  });
+
+  test('that begins with another, or is as short as a word', () => {
+    const redaction = new Redaction();
+    for (const token of ['s3cr', 's3cret', 'no']) redaction.credentials({ token });
+    expect(redaction.text('no s3cret, no s3cr')).toBe('no [redacted], no [redacted]');
+  });
+
+  test('in the cause alone, where all else is told as it was; errors of this side are left alone', () => {
+    const redaction = new Redaction();
+    redaction.credentials(ALICE);
+    const details = {
+      retryable: true,
+      status: 503,
+      host: 'a:1',
+      path: '/v2/',
+      registryCode: 'DENIED',
+      retryAfterMs: 9,
+    };
+    const redacted = redaction.error(
+      new OciError('registry_error', 'no', { ...details, cause: new Error(`not ${ALICE.password}`) }),
+    );
+    expect(redacted).toMatchObject({ code: 'registry_error', message: 'no', ...details });
+    expect(redacted.cause).toMatchObject({ message: 'Error: not [redacted]' });
+    const clean = new OciError('registry_error', 'no', { cause: new Error('not that') });
+    expect(redaction.error(clean)).toBe(clean);
+    const own = new Error(ALICE.password);
+    expect(redaction.redacted(own)).toBe(own);
   });
 
   test('of the server’s own Docker login', async () => {

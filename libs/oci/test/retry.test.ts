@@ -63,7 +63,9 @@ describe('parseContentRange', () => {
     ['bytes 5-9/10', { first: 5, last: 9, total: 10 }],
     ['bytes 5-9/*', { first: 5, last: 9, total: undefined }],
     ['bytes */10', { first: undefined, last: undefined, total: 10 }],
+    ['Bytes 5-9/10', { first: 5, last: 9, total: 10 }],
     ['items 1-2/3', undefined],
+    ['megabytes 1-2/3', undefined],
     ['bytes 5-', undefined],
     [undefined, undefined],
   ])('%j', (header, expected) => {

@@ -86,4 +86,14 @@ describe('evictLayers', () => {
     expect(await evictLayers(store.layers, { bytes: 1e9, isNeeded: nobody, onlyIfEnough: true })).toEqual([]);
     expect((await left()).size).toBe(3);
   });
+
+  test('reckons with what nobody needs alone, to the byte', async () => {
+    const isNeeded = async (diffId: string) => diffId === digestOf('middle');
+    const free = await evictLayers(store.layers, { bytes: all, isNeeded, dryRun: true });
+    expect(free.map(({ hex }) => hex)).toEqual([hexOf('oldest'), hexOf('newest')]);
+    const bytes = free.reduce((sum, { allocatedBytes }) => sum + allocatedBytes, 0);
+    expect(await evictLayers(store.layers, { bytes: bytes + 1, isNeeded, onlyIfEnough: true })).toEqual([]);
+    expect(await evictLayers(store.layers, { bytes, isNeeded, onlyIfEnough: true })).toHaveLength(2);
+    expect(await left()).toEqual(hexes('middle'));
+  });
 });

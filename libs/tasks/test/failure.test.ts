@@ -27,9 +27,14 @@ describe('a failure as the reason of a job', () => {
     },
   );
 
-  test('is worker_crashed in the words of BullMQ', () => {
-    expect(parseFailure('job stalled more than allowable limit').code).toBe('worker_crashed');
-  });
+  test.each(['job stalled more than allowable limit', 'job started more than allowable limit'])(
+    'is worker_crashed in the words of BullMQ: %s',
+    (reason) => {
+      expect(parseFailure(reason).code).toBe('worker_crashed');
+      expect(parseFailure(reason).message).toContain('died or hung again and again while');
+      expect(parseFailure(reason, 3).message).toContain('died or hung 3 times while');
+    },
+  );
 
   test('ends the job unless trying again can help', () => {
     const failure = { code: 'registry_error', message: '503' };

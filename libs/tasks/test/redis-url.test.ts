@@ -63,6 +63,7 @@ describe('parseRedisUrl', () => {
     'redis://host:99999',
     'redis://host/one',
     'redis+unix://',
+    'redis+unix:///',
     'redis+sentinel://one:26379',
     'redis+sentinel:///name',
     'redis://ann:100%@host',

@@ -41,14 +41,18 @@ describe('loadSecretKey', () => {
     expect(await readdir(directory)).toEqual([]);
   });
 
-  test.each(['short', 'ab'.repeat(31), `${'A'.repeat(43)}!`, 'pass phrase that is long enough but no key at all'])(
-    'refuses %j, and does not repeat it',
-    async (text) => {
-      const loading = loadSecretKey({ path, env: { BHATTI_SECRET_KEY: text } });
-      await expect(loading).rejects.toMatchObject({ code: 'invalid_request' });
-      await expect(loading).rejects.not.toThrow(text);
-    },
-  );
+  test.each([
+    'short',
+    'ab'.repeat(31),
+    `${'ab'.repeat(32)}!`,
+    `${'A'.repeat(43)}!`,
+    `!${'A'.repeat(43)}`,
+    'pass phrase that is long enough but no key at all',
+  ])('refuses %j, and does not repeat it', async (text) => {
+    const loading = loadSecretKey({ path, env: { BHATTI_SECRET_KEY: text } });
+    await expect(loading).rejects.toMatchObject({ code: 'invalid_request' });
+    await expect(loading).rejects.not.toThrow(text);
+  });
 
   test('does not replace a file that holds something else', async () => {
     await writeFile(path, 'notes of mine\n');

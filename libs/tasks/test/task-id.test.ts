@@ -8,9 +8,15 @@ test('task ids have their form and are all different', () => {
   expect(new Set(ids.join('').replaceAll('tsk_', '')).size).toBe(32);
 });
 
-test.each(['', 'tsk_', 'tsk_abc', 'tsk_abcdefghijk1', 'TSK_abcdefghijkl', 'tsk_abcdefghijkl\n', 'tsk_abcdefghij:lock'])(
-  '%j is none',
-  (text) => {
-    expect(isTaskId(text)).toBe(false);
-  },
-);
+test.each([
+  '',
+  'tsk_',
+  'tsk_abc',
+  'tsk_abcdefghijk1',
+  'TSK_abcdefghijkl',
+  'tsk_abcdefghijkl\n',
+  'tsk_abcdefghij:lock',
+  'a:tsk_abcdefghijkl',
+])('%j is none', (text) => {
+  expect(isTaskId(text)).toBe(false);
+});
