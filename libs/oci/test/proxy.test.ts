@@ -34,6 +34,7 @@ describe('the proxy', () => {
     ['10.0.0.0/33,/8,10.0.0.0/', '10.1.2.3', false],
     ['', '10.1.2.3', false],
     ['Example.com', 'example.COM:5000', true],
+    ['fd00::/8 fd12::1,example.com', 'example.com', true],
     ['example.com', 'registry.example.com', true],
     ['example.com', 'notexample.com', false],
     ['.example.com', 'registry.example.com', true],

@@ -67,6 +67,7 @@ describe('parseContentRange', () => {
     ['items 1-2/3', undefined],
     ['megabytes 1-2/3', undefined],
     ['bytes 5-', undefined],
+    ['bytes 5-9/10, 12-13/20', undefined],
     [undefined, undefined],
   ])('%j', (header, expected) => {
     expect(parseContentRange(header)).toEqual(expected);

@@ -1,7 +1,8 @@
-import { readdir, utimes, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, rm, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { eventually } from '../../../test/support/eventually.ts';
 import { withFileLock } from '../file-lock.ts';
 import { ownIdentity } from '../process-identity.ts';
 import { temporaryName } from '../temporary-name.ts';
@@ -10,16 +11,54 @@ import { temporaryDirectory } from './support/fixture.ts';
 /** Ms. */
 const patience = { foreignPatience: 700 };
 
-describe('a lock of another host', () => {
-  let directory: Awaited<ReturnType<typeof temporaryDirectory>>;
-  let path: string;
+let directory: Awaited<ReturnType<typeof temporaryDirectory>>;
+let path: string;
 
-  beforeEach(async () => {
-    directory = await temporaryDirectory();
-    path = join(directory.path, 'list.lock');
+beforeEach(async () => {
+  directory = await temporaryDirectory();
+  path = join(directory.path, 'list.lock');
+});
+afterEach(() => directory.remove());
+
+describe('a lock of this host', () => {
+  test('is never taken from who lives, and at once from who does not', async () => {
+    const order: string[] = [];
+    const first = withFileLock(path, async (requireHeld) => {
+      order.push('first');
+      // The other has looked by now, on a machine that is not too busy.
+      await sleep(50);
+      await requireHeld();
+      order.push('first is done');
+    });
+    await eventually(async () => order.length > 0);
+    const second = withFileLock(path, async () => void order.push('second'), { foreignPatience: 0 });
+    await Promise.all([first, second]);
+    expect(order).toEqual(['first', 'first is done', 'second']);
+
+    await writeFile(path, temporaryName({ ...(await ownIdentity()), startTime: '1' }));
+    await withFileLock(path, async () => void order.push('third'), { foreignPatience: Number.POSITIVE_INFINITY });
+    expect(order).toHaveLength(4);
+    expect(await readdir(directory.path)).toEqual([]);
   });
-  afterEach(() => directory.remove());
 
+  test('that somebody removed is held no more, which is told before what cannot be undone', async () => {
+    await withFileLock(path, () => rm(path));
+    const working = withFileLock(path, async (requireHeld) => {
+      await rm(path);
+      await requireHeld();
+    });
+    await expect(working).rejects.toMatchObject({ code: 'internal', retryable: true });
+    expect(await readdir(directory.path)).toEqual([]);
+  });
+
+  test('that cannot be read is told of at once, and nothing is left beside it', async () => {
+    await mkdir(path);
+    await expect(withFileLock(path, async () => {})).rejects.toMatchObject({ code: 'EISDIR' });
+    expect(await readdir(directory.path)).toEqual(['list.lock']);
+  });
+});
+
+describe('a lock of another host', () => {
   /** By the clock of that host it is an hour old. */
   async function takenElsewhere(): Promise<void> {
     await writeFile(path, temporaryName({ ...(await ownIdentity()), host: 'elsewhere' }));

@@ -94,6 +94,8 @@ describe('what dead processes were making', () => {
     const mine = await store.layers.begin(digestOf('mine'));
     await leave(layers, { ...self, startTime: '1' });
     await leave(layers, { ...self, bootId: 'an-earlier-boot' });
+    // What it was removing when it died: no process has an id so high.
+    await leave(layers, { ...self, pid: 2 ** 22 + 1, startTime: '0' });
     await leave(join(directory.path, 'rootfs', 'sha256'), { ...self, startTime: '1' });
     await store.collectOrphans();
     const names = await readdir(layers);
