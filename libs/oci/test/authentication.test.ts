@@ -274,9 +274,16 @@ describe('Bearer', () => {
     expect(await authenticator.known(access)).toBeUndefined();
     await authenticator.answer(challenges, access, undefined);
     now += 289_000;
-    expect(await authenticator.known(access)).toEqual({ value: 'Bearer t1', isSecret: false });
+    const first = { value: 'Bearer t1', isSecret: false };
+    expect(await authenticator.known(access)).toEqual(first);
+    // Another request, which was sent before there was one.
+    expect(await authenticator.answer(challenges, access, undefined)).toEqual(first);
     now += 2000;
     expect(await authenticator.known(access)).toBeUndefined();
+    const second = { value: 'Bearer t2', isSecret: false };
+    expect(await authenticator.answer(challenges, access, undefined)).toEqual(second);
+    expect(await authenticator.answer(challenges, access, first)).toEqual(second);
+    expect(await authenticator.answer(challenges, access, second)).toEqual({ value: 'Bearer t3', isSecret: false });
   });
 });
 

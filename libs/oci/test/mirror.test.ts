@@ -1,7 +1,8 @@
 import { join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
 import { type PushedImage, sha256, type TestRegistry } from '../../../test/support/registry.ts';
-import { createRegistryClient, parseReference, type RegistryClient, type RetryNotice } from '../index.ts';
+import { createRegistryClient, OciError, parseReference, type RegistryClient, type RetryNotice } from '../index.ts';
+import { isMirrorFailure } from '../mirror.ts';
 import { expectContents, failure, random, useFixture } from './support/fixture.ts';
 
 const fixture = useFixture();
@@ -131,3 +132,14 @@ describe('a mirror', () => {
 function fail(): never {
   throw new Error('the image has no layer');
 }
+
+test.each([
+  [new OciError('manifest_unknown', 'it is not there'), true],
+  [new OciError('registry_unreachable', 'it is away'), true],
+  [new OciError('cancelled', 'it was cancelled'), false],
+  [new OciError('no_space', 'the disk is full'), false],
+  [new OciError('internal', 'a fault'), false],
+  [new TypeError('a fault'), false],
+])('%s of a mirror is met by asking another: %s', (error, isMet) => {
+  expect(isMirrorFailure(error)).toBe(isMet);
+});

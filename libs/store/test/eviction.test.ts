@@ -1,5 +1,5 @@
-import { readdir, utimes } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { readdir, utimes, writeFile } from 'node:fs/promises';
+import { basename, dirname } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { evictLayer, evictLayers, openStore, type Store } from '../index.ts';
 import { digestOf, hexOf, publishLayer, temporaryDirectory } from './support/fixture.ts';
@@ -71,6 +71,15 @@ describe('evictLayers', () => {
     expect(await evictLayer(store.layers, digestOf('oldest'), fetched)).toBe(false);
     const folder = dirname(store.layers.directory(digestOf('oldest')));
     expect(new Set(await readdir(folder))).toEqual(hexes('oldest', 'middle', 'newest'));
+  });
+
+  test('keeps what cannot be put back', async () => {
+    const { content } = store.layers;
+    const aside = await content.setAside(digestOf('oldest'));
+    if (aside === undefined) throw new Error('it was not there');
+    await writeFile(content.path(digestOf('oldest')), 'what somebody has put in its place');
+    await expect(content.putBack(aside, digestOf('oldest'))).rejects.toThrow(/put an entry back/);
+    expect(await readdir(content.folder)).toContain(basename(aside));
   });
 
   test('of many evictors at once removes each layer once', async () => {
