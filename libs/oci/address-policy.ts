@@ -4,21 +4,21 @@ import { OciError } from './error.ts';
 import { hostAndPort, hostName, isLoopbackHost, placesOf } from './host.ts';
 
 /**
- * Where an address leads: this machine; its own link, with the metadata services of clouds (which hand out the machine's
- * credentials); networks that are not routed on the Internet; everywhere else.
+ * Where an address leads: this machine; its own link, including the metadata services of clouds (which hand out the machine's
+ * credentials); other networks that are not routed on the Internet; anywhere else.
  */
 export type AddressScope = 'loopback' | 'link-local' | 'private' | 'public';
 
-/** Which addresses may be connected to. Checked on the resolved address, for registries, token realms and redirects alike. */
+/** Which addresses may be connected to. The resolved address is checked, for registries, token servers and redirects alike. */
 export interface AddressPolicy {
   readonly deny: readonly AddressScope[];
-  /** `host[:port]` that may be connected to at any address, for registries that an operator runs there. */
+  /** `host[:port]`s that may be connected to at any address, for registries that an operator runs there. */
   readonly allowHosts?: readonly string[];
 }
 
 type Subnet = readonly [network: string, prefix: number];
 
-/** IANA's special-purpose registries (RFC 6890), and metadata services outside 169.254/16 (AWS, Alibaba, Azure, in this order). */
+/** IANA's special-purpose address registries (RFC 6890), and metadata services outside 169.254/16 (AWS, Alibaba, Azure, in this order). */
 const SUBNETS: readonly (readonly [AddressScope, readonly Subnet[]])[] = [
   // 0.0.0.0 and :: connect to this machine.
   [
@@ -65,7 +65,7 @@ const SCOPES: readonly (readonly [AddressScope, BlockList])[] = SUBNETS.map(([sc
   return [scope, list];
 });
 
-/** The scope of an IPv4 or IPv6 address. IPv4 within IPv6 (mapped, NAT64, 6to4) counts as what it leads to. */
+/** The scope of an IPv4 or IPv6 address; of an embedded IPv4 address where there is one (mapped, NAT64, 6to4). */
 export function addressScope(address: string): AddressScope {
   const [bare = ''] = address.split('%', 1);
   const inner = isIPv4(bare) ? bare : (embeddedIPv4(bare) ?? bare);
@@ -88,16 +88,16 @@ function embeddedIPv4(address: string): string | undefined {
     .join('.');
 }
 
-/** The eight 16-bit numbers of an address. */
+/** The eight 16-bit groups of an IPv6 address. */
 function ipv6Groups(address: string): number[] {
-  // The URL parser writes each address in one way, without dotted parts (RFC 5952).
+  // The URL parser gives each address its canonical form, without dotted parts (RFC 5952).
   const text = new URL(`http://[${address}]`).hostname.slice(1, -1);
   const [head = [], tail = []] = text.split('::').map((side) => side.split(':').filter((group) => group !== ''));
   const zeros = new Array<string>(8 - head.length - tail.length).fill('0');
   return [...head, ...zeros, ...tail].map((group) => Number.parseInt(group, 16));
 }
 
-/** As `dns.lookup`, for all addresses of a name. */
+/** `dns.lookup`, for all addresses of a name. */
 export type NameResolver = (
   hostname: string,
   options: LookupAllOptions,
@@ -116,14 +116,14 @@ export class AddressGuard {
     this.#allowedHosts = new Set(policy?.allowHosts?.flatMap(placesOf));
   }
 
-  /** Whether addresses have to be looked at for this `host[:port]` at all. */
+  /** Whether the addresses of this `host[:port]` have to be checked at all. */
   watches(host: string, protocol: string): boolean {
     return this.#denied.size > 0 && !this.#allowedHosts.has(hostAndPort({ host, protocol }));
   }
 
   /**
-   * Refuses what can be told without resolving: addresses, and names that always mean this machine. Sockets do not resolve
-   * addresses, and behind a proxy nothing is resolved here.
+   * Refuses what can be judged without resolving: addresses, and names that always mean this machine. Needed beside `lookup`, which
+   * sockets do not call for addresses, and which is not called at all behind a proxy.
    *
    * @throws OciError `address_denied`
    */
@@ -134,7 +134,7 @@ export class AddressGuard {
     if (scope !== undefined && this.#denied.has(scope)) throw refusal(host, scope);
   }
 
-  /** Resolves names for sockets, to those of their addresses that may be connected to. What was checked is what is connected to. */
+  /** Resolves names for sockets, to the allowed ones of their addresses only: what was checked is what is connected to. */
   readonly lookup: LookupFunction = (hostname, options, callback) => {
     this.#resolve(hostname, { ...options, all: true }, (error, addresses) => {
       if (error !== null) return callback(error, '');

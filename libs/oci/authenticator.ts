@@ -10,7 +10,7 @@ import { orCancelled } from './network-error.ts';
 import { Redaction } from './redaction.ts';
 import { registryError } from './registry-error.ts';
 
-/** Who asks: nobody in particular, the bearer of credentials, or the server, whose own are looked up once they are asked for. */
+/** Who asks: nobody in particular, the bearer of credentials, or the server, whose own are looked up only when they are needed. */
 export type Identity =
   | { readonly kind: 'anonymous' }
   | { readonly kind: 'bearer'; readonly credentials: Credentials }
@@ -26,9 +26,9 @@ export interface Access {
 }
 
 const TOKEN_SIZE_LIMIT = 1024 * 1024;
-/** What the token spec says of answers without `expires_in`. */
+/** Lifetime of a token without `expires_in`, by the token spec. */
 const DEFAULT_LIFETIME_S = 60;
-/** A token is asked for anew this long before it ends, so that it does not end between being sent and being read. */
+/** A token is renewed this long before it expires, so that it does not expire on its way. */
 const EXPIRY_MARGIN_MS = 10_000;
 
 /** Distribution project, "Token Authentication Specification"; `access_token` is OAuth's name for the same. */
@@ -36,7 +36,7 @@ const tokenSchema = z
   .object({
     token: z.string().nullish(),
     access_token: z.string().nullish(),
-    // A few servers write the number as a text.
+    // A few servers send the number as a string.
     expires_in: z.coerce.number().nullish().catch(undefined),
   })
   .transform(({ token, access_token, expires_in }) => ({
@@ -51,14 +51,14 @@ interface CachedToken {
 
 /**
  * Answers a registry's challenges: Basic with the credentials, Bearer with a token from the realm that the challenge names.
- * Tokens are kept for each registry, repository and identity until shortly before they end. Credentials are never kept: the cache knows
- * them by a keyed hash.
+ * Tokens are cached by registry, repository and identity until shortly before they expire. Credentials are never kept: the cache's
+ * keys hold a keyed hash of them.
  */
 export class Authenticator {
   readonly #http: Pick<Http, 'send'>;
   readonly #tokens = new Map<string, CachedToken>();
   readonly #pending = new Map<string, Promise<CachedToken>>();
-  /** Origins that asked for Basic, so that each further request need not be refused first. */
+  /** Origins that asked for Basic: further requests carry it without being refused first. */
   readonly #basicOrigins = new Set<string>();
   readonly #hashKey = randomBytes(32);
   readonly #now: () => number;
@@ -69,7 +69,7 @@ export class Authenticator {
   }
 
   /**
-   * The `Authorization` that will do by what is known, or undefined: then ask without, and see.
+   * The `Authorization` that will probably be accepted, from what is known so far; undefined to try without one.
    *
    * @throws OciError `cancelled`
    */
@@ -82,9 +82,9 @@ export class Authenticator {
   }
 
   /**
-   * The `Authorization` that answers the challenges of a refusal, or undefined when there is nothing (more) to show.
+   * The `Authorization` that answers a 401's challenges; undefined when there is none, or none other than the one refused.
    *
-   * @param refused what was shown and refused
+   * @param refused what was sent and refused
    * @throws OciError `unauthorized` when the realm refuses, or when answering would send a secret in the clear
    */
   async answer(
@@ -108,10 +108,9 @@ export class Authenticator {
   async #token(challenge: Challenge, access: Access, refused: string | undefined): Promise<CachedToken> {
     const key = this.#key(access);
     const cached = this.#tokens.get(key);
-    // Layers are fetched side by side: another request may have renewed the token meanwhile.
+    // Layers are fetched in parallel: another request may have renewed the token meanwhile.
     if (cached !== undefined && cached.authorization.value !== refused && cached.expiresAt > this.#now()) return cached;
-    const pending = this.#pending.get(key) ?? this.#startFetch(key, challenge, access);
-    return pending;
+    return this.#pending.get(key) ?? this.#startFetch(key, challenge, access);
   }
 
   #startFetch(key: string, challenge: Challenge, access: Access): Promise<CachedToken> {
@@ -128,7 +127,7 @@ export class Authenticator {
     return fetching;
   }
 
-  /** Other pulls may wait for the same token, and know nothing of the credentials that this one shows. */
+  /** Redacts errors here, since other pulls may wait for the same token, and do not know which credentials this one sent. */
   async #fetchToken(challenge: Challenge, access: Access): Promise<CachedToken> {
     const credentials = await credentialsOf(access.identity);
     const redaction = new Redaction();
@@ -146,12 +145,12 @@ export class Authenticator {
     challenge: Challenge,
     access: Access,
   ): Promise<CachedToken> {
-    // What the token opens travels to the registry later; a registry that is not encrypted shall not even learn that there is one.
+    // The token will be sent to the registry: if that cannot be done securely, do not even ask for one.
     if (credentials !== undefined) assertSecretMayGo(access.registry);
     const requestedAt = this.#now();
     const answer = collector(TOKEN_SIZE_LIMIT, () => new OciError('registry_error', 'the token server sent too much'));
     const request = tokenRequest(challenge, access, credentials);
-    // Not the pull's own signal: other pulls may wait for the same token. The deadline of metadata ends it.
+    // Without the pull's signal: other pulls may wait for the same token. The deadline for metadata applies.
     const { head, url, errorBody } = await this.#http.send({
       ...request,
       purpose: 'metadata',
@@ -192,7 +191,7 @@ function tokenRequest(
   const url = new URL(realm);
   url.username = '';
   url.password = '';
-  // A registry behind a proxy that ends TLS may not know that it has any; what it is reached by encrypted, its tokens can be.
+  // Behind a proxy that terminates TLS, a registry may not know its own scheme. Where it is reached by TLS, so is its token server.
   if (url.protocol === 'http:' && registry.protocol === 'https:' && isSameServer(url, registry))
     url.protocol = 'https:';
   const service = parameters.get('service');
@@ -215,7 +214,7 @@ function tokenRequest(
     };
   }
   if (service !== undefined) url.searchParams.set('service', service);
-  // A challenge parts several scopes by spaces, a request by parameters.
+  // A challenge separates scopes with spaces; a request has a parameter for each.
   url.searchParams.delete('scope');
   for (const each of scope.split(' ')) url.searchParams.append('scope', each);
   if (credentials === undefined) return { url };
@@ -223,7 +222,7 @@ function tokenRequest(
   return { url, authorization: basic(credentials) };
 }
 
-/** Such a registry may also name the port that it is reached by: `http://registry.example:443/token`. */
+/** Such a registry may also name the port that it is reached at: `http://registry.example:443/token`. */
 function isSameServer(realm: URL, registry: URL): boolean {
   return (
     realm.hostname === registry.hostname && (realm.port === registry.port || realm.port === (registry.port || '443'))
@@ -234,7 +233,7 @@ function parseToken(body: Buffer, url: URL): { token: string; lifetimeMs: number
   const details = { host: url.host, path: url.pathname };
   try {
     const parsed = tokenSchema.parse(JSON.parse(body.toString('utf8')));
-    // It becomes a header: what cannot stand in one would break the request, or worse.
+    // It becomes a header, in which other characters would break the request, or worse.
     if (/^[\x21-\x7e]+$/.test(parsed.token)) return parsed;
   } catch (cause) {
     throw new OciError('registry_error', `the token server ${url.host} sent no token`, { ...details, cause });
@@ -247,7 +246,7 @@ async function credentialsOf(identity: Identity): Promise<Credentials | undefine
   return identity.kind === 'bearer' ? identity.credentials : identity.credentials();
 }
 
-/** Undefined without a name and password: an identity token is only good at a token server. */
+/** Undefined without a name and password: an identity token is only valid at a token server. */
 function basic(credentials: Credentials | undefined): Authorization | undefined {
   if (credentials === undefined || !('username' in credentials)) return undefined;
   return { value: basicAuthorization(credentials.username, credentials.password), isSecret: true };

@@ -9,8 +9,8 @@ const SPACE = /[ \t]*/y;
 const TOKEN68 = /[A-Za-z0-9._~+/-]+=*[ \t]*(?=,|$)/y;
 
 /**
- * Reads the challenges of a header value (RFC 9110, 11.6.1), also several in one: commas both part challenges and stand
- * within quoted scopes (`scope="repository:a/b:pull,push"`). What cannot be read ends the list.
+ * Parses the challenges of a header value (RFC 9110, 11.6.1), which may hold several: commas both separate challenges and
+ * appear within quoted scopes (`scope="repository:a/b:pull,push"`). The list ends at the first one that is malformed.
  */
 export function parseChallenges(header: string): Challenge[] {
   const reader = new Reader(header);
@@ -29,7 +29,7 @@ export function parseChallenges(header: string): Challenge[] {
     }
     parameters = new Map();
     challenges.push({ scheme: name.toLowerCase(), parameters });
-    // `Negotiate abc==`: not for registries, but the challenge after it may be.
+    // `Negotiate abc==`: of no use here, but the challenge after it may be.
     const after = reader.position;
     if (reader.take(TOKEN68) !== undefined && !reader.isAtParameter(after)) continue;
     reader.position = after;
@@ -62,7 +62,7 @@ class Reader {
     while (/[ \t,]/.test(this.#text.charAt(this.position))) this.position += 1;
   }
 
-  /** Whether `name=value` stands there, rather than one bare token. */
+  /** Whether `name=value` follows, rather than a single token. */
   isAtParameter(position: number): boolean {
     return /^[^\s,="]+[ \t]*=[ \t]*[^=\s,]/.test(this.#text.slice(position));
   }

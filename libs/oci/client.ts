@@ -14,11 +14,11 @@ import { type ResolvedImage, type ResolveOptions, Resolver } from './resolver.ts
 import { type RetryNotice, type RetryOptions, withRetries } from './retry.ts';
 
 export interface RegistryClientOptions {
-  /** `host[:port]` of registries that may be spoken to over plain HTTP or without a trusted certificate, as Docker's option of that name. */
+  /** `host[:port]` of registries that may use plain HTTP or an untrusted certificate, as Docker's `insecure-registries`. */
   readonly insecureRegistries?: readonly string[];
-  /** PEM certificates that are trusted for every host, beside the usual ones. */
+  /** PEM certificates trusted for every host, in addition to the usual ones. */
   readonly certificateAuthorities?: readonly string[];
-  /** Settings of single registries, by `host[:port]`: TLS and mirrors. */
+  /** Settings of individual registries, by `host[:port]`: TLS and mirrors. */
   readonly registries?: Readonly<Record<string, RegistrySettings>>;
   /** Which addresses may be connected to. Default: all. */
   readonly addressPolicy?: AddressPolicy;
@@ -30,25 +30,29 @@ export interface RegistryClientOptions {
   readonly connectionsPerHost?: number;
   /** Default 10 s. */
   readonly connectTimeoutMs?: number;
-  /** No head of an answer for so long, or no byte of a body, is a stall. Default 30 s. */
+  /** Longest silence while waiting for a response's head, or for more of its body. Default 30 s. */
   readonly stallTimeoutMs?: number;
   readonly retry?: Partial<RetryOptions>;
-  /** Told of each failed attempt that is made again, for logs: nothing waits without a word. */
+  /** Called before each retry, for logs: no wait goes unreported. */
   readonly onRetry?: (notice: RetryNotice) => void;
   readonly userAgent?: string;
 }
 
-/** Reads images from registries (distribution spec, "Pull"). One for a process: it holds the connections and tokens. */
+/** Reads images from registries (distribution spec, "Pull"). One per process: it holds the connections and tokens. */
 export interface RegistryClient {
-  /** What the reference points to now: manifest, config and layers for one platform, all checked against their digests. */
+  /**
+   * What the reference points to now: manifest, config and layers for one platform, manifest and config verified by their digests.
+   *
+   * @throws OciError `manifest_unknown`, `unauthorized`, `platform_not_found`, `unsupported_media_type`, `invalid_manifest`, …
+   */
   resolve(reference: Reference, options?: ResolveOptions): Promise<ResolvedImage>;
-  /** Digest of the image manifest that the reference points to now for the platform; fewer requests than `resolve`. */
+  /** Digest of the image manifest that the reference points to now for the platform, with fewer requests than `resolve`. */
   resolveDigest(reference: Reference, options?: ResolveOptions): Promise<string>;
   /**
-   * Appends a blob to a file until the size of its descriptor is reached, going on from the bytes that are there. Bytes
-   * are in the page cache when they are reported; they are not hashed here: who reads them does that.
+   * Appends a blob to a file up to the size in its descriptor, continuing after the bytes that are already there. Bytes are in
+   * the page cache once they are reported. They are not hashed: the reader of the file does that.
    *
-   * @throws OciError; the file keeps what came
+   * @throws OciError; the file keeps what was received
    */
   download(
     reference: Reference,
@@ -113,7 +117,7 @@ class Client implements RegistryClient {
     return this.#connections.close();
   }
 
-  /** Mirrors get one attempt each: there is somebody else to ask. */
+  /** Mirrors get one attempt each, since there is another host to ask. */
   #resolveWith<T>(reference: Reference, options: ResolveOptions, run: (resolver: Resolver) => Promise<T>): Promise<T> {
     return this.#redacting(async ({ api, onRetry }) => {
       for (const { reference: source, credentials } of mirrorSources(this.#configuration, reference)) {
@@ -128,7 +132,7 @@ class Client implements RegistryClient {
     });
   }
 
-  /** Runs with an API that learns what secrets are shown, so that no error and no notice of this call repeats one. */
+  /** Runs with an API that records the secrets it sends, so that no error or notice of this call repeats one. */
   async #redacting<T>(run: (guarded: GuardedCall) => Promise<T>): Promise<T> {
     const redaction = new Redaction();
     try {

@@ -7,13 +7,11 @@ import { hostAndPort, hostName } from './host.ts';
 import { type ProxySettings, proxyFor } from './proxy.ts';
 import type { RegistryConfiguration } from './registry-settings.ts';
 
-/**
- * What a request is for. Blobs have a pool of their own, so that a manifest never waits behind long downloads.
- */
+/** What a request is for. Blobs have a pool of their own, so that a manifest never waits behind long downloads. */
 export type Purpose = 'metadata' | 'blob';
 
 export interface ConnectionOptions {
-  /** Most connections for blobs to one host at a time; further requests wait. */
+  /** Most blob connections to one host at a time; further requests wait. */
   readonly connectionsPerHost: number;
   readonly connectTimeoutMs: number;
   readonly configuration: RegistryConfiguration;
@@ -21,19 +19,19 @@ export interface ConnectionOptions {
   readonly proxies: ProxySettings;
 }
 
-/** Two are enough for manifests and tokens, which are small. */
+/** Enough for manifests and tokens, which are small. */
 const METADATA_CONNECTIONS_PER_HOST = 2;
 const KEEP_ALIVE_MS = 15_000;
-/** Signed URLs of storage hold whole session tokens, policies of content have long lists. Node's own limit is 16 KiB. */
+/** Signed storage URLs contain whole session tokens, and content security policies are long. Node's own limit is 16 KiB. */
 const HEADER_BYTES = 128 * 1024;
 
 /**
- * A name's addresses are tried in turn, each for this part of the connect timeout. Node gives each 250 ms, in which no registry can answer
- * that is further away; more than a second would be lost with each connection where an address leads nowhere (IPv6 without a route).
+ * A name's addresses are tried in turn, each for this fraction of the connect timeout. Node's default of 250 ms each is too short for a
+ * distant registry; with much more, every connection would lose time to an address that leads nowhere (IPv6 without a route).
  */
-const PART_FOR_AN_ADDRESS = 1 / 10;
+const FRACTION_PER_ADDRESS = 1 / 10;
 
-/** The open connections of one client, kept alive between requests, capped for each host. */
+/** The open connections of one client, kept alive between requests, limited per host. */
 export class Connections {
   readonly #options: ConnectionOptions;
   readonly #dispatchers = new Map<string, Dispatcher>();
@@ -42,8 +40,9 @@ export class Connections {
     this.#options = options;
   }
 
+  /** The dispatcher for a request to this URL. @throws OciError `invalid_request` for a malformed proxy setting */
   for(url: URL, purpose: Purpose): Dispatcher {
-    // Hosts without TLS settings of their own share one; within it, each origin has its pool.
+    // Hosts without TLS settings of their own share a dispatcher, in which each origin has its own pool.
     const host = hostAndPort(url);
     const trust = this.#options.configuration.hasOwnTrust(host) ? host : '';
     const proxy = this.proxyFor(url);
@@ -55,12 +54,12 @@ export class Connections {
     return dispatcher;
   }
 
-  /** The proxy that leads there, if there is one. @throws OciError `invalid_request` for a setting that is none */
+  /** The proxy for requests to this URL; undefined for a direct connection. @throws OciError `invalid_request` for a malformed setting */
   proxyFor(url: URL): URL | undefined {
     return proxyFor(url, this.#options.proxies);
   }
 
-  /** Ends every connection at once; requests under way fail. */
+  /** Closes every connection at once; requests in progress fail. */
   async close(): Promise<void> {
     const dispatchers = [...this.#dispatchers.values()];
     this.#dispatchers.clear();
@@ -72,7 +71,7 @@ export class Connections {
     const tls = this.#tls(host);
     const times = {
       timeout: connectTimeoutMs,
-      autoSelectFamilyAttemptTimeout: Math.ceil(connectTimeoutMs * PART_FOR_AN_ADDRESS),
+      autoSelectFamilyAttemptTimeout: Math.ceil(connectTimeoutMs * FRACTION_PER_ADDRESS),
     };
     const options = {
       connections: purpose === 'blob' ? connectionsPerHost : METADATA_CONNECTIONS_PER_HOST,
@@ -98,7 +97,7 @@ export class Connections {
     };
   }
 
-  /** Connects as undici does, to addresses that the policy allows. */
+  /** Connects as undici does, but only to addresses that the policy allows. */
   #connector(options: buildConnector.BuildOptions): buildConnector.connector {
     const { guard } = this.#options;
     const connect = buildConnector(options);
@@ -107,7 +106,7 @@ export class Connections {
       const host = target.host ?? target.hostname;
       if (!guard.watches(host, target.protocol)) return connect(target, callback);
       try {
-        // Sockets resolve names, and are not asked for addresses.
+        // Sockets call `lookup` for names only, not for addresses.
         if (isIP(hostName(host)) !== 0) guard.assertHost(host, target.protocol);
       } catch (error) {
         return callback(error instanceof Error ? error : new Error(String(error)), null);
@@ -117,14 +116,14 @@ export class Connections {
   }
 }
 
-/** Certificates stated for a connection replace the usual ones, so those are stated too, with what NODE_EXTRA_CA_CERTS adds. */
+/** Certificates given for a connection replace the default ones, so those are given too, with what NODE_EXTRA_CA_CERTS adds. */
 function usualCertificates(): string[] {
   const path = process.env.NODE_EXTRA_CA_CERTS;
   if (!path) return [...rootCertificates];
   try {
     return [...rootCertificates, readFileSync(path, 'utf8')];
   } catch {
-    // Node itself warns of a file that it cannot read, and goes on.
+    // Node itself only warns about a file that it cannot read.
     return [...rootCertificates];
   }
 }

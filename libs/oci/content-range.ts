@@ -1,4 +1,4 @@
-/** A `Content-Range` header (RFC 9110, 14.4): of what was sent, or, with status 416, of what there is. Offsets in bytes. */
+/** A `Content-Range` header (RFC 9110, 14.4): the part that was sent, or, with status 416, only the total. Offsets in bytes. */
 export interface ContentRange {
   readonly first?: number;
   readonly last?: number;
@@ -8,7 +8,7 @@ export interface ContentRange {
 
 const RANGE = /^bytes\s+(?:([0-9]+)-([0-9]+)|\*)\/([0-9]+|\*)$/i;
 
-/** Undefined when the header is absent or cannot be read. */
+/** Parses the header; undefined when it is absent or malformed. */
 export function parseContentRange(header: string | undefined): ContentRange | undefined {
   const match = RANGE.exec(header?.trim() ?? '');
   if (match === null) return undefined;

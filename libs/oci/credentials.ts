@@ -1,13 +1,13 @@
 import { OciError } from './error.ts';
 
-/** What one pull shows a registry, or its token server, to be let in. */
+/** What a pull authenticates with at a registry, or at its token server. */
 export type Credentials =
   | { readonly username: string; readonly password: string }
   /** An identity (refresh) token, exchanged at the token server (`grant_type=refresh_token`). */
   | { readonly token: string };
 
 /**
- * Reads the value of `--auth user:token`. The name ends at the first colon; the token may hold more of them.
+ * Parses the value of `--auth user:token`. The name ends at the first colon; the token may contain more of them.
  *
  * @throws OciError `invalid_request`; the message does not repeat the value
  */

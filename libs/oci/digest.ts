@@ -1,12 +1,12 @@
 import { createHash } from 'node:crypto';
 
-/** Length of the hexadecimal part by algorithm; the two that the OCI image spec registers ("Descriptors", digests). */
+/** Length of the hexadecimal part, for the two algorithms that the OCI image spec registers ("Descriptors", "Registered Algorithms"). */
 const HEX_LENGTH: ReadonlyMap<string, number> = new Map([
   ['sha256', 64],
   ['sha512', 128],
 ]);
 
-/** Why a text is no digest that can be verified here, or undefined when it is one. */
+/** Why a text is not a digest that can be verified here; undefined when it is one. */
 export function digestProblem(text: string): string | undefined {
   const separator = text.indexOf(':');
   const algorithm = text.slice(0, separator);
@@ -22,7 +22,7 @@ export function isDigest(text: string): boolean {
   return digestProblem(text) === undefined;
 }
 
-/** Digest of the bytes by the algorithm of another digest, so that the two can be compared. */
+/** Digest of the bytes, with the algorithm of the digest `model`, so that the two can be compared. */
 export function digestLike(model: string, bytes: Uint8Array): string {
   const algorithm = model.slice(0, model.indexOf(':'));
   return `${algorithm}:${createHash(algorithm).update(bytes).digest('hex')}`;

@@ -23,29 +23,29 @@ const configSchema = z.object({
 
 const helperSchema = z.object({ Username: z.string(), Secret: z.string() });
 
-/** Docker Hub's key, from when it had an API of version 1. */
+/** The key of Docker Hub's credentials, a URL of its former API version 1. */
 const HUB_KEY = 'https://index.docker.io/v1/';
-/** User name by which Docker's config and helpers say that the password is an identity token. */
+/** User name with which Docker's config and helpers mark a password that is an identity token. */
 const TOKEN_USER = '<token>';
 const HELPER_OUTPUT_LIMIT = 64 * 1024;
 
 export interface DockerConfigOptions {
   /** Default 15 s. */
   readonly helperTimeoutMs?: number;
-  /** Environment of the credential helpers, whose `PATH` they are looked for in. Default: this process's. */
+  /** Environment of the credential helpers; they are looked up on its `PATH`. Default: this process's. */
   readonly environment?: NodeJS.ProcessEnv;
 }
 
-/** How long a helper's answer is used again: a pull of many layers from a registry with Basic asks for it each time. */
+/** How long a helper's answer is reused: with Basic authentication, each layer of a pull asks for it. */
 const HELPER_ANSWER_MS = 30_000;
 
 /**
  * Credentials from a file in the format of Docker's `config.json` (`auths`, `credHelpers`, `credsStore`; also Podman's
- * `auth.json` with repositories as keys). It is read anew each time, so that a login takes effect without a restart. A file that is
- * not there holds no credentials.
+ * `auth.json` with repositories as keys). It is read each time, so that a login takes effect without a restart. A missing file holds
+ * no credentials.
  *
- * @throws (what it returns) OciError `invalid_request` for a file that cannot be read, and for a helper that is missing, fails, or hangs;
- * `internal`, with the system's error as its cause, where this machine is out of open files, processes or memory
+ * @returns a source that throws OciError `invalid_request` for a file that cannot be read, and for a helper that is missing, fails or
+ * hangs; `internal`, with the system's error as its cause, where this machine is out of open files, processes or memory
  */
 export function dockerConfigCredentials(path: string, options: DockerConfigOptions = {}): CredentialSource {
   const { helperTimeoutMs = 15_000, environment = process.env } = options;
@@ -85,7 +85,7 @@ async function readConfig(path: string): Promise<z.infer<typeof configSchema> | 
   try {
     return configSchema.parse(JSON.parse(text));
   } catch {
-    // No cause: what JSON.parse tells of the text may be a piece of a password.
+    // No cause: the message of JSON.parse may quote part of a password.
     throw new OciError('invalid_request', `the registry credentials in ${path} are no valid Docker config`);
   }
 }
@@ -109,7 +109,7 @@ function entryFor(reference: Reference, { auths }: z.infer<typeof configSchema>)
   return undefined;
 }
 
-/** Docker has written keys with a scheme and a version: `https://index.docker.io/v1/`. */
+/** The host of a key: Docker has written keys with a scheme and a version (`https://index.docker.io/v1/`). */
 function plainKey(key: string): string {
   return key
     .replace(/^https?:\/\//, '')
@@ -136,7 +136,7 @@ function named(username: string, password: string): Credentials {
   return username === TOKEN_USER ? { token: password } : { username, password };
 }
 
-/** What the machine is out of: the settings are not to blame, and trying again may help. */
+/** The machine is short of a resource: the settings are not to blame, and trying again may help. */
 const SHORTAGES = new Set(['EAGAIN', 'EMFILE', 'ENFILE', 'ENOMEM']);
 
 function unusable(what: string, cause: unknown): OciError {
@@ -157,17 +157,17 @@ async function askHelper(
   const fail = (reason: string): OciError =>
     new OciError('invalid_request', `the credential helper ${program} ${reason}`);
   const { status, output } = await runHelper(program, server, timeoutMs, env, fail);
-  // A helper that has nothing for the server ends with 1 and says so.
+  // A helper that has no credentials for the server exits with 1 and this message.
   if (status !== 0) {
     if (/credentials not found/i.test(output)) return undefined;
     throw fail(`failed with status ${status}; run \`docker login\` again for the user that this server runs as`);
   }
   try {
     const { Username, Secret } = helperSchema.parse(JSON.parse(output));
-    // Some helpers say so that they have nothing; Go's clients then ask as nobody in particular.
+    // This is how some helpers say that they have none; Go's clients are then anonymous.
     return Username === '' && Secret === '' ? undefined : named(Username, Secret);
   } catch {
-    // No cause: it would hold the answer.
+    // No cause: it would contain the answer.
     throw fail('gave no valid answer');
   }
 }
@@ -179,9 +179,9 @@ async function runHelper(
   env: NodeJS.ProcessEnv,
   fail: (reason: string) => OciError,
 ): Promise<{ status: number | null; output: string }> {
-  // In a process group of its own: what the helper has started ends with it, and does not hold its output open.
+  // In its own process group, so that the helper's children are killed with it, and do not keep its output open.
   const child = spawn(program, ['get'], { stdio: ['pipe', 'pipe', 'ignore'], detached: true, env });
-  // One that did not start may have no streams either.
+  // A process that did not start may not have streams either.
   await once(child, 'spawn').catch((cause: unknown) => {
     if (errorCode(cause) === 'ENOENT') throw fail('is not installed, or not on the PATH');
     throw unusable(`the credential helper ${program} could not be run`, cause);

@@ -14,16 +14,16 @@ import { mayRetry, pause, type RetryNotice, type RetryOptions, retryDelay } from
 export interface DownloadOptions {
   readonly credentials?: Credentials;
   readonly signal?: AbortSignal;
-  /** Called with the bytes in the file each time some are added (a megabyte at a time on a fast link), and at the start. */
+  /** Called with the number of bytes in the file: at the start, and after each write (a megabyte at a time on a fast link). */
   readonly onBytes?: (totalBytesInFile: number) => void;
-  /** Ask the registry itself: for a second fetch, when the bytes of the first turned out wrong. */
+  /** Ask the registry itself: for a second attempt, when the bytes of the first turned out to be wrong. */
   readonly avoidMirrors?: boolean;
 }
 
 export interface DownloadRequest {
   readonly api: Pick<RegistryApi, 'get'>;
   readonly reference: Reference;
-  /** Asked in this order; each one is left for the next at its first failure, but the last, which is the registry. */
+  /** Tried in this order, each until its first failure, except the last, which is the registry and is retried. */
   readonly sources: readonly Source[];
   readonly descriptor: Descriptor;
   readonly options: DownloadOptions;
@@ -31,16 +31,16 @@ export interface DownloadRequest {
   readonly onRetry: (notice: RetryNotice) => void;
 }
 
-/** Less than this is no progress: a registry that sends a few bytes and stalls would hold a pull up for days. */
+/** Fewer bytes than this do not count as progress: a registry that sends a few and stalls could delay a pull for days. */
 const PROGRESS_BYTES = 64 * 1024;
 
-/** RFC 9110, 8.8.3; weak ones may not stand in If-Range. */
+/** RFC 9110, 8.8.3; weak ones are not allowed in If-Range. */
 const STRONG_ETAG = /^"[\x21\x23-\x7e]*"$/;
 
-/** Statuses of a signed URL that has expired, or of a host that has lost what it was redirected to for. */
+/** Statuses of a signed URL that has expired, or of a storage host that no longer has the blob. */
 const STALE_REDIRECT: ReadonlySet<number> = new Set([400, 401, 403, 404, 410]);
 
-/** One blob, appended to one file, over as many connections as it takes. */
+/** Downloads one blob to one file, over as many connections as it takes. */
 export class Download {
   readonly #api: Pick<RegistryApi, 'get'>;
   readonly #sources: Source[];
@@ -49,13 +49,13 @@ export class Download {
   readonly #retry: RetryOptions;
   readonly #onRetry: (notice: RetryNotice) => void;
   readonly #what: string;
-  /** Off once the registry has shown that it cannot send a part: the whole is asked for then, and what is there skipped. */
+  /** Off once the source has shown that it cannot send ranges: then the whole is asked for, and what is already there is skipped. */
   #asksForRange = true;
-  /** Parts in a row that a host which the registry redirected to refused. */
+  /** Consecutive range requests that a host which the registry redirected to has refused. */
   #refusedParts = 0;
   /**
-   * Strong `ETag` of what came before, for `If-Range`: should the content have changed, the whole comes. Undefined from when a server
-   * answers one with the whole: storage behind a registry may tag the same bytes differently on each host.
+   * Strong `ETag` of the earlier responses, for `If-Range`: if the content has changed, the server sends the whole. No longer used once
+   * a server has done so: the hosts of a storage service may tag the same bytes differently.
    */
   #validator: string | undefined;
   #usesValidator = true;
@@ -70,13 +70,13 @@ export class Download {
     this.#what = `the layer ${descriptor.digest} of ${familiarReference(reference)}`;
   }
 
-  /** @throws OciError; the file keeps what came, for the next attempt to go on from */
+  /** @throws OciError; the file keeps what was received, for the next attempt to continue from */
   async into(path: string): Promise<void> {
     const { onBytes = () => undefined, signal } = this.#options;
     if (signal?.aborted) throw cancelledError(signal);
     const file = await PartialFile.open(path, onBytes);
     try {
-      // More than the blob has cannot be a beginning of it.
+      // A file longer than the blob cannot be its beginning.
       if (file.length > this.#descriptor.size) await file.clear();
       onBytes(file.length);
       await this.#complete(file);
@@ -94,7 +94,7 @@ export class Download {
       } catch (error) {
         if (!(error instanceof OciError)) throw error;
         if (this.#leavesMirror(error)) continue;
-        // Attempts are counted without progress: a long download may break any number of times, if it gets on.
+        // Only attempts without progress count: a long download may break any number of times as long as it advances.
         const hasProgress = file.length - mark >= PROGRESS_BYTES;
         failures = hasProgress ? 1 : failures + 1;
         if (hasProgress) mark = file.length;
@@ -106,7 +106,7 @@ export class Download {
     }
   }
 
-  /** Whether there is another source to ask, at once; it takes over from the next byte on. */
+  /** Switches to the next source, which continues from the next byte, if this was a mirror's failure. Returns whether it did. */
   #leavesMirror(error: OciError): boolean {
     if (this.#sources.length < 2 || !isMirrorFailure(error)) return false;
     this.#onRetry({ error, delayMs: 0, failures: 1 });
@@ -130,7 +130,7 @@ export class Download {
     const { reference, credentials } = this.#source;
     const range = this.#rangeHeaders(offset);
     const isWhole = range.range === undefined;
-    // The registry is asked each time, not the host that it redirected to before: such URLs expire.
+    // The registry is asked each time, not the URL that it redirected to before, since those expire.
     const fetching = this.#api.get({
       reference,
       path: `blobs/${this.#descriptor.digest}`,
@@ -140,14 +140,14 @@ export class Download {
       signal,
       receive: (head) => this.#receiver(head, file, offset, isWhole),
     });
-    // What came before a break counts, so it is written before the break is looked at.
+    // What was received before a failure counts as progress, so it is written before the failure is handled.
     const answer = await fetching.finally(() => file.flush());
     const { head, url, hasLeftHost, errorBody } = answer;
     if (head.status === 416) throw this.#rangeRefused(head, offset);
     if (head.status !== 200 && head.status !== 206) {
       const error = registryError({ head, body: errorBody, url, kind: 'blob', what: this.#what });
       if (!hasLeftHost || !STALE_REDIRECT.has(head.status)) throw error;
-      // An expired URL is a new one at the next attempt; what a new one refuses, too, may be the range.
+      // The next attempt gets a new URL in place of an expired one. If that is refused too, the range may be the reason.
       if (!isWhole) this.#refusedParts += 1;
       if (this.#refusedParts > 1) this.#asksForRange = false;
       throw retryable(error);
@@ -167,12 +167,12 @@ export class Download {
     return this.#validator === undefined ? range : { ...range, 'if-range': this.#validator };
   }
 
-  /** Checks what the head promises, before any byte of it is taken. */
+  /** Checks the response's head, before any of its body is taken. */
   #receiver(head: ResponseHead, file: PartialFile, offset: number, isWhole: boolean): Receiver {
     this.#refusedParts = 0;
     const etag = head.headers.get('etag');
     if (this.#usesValidator && etag !== undefined && STRONG_ETAG.test(etag)) this.#validator = etag;
-    // Some caches answer 206 though no part was asked for, and then need not say which it is.
+    // Some caches answer 206 although no range was asked for, without a Content-Range.
     const isPart = head.status === 206 && !(isWhole && !head.headers.has('content-range'));
     let skip = isPart ? this.#checkRange(head, offset) : this.#checkWhole(head, offset);
     const { size } = this.#descriptor;
@@ -190,11 +190,11 @@ export class Download {
     };
   }
 
-  /** Bytes to skip of a whole blob: those that are there already. */
+  /** Bytes to skip of a whole blob: those that are already in the file. */
   #checkWhole({ headers }: ResponseHead, offset: number): number {
     const stated = headers.get('content-length');
     const encoding = headers.get('content-encoding')?.trim().toLowerCase() ?? 'identity';
-    // Storage may call a layer that is gzip itself so, and sends it as it is; another length, or none, means that it was changed on its way.
+    // Storage may label a layer that is gzip itself with that encoding, unchanged; with another length, or none, it was re-encoded.
     if (encoding !== '' && encoding !== 'identity' && Number(stated) !== this.#descriptor.size)
       throw this.#reencoded(encoding);
     if (stated !== undefined && Number(stated) !== this.#descriptor.size) throw this.#sizeMismatch(stated);
@@ -205,14 +205,14 @@ export class Download {
     return offset;
   }
 
-  /** Bytes to skip of a part; normally none. */
+  /** Bytes to skip of a range; normally none. */
   #checkRange({ headers }: ResponseHead, offset: number): number {
     const header = headers.get('content-range');
     const range = parseContentRange(header);
     if (range?.total !== undefined && range.total !== this.#descriptor.size)
       throw this.#sizeMismatch(String(range.total));
     if (range?.first !== undefined && range.first <= offset) return offset - range.first;
-    // Asked for the whole next time; a server without working ranges can still send it.
+    // The next attempt asks for the whole, which a server without working ranges can still send.
     this.#asksForRange = false;
     throw new OciError(
       'registry_error',
@@ -246,12 +246,13 @@ export class Download {
     );
   }
 
+  /** @param stated the number of bytes, or `more` */
   #sizeMismatch(stated: string): OciError {
     const { size } = this.#descriptor;
     const host = this.#source.reference.domain;
     return new OciError(
       'size_mismatch',
-      `${host} has ${stated === 'more' ? 'more' : stated} bytes for ${this.#what} where its manifest states ${size}; the image at the registry is damaged`,
+      `${host} has ${stated} bytes for ${this.#what} where its manifest states ${size}; the image at the registry is damaged`,
       { host },
     );
   }

@@ -26,22 +26,22 @@ export type OciErrorCode =
 export interface OciErrorDetails {
   /** Whether asking again, later, can help. */
   readonly retryable?: boolean;
-  /** HTTP status of the answer that caused it. */
+  /** HTTP status of the response that caused it. */
   readonly status?: number;
   /** `host[:port]` that answered, or that could not be reached. */
   readonly host?: string;
-  /** Path of the request, without its query: queries of redirected blobs hold signatures. */
+  /** Path of the request, without its query, which may hold the signature of a redirected blob. */
   readonly path?: string;
   /** The registry's own error code, such as `MANIFEST_UNKNOWN` (distribution spec, "Error Codes"). */
   readonly registryCode?: string;
-  /** How long the registry asked to be left alone (`Retry-After`), in milliseconds. */
+  /** How long the registry asked clients to wait (`Retry-After`), in milliseconds. */
   readonly retryAfterMs?: number;
   readonly cause?: unknown;
 }
 
 /**
- * The one error class of this library. The message is written for the person at the CLI: what, where and what to do.
- * It never holds a secret or the query of a URL.
+ * The only error class of this library. The message is written for the person at the CLI: what, where and what to do.
+ * It never contains a secret or the query of a URL.
  */
 export class OciError extends Error {
   readonly code: OciErrorCode;

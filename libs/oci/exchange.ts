@@ -1,10 +1,10 @@
 import type { Dispatcher } from 'undici';
 import { StallWatch } from './stall.ts';
 
-/** Header fields by lower-case name; a field that was sent several times is joined with commas. */
+/** Header fields by lower-case name; repeated fields are joined with commas. */
 export type Headers = ReadonlyMap<string, string>;
 
-/** As undici gives them. */
+/** Header fields as undici passes them. */
 type HeaderFields = Readonly<Record<string, string | string[] | undefined>>;
 
 export interface ResponseHead {
@@ -12,15 +12,15 @@ export interface ResponseHead {
   readonly headers: Headers;
 }
 
-/** Holds the sender back: nothing more is read from the connection until it is let on. */
+/** Backpressure: while paused, nothing more is read from the connection. */
 export interface Flow {
   pause(): void;
   resume(): void;
 }
 
 /**
- * Takes the body, chunk by chunk, without promises: this is the hot path of a download. To refuse, throw; the connection
- * is then ended and the exchange fails with what was thrown. `stop` ends the connection and the exchange well.
+ * Takes the body, chunk by chunk, without promises: this is the hot path of a download. A throw ends the connection, and the
+ * exchange fails with what was thrown. `stop` ends the connection, and the exchange succeeds.
  */
 export type Receiver = (chunk: Buffer, flow: Flow) => 'stop' | undefined;
 
@@ -31,17 +31,17 @@ export interface ExchangeRequest {
   readonly headers: Readonly<Record<string, string>>;
   readonly body?: string;
   readonly signal?: AbortSignal;
-  /** Most time from sending the request to the head of the answer, in milliseconds. */
+  /** Longest silence from sending the request to the head of the response, in milliseconds. */
   readonly headersTimeoutMs: number;
-  /** Most time without a byte of the body, in milliseconds. */
+  /** Longest time without a byte of the body, in milliseconds. */
   readonly stallTimeoutMs: number;
-  /** Most time for all of it, waiting for a connection included; no limit when left out. Milliseconds. */
+  /** Longest time for the whole exchange, including the wait for a connection, in milliseconds; no limit when undefined. */
   readonly deadlineMs?: number;
   /** Called with the head; what it returns takes the body. */
   readonly receive: (head: ResponseHead) => Receiver;
 }
 
-/** The answer was not complete in time, though bytes may have trickled. */
+/** The response was not complete in time, though bytes may have trickled in. */
 export class DeadlineError extends Error {
   constructor(deadlineMs: number) {
     super(`no complete answer within ${deadlineMs / 1000} s`);
@@ -49,18 +49,21 @@ export class DeadlineError extends Error {
   }
 }
 
-/** Resolves when the body is over. Rejects with the signal's reason, with what the receiver threw, or with undici's or the system's error. */
+/**
+ * Sends a request. Resolves when the body has ended. Rejects with the signal's reason, with what the receiver threw, with StallError or
+ * DeadlineError, or with undici's or the system's error.
+ */
 export function exchange(request: ExchangeRequest): Promise<ResponseHead> {
   return new Promise((resolve, reject) => new Exchange(request, resolve, reject).start());
 }
 
-/** One request and its answer, with undici's callbacks and nothing between them and the receiver. */
+/** One request and its response: undici's callbacks, with nothing between them and the receiver. */
 class Exchange implements Dispatcher.DispatchHandler, Flow {
   readonly #request: ExchangeRequest;
   readonly #resolve: (head: ResponseHead) => void;
   readonly #reject: (error: unknown) => void;
   readonly #silence = new StallWatch((error) => this.#fail(error));
-  // A request may still wait for a connection: it is given up at once, and never sent (onRequestStart).
+  // A request that still waits for a connection fails at once, and is never sent (onRequestStart).
   readonly #onAbort = () => this.#fail(this.#request.signal?.reason);
   #deadline: NodeJS.Timeout | undefined;
   #controller: Dispatcher.DispatchController | undefined;
@@ -163,7 +166,7 @@ class Exchange implements Dispatcher.DispatchHandler, Flow {
     this.#controller?.abort(error instanceof Error ? error : new Error(String(error)));
   }
 
-  /** The first end counts. */
+  /** Only the first end counts. */
   #end(settle: () => void): void {
     if (this.#isOver) return;
     this.#isOver = true;
@@ -174,7 +177,7 @@ class Exchange implements Dispatcher.DispatchHandler, Flow {
   }
 }
 
-/** Gathers a body up to a limit in bytes; `tooLarge` is thrown beyond it, or the rest is cut off when it is undefined. */
+/** Collects a body of up to `limit` bytes. Beyond it, what `tooLarge` returns is thrown; without `tooLarge` the rest is dropped. */
 export function collector(limit: number, tooLarge?: () => Error): { receive: Receiver; bytes: () => Buffer } {
   const chunks: Buffer[] = [];
   let length = 0;

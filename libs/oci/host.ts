@@ -3,12 +3,12 @@ import type { Reference } from './reference.ts';
 
 const HAS_PORT = /:[0-9]+$/;
 
-/** `host[:port]` that serves the API of a domain: Docker Hub's images are named for docker.io and served elsewhere. */
+/** `host[:port]` that serves a domain's API: Docker Hub's images are named after docker.io, which does not serve them. */
 export function registryHost({ domain }: Pick<Reference, 'domain'>): string {
   return domain === 'docker.io' ? 'registry-1.docker.io' : domain;
 }
 
-/** `host:port` in lower case. A URL leaves out the port that its scheme has by default, and so may a reference, whose scheme is HTTPS. */
+/** `host:port` in lower case, with the scheme's default port where none is given. A reference's scheme is HTTPS. */
 export function hostAndPort({
   host,
   protocol = 'https:',
@@ -20,25 +20,25 @@ export function hostAndPort({
   return HAS_PORT.test(stated) ? stated : `${stated}:${protocol === 'http:' ? 80 : 443}`;
 }
 
-/** Where a setting for `host[:port]` holds: without a port, at both that a registry has by default. */
+/** The `host:port`s that a setting for `host[:port]` applies to: without a port, those of HTTPS and HTTP. */
 export function placesOf(host: string): string[] {
   return ['https:', 'http:'].map((protocol) => hostAndPort({ host, protocol }));
 }
 
-/** Whether `host[:port]` or a URL's hostname is this machine, by its name alone: nothing is resolved. */
+/** Whether `host[:port]` or a URL's hostname means this machine, judged by the text alone: nothing is resolved. */
 export function isLoopbackHost(host: string): boolean {
   const name = hostName(host);
   if (name === 'localhost' || name.endsWith('.localhost')) return true;
   return isIPv4(name) ? name.startsWith('127.') : name === '::1';
 }
 
-/** Whether a secret may travel to this URL: encrypted, or without leaving the machine. */
+/** Whether a secret may be sent to this URL: it is encrypted on the way, or does not leave the machine. */
 export function mayCarrySecret(url: URL): boolean {
   return url.protocol === 'https:' || isLoopbackHost(url.host);
 }
 
-/** Name or address alone, in lower case, without port and brackets. */
+/** The name or address of `host[:port]` in lower case, without port and brackets. */
 export function hostName(host: string): string {
   const bracketed = /^\[(.*)\](?::[0-9]+)?$/.exec(host)?.[1];
-  return (bracketed ?? host.replace(/:[0-9]+$/, '')).toLowerCase();
+  return (bracketed ?? host.replace(HAS_PORT, '')).toLowerCase();
 }

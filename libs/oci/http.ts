@@ -12,7 +12,7 @@ export interface HttpOptions {
   readonly userAgent: string;
   readonly headersTimeoutMs: number;
   readonly stallTimeoutMs: number;
-  /** For manifests and tokens as a whole, so that a trickle cannot hold them up for ever. */
+  /** For the whole of a manifest or token request, so that a trickle of bytes cannot hold it up for ever. */
   readonly metadataDeadlineMs: number;
   readonly configuration: RegistryConfiguration;
   readonly guard: AddressGuard;
@@ -21,7 +21,7 @@ export interface HttpOptions {
 /** Value of an `Authorization` header. */
 export interface Authorization {
   readonly value: string;
-  /** Whether it was made from credentials; a token that anyone is given is no secret. */
+  /** Whether it was made from credentials; an anonymous token is not a secret. */
   readonly isSecret: boolean;
 }
 
@@ -30,21 +30,21 @@ export interface HttpRequest {
   readonly purpose: Purpose;
   readonly method?: 'GET' | 'POST';
   readonly headers?: Readonly<Record<string, string>>;
-  /** Sent to this URL's origin alone: not to where it redirects. */
+  /** Sent to this URL's origin only, not to another that it redirects to. */
   readonly authorization?: Authorization;
   readonly body?: string;
   readonly signal?: AbortSignal;
-  /** Takes the body of a success. */
+  /** Takes the body of a successful response. */
   readonly receive: (head: ResponseHead) => Receiver;
 }
 
 export interface HttpAnswer {
   readonly head: ResponseHead;
-  /** Where the answer came from in the end. */
+  /** Where the response came from in the end. */
   readonly url: URL;
-  /** Whether that is another host than the one that was asked. */
+  /** Whether that is another origin than the one that was asked. */
   readonly hasLeftHost: boolean;
-  /** Body of an answer with a status other than 200 and 206, cut at a limit; empty otherwise. */
+  /** Body of a response with a status other than 200 and 206, cut off at a limit; empty otherwise. */
   readonly errorBody: Buffer;
 }
 
@@ -52,9 +52,9 @@ const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
 const REDIRECT_LIMIT = 10;
 
 /**
- * HTTP as a registry client needs it. Redirects are followed here rather than by undici, because what may be sent and where
- * is decided at each step: `Authorization` stays behind when a redirect leaves the host, and plain HTTP is for loopback
- * hosts and hosts configured insecure.
+ * HTTP as a registry client needs it. Redirects are followed here rather than by undici, because each step decides what may be
+ * sent where: `Authorization` is dropped when a redirect leaves the origin, and plain HTTP is only for loopback hosts and hosts
+ * configured insecure.
  */
 export class Http {
   readonly #options: HttpOptions;
@@ -100,7 +100,7 @@ export class Http {
         method,
         headers: {
           'user-agent': userAgent,
-          // The digests are of the bytes as they are stored; nothing on the way may compress them.
+          // Digests cover the bytes as they are stored; nothing on the way may compress them.
           'accept-encoding': 'identity',
           ...headers,
           ...(authorization !== undefined && { authorization: authorization.value }),
@@ -132,12 +132,12 @@ export class Http {
   }
 }
 
-/** The statuses whose body is what was asked for, or a part of it. */
+/** Whether the body is what was asked for, or a part of it. */
 function isSuccess({ status }: ResponseHead): boolean {
   return status === 200 || status === 206;
 }
 
-/** @throws OciError `unauthorized` when a secret would travel to this URL in the clear */
+/** @throws OciError `unauthorized` when a secret would be sent to this URL in the clear */
 export function assertSecretMayGo(url: URL): void {
   if (mayCarrySecret(url)) return;
   throw new OciError(
@@ -155,7 +155,7 @@ function redirectTarget(location: string, base: URL): URL {
     throw new OciError('registry_error', `${base.host} redirects to ${target.protocol}, which is not followed`, {
       host: base.host,
     });
-  // A name and password in a URL would be sent on as credentials.
+  // A name and password in the URL would be sent as credentials.
   target.username = '';
   target.password = '';
   target.hash = '';

@@ -30,12 +30,12 @@ const digests = listOf(isDigest, 'is no list of digests');
 
 /** Go writes absent slices and maps as null. */
 const strings = textList.nullish().transform((list) => list ?? []);
-/** Images of the first Dockers hold a command as one string. */
+/** Images built by the first versions of Docker hold a command as one string. */
 const command = z
   .union([textList, z.string().transform((text) => [text])])
   .nullish()
   .transform((list) => list ?? []);
-/** A set in Go: the keys count. */
+/** Go writes a set as a map; the keys are its members. */
 const keys = z
   .record(z.string(), z.unknown())
   .nullish()
@@ -81,9 +81,10 @@ export interface ParsedConfig {
 }
 
 /**
- * Reads the config blob of an image.
+ * Parses the config blob of an image.
  *
- * @param suspicion why it may be no JSON, for the message
+ * @param name what messages call the image
+ * @param suspicion the likely reason if it is not JSON, for the message
  * @throws OciError `invalid_manifest`
  */
 export function parseImageConfig(body: Uint8Array, name: string, suspicion?: string): ParsedConfig {

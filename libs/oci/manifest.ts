@@ -5,7 +5,7 @@ import { bareMediaType, isIndexType, isManifestType, isSchema1, unsupportedMedia
 import { normalizePlatform, type Platform } from './platform.ts';
 import { textRecord } from './texts.ts';
 
-/** Manifests larger than this are refused, as the distribution spec advises registries and clients ("Pushing Manifests"). */
+/** Bytes; larger manifests are refused, as the distribution spec recommends ("Pushing Manifests"). */
 export const MANIFEST_SIZE_LIMIT = 4 * 1024 * 1024;
 
 export const descriptorSchema = z.object({
@@ -17,7 +17,7 @@ export const descriptorSchema = z.object({
 /** OCI image spec, "Descriptors": media type, digest (`sha256:<hex>`) and size in bytes of some content. */
 export type Descriptor = z.infer<typeof descriptorSchema>;
 
-/** A platform that names no architecture says as little as none at all; one that names no system means Linux, as for containerd on it. */
+/** Without an architecture, a platform counts as not stated; without an OS it means Linux, as for containerd on Linux. */
 export const entryPlatformSchema = z
   .object({ os: z.string().nullish(), architecture: z.string().nullish(), variant: z.string().nullish() })
   .nullish()
@@ -37,13 +37,13 @@ const entrySchema = descriptorSchema.extend({
 
 const unreadEntrySchema = z.object({ platform: entryPlatformSchema.catch(undefined) });
 
-/** Most layers of an image. Overlay file systems take 128, and Docker no more; a hostile list would be some 40,000. */
+/** Most layers of an image. overlayfs, and so Docker, takes 128; a hostile manifest of 4 MiB can list some 40,000. */
 export const LAYER_LIMIT = 1024;
 
 const imageManifestSchema = z.object({
-  // Left out, it is one of the early types (`isConfigType`).
+  // A missing type counts as one of the early types (`isConfigType`).
   config: descriptorSchema.extend({ mediaType: z.string().default('') }),
-  // Counted before any is looked at: fault is found with each. Go writes a list of none as null, or not at all (`FROM scratch` and a label).
+  // Counted before any is validated, since zod reports on each. Go writes an empty list as null, or omits it (`FROM scratch` and a label).
   layers: z
     .array(z.unknown())
     .max(LAYER_LIMIT, `has more than ${LAYER_LIMIT}, which is the limit`)
@@ -52,21 +52,21 @@ const imageManifestSchema = z.object({
     .pipe(z.array(descriptorSchema)),
 });
 
-/** Each one takes 40 µs to find fault with; a hostile list would be some two million. */
+/** Validating each takes 40 µs; a hostile index can list some two million. */
 const UNREAD_LIMIT = 1024;
 
 export type IndexEntry = z.infer<typeof entrySchema>;
 
-/** An entry of an index that says nothing to this reader, such as one with a digest of an algorithm to come. It hides no other. */
+/** An index entry that this version cannot read, such as one with a digest of a future algorithm. It does not hide the others. */
 export interface UnreadEntry {
   readonly platform: Platform | undefined;
-  /** As `manifests.1.digest: is no …`. */
+  /** As `manifests.1.digest: is not …`. */
   readonly problem: string;
 }
 
 export type ImageManifest = z.infer<typeof imageManifestSchema>;
 
-/** A manifest as it came, and what is in it. */
+/** A verified manifest: an index, or the manifest of one image. */
 export type Manifest = { readonly digest: string; readonly mediaType: string } & (
   | { readonly kind: 'index'; readonly entries: readonly IndexEntry[]; readonly unread: readonly UnreadEntry[] }
   | { readonly kind: 'image'; readonly image: ImageManifest }
@@ -88,20 +88,20 @@ export interface ReceivedManifest {
   readonly contentType: string | undefined;
   /** `Docker-Content-Digest` header. */
   readonly statedDigest: string | undefined;
-  /** The digest that was asked for, if it was asked for by digest. */
+  /** The digest that was asked for; undefined when it was asked for by tag. */
   readonly wantedDigest: string | undefined;
-  /** How the image is called in messages. */
+  /** What messages call the image. */
   readonly name: string;
 }
 
 /**
- * Checks the bytes against the digests that are known of them, and reads them.
+ * Verifies the bytes against the digests that are known of them, and parses them.
  *
  * @throws OciError `digest_mismatch`, `invalid_manifest`, or `unsupported_media_type` naming the type
  */
 export function parseManifest(received: ReceivedManifest): Manifest {
   const sentAs = bareMediaType(received.contentType);
-  // Before its digest, which is that of the part that its signatures sign.
+  // Before its digest, which covers only the signed part.
   if (isSchema1(sentAs)) throw unsupportedMediaType(received.name, 'its manifest', sentAs);
   const digest = verifiedDigest(received);
   const json = parseJson(received.body, `the manifest of ${received.name}`);
@@ -139,7 +139,7 @@ function readEntries(list: readonly unknown[], name: string): { entries: IndexEn
   return { entries, unread };
 }
 
-/** BuildKit's attestations stand in an index like images, for the platform unknown/unknown; they are none. */
+/** Whether an index entry is a BuildKit attestation: these are listed like images, for the platform unknown/unknown. */
 export function isAttestation(entry: Pick<IndexEntry, 'platform' | 'annotations'>): boolean {
   return (
     entry.annotations?.['vnd.docker.reference.type'] === 'attestation-manifest' ||
@@ -147,7 +147,7 @@ export function isAttestation(entry: Pick<IndexEntry, 'platform' | 'annotations'
   );
 }
 
-/** JSON of the bytes. @throws OciError `invalid_manifest`, with what is suspected to be the reason */
+/** Parses UTF-8 JSON. @throws OciError `invalid_manifest`, with the suspected reason */
 export function parseJson(
   body: Uint8Array,
   what: string,
@@ -160,7 +160,7 @@ export function parseJson(
   }
 }
 
-/** The first thing that zod found wrong, as `layers.0.digest: is no …`. */
+/** The first problem that zod reports, as `layers.0.digest: is not …`. */
 export function firstIssue(error: z.ZodError, within: readonly (string | number)[] = []): string {
   const issue = error.issues[0];
   if (issue === undefined) return 'it is malformed';
@@ -175,10 +175,10 @@ function verifiedDigest({ body, statedDigest, wantedDigest, name }: ReceivedMani
       `the manifest of ${name} does not have the digest that was asked for (${wantedDigest}); what came has ${digestLike(wantedDigest, body)}`,
     );
   }
-  // The bytes that were asked for are right, whatever a cache on the way says of them.
+  // The bytes are the ones that were asked for, whatever digest a cache on the way claims for them.
   if (wantedDigest !== undefined) return wantedDigest;
   const stated = statedDigest?.trim() ?? '';
-  // A proxy that adds the field may send it twice.
+  // A proxy that adds the header may cause it to be sent twice.
   const isRight = (each: string): boolean => isDigest(each) && digestLike(each, body) === each;
   if (stated !== '' && !stated.split(/\s*,\s*/).every(isRight)) {
     throw new OciError(
@@ -208,7 +208,7 @@ function parseWith<T>(schema: z.ZodType<T>, json: unknown, name: string): T {
   return parsed.data;
 }
 
-/** The error for a manifest that breaks the rules. */
+/** The error for a malformed manifest. */
 export function garbage(name: string, reason: string): OciError {
   return new OciError('invalid_manifest', `the manifest of ${name} is invalid: ${reason}`);
 }

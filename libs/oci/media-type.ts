@@ -7,7 +7,7 @@ const OCI_MANIFEST = 'application/vnd.oci.image.manifest.v1+json';
 const DOCKER_LIST = 'application/vnd.docker.distribution.manifest.list.v2+json';
 const DOCKER_MANIFEST = 'application/vnd.docker.distribution.manifest.v2+json';
 
-/** OCI's types, for manifests that are made here. */
+/** OCI's types, for manifests that are generated here (of archives). */
 export const mediaTypes = {
   index: OCI_INDEX,
   manifest: OCI_MANIFEST,
@@ -19,7 +19,7 @@ export const mediaTypes = {
   },
 } as const;
 
-/** What is asked of a registry for a manifest; without the list types it would answer for a platform of its own choice. */
+/** `Accept` header of manifest requests. Without the list types, a registry answers with a platform of its own choice. */
 export const MANIFEST_ACCEPT = [OCI_INDEX, DOCKER_LIST, OCI_MANIFEST, DOCKER_MANIFEST].join(', ');
 
 const CONFIG_TYPES: ReadonlySet<string> = new Set([
@@ -28,8 +28,8 @@ const CONFIG_TYPES: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * What stands in Docker manifests of 2016, when registries kept a type of their own with each blob, or none. Docker takes them for images still
- * (moby, `distribution/registry.go`). In OCI manifests they are artifacts' types.
+ * Config types in Docker manifests of 2016, when a registry kept a media type of its own with each blob, or none. Docker still accepts
+ * them as images (moby, `distribution/registry.go`); in an OCI manifest they mean an artifact.
  */
 const EARLY_CONFIG_TYPES: ReadonlySet<string> = new Set([
   'application/octet-stream',
@@ -48,7 +48,7 @@ const LAYER_COMPRESSIONS: ReadonlyMap<string, LayerCompression> = new Map([
   ['application/vnd.docker.image.rootfs.diff.tar.zstd', 'zstd'],
 ]);
 
-/** Types that people do meet, and what they are, so that the refusal explains itself. */
+/** Unsupported types that people do come across, and what they are, so that the error explains itself. */
 const KNOWN_REFUSALS: readonly (readonly [pattern: RegExp, what: string])[] = [
   [/oci\.artifact\.manifest/, 'an artifact, not an image'],
   [
@@ -85,12 +85,16 @@ export function isConfigType(mediaType: string, manifestType: string): boolean {
   return CONFIG_TYPES.has(mediaType) || (manifestType === DOCKER_MANIFEST && EARLY_CONFIG_TYPES.has(mediaType));
 }
 
-/** How the layer is compressed, by its media type; undefined when it is no layer that can be unpacked. */
+/** How a layer of this media type is compressed; undefined when it is not a layer that can be unpacked. */
 export function layerCompression(mediaType: string): LayerCompression | undefined {
   return LAYER_COMPRESSIONS.get(mediaType);
 }
 
-/** The refusal for something that is no runnable image; names the media type, and says what it is where that is known. */
+/**
+ * The error for something that is not a runnable image: names the media type, and says what it is where that is known.
+ *
+ * @param part which part of the image has the type, as in `its config`
+ */
 export function unsupportedMediaType(name: string, part: string, mediaType: string): OciError {
   const shown = JSON.stringify(mediaType.slice(0, 200));
   const known = KNOWN_REFUSALS.find(([pattern]) => pattern.test(mediaType))?.[1];
@@ -98,7 +102,7 @@ export function unsupportedMediaType(name: string, part: string, mediaType: stri
   return new OciError('unsupported_media_type', `${name} cannot be pulled: ${part} has media type ${shown}${reason}`);
 }
 
-/** Type without parameters, in lower case: `text/html; charset=utf-8` is `text/html`. */
+/** The type of a `Content-Type` header without parameters, in lower case: `text/html; charset=utf-8` is `text/html`. */
 export function bareMediaType(header: string | undefined): string {
   return (header ?? '').split(';', 1)[0]?.trim().toLowerCase() ?? '';
 }

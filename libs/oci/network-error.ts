@@ -5,7 +5,7 @@ import { StallError } from './stall.ts';
 
 const coded = z.object({ code: z.string() });
 
-/** Codes of failures where no connection came about, and what to tell. Asking again helps where `retryable` says so. */
+/** Codes of failures to connect, with the reason for the message. `retryable` says whether trying again can help. */
 const UNREACHABLE: ReadonlyMap<string, { readonly reason: string; readonly retryable: boolean }> = new Map([
   ['ENOTFOUND', { reason: 'no such host; check the name for typing errors and the network', retryable: false }],
   ['EAI_AGAIN', { reason: 'its name cannot be resolved at the moment; check the network and DNS', retryable: true }],
@@ -17,39 +17,40 @@ const UNREACHABLE: ReadonlyMap<string, { readonly reason: string; readonly retry
   ['UND_ERR_CONNECT_TIMEOUT', { reason: 'it did not answer in time', retryable: true }],
 ]);
 
-/** A certificate that was not accepted (OpenSSL's verify errors, as Node names them). */
+/** Codes of a certificate that was not accepted (OpenSSL's verify errors, as Node names them). */
 const CERTIFICATE =
   /^(CERT_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO_|ERR_TLS_CERT|HOSTNAME_MISMATCH|INVALID_CA|INVALID_PURPOSE)/;
 
-/** What Node tells of OpenSSL's errors, whose messages hold addresses of memory and files of its source. */
+/** Node's form of OpenSSL's errors. Their messages are not shown: they contain memory addresses and source files. */
 const tlsError = z.object({ code: z.string().regex(/^ERR_SSL_|^EPROTO$/), reason: z.string().min(1) });
 
-/** Whether a host answered plain HTTP (or anything else) where TLS was expected. */
+/** Reasons that mean that the host answered with plain HTTP, or anything else, where TLS was expected. */
 const NO_TLS = new Set(['wrong version number', 'packet length too long', 'record layer failure', 'http request']);
 
-/** What two sides that do not fit will say again and again; others may be bytes that were damaged on their way. */
+/** Reasons that will not go away: the two sides are incompatible. Others may come from bytes damaged on the way. */
 const NO_AGREEMENT =
   /handshake failure|protocol version|unsupported protocol|certificate required|unrecognized name|no shared cipher/;
 
-/** The stable code of a system, TLS or undici error, empty when it has none. */
+/** The code of a system, TLS or undici error; empty when it has none. */
 export function errorCode(error: unknown): string {
   const parsed = coded.safeParse(error);
   return parsed.success ? parsed.data.code : '';
 }
 
+/** Whether the server's certificate was not accepted. */
 export function isCertificateError(error: unknown): boolean {
   return CERTIFICATE.test(errorCode(error));
 }
 
-/** Whether no connection came about at all. */
+/** Whether no connection was established at all. */
 export function isUnreachable(error: unknown): boolean {
   return UNREACHABLE.has(errorCode(error));
 }
 
-/** undici has no code of its own for what a proxy answered to CONNECT. */
+/** undici has no error code for a proxy's answer to CONNECT. */
 const PROXY_REFUSAL = /^Proxy (?:response|Authentication Required) \(([0-9]{3})\)/;
 
-/** The status with which a proxy refused to lead to the host; undefined for every other failure. */
+/** The status with which a proxy refused to connect to the host; undefined for every other failure. */
 function proxyStatus(error: unknown): number | undefined {
   const status = error instanceof Error ? PROXY_REFUSAL.exec(error.message)?.[1] : undefined;
   return status === undefined ? undefined : Number(status);
@@ -120,12 +121,12 @@ export function networkError(error: unknown, url: URL, purpose: Purpose, proxy?:
   });
 }
 
-/** The error of a cancelled request; its cause is the signal's reason. */
+/** The error for a cancelled request; its cause is the signal's reason. */
 export function cancelledError(signal: AbortSignal): OciError {
   return new OciError('cancelled', 'the pull was cancelled', { cause: signal.reason });
 }
 
-/** Waits for a promise, but no longer than the signal allows; what becomes of it after that is nobody's concern here. */
+/** Waits for a promise until the signal fires, after which its outcome is ignored. @throws OciError `cancelled` */
 export function orCancelled<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (signal === undefined) return promise;
   return new Promise((resolve, reject) => {

@@ -14,7 +14,7 @@ import { RegistryConfiguration, type RegistrySettings } from './registry-setting
 const scopes = ['loopback', 'link-local', 'private', 'public'] as const;
 const oneOrMore = z.union([z.string(), z.array(z.string())]).transform((value) => [value].flat());
 
-/** Strict: a key that is written wrong must not pass as a setting that is made. */
+/** Strict: a misspelt key must not pass for a setting. */
 const fileSchema = z.strictObject({
   registries: z
     .record(
@@ -46,13 +46,13 @@ const environmentSchema = z.object({
 type FileSettings = z.infer<typeof fileSchema>;
 
 export interface ListenKnowledge {
-  /** Where the API listens when BHATTI_LISTEN is not set. Left out, that is not known, and it is taken to be open to other hosts. */
+  /** Where the API listens when BHATTI_LISTEN is not set. When undefined, the API is assumed to be open to other hosts. */
   readonly defaultListen?: string;
 }
 
 /**
- * What an operator has set about registries, for every client of an installation to be made with: `registries.yaml` in the data
- * directory (or BHATTI_REGISTRIES_FILE), which all hosts share, and the environment, which goes before it. See docs/registries.md.
+ * The operator's settings for registries, with which every client of an installation is made: `registries.yaml` in the data
+ * directory (or BHATTI_REGISTRIES_FILE), which all hosts share, overridden by the environment. See docs/registries.md.
  *
  * @throws OciError `invalid_request` or `invalid_reference`, naming the variable, or the file and the key
  */
@@ -85,7 +85,7 @@ export async function readOperatorSettings(
   return options;
 }
 
-/** `/` for a user the system has no name for (a container's number), as Docker has it. */
+/** `/` for a user whom the system does not know (a bare uid in a container), as for Docker. */
 function homeOf({ HOME }: z.infer<typeof environmentSchema>): string {
   try {
     return HOME ?? userInfo().homedir;
@@ -94,7 +94,7 @@ function homeOf({ HOME }: z.infer<typeof environmentSchema>): string {
   }
 }
 
-/** Whoever reaches an open API could have the server ask what only its own machine may ask, so that is denied unless allowed. */
+/** Whoever can reach an open API could make the server connect to what only its own machine can reach: denied by default. */
 function addressPolicy(
   env: z.infer<typeof environmentSchema>,
   { addresses }: FileSettings,
@@ -107,7 +107,7 @@ function addressPolicy(
   };
 }
 
-/** Whether other machines reach the API at this BHATTI_LISTEN; no host stands for loopback. */
+/** Whether other machines can reach the API at this BHATTI_LISTEN; an empty host means loopback. */
 function isOpen(listen: string): boolean {
   const host = listen.trim().replace(/:[0-9]*$/, '');
   if (host === '' || host === 'none') return false;
@@ -153,7 +153,7 @@ async function readRegistries(
   return Object.fromEntries(await Promise.all(entries));
 }
 
-/** Files of PEM certificates; relative ones are beside the file that names them. */
+/** Reads files of PEM certificates; relative paths start from the folder of the settings file. */
 function readCertificates(files: readonly string[] = [], settingsPath: string): Promise<string[]> {
   return Promise.all(
     files.map(async (file) => {

@@ -6,20 +6,20 @@ import { errorCode } from './network-error.ts';
 import { isDiskFull } from './system-error.ts';
 
 /**
- * Bytes gathered into one write. The socket yields 64 KiB at a time; a write each would cost more in system calls and
- * thread hops than the copying itself.
+ * Bytes gathered into one write. The socket yields 64 KiB at a time; a write for each would cost more in system calls and
+ * thread switches than the copying itself.
  */
 const BATCH_BYTES = 1024 * 1024;
-/** Bytes held in memory before the sender is held back: enough to read on while a batch is written. */
+/** Bytes in memory at which the sender is paused: enough to read on while a batch is written. */
 const HELD_BYTES = 4 * BATCH_BYTES;
-/** A batch that does not fill is written after this, so that progress shows on slow links, and a crash loses little. */
+/** A batch that does not fill up is written after this long, so that slow links show progress, and a crash loses little. */
 const LINGER_MS = 20;
 /** Longest list for one writev (IOV_MAX on Linux). */
 const CHUNKS_PER_WRITE = 1024;
 
 /**
- * A file that a blob is appended to while it is read by others. Writes are gathered, overlap with reading, and are bounded in
- * memory. Nothing is fsynced: what a power cut loses is fetched again.
+ * A file that a blob is appended to while others read it. Writes are batched, overlap with receiving, and use a bounded amount of
+ * memory. Nothing is fsynced: what a power failure loses is fetched again.
  */
 export class PartialFile {
   readonly #handle: FileHandle;
@@ -40,10 +40,10 @@ export class PartialFile {
     this.#onBytes = onBytes;
   }
 
-  /** Opens the file, made if it is not there, with what is in it. */
+  /** Opens the file, keeping its content, or creates it. @throws OciError `no_space` or `internal` */
   static async open(path: string, onBytes: (totalBytes: number) => void): Promise<PartialFile> {
     try {
-      // Not O_APPEND: Linux ignores the position of a write then, and a short write could not be completed in its place.
+      // Not O_APPEND, with which Linux ignores the position of a write: a short write could not be completed in place.
       const handle = await open(path, 'r+').catch((error) => {
         if (errorCode(error) !== 'ENOENT') throw error;
         return open(path, 'w+', 0o600);
@@ -64,7 +64,7 @@ export class PartialFile {
     return this.#length + this.#held;
   }
 
-  /** Takes a chunk, and its memory, without waiting; holds the sender back while too much is on its way. @throws OciError once writing failed */
+  /** Takes ownership of a chunk without waiting; pauses the sender while too much is in memory. @throws OciError if an earlier write failed */
   append(chunk: Buffer, flow: Flow): void {
     if (this.#failure !== undefined) throw this.#failure;
     this.#chunks.push(chunk);
@@ -77,7 +77,7 @@ export class PartialFile {
     }
   }
 
-  /** Resolves when everything taken is in the file. @throws OciError `no_space` or `internal` */
+  /** Resolves when everything appended is in the file. @throws OciError `no_space` or `internal` */
   async flush(): Promise<void> {
     this.#isFlushing = true;
     while (this.#failure === undefined && (this.#held > 0 || this.#isWriting)) {
@@ -91,7 +91,7 @@ export class PartialFile {
     if (this.#failure !== undefined) throw this.#failure;
   }
 
-  /** Drops what is in the file. */
+  /** Truncates the file. */
   async clear(): Promise<void> {
     await this.#handle.truncate(0);
     this.#length = 0;
@@ -148,7 +148,7 @@ export class PartialFile {
   }
 }
 
-/** What is left of the chunks behind so many bytes. */
+/** The chunks without their first `bytes` bytes. */
 function afterBytes(chunks: Buffer[], bytes: number): Buffer[] {
   let skip = bytes;
   for (const [position, chunk] of chunks.entries()) {

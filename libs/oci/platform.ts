@@ -1,10 +1,10 @@
 import { OciError } from './error.ts';
 
-/** What an image runs on, in Go's terms as the OCI image index spec has them ("platform"). */
+/** What an image runs on, in Go's terms (GOOS, GOARCH), as in the OCI image index spec ("platform"). */
 export interface Platform {
   readonly os: string;
   readonly architecture: string;
-  /** Of the CPU: `v7` for 32-bit ARM, `v2` to `v4` for amd64. `arm64` alone means v8. */
+  /** Variant of the CPU: `v7` for 32-bit ARM, `v2` to `v4` for amd64. `arm64` without one means v8. */
   readonly variant?: string;
 }
 
@@ -19,7 +19,7 @@ const ARCHITECTURE_ALIASES: ReadonlyMap<string, readonly [architecture: string, 
   ['armel', ['arm', 'v6']],
 ]);
 
-/** Those that Go makes programs for Linux for (`go tool dist list`): the names that images have. */
+/** The architectures that Go supports on Linux (`go tool dist list`), by the names that images use. */
 const ARCHITECTURES: ReadonlySet<string> = new Set([
   '386',
   'amd64',
@@ -36,17 +36,17 @@ const ARCHITECTURES: ReadonlySet<string> = new Set([
   's390x',
 ]);
 
-/** Node's `process.arch` where it differs from Go's and is no alias above. */
+/** Go's names for values of Node's `process.arch`, where they differ and no alias above covers them. */
 const HOST_ARCHITECTURES: ReadonlyMap<string, string> = new Map([
   ['loong64', 'loong64'],
   ['ppc64', 'ppc64le'],
 ]);
 
 /**
- * Reads `linux/arm64`, `linux/arm/v7`, or the architecture alone (`arm64`). Aliases such as `x86_64` are accepted. A word alone
- * must be an architecture that is known; behind `linux/` an index decides (its specification names Go's, and forbids no other).
+ * Reads `linux/arm64`, `linux/arm/v7`, or the architecture alone (`arm64`). Aliases such as `x86_64` are accepted. A bare
+ * architecture must be a known one; after `linux/` any name may match an index (the spec lists Go's names, and forbids no others).
  *
- * @throws OciError `invalid_platform`; also for systems other than Linux, whose images hold no Linux root file system
+ * @throws OciError `invalid_platform`, also for systems other than Linux, whose images hold no Linux root file system
  */
 export function parsePlatform(text: string): Platform {
   const parts = text.trim().toLowerCase().split('/');
@@ -73,7 +73,7 @@ export function parsePlatform(text: string): Platform {
   return platform;
 }
 
-/** The platform of images that run on this machine's processor; always Linux, since the sandbox is. */
+/** The platform of images that run on this machine's processor; always Linux, which is what a sandbox runs. */
 export function hostPlatform(): Platform {
   const architecture = HOST_ARCHITECTURES.get(process.arch) ?? process.arch;
   return normalizePlatform({ os: 'linux', architecture });
@@ -84,7 +84,7 @@ export function formatPlatform({ os, architecture, variant }: Platform): string 
   return variant === undefined ? `${os}/${architecture}` : `${os}/${architecture}/${variant}`;
 }
 
-/** One spelling for each platform: aliases resolved, and the variant that an architecture implies left out (`arm`: put in). */
+/** The one spelling of a platform: aliases resolved, a variant that the architecture implies removed (for `arm`: added). */
 export function normalizePlatform(platform: Platform): Platform {
   const [architecture, impliedVariant] = ARCHITECTURE_ALIASES.get(platform.architecture.toLowerCase()) ?? [
     platform.architecture.toLowerCase(),
@@ -103,8 +103,8 @@ function normalizeVariant(architecture: string, given: string | undefined): stri
 }
 
 /**
- * How well an image's platform serves the one that is wanted: 0 exactly, a higher number the further away, undefined not
- * at all. A processor runs images made for older variants of its own line.
+ * How far an image's platform is from the one that is wanted: 0 is the same, undefined does not run there. A processor runs
+ * images made for older variants of its own architecture.
  */
 export function platformDistance(wanted: Platform, offered: Platform): number | undefined {
   const want = normalizePlatform(wanted);

@@ -2,21 +2,21 @@ import { BlockList, isIP } from 'node:net';
 import { OciError } from './error.ts';
 import { hostName, isLoopbackHost } from './host.ts';
 
-/** Proxies on the way out. What is left out is taken from `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` (or in lower case). */
+/** Proxies for outgoing requests. What is undefined comes from `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` (or in lower case). */
 export interface ProxySettings {
   readonly http?: string;
   readonly https?: string;
-  /** Hosts that are connected to directly, separated by commas. */
+  /** Hosts to connect to directly, separated by commas; see `NO_PROXY`. */
   readonly exclude?: string;
 }
 
 const PROTOCOLS: ReadonlySet<string> = new Set(['http:', 'https:', 'socks5:', 'socks:']);
 
 /**
- * The proxy that a URL is asked through, as curl, Docker and Go's tools choose it: `HTTP_PROXY` is for plain HTTP alone, and this
- * machine is never asked for through one. Undefined: directly.
+ * The proxy for a URL, chosen as curl, Docker and Go do: `HTTP_PROXY` is for plain HTTP only, and loopback hosts are never
+ * proxied. Undefined for a direct connection.
  *
- * @throws OciError `invalid_request` for a proxy that is no URL; without its text, which may hold a password
+ * @throws OciError `invalid_request` for a malformed setting, without quoting it, since it may contain a password
  */
 export function proxyFor(
   url: URL,
@@ -40,7 +40,7 @@ export function proxyFor(
   );
 }
 
-/** Its name and password can be read. */
+/** Whether its name and password can be decoded. */
 function isEscapedWell({ username, password }: URL): boolean {
   try {
     decodeURIComponent(username + password);
@@ -51,8 +51,8 @@ function isEscapedWell({ username, password }: URL): boolean {
 }
 
 /**
- * Whether a NO_PROXY list holds the host: a domain with all below it (also as `.example.com`), an address, a range of addresses
- * (`10.0.0.0/8`), `*`; domains and addresses with a port, too.
+ * Whether a NO_PROXY list covers the host. An entry is a domain, including its subdomains (also written `.example.com`), an address, a
+ * range of addresses (`10.0.0.0/8`), or `*`; domains and addresses may have a port.
  */
 function isExcluded(url: URL, list: string): boolean {
   const host = hostName(url.host);
@@ -67,7 +67,7 @@ function isExcluded(url: URL, list: string): boolean {
 }
 
 function isSameAddress(host: string, port: string, entry: string): boolean {
-  // A bare IPv6 address ends like one with a port.
+  // The end of a bare IPv6 address looks like a port.
   const isBare = isIP(entry) !== 0;
   const [, entryPort = port] = (isBare ? null : /:([0-9]+)$/.exec(entry)) ?? [];
   const address = isBare ? entry : hostName(entry);

@@ -4,23 +4,25 @@ import { OciError } from './error.ts';
 import type { Authorization } from './http.ts';
 
 const REDACTED = '[redacted]';
-/** What is shorter cannot be told from the words of a message. */
+/** Shorter secrets cannot be told from the words of a message. */
 const SHORTEST = 4;
 
-/** The secrets that one call has shown to registries: a server that repeats one in its answer shall not bring it into an error or a log. */
+/** The secrets that one call has sent to registries, kept out of errors and logs even where a server repeats one in its answer. */
 export class Redaction {
   readonly #secrets = new Set<string>();
 
+  /** Adds the secret of these credentials. */
   credentials(credentials: Credentials | undefined): void {
     if (credentials === undefined) return;
     this.#add('token' in credentials ? credentials.token : credentials.password);
   }
 
+  /** Adds the secret in this header. */
   authorization(authorization: Authorization | undefined): void {
     if (authorization?.isSecret) this.#add(authorization.value.slice(authorization.value.indexOf(' ') + 1));
   }
 
-  /** The same error, without them in its words, its place and its cause. Other errors are this side's own. */
+  /** The same error with the secrets removed, from its cause too. Errors other than OciError contain nothing of a server. */
   redacted(error: unknown): unknown {
     return error instanceof OciError ? this.error(error) : error;
   }
@@ -44,7 +46,7 @@ export class Redaction {
     let clean = text;
     for (const secret of this.#longestFirst()) {
       clean = clean.replaceAll(secret, REDACTED);
-      // Texts of servers are cut, perhaps within it; V8 cuts what it found to be no JSON.
+      // A server's text may have been cut within a secret, here or by V8 when it quotes invalid JSON.
       for (let length = secret.length - 1; length >= SHORTEST; length -= 1) {
         for (const end of ['…', '"...', '...']) {
           clean = clean.replaceAll(`${secret.slice(0, length)}${end}`, `${REDACTED}${end}`);
@@ -54,7 +56,7 @@ export class Redaction {
     return clean;
   }
 
-  /** With the forms that it has in a URL, in JSON and in one line. */
+  /** Adds a secret, and the forms that it takes in a URL, in JSON and in a single line. */
   #add(secret: string): void {
     const forms = [
       secret,
@@ -63,7 +65,7 @@ export class Redaction {
       JSON.stringify(secret).slice(1, -1),
       Buffer.from(secret).toString('base64'),
       secret.replace(/\s+/g, ' '),
-      // A host name is in lower case.
+      // As part of a host name.
       secret.toLowerCase(),
     ];
     for (const form of forms) if (form.length >= SHORTEST) this.#secrets.add(form);

@@ -12,7 +12,7 @@ export interface Reference {
   /** Repository within the domain: `library/python`. */
   readonly path: string;
   readonly tag?: string;
-  /** `sha256:<hex>`; decides over the tag when both are there. */
+  /** `sha256:<hex>`; takes precedence over the tag when both are given. */
   readonly digest?: string;
 }
 
@@ -21,7 +21,7 @@ const LEGACY_DEFAULT_DOMAIN = 'index.docker.io';
 const OFFICIAL_PREFIX = 'library/';
 const DEFAULT_TAG = 'latest';
 const PATH_LENGTH_LIMIT = 255;
-/** A host (253) with a port, a path (255), a tag (128) and the longest digest (136) stay well below. */
+/** Well above a host (253) with a port, a path (255), a tag (128) and the longest digest (136). */
 const TEXT_LENGTH_LIMIT = 1024;
 
 const DOMAIN_LABEL = '[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?';
@@ -32,8 +32,8 @@ const TAG = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/;
 const IDENTIFIER = /^[a-f0-9]{64}$/;
 
 /**
- * Reads a reference as Docker does: `python` is `docker.io/library/python:latest`; the tag `latest` is taken when neither
- * a tag nor a digest is given.
+ * Reads a reference as Docker does: `python` is `docker.io/library/python:latest`; the tag defaults to `latest` when neither a
+ * tag nor a digest is given.
  *
  * @throws OciError `invalid_reference`, with the reason
  */
@@ -56,12 +56,12 @@ export function parseReference(text: string): Reference {
   return { domain, path, tag: tag ?? DEFAULT_TAG };
 }
 
-/** The canonical form, with domain and full path: `docker.io/library/python:3.12`; the tag stands before the digest. */
+/** The canonical form, with domain and full path: `docker.io/library/python:3.12`; the tag precedes the digest. */
 export function formatReference(reference: Reference): string {
   return `${reference.domain}/${reference.path}${suffix(reference)}`;
 }
 
-/** The short form that people type, when it reads back as the same reference: `python:3.12`. */
+/** The short form that people type (`python:3.12`), where it parses back to the same reference; otherwise the canonical form. */
 export function familiarReference(reference: Reference): string {
   return `${familiarName(reference)}${suffix(reference)}`;
 }
@@ -75,7 +75,7 @@ function familiarName({ domain, path }: Reference): string {
   if (domain !== DEFAULT_DOMAIN) return full;
   const isOfficial = path.startsWith(OFFICIAL_PREFIX) && !path.slice(OFFICIAL_PREFIX.length).includes('/');
   const short = isOfficial ? path.slice(OFFICIAL_PREFIX.length) : path;
-  // `docker.io/foo.bar/baz` must keep its domain, or `foo.bar` would be read as one; and 64 hex digits read as an image id.
+  // `docker.io/foo.bar/baz` must keep its domain, or `foo.bar` would be taken for one; 64 hex digits would be taken for an image id.
   const back = splitDomain(short);
   return back.domain === domain && back.remainder === path && !IDENTIFIER.test(short) ? short : full;
 }
@@ -91,7 +91,7 @@ function surfaceProblem(text: string): string | undefined {
   return undefined;
 }
 
-/** `user:token@host/path`, as people paste it from a clone URL, without the secret: it must not come into a message. */
+/** Strips the secret from `user:token@host/path`, which people paste from a clone URL: it must not appear in a message. */
 function withoutCredentials(text: string): string {
   return text.replace(/^([A-Za-z][A-Za-z0-9+.-]*:\/\/)?[^/]*@(?=[^/]*\/)/, '$1');
 }

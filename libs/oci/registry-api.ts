@@ -9,24 +9,24 @@ import type { Redaction } from './redaction.ts';
 import type { Reference } from './reference.ts';
 import type { RegistryOrigins } from './registry-origin.ts';
 
-/** The server's own credentials for an image, if it has some. Called when a registry asks for a login. */
+/** The server's own credentials for an image, if it has any. Called only when a registry asks for authentication. */
 export type CredentialSource = (reference: Reference) => Promise<Credentials | undefined>;
 
 export interface RegistryRequest {
   readonly reference: Reference;
-  /** Below the repository: `manifests/latest`, `blobs/sha256:…`. */
+  /** Path below the repository: `manifests/latest`, `blobs/sha256:…`. */
   readonly path: string;
   readonly purpose: Purpose;
   readonly headers: Readonly<Record<string, string>>;
-  /** For this pull alone; the server's own are used when left out. */
+  /** For this pull only; the server's own are used when undefined. */
   readonly credentials: Credentials | undefined;
   readonly signal: AbortSignal | undefined;
-  /** Learns what is shown to the registry. */
+  /** Is told the secrets that are sent. */
   readonly redaction?: Redaction;
   readonly receive: (head: ResponseHead) => Receiver;
 }
 
-/** Requests to the API of the distribution spec, with the login that a registry asks for. */
+/** Requests to the API of the distribution spec, authenticated as the registry demands. */
 export class RegistryApi {
   readonly #http: Http;
   readonly #origins: RegistryOrigins;
@@ -40,7 +40,7 @@ export class RegistryApi {
     this.#credentialSource = credentialSource;
   }
 
-  /** The answer, whatever its status; its redirects followed and its challenges answered. */
+  /** The response, whatever its status, after redirects are followed and a challenge is answered. @throws OciError */
   async get(request: RegistryRequest): Promise<HttpAnswer> {
     const { reference, path, purpose, headers, signal, receive, redaction } = request;
     const registry = await this.#origins.of(registryHost(reference), signal);
@@ -73,7 +73,7 @@ export class RegistryApi {
   }
 }
 
-/** A refusal by the registry itself; a host that a redirect led to is never answered with a login. */
+/** Whether the registry itself asks for authentication; a host that a redirect led to is never sent credentials. */
 function isChallenge({ head, hasLeftHost }: HttpAnswer): boolean {
   return head.status === 401 && !hasLeftHost;
 }

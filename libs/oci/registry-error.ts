@@ -3,7 +3,7 @@ import { OciError, type OciErrorCode } from './error.ts';
 import type { ResponseHead } from './exchange.ts';
 import { parseRetryAfter } from './retry.ts';
 
-/** Most bytes of an error's body that are read. */
+/** Most bytes that are read of an error response's body. */
 export const ERROR_BODY_LIMIT = 64 * 1024;
 
 /** Distribution spec, "Error Codes". Token servers send `details` or OAuth's `error_description` instead. */
@@ -23,11 +23,11 @@ export interface RefusedRequest {
   readonly body: Uint8Array;
   readonly url: URL;
   readonly kind: 'manifest' | 'blob' | 'token' | 'anonymous-token';
-  /** What was asked for, as it reads in a message: `the manifest of ghcr.io/owner/image:tag`. */
+  /** What was asked for, as messages name it: `the manifest of ghcr.io/owner/image:tag`. */
   readonly what: string;
 }
 
-/** The error for an answer that is no success: the registry's own code and message, and what to do about it. */
+/** The error for a response with an error status: the registry's own code and message, and what to do about it. */
 export function registryError({ head, body, url, kind, what }: RefusedRequest): OciError {
   const { status, headers } = head;
   const stated = statedError(body);
@@ -87,7 +87,7 @@ function tryJson(body: Uint8Array): unknown {
   }
 }
 
-/** A server's words, fit for a terminal: one line without control characters, cut to a sensible length, URL queries left out. */
+/** A server's message, made safe for a terminal: one line, no control characters, at most 300 characters, no URL queries. */
 function printable(text: string): string {
   const line = text
     .replace(/[\p{Cc}\p{Cf}\s]+/gu, ' ')
@@ -96,7 +96,7 @@ function printable(text: string): string {
   return line.length > 300 ? `${line.slice(0, 300)}…` : line;
 }
 
-/** Ms since the epoch of an HTTP date: the registry's own clock, by which it counts until when to wait. Undefined where there is none. */
+/** An HTTP date in ms since the epoch: the registry's clock, to which its `Retry-After` dates refer. Undefined where there is none. */
 function timeOf(date: string | undefined): number | undefined {
   const time = Date.parse(date ?? '');
   return Number.isNaN(time) ? undefined : time;

@@ -14,10 +14,10 @@ export interface RegistryOriginOptions {
   readonly guard: AddressGuard;
 }
 
-/** How long an origin is believed without asking again: a registry may be set up anew, with TLS this time. */
+/** How long a probe's result is used: the registry may be set up again, with TLS this time. */
 const BELIEVED_MS = 5 * 60_000;
 
-/** What a port says at which nobody listens, by itself or by a firewall before it. */
+/** Errors from a port that nobody listens on, whether the host or a firewall answers. */
 const CLOSED_PORT: ReadonlySet<string> = new Set(['ECONNREFUSED', 'EHOSTUNREACH']);
 
 interface KnownOrigin {
@@ -26,9 +26,9 @@ interface KnownOrigin {
 }
 
 /**
- * Where a registry's API starts: `https://host`, always; but a loopback host, or one configured insecure, is asked now and then
- * whether it speaks TLS, and over plain HTTP when it does not. TLS is tried first, as Docker does, so that nothing is sent in
- * the clear to a registry that could encrypt.
+ * The origin of a registry's API: always `https://host`, except that a loopback host, or one configured insecure, is probed from time
+ * to time for TLS, and `http://host` is used when it does not speak it. TLS is tried first, as Docker does, so that nothing is sent
+ * in the clear to a registry that could encrypt.
  */
 export class RegistryOrigins {
   readonly #options: RegistryOriginOptions;
@@ -39,7 +39,7 @@ export class RegistryOrigins {
     this.#options = options;
   }
 
-  /** @throws OciError `registry_unreachable` or `cancelled` */
+  /** @param host `host[:port]` @throws OciError `registry_unreachable`, `address_denied` or `cancelled` */
   async of(host: string, signal: AbortSignal | undefined): Promise<URL> {
     const secure = new URL(`https://${host}`);
     if (!this.#mayBePlain(host)) return secure;
@@ -48,7 +48,7 @@ export class RegistryOrigins {
     return orCancelled(this.#pending.get(host) ?? this.#startProbe(host, secure), signal);
   }
 
-  /** A registry that is named without a port, and configured insecure at 443 alone, has nothing to say at 80. */
+  /** A registry that is named without a port, and configured insecure for port 443 only, is not asked on port 80. */
   #mayBePlain(host: string): boolean {
     const { configuration } = this.#options;
     const plain = hostAndPort(new URL(`http://${host}`));
@@ -75,8 +75,8 @@ export class RegistryOrigins {
   }
 
   /**
-   * `nothing`: it took the connection and kept silent, which some servers do when they do not understand, and all when they are stuck; or
-   * nobody listens at the port of HTTPS.
+   * `nothing`: the server accepted the connection and stayed silent, as some do when they do not understand TLS, and all do when they
+   * hang; or nobody listens on the HTTPS port.
    */
   async #speaksTls(secure: URL): Promise<'tls' | 'plain' | 'nothing'> {
     const { connections, probeTimeoutMs } = this.#options;
@@ -97,7 +97,7 @@ export class RegistryOrigins {
       if (error instanceof DeadlineError || error instanceof StallError) return 'nothing';
       if (errorCode(error) === 'UND_ERR_CONNECT_TIMEOUT') return 'nothing';
       const proxy = connections.proxyFor(url);
-      // Without a port, plain HTTP is at another one.
+      // Where no port is given, plain HTTP has another one, which may be open.
       if (CLOSED_PORT.has(errorCode(error)) && proxy === undefined && secure.port === '') return 'nothing';
       if (error instanceof OciError || isUnreachable(error) || isCertificateError(error)) {
         throw networkError(error, secure, 'metadata', proxy);

@@ -5,32 +5,32 @@ import { parseReference, type Reference } from './reference.ts';
 
 /** How one registry is reached. */
 export interface RegistrySettings {
-  /** Plain HTTP, or a certificate that nobody vouches for, will do; as Docker's `insecure-registries`. */
+  /** Accept plain HTTP or an untrusted certificate, as Docker's `insecure-registries` does. */
   readonly insecure?: boolean;
-  /** PEM certificates that are trusted for this host, beside those trusted for all. */
+  /** PEM certificates trusted for this host, in addition to those trusted for all. */
   readonly certificateAuthorities?: readonly string[];
   /**
-   * Asked first, in this order; the registry itself is asked when none of them can serve. `host[:port]` or `host[:port]/prefix`, where
-   * the prefix stands before the repository. How a mirror is reached is stated under its own host.
+   * Tried first, in this order; the registry itself is tried last. `host[:port]` or `host[:port]/prefix`, the prefix being put before
+   * the repository. A mirror's own settings are those of its own host.
    */
   readonly mirrors?: readonly string[];
 }
 
 export interface AllRegistrySettings {
-  /** By `host[:port]`, as it stands in references. */
+  /** By `host[:port]`, as written in references. */
   readonly registries?: Readonly<Record<string, RegistrySettings>>;
-  /** Hosts that are insecure and have no other settings. */
+  /** Shorthand for hosts whose only setting is `insecure`. */
   readonly insecureRegistries?: readonly string[];
-  /** PEM certificates that are trusted for every host beside the usual ones. */
+  /** PEM certificates trusted for every host, in addition to the usual ones. */
   readonly certificateAuthorities?: readonly string[];
 }
 
-/** What an operator has stated about registries, checked and looked up by `host[:port]`, as in references (or `hostAndPort` of a URL). */
+/** An operator's settings for registries, validated, and looked up by `host[:port]` as in references (or by the `hostAndPort` of a URL). */
 export class RegistryConfiguration {
   readonly #byHost = new Map<string, RegistrySettings>();
   readonly #certificateAuthorities: readonly string[];
 
-  /** @throws OciError `invalid_request` for what is no certificate, `invalid_reference` for what is no mirror */
+  /** @throws OciError `invalid_request` for a malformed certificate, `invalid_reference` for a malformed mirror */
   constructor({ registries = {}, insecureRegistries = [], certificateAuthorities = [] }: AllRegistrySettings) {
     for (const host of insecureRegistries) this.#set(host, { insecure: true });
     for (const [host, settings] of Object.entries(registries)) {
@@ -46,7 +46,7 @@ export class RegistryConfiguration {
     return this.#of(host)?.insecure ?? false;
   }
 
-  /** Whether connections to this host differ from those to any other. */
+  /** Whether connections to this host need TLS settings of their own. */
   hasOwnTrust(host: string): boolean {
     return this.isInsecure(host) || this.#of(host)?.certificateAuthorities !== undefined;
   }
@@ -55,7 +55,7 @@ export class RegistryConfiguration {
     return [...this.#certificateAuthorities, ...(this.#of(host)?.certificateAuthorities ?? [])];
   }
 
-  /** What the image is called at each mirror of its registry. */
+  /** The image's reference at each mirror of its registry, in the order in which they are tried. */
   mirrors(reference: Reference): Reference[] {
     const mirrors = this.#of(reference.domain)?.mirrors ?? [];
     return mirrors.map((mirror) => mirrorReference(mirror, reference));
@@ -70,13 +70,13 @@ export class RegistryConfiguration {
   }
 }
 
-/** Docker Hub is configured by the name that its images have, and connected to by another. */
+/** Docker Hub is configured by the domain of its references, but is reached at another host. */
 function hostKey(host: string): string {
   return registryHost({ domain: host.toLowerCase() });
 }
 
 function mirrorReference(mirror: string, { path, tag, digest }: Reference): Reference {
-  // A trailing slash is how people write hosts; the dot or port that makes it one is asked for by the grammar.
+  // People write hosts with a trailing slash. The check below rejects a first part that is not a host (no dot, no port).
   const base = mirror.replace(/\/+$/, '');
   const parsed = parseReference(`${base}/${path}`);
   if (base.split('/')[0]?.toLowerCase() !== parsed.domain.toLowerCase()) {

@@ -31,7 +31,7 @@ import type { RegistryApi } from './registry-api.ts';
 import { registryError } from './registry-error.ts';
 import { enumeration } from './texts.ts';
 
-/** One layer of an image, as far as its manifest and config tell. */
+/** One layer of an image, as its manifest and config describe it. */
 export interface ResolvedLayer {
   readonly descriptor: Descriptor;
   /** Digest of the uncompressed tar, from the config. */
@@ -54,18 +54,18 @@ export interface ResolvedImage {
 }
 
 export interface ResolveOptions {
-  /** This machine's when left out; then a single image for another platform is taken too, as Docker does. */
+  /** Defaults to this machine's; then an image without an index is accepted for any Linux platform, as Docker does. */
   readonly platform?: Platform;
   readonly credentials?: Credentials;
   readonly signal?: AbortSignal;
 }
 
-/** Indexes within indexes, counted from the outermost. */
+/** Deepest nesting of indexes, the outermost being 1. */
 const INDEX_DEPTH_LIMIT = 4;
-/** Manifests fetched for one reference; more is no image but a trap. */
+/** Most manifests fetched for one reference; an index that needs more is made to waste time. */
 const FETCH_LIMIT = 24;
 
-/** Finds the image of one reference: manifest, platform, config. One object for one resolve. */
+/** Finds the image of a reference: manifest, platform, config. One object serves one call. */
 export class Resolver {
   readonly #api: Pick<RegistryApi, 'get'>;
   readonly #reference: Reference;
@@ -75,7 +75,7 @@ export class Resolver {
   readonly #wanted: Platform;
   readonly #available = new Set<string>();
   readonly #unread: UnreadEntry[] = [];
-  /** Of the first entry for the platform that is no image. */
+  /** Why the first entry for the platform was refused. */
   #refusal: OciError | undefined;
   #fetches = 0;
 
@@ -98,7 +98,7 @@ export class Resolver {
     this.#wanted = options.platform ?? hostPlatform();
   }
 
-  /** Everything that a pull needs to know. */
+  /** Everything that a pull needs to know; see `RegistryClient.resolve`. */
   async image(): Promise<ResolvedImage> {
     const target = await this.#target();
     const manifest = await this.#choose(target);
@@ -124,7 +124,7 @@ export class Resolver {
     };
   }
 
-  /** Digest of the image manifest alone, with as few requests as that takes. A platform that was asked for is held to here, too. */
+  /** Digest of the image manifest only, with as few requests as possible. The platform is checked as in `image`. */
   async digest(): Promise<string> {
     const target = await this.#target();
     if (target.kind === 'image') {
@@ -132,7 +132,7 @@ export class Resolver {
       return target.digest;
     }
     const [only, ...others] = this.#fitting(target.entries);
-    // Of several, one may be an artifact, which its manifest alone tells.
+    // Of several, one may be an artifact, which only its manifest shows.
     return only !== undefined && others.length === 0 ? only.digest : (await this.#choose(target)).digest;
   }
 
@@ -150,7 +150,7 @@ export class Resolver {
     throw this.#refusal ?? this.#platformNotFound();
   }
 
-  /** Depth first: the best image of this index, else what its inner indexes hold, else entries that state no platform. */
+  /** Depth first: the best image of this index, else one of a nested index, else an entry that states no platform. */
   async #search(entries: readonly IndexEntry[], depth: number): Promise<(Manifest & { kind: 'image' }) | undefined> {
     for (const entry of this.#fitting(entries)) {
       const manifest = await this.#imageOrRefusal(entry);
@@ -177,7 +177,7 @@ export class Resolver {
     return undefined;
   }
 
-  /** Entries for the platform, the best first; as they stand in the index where they are as good. */
+  /** Entries for the platform, the closest first, equally close ones in the index's order. */
   #fitting(entries: readonly IndexEntry[]): IndexEntry[] {
     const fitting: { entry: IndexEntry; distance: number }[] = [];
     for (const entry of entries) {
@@ -188,7 +188,7 @@ export class Resolver {
     return fitting.sort((one, other) => one.distance - other.distance).map(({ entry }) => entry);
   }
 
-  /** Signatures, SBOMs and other artifacts stand beside images, also for the same platform: what is none hides no other. */
+  /** Signatures, SBOMs and other artifacts are listed beside images, even for the same platform: they must not hide an image. */
   async #imageOrRefusal(entry: IndexEntry): Promise<(Manifest & { kind: 'image' }) | OciError> {
     const { mediaType } = entry;
     if (!isManifestType(mediaType)) return unsupportedMediaType(this.#name, 'an entry of its index', mediaType);
@@ -248,7 +248,7 @@ export class Resolver {
     });
   }
 
-  /** @param digest of a layer, or of the tar in it */
+  /** @param digest of a layer, or of its tar */
   #assertSha256(digest: string): void {
     if (digest.startsWith('sha256:')) return;
     throw new OciError(
@@ -305,7 +305,7 @@ export class Resolver {
     );
   }
 
-  /** An image that is alone is taken for any Linux platform unless one was asked for. */
+  /** An image without an index is accepted for any Linux platform unless one was asked for. */
   #assertPlatform(platform: Platform): void {
     const isAsked = this.#options.platform !== undefined;
     const fits = isAsked ? platformDistance(this.#wanted, platform) !== undefined : platform.os === this.#wanted.os;
@@ -335,14 +335,14 @@ export class Resolver {
   }
 }
 
-/** Some proxies compress JSON though they are asked not to; digests are of what is inside. */
+/** Some proxies compress JSON although asked not to; digests cover the uncompressed bytes. */
 function decoded(bytes: Buffer, encoding: string | undefined, tooLarge: () => OciError): Buffer {
   const isGzip = /^(x-)?gzip$/i.test(encoding?.trim() ?? '') && bytes[0] === 0x1f && bytes[1] === 0x8b;
   if (!isGzip) return bytes;
   try {
     return gunzipSync(bytes, { maxOutputLength: MANIFEST_SIZE_LIMIT });
   } catch (error) {
-    // What is damaged is told by its digest.
+    // Damaged bytes are reported by the digest check.
     if (errorCode(error) !== 'ERR_BUFFER_TOO_LARGE') return bytes;
     throw tooLarge();
   }

@@ -3,18 +3,18 @@ import { OciError } from './error.ts';
 import { cancelledError } from './network-error.ts';
 
 export interface RetryOptions {
-  /** Attempts without progress after which an error stands; at least 1. */
+  /** Attempts in a row without progress before an error is final; at least 1. */
   readonly attempts: number;
-  /** Pause after the first failure; doubles with each one more. Milliseconds. */
+  /** Pause after the first failure in milliseconds; it doubles with each further one. */
   readonly baseDelayMs: number;
   readonly maxDelayMs: number;
-  /** A registry that asks for a longer pause than this is not waited for: the error stands at once. */
+  /** If the registry asks for a longer pause than this, the error is final at once. */
   readonly maxRetryAfterMs: number;
 }
 
 /**
- * Pause before the next attempt: exponential, with jitter between half and all of it, so that clients which failed together
- * do not come back together. What the registry asks for is the least.
+ * Milliseconds before the next attempt: exponential backoff with jitter between half and all of it, so that clients which failed
+ * together do not return together, but never less than the registry asks for.
  *
  * @param failures failures in a row, from 1
  */
@@ -29,10 +29,10 @@ export function retryDelay(
 }
 
 /**
- * Milliseconds that a `Retry-After` header asks for, in seconds or as a date (RFC 9110, 10.2.3); undefined when there is none
- * or it cannot be read.
+ * Milliseconds that a `Retry-After` header asks for, in seconds or as a date (RFC 9110, 10.2.3); undefined when it is absent or
+ * malformed.
  *
- * @param now ms since the epoch, by the clock of who sent it where that is known: ours may be wrong
+ * @param now ms since the epoch, by the sender's clock where that is known: ours may be wrong
  */
 export function parseRetryAfter(header: string | undefined, now = Date.now()): number | undefined {
   const text = header?.trim() ?? '';
@@ -42,12 +42,12 @@ export function parseRetryAfter(header: string | undefined, now = Date.now()): n
   return Number.isNaN(date) ? undefined : Math.max(0, date - now);
 }
 
-/** Whether an error may be met with another attempt, after so many failures in a row. */
+/** Whether to try again after an error, given the number of failures in a row. */
 export function mayRetry(error: OciError, failures: number, options: RetryOptions): boolean {
   return error.retryable && failures < options.attempts && (error.retryAfterMs ?? 0) <= options.maxRetryAfterMs;
 }
 
-/** Waits, or throws OciError `cancelled` as soon as the signal fires. */
+/** Waits. @throws OciError `cancelled` as soon as the signal fires */
 export async function pause(delayMs: number, signal: AbortSignal | undefined): Promise<void> {
   try {
     await sleep(delayMs, undefined, { signal });
@@ -57,7 +57,7 @@ export async function pause(delayMs: number, signal: AbortSignal | undefined): P
   }
 }
 
-/** An attempt that failed and will be made again, for logs. */
+/** A failed attempt that will be retried, for logs. */
 export interface RetryNotice {
   readonly error: OciError;
   readonly delayMs: number;
@@ -65,7 +65,7 @@ export interface RetryNotice {
   readonly failures: number;
 }
 
-/** Runs until it succeeds, or fails with what no retry can help; for requests without progress of their own. */
+/** Runs until it succeeds or fails for good; for requests that cannot make partial progress. */
 export async function withRetries<T>(
   run: () => Promise<T>,
   options: RetryOptions,
@@ -76,7 +76,7 @@ export async function withRetries<T>(
     try {
       return await run();
     } catch (error) {
-      // A host that cannot be reached is told at once: a wrong name or port is the likeliest cause.
+      // An unreachable host is reported at once: a wrong name or port is the likeliest cause.
       if (!(error instanceof OciError) || error.code === 'registry_unreachable' || !mayRetry(error, failures, options))
         throw error;
       const delayMs = retryDelay(failures, error.retryAfterMs, options);

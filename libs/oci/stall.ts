@@ -1,4 +1,4 @@
-/** Nothing came for too long. */
+/** Nothing was received for too long. */
 export class StallError extends Error {
   readonly timeoutMs: number;
 
@@ -9,7 +9,7 @@ export class StallError extends Error {
   }
 }
 
-/** Tells, once, when nothing has come for too long. With timers of its own: undici's tick only twice a second. */
+/** Reports, once, when nothing has been received for too long. It has its own timers, since undici's tick only twice a second. */
 export class StallWatch {
   readonly #onStall: (error: StallError) => void;
   #timer: NodeJS.Timeout | undefined;
@@ -20,18 +20,19 @@ export class StallWatch {
     this.#onStall = onStall;
   }
 
-  /** Allows so many milliseconds of silence, from now and from each time that something is heard. */
+  /** Starts the watch: `timeoutMs` of silence is a stall, counted from now and from each time that something is heard. */
   allow(timeoutMs: number): void {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.#suspect(timeoutMs), timeoutMs);
   }
 
+  /** Something was received. */
   heard(): void {
     this.#hasHeard = true;
     this.#timer?.refresh();
   }
 
-  /** The sender is held back: its silence is our own doing, and no stall. */
+  /** The sender is paused: its silence is our doing, and not a stall. */
   pause(): void {
     this.#isHoldingBack = true;
   }
@@ -46,7 +47,7 @@ export class StallWatch {
     this.#timer = undefined;
   }
 
-  /** In a process that was busy itself, the bytes may be waiting to be read: looks once more before it is called a stall. */
+  /** If this process was busy, the bytes may be waiting to be read: lets the event loop read once more before reporting a stall. */
   #suspect(timeoutMs: number): void {
     this.#hasHeard = false;
     setImmediate(() => {

@@ -1,6 +1,6 @@
 import * as z from 'zod';
 
-/** A list that is checked as one: zod tells of each element, which takes a minute where a hostile document has a million. */
+/** A list of strings validated as a whole: zod reports every element, which takes a minute where a hostile document has a million. */
 export function listOf(isElement: (text: string) => boolean, problem: string) {
   return z.custom<string[]>(
     (value) => Array.isArray(value) && value.every((each) => typeof each === 'string' && isElement(each)),
@@ -10,7 +10,7 @@ export function listOf(isElement: (text: string) => boolean, problem: string) {
 
 export const textList = listOf(() => true, 'is no list of texts');
 
-/** Texts by name, checked as one. Null for a text is an empty one, as in Go. */
+/** A map of strings, validated as a whole. Null for a string means the empty one, as in Go. */
 export const textRecord = z
   .custom<Record<string, string | null>>(
     (value) =>
@@ -25,11 +25,11 @@ export const textRecord = z
       Object.fromEntries(Object.entries(texts).map(([name, text]) => [name, text ?? ''])),
   );
 
-/** Most that a message lists, and of each text. */
+/** Most items that a message lists, and most characters of each. */
 const SHOWN_ITEMS = 40;
 const SHOWN_CHARACTERS = 200;
 
-/** `a, b, c`, however many a hostile document names: `a, b, … and 19,960 more`. */
+/** `a, b, c`, cut short for a message however many there are: `a, b, … and 19,960 more`. */
 export function enumeration(items: readonly string[]): string {
   const shown = items
     .slice(0, SHOWN_ITEMS)

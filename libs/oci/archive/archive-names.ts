@@ -6,17 +6,17 @@ import { readDockerImageList } from './docker-archive.ts';
 import { readOciLayout } from './oci-layout.ts';
 
 /**
- * What the images of an archive are called, of each all its names (none, a tag alone, or full ones), without a look at configs and layers:
- * of a tar its headers and one document are read. Not of a compressed archive, which would have to be unpacked for it.
+ * The names of each image in an archive (none, a bare tag, or full names), without looking at configs and layers: of a tar, only the
+ * headers and one document are read. Compressed archives are refused, since they would have to be unpacked.
  *
  * @param label what errors call the archive
- * @throws OciError `invalid_request` (not there, compressed, or something else), `layer_corrupt` (no tar, or cut short), `invalid_manifest`
+ * @throws OciError `invalid_request` (missing, compressed, or not an archive), `layer_corrupt` (not a tar, or cut short), `invalid_manifest`
  */
 export async function readArchiveNames(path: string, label: string): Promise<readonly (readonly string[])[]> {
   if ((await sniffFile(path, label)) !== 'none') {
     throw new OciError('invalid_request', `${label} is compressed: what its images are called cannot be read of it`);
   }
-  // The scratch folder is for compressed ones.
+  // The scratch folder is only used for compressed archives.
   const source = { path, label, scratchDirectory: dirname(path), limits: DEFAULT_ARCHIVE_LIMITS, signal: undefined };
   const container = await openContainer(source);
   try {
@@ -30,7 +30,7 @@ export async function readArchiveNames(path: string, label: string): Promise<rea
   throw noArchive(label);
 }
 
-/** What holds neither of the lists of images that archives have. */
+/** The error for a tar or folder that has neither of the documents by which archives list their images. */
 export function noArchive(label: string): OciError {
   return new OciError(
     'invalid_request',

@@ -20,24 +20,24 @@ import { readDockerArchive } from './docker-archive.ts';
 import { readOciLayout } from './oci-layout.ts';
 
 export interface OpenArchiveOptions {
-  /** Folder for the unpacked copy of a compressed archive, which is removed by `close`. */
+  /** Folder for the unpacked copy of a compressed archive, which `close` removes. */
   readonly scratchDirectory: string;
-  /** What errors call the archive; its path, where left out. */
+  /** What errors call the archive; by default, its path. */
   readonly label?: string;
-  /** Of a compressed archive. What is left out is `DEFAULT_ARCHIVE_LIMITS`. */
+  /** For a compressed archive; merged into `DEFAULT_ARCHIVE_LIMITS`. */
   readonly limits?: Partial<ArchiveLimits>;
   readonly signal?: AbortSignal;
 }
 
 export interface ArchiveSelection {
-  /** `alpine:3.20`, a full name, a tag alone or a digest; needed where an archive holds several images. */
+  /** `alpine:3.20`, a full name, a bare tag or a digest; needed where an archive holds several images. */
   readonly name?: string;
   /** As for a pull. */
   readonly platform?: Platform;
   readonly signal?: AbortSignal;
 }
 
-/** An image of an archive, as one of a registry is. `reference` stands for a name that a registry would know, and an archive may lack. */
+/** An image of an archive, described like one of a registry, except for the `reference`, which an image in an archive may lack. */
 export interface ResolvedArchiveImage extends Omit<ResolvedImage, 'reference'> {
   /** As the tool that made the archive wrote them. */
   readonly names: readonly string[];
@@ -47,30 +47,30 @@ export interface ImageArchive {
   /** Names of all images; an image without one has an empty list. */
   readonly images: readonly { readonly names: readonly string[] }[];
   /**
-   * The image of that name for the platform: manifest and config are checked against their digests. Layers are not; who decodes them does that.
+   * The image of that name for the platform. Manifest and config are verified by their digests; layers are not: their decoder does that.
    *
    * @throws OciError `manifest_unknown` (no such name), `invalid_request` (several), `size_mismatch` (a layer), and as `RegistryClient.resolve`
    */
   resolve(selection?: ArchiveSelection): Promise<ResolvedArchiveImage>;
-  /** Copies a layer to a file, in place of what is there. */
+  /** Copies a layer to a file, replacing what is there. @throws OciError `no_space`, `internal`, `cancelled` */
   extract(digest: string, destinationPath: string, options?: ExtractOptions): Promise<void>;
   close(): Promise<void>;
 }
 
 export interface ExtractOptions {
   readonly signal?: AbortSignal;
-  /** Called with the bytes in the file at the start and each time some are added. */
+  /** Called with the number of bytes in the file: at the start, and after each write. */
   readonly onBytes?: (totalBytesInFile: number) => void;
 }
 
-/** Stands in for the place that images of registries have; never shown. */
+/** Stands in for the repository that an image in a registry has; never shown. */
 const PLACE = parseReference('archive.invalid/image');
 
 /**
- * Opens what `docker save` (old and new layout), `podman save`, `skopeo copy docker-archive:` and `oci-archive:` write, and OCI image
- * layouts as a folder or a tar; tars plain or compressed with gzip or zstd. Nothing is unpacked to paths that the archive names.
+ * Opens what `docker save` (old and new layout), `podman save`, and `skopeo copy` to `docker-archive:` or `oci-archive:` write, and OCI
+ * image layouts as a folder or a tar; tars may be compressed with gzip or zstd. Nothing is unpacked to paths that the archive names.
  *
- * @throws OciError `invalid_request` (not there, or something else), `layer_corrupt` (cut short), `invalid_manifest`,
+ * @throws OciError `invalid_request` (missing, or not an archive), `layer_corrupt` (cut short), `invalid_manifest`,
  * `archive_too_large`, `expansion_too_large`, `no_space`, `cancelled`
  */
 export async function openArchive(
@@ -87,7 +87,7 @@ export async function openArchive(
   }
 }
 
-/** Docker since 25 writes both layouts in one; the OCI one knows the digests. */
+/** Docker from 25 on writes both layouts in one archive; the OCI one has the digests. */
 async function readContent(
   container: Container,
   label: string,
@@ -135,7 +135,7 @@ class Archive implements ImageArchive {
     return { ...image, names: [...new Set(names)] };
   }
 
-  /** Entries of one name are the platforms of one image. */
+  /** The entries of the chosen image: several are its platforms. */
   #choose(name: string | undefined): readonly ArchivedImage[] {
     const { images } = this.#content;
     const candidates = name === undefined ? images : this.#called(name);
@@ -150,7 +150,7 @@ class Archive implements ImageArchive {
     throw new OciError('invalid_request', `${this.#label} holds ${several}; choose one: ${enumeration(choice)}`);
   }
 
-  /** Those whose full name it is; else those whose digest, or tag alone. */
+  /** The images with this full name; else those with this digest; else those with this tag. */
   #called(name: string): readonly ArchivedImage[] {
     const { images } = this.#content;
     for (const isCalled of [isFullName, isDigestOf, isTag]) {
@@ -191,7 +191,7 @@ class Archive implements ImageArchive {
     await this.#container.close();
   }
 
-  /** A layer that is missing or cut is told before any is unpacked. */
+  /** Reports a layer that is missing or cut short before any is unpacked. */
   async #assertThere({ digest, size }: Descriptor): Promise<void> {
     const found = await this.#content.blob(digest);
     if (found === undefined || Buffer.isBuffer(found)) throw this.#missing(digest);
@@ -219,7 +219,7 @@ function labelOf({ names, entry }: ArchivedImage): string {
   return names[0] ?? entry.digest;
 }
 
-/** `alpine:3.20` is what `docker.io/library/alpine:3.20` is called in short. */
+/** Compares names in canonical form: `alpine:3.20` is short for `docker.io/library/alpine:3.20`. */
 function isFullName({ names }: ArchivedImage, wanted: string): boolean {
   return names.some((each) => each === wanted || canonicalName(each) === canonicalName(wanted));
 }
@@ -229,7 +229,7 @@ function isDigestOf({ entry }: ArchivedImage, wanted: string): boolean {
   return wanted.slice(wanted.lastIndexOf('@') + 1) === entry.digest;
 }
 
-/** OCI layouts often know the tag alone. */
+/** OCI layouts often have only the tag. */
 function isTag({ names }: ArchivedImage, wanted: string): boolean {
   return names.some((each) => each === tagOf(wanted) || tagOf(each) === wanted);
 }

@@ -9,12 +9,12 @@ import { isSystemError } from '../system-error.ts';
 import { ARCHIVE_HEAD_BYTES, type ArchiveLimits, archiveCompression, decompressFile } from './decompress.ts';
 import { type Extent, TarIndex } from './tar-index.ts';
 
-/** One file of an archive: a piece of a file on disk. */
+/** One file in an archive: a range of a file on disk. */
 export interface Member extends Extent {
   readonly file: FileHandle;
 }
 
-/** The files of an archive, by name. */
+/** The files in an archive, by name. */
 export interface Container {
   find(name: string): Promise<Member | undefined>;
   close(): Promise<void>;
@@ -36,7 +36,7 @@ export async function openContainer(source: ArchiveSource): Promise<Container> {
   try {
     const status = await stat(path);
     if (status.isDirectory()) return directoryContainer(path);
-    // A pipe would be waited for, and cannot be read twice.
+    // Opening a pipe would block, and it cannot be read twice.
     if (!status.isFile()) throw new OciError('invalid_request', `cannot read ${label}: it is no regular file`);
     return await tarContainer(source);
   } catch (cause) {
@@ -45,12 +45,12 @@ export async function openContainer(source: ArchiveSource): Promise<Container> {
   }
 }
 
-/** An OCI layout that has been unpacked. */
+/** An unpacked OCI layout. */
 function directoryContainer(path: string): Container {
   const files = new Map<string, Promise<Member | undefined>>();
   return {
     async find(name) {
-      // Only names that the layout spec knows are asked for, and a digest holds no slashes or dots.
+      // Only names from the layout spec: a digest cannot contain slashes or dots.
       if (!/^(index\.json|oci-layout|manifest\.json|blobs\/sha(256|512)\/[0-9a-f]+)$/.test(name)) return undefined;
       const found = files.get(name) ?? openMember(join(path, name));
       files.set(name, found);
@@ -66,7 +66,7 @@ function directoryContainer(path: string): Container {
 
 async function openMember(path: string): Promise<Member | undefined> {
   try {
-    // Not to wait for the other end of a pipe.
+    // O_NONBLOCK: opening a pipe does not wait for its other end.
     const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
     const status = await file.stat();
     if (status.isFile()) return { file, offset: 0, size: status.size };
@@ -78,7 +78,7 @@ async function openMember(path: string): Promise<Member | undefined> {
   throw new OciError('invalid_request', `cannot read ${path}: it is no regular file`);
 }
 
-/** What is wrong with a path that somebody gave. The other errors of the system are not theirs to mend. */
+/** System errors that are due to the path that was given; others are not the caller's fault. */
 const WRONG_PATH: ReadonlySet<string> = new Set(['EACCES', 'ELOOP', 'ENAMETOOLONG', 'ENOENT', 'ENOTDIR', 'EPERM']);
 
 function unreadable(label: string, cause: unknown): OciError {
@@ -115,7 +115,7 @@ async function tarContainer({ path, label, scratchDirectory, limits, signal }: A
   }
 }
 
-/** How the file is compressed. @throws OciError `invalid_request` for a format that is not read here */
+/** How the file is compressed. @throws OciError `invalid_request` for a format that is not supported */
 export async function sniffFile(path: string, label: string): Promise<LayerCompression> {
   const file = await open(path, 'r');
   try {

@@ -10,29 +10,29 @@ import { isDiskFull, isSystemError } from '../system-error.ts';
 import { gunzip } from './gunzip.ts';
 import { ZSTD_WINDOW_LIMIT, ZstdWindows } from './zstd-window.ts';
 
-/** How much a compressed archive may unpack to. What it says of itself is not asked: it is counted as it comes. */
+/** How much a compressed archive may unpack to. The bytes are counted as they are unpacked; stated sizes are not trusted. */
 export interface ArchiveLimits {
   readonly unpackedBytes: number;
-  /** Bytes unpacked for each byte of the archive, asked for once there are `expansionGrace` bytes. */
+  /** Most bytes unpacked for each byte of the archive, enforced after `expansionGrace` unpacked bytes. */
   readonly expansionRatio: number;
   readonly expansionGrace: number;
 }
 
 const GIB = 2 ** 30;
 
-/** Far above real archives, which hold layers that are compressed already, or tars of files (20:1 at most); deflate can reach 1,032:1. */
+/** Far above real archives, whose layers are already compressed, or are tars of files (20:1 at most). deflate can reach 1,032:1. */
 export const DEFAULT_ARCHIVE_LIMITS: ArchiveLimits = {
   unpackedBytes: 256 * GIB,
   expansionRatio: 200,
   expansionGrace: GIB,
 };
 
-/** Bytes of the disk that are left free: what else lives there must be able to go on. */
+/** Bytes of the disk that are left free, so that whatever else uses it keeps working. */
 const RESERVE = 64 * 1024 * 1024;
-/** Bytes between looks at the free space: others write to the disk, too. */
+/** Bytes between checks of the free space, since others write to the disk too. */
 const LOOK_INTERVAL = 32 * 1024 * 1024;
 
-/** Formats that are met and not read, by their first bytes. */
+/** Formats that people try and that are not supported, by their first bytes. */
 const OTHER_FORMATS: readonly (readonly [name: string, magic: string])[] = [
   ['xz', 'fd377a585a00'],
   ['bzip2', '425a68'],
@@ -40,22 +40,22 @@ const OTHER_FORMATS: readonly (readonly [name: string, magic: string])[] = [
   ['a qcow2 disk', '514649fb'],
 ];
 
-/** What the first bytes of a file or a layer say of its compression. */
+/** How a file or a layer is compressed, judged by its first bytes. */
 export function sniffCompression(head: Uint8Array): LayerCompression {
   const hex = Buffer.from(head.subarray(0, 4)).toString('hex');
   if (hex.startsWith('1f8b')) return 'gzip';
-  // A frame of data, or one to be skipped (RFC 8878, 3.1.2), with which pzstd begins.
+  // A data frame, or a skippable one (RFC 8878, 3.1.2), with which pzstd begins.
   return hex === '28b52ffd' || /^5.2a4d18$/.test(hex) ? 'zstd' : 'none';
 }
 
-/** Bytes at the start of an archive that `archiveCompression` looks at. */
+/** Bytes at the start of an archive that `archiveCompression` needs. */
 export const ARCHIVE_HEAD_BYTES = 8;
 
 /**
- * How an archive is compressed, as its first bytes tell.
+ * How an archive is compressed, judged by its first bytes.
  *
  * @param label what errors call the archive
- * @throws OciError `invalid_request` for a format that is known, and not read here
+ * @throws OciError `invalid_request` for a known format that is not supported
  */
 export function archiveCompression(head: Uint8Array, label: string): LayerCompression {
   const hex = Buffer.from(head).toString('hex');
@@ -78,9 +78,9 @@ export interface CompressedFile {
 }
 
 /**
- * Writes what is compressed in one file to another.
+ * Decompresses one file to another.
  *
- * @throws OciError `layer_corrupt`; `archive_too_large`, `expansion_too_large` as soon as a limit is passed; `no_space`; `cancelled`
+ * @throws OciError `layer_corrupt`; `archive_too_large`, `expansion_too_large` as soon as a limit is exceeded; `no_space`; `cancelled`
  */
 export async function decompressFile(file: CompressedFile): Promise<void> {
   const { path, label, compression, destination, signal } = file;
@@ -150,10 +150,10 @@ function checkWindow(bytes: number, label: string): void {
   );
 }
 
-/** A block of 4 bytes can stand for 128 KiB: 64 KiB of such blocks were 2 GB in memory at once, these are 32 MiB. */
+/** Bytes given to the decoder at once. A block of 4 bytes can expand to 128 KiB: 64 KiB would be 2 GB in memory, this is 32 MiB. */
 const ZSTD_INPUT_BYTES = 1024;
 
-/** Node 20 has no zstd of its own. */
+/** With fzstd, since Node 20 has no zstd of its own. */
 async function* unzstd(source: AsyncIterable<Buffer>, label: string): AsyncGenerator<Uint8Array> {
   const windows = new ZstdWindows();
   const decoded: Uint8Array[] = [];

@@ -11,10 +11,10 @@ import type { Container, Member } from './container.ts';
 import { type ArchiveContent, type ArchivedImage, DAMAGED, readDocument, readMember } from './content.ts';
 import { sniffCompression } from './decompress.ts';
 
-/** Each has a config of up to 4 MiB, which is read and hashed when the archive is opened. */
+/** Most images of an archive: the config of each, up to 4 MiB, is read and hashed when the archive is opened. */
 const IMAGE_LIMIT = 1024;
 
-/** moby, `image/tarexport`: one object an image. */
+/** moby, `image/tarexport`: one object per image. */
 const manifestSchema = z
   .array(
     z.object({
@@ -30,8 +30,8 @@ const manifestSchema = z
   .max(IMAGE_LIMIT);
 
 /**
- * What `docker save` has written since 1.10, and `podman save` and `skopeo copy docker-archive:` do. It holds no manifest in the sense
- * of a registry, so that one is made: of the config and the layers as they stand there.
+ * Reads the layout that `docker save` has written since 1.10, and that `podman save` and `skopeo copy docker-archive:` write. It has no
+ * manifest as a registry has, so one is made of the config and the layers as they are stored. Undefined without a `manifest.json`.
  */
 export async function readDockerArchive(
   container: Container,
@@ -45,7 +45,7 @@ export async function readDockerArchive(
   return reader;
 }
 
-/** Its list of images; undefined without one. @throws OciError `invalid_manifest`, `invalid_request` for a folder of skopeo's own */
+/** The images in `manifest.json`; undefined without one. @throws OciError `invalid_manifest`, `invalid_request` for skopeo's `dir:` */
 export async function readDockerImageList(
   container: Container,
   name: string,
@@ -67,7 +67,7 @@ export async function readDockerImageList(
   return parsed.data;
 }
 
-/** A folder of skopeo's own holds the manifest of a registry under the name that Docker has for its list of images. */
+/** skopeo's `dir:` layout keeps a registry's manifest under the name that Docker uses for its list of images. */
 function isDirectoryManifest(json: unknown): boolean {
   return z.looseObject({ schemaVersion: z.number() }).safeParse(json).success;
 }
@@ -77,7 +77,7 @@ class DockerArchive implements ArchiveContent {
   readonly #container: Container;
   readonly #name: string;
   readonly #blobs = new Map<string, Member | Buffer>();
-  /** Layers that were read, by where they stand: images of one archive share them. */
+  /** Layers seen so far, by their place in the archive: its images may share them. */
   readonly #layers = new Map<string, Descriptor>();
   readonly #signal: AbortSignal | undefined;
 
@@ -110,7 +110,7 @@ class DockerArchive implements ArchiveContent {
     this.images.push({ names, entry: this.#keep(manifest, manifest, mediaTypes.manifest) });
   }
 
-  /** Configs are left where they are: an archive may hold gigabytes of them. */
+  /** Configs are not kept in memory: an archive may hold gigabytes of them. */
   #keep(bytes: Buffer, source: Member | Buffer, mediaType: string): Descriptor {
     const digest = sha256Digest(bytes);
     this.#blobs.set(digest, source);
@@ -122,7 +122,7 @@ class DockerArchive implements ArchiveContent {
     const known = this.#layers.get(place);
     if (known !== undefined) return known;
     const compression = sniffCompression(await readMember({ ...member, size: Math.min(4, member.size) }, 4));
-    // The digest of a plain layer stands in the config, and is checked when the layer is decoded; that of a compressed one nowhere.
+    // The config has the digest of an uncompressed layer, which is verified when the layer is decoded. No document has that of a compressed one.
     const digest = compression === 'none' && diffId !== undefined ? diffId : await digestOf(member, this.#signal);
     this.#blobs.set(digest, member);
     const descriptor = { mediaType: mediaTypes.layer[compression], digest, size: member.size };

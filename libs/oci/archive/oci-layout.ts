@@ -16,16 +16,21 @@ const indexSchema = z.object({
 
 const entrySchema = z.looseObject({
   ...descriptorSchema.shape,
-  // One that cannot be checked matters only where its image is chosen.
+  // A digest that cannot be verified only matters where its image is chosen.
   digest: z.string(),
   platform: entryPlatformSchema,
   annotations: textRecord.nullish(),
 });
 
-/** Full names by containerd and Docker; OCI's own is often the tag alone. The full ones are told first. */
+/** containerd's and Docker's annotation has the full name, OCI's often only the tag. Full names come first. */
 const NAME_ANNOTATIONS = ['io.containerd.image.name', 'org.opencontainers.image.ref.name'];
 
-/** OCI image spec, "Image Layout"; what `skopeo copy oci-archive:`, `podman save --format oci-archive` and Docker since 25 write. */
+/**
+ * Reads an OCI image layout (OCI image spec, "Image Layout"), as `skopeo copy oci-archive:`, `podman save --format oci-archive` and Docker
+ * from 25 on write it. Undefined without an `index.json`.
+ *
+ * @throws OciError `invalid_manifest`
+ */
 export async function readOciLayout(container: Container, name: string): Promise<ArchiveContent | undefined> {
   const member = await container.find('index.json');
   if (member === undefined) return undefined;
@@ -36,7 +41,7 @@ export async function readOciLayout(container: Container, name: string): Promise
     if (parsed.success) return parsed.data;
     throw new OciError('invalid_manifest', `${what} is invalid: ${firstIssue(parsed.error, within)}`);
   };
-  // One by one: to find fault with each of a million takes a minute.
+  // One by one, up to the first problem: zod takes a minute to report a million.
   const images = parse(indexSchema, json)
     .manifests.map((entry, position) => parse(entrySchema, entry, 'manifests', position))
     .filter((entry) => !isAttestation(entry))

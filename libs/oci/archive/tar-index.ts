@@ -3,32 +3,34 @@ import { posix } from 'node:path';
 import { OciError } from '../error.ts';
 import { cancelledError } from '../network-error.ts';
 
-/** A piece of a file, in bytes. */
+/** A range of a file, in bytes. */
 export interface Extent {
   readonly offset: number;
   readonly size: number;
 }
 
 const BLOCK = 512;
-/** Longest record of attributes that is read; what is longer is no archive of an image. */
+/** Most bytes of an extended header; no image archive has longer ones. */
 const EXTENSION_LIMIT = 1024 * 1024;
-/** Linux' PATH_MAX. All names are held in memory. */
+/** Linux's PATH_MAX, since all names are held in memory. */
 const NAME_LIMIT = 4096;
-/** Attributes that count here. */
+/** The PAX keywords that matter here. */
 const PAX_KEYS = new Set(['path', 'linkpath', 'size', 'GNU.sparse.major']);
-/** Archives of images have some hundred entries. */
+/** Image archives have some hundred entries. */
 const ENTRY_LIMIT = 100_000;
 const LINK_DEPTH_LIMIT = 8;
 
-/** Where each regular file of a tar stands in it. Links are followed; names are keys here, and never become paths. */
+/** The location of each regular file in a tar. Links are followed; names are only keys, and never become paths. */
 export class TarIndex {
   readonly #files = new Map<string, Extent>();
   readonly #links = new Map<string, string>();
 
   /**
-   * Reads the headers alone, jumping over the contents (POSIX pax and GNU formats).
+   * Reads only the headers, skipping the contents (POSIX pax and GNU formats).
    *
-   * @throws OciError `layer_corrupt` for what is no tar, or one that is cut short; `cancelled`
+   * @param size bytes of the file
+   * @param name what errors call it
+   * @throws OciError `layer_corrupt` for a file that is not a tar, or is cut short; `cancelled`
    */
   static async read(file: FileHandle, size: number, name: string, signal?: AbortSignal): Promise<TarIndex> {
     const index = new TarIndex();
@@ -39,6 +41,7 @@ export class TarIndex {
     return index;
   }
 
+  /** The content of the file with this name; undefined when there is none. */
   find(name: string): Extent | undefined {
     let at = normalize(name);
     for (let depth = 0; depth < LINK_DEPTH_LIMIT; depth += 1) {
@@ -49,13 +52,13 @@ export class TarIndex {
     return undefined;
   }
 
-  /** The last entry of a name counts, as for every reader of tars. */
+  /** The last entry of a name counts, as for every tar reader. */
   #add({ name, type, link, offset, size }: Entry): void {
     const key = normalize(name);
     this.#files.delete(key);
     this.#links.delete(key);
     if (type === '0' || type === '7') this.#files.set(key, { offset, size });
-    // Hard links name an entry, symbolic links a place beside their own: old `docker save` has them for layers that are the same.
+    // A hard link's target is an entry's name, a symlink's is relative to its folder. Old `docker save` links identical layers.
     if (type === '1') this.#links.set(key, normalize(link));
     if (type === '2') this.#links.set(key, normalize(posix.join(posix.dirname(key), link)));
   }
@@ -81,7 +84,7 @@ class Scan {
   async each(take: (entry: Entry) => void): Promise<void> {
     let pax = new Map<string, string>();
     let count = 0;
-    // The blocks of zeros that end a tar may be left out.
+    // The blocks of zeros that end a tar may be missing.
     for (let position = 0; position < this.#size; ) {
       const header = await this.#read(position, BLOCK);
       if (header.every((byte) => byte === 0)) break;
@@ -94,7 +97,7 @@ class Scan {
       const size =
         stated === undefined ? number(header, 124, 12) : /^[0-9]+$/.test(stated) ? Number(stated) : Number.NaN;
       if (!Number.isSafeInteger(size) || size < 0) throw this.#corrupt('is damaged');
-      // Links and folders have no content, whatever size they state.
+      // Links, folders and devices have no content, whatever size they state.
       const length = /[1-6]/.test(type) ? 0 : size;
       position = offset + Math.ceil(length / BLOCK) * BLOCK;
       if (offset + length > this.#size) throw this.#corrupt('is cut short');
@@ -143,7 +146,7 @@ function normalize(name: string): string {
   return posix.normalize(`/${name}`).replace(/^\/+|\/+$/g, '');
 }
 
-/** POSIX: the sum of the bytes, with the field itself taken as spaces. */
+/** POSIX: the checksum is the sum of the header's bytes, with its own field counted as spaces. */
 function hasChecksum(header: Buffer): boolean {
   let sum = 8 * 0x20;
   for (const [position, byte] of header.entries()) if (position < 148 || position >= 156) sum += byte;
@@ -156,7 +159,7 @@ function text(bytes: Buffer, offset: number, length: number): string {
   return field.toString('utf8', 0, end < 0 ? field.length : end);
 }
 
-/** Octal, or GNU's base 256 for what is too large for it. */
+/** An octal number, or in GNU's base 256 where it is too large for that. */
 function number(bytes: Buffer, offset: number, length: number): number {
   if ((bytes.readUInt8(offset) & 0x80) !== 0) {
     let value = bytes.readUInt8(offset) & 0x7f;
@@ -167,7 +170,7 @@ function number(bytes: Buffer, offset: number, length: number): number {
   return /^[0-7]*$/.test(digits) ? Number.parseInt(digits || '0', 8) : Number.NaN;
 }
 
-/** `LENGTH name=value\n`, the length counting the whole record. */
+/** Records of a PAX header: `LENGTH name=value\n`, where LENGTH counts the whole record. */
 function paxRecords(bytes: Buffer): Map<string, string> {
   const records = new Map<string, string>();
   for (let position = 0; position < bytes.length; ) {

@@ -1,17 +1,17 @@
-/** What zstd itself takes unless it is told to take more (`ZSTD_WINDOWLOG_LIMIT_DEFAULT`, 27), and the most that it makes without `--long`. */
+/** Bytes: the largest window that zstd decompresses by default (`ZSTD_WINDOWLOG_LIMIT_DEFAULT`, 27), and compresses with without `--long`. */
 export const ZSTD_WINDOW_LIMIT = 128 * 1024 * 1024;
 
 const FRAME_MAGIC = 0xfd2fb528;
-/** The last four bits are free. */
+/** The low four bits may have any value. */
 const SKIPPABLE_MAGIC = 0x184d2a50;
-/** Length of the dictionary id, and of the content size, by the bits that state them. */
+/** Bytes of the dictionary ID and of the content size, by the frame header descriptor's flags. */
 const DICTIONARY_BYTES = [0, 1, 2, 4] as const;
 const CONTENT_SIZE_BYTES = [0, 2, 4, 8] as const;
 const RUN_LENGTH_BLOCK = 1;
 
 /**
- * Follows zstd data from frame to frame and from block to block (RFC 8878, 3.1) as it comes, without decompressing it, so that the memory
- * that a decompressor would make room for is known before it does. What is no zstd is left to the decompressor.
+ * Follows zstd data from frame to frame and from block to block (RFC 8878, 3.1) as it arrives, without decompressing it, so that the
+ * memory that a decompressor would allocate is known beforehand. Anything that is not zstd is left for the decompressor to reject.
  */
 export class ZstdWindows {
   #largest = 0;
@@ -21,7 +21,7 @@ export class ZstdWindows {
   #take: (field: Buffer) => void = (field) => this.#magic(field);
   #hasChecksum = false;
 
-  /** @returns bytes of the largest window that any frame so far wants */
+  /** @returns bytes of the largest window that any frame has asked for so far */
   push(chunk: Uint8Array): number {
     for (let at = 0; at < chunk.length; ) {
       if (this.#skip > 0) {
@@ -35,7 +35,7 @@ export class ZstdWindows {
       this.#field = this.#field.length === 0 ? part : Buffer.concat([this.#field, part]);
       if (this.#field.length === this.#length) this.#takeField();
     }
-    // The chunk may be used again.
+    // A copy, since the caller may reuse the chunk.
     this.#field = Uint8Array.from(this.#field);
     return this.#largest;
   }
@@ -73,7 +73,7 @@ export class ZstdWindows {
     const sizeAt = (isSingleSegment ? 0 : 1) + (DICTIONARY_BYTES[descriptor & 3] ?? 0);
     this.#hasChecksum = (descriptor & 4) !== 0;
     this.#expect(sizeAt + sizeBytes, (header) => {
-      // The window of a single segment is its content.
+      // The window of a single segment is its whole content.
       const window = isSingleSegment ? contentSize(header.subarray(sizeAt)) : windowSize(header.readUInt8());
       this.#largest = Math.max(this.#largest, window);
       this.#expect(3, (block) => this.#block(block.readUIntLE(0, 3)));
