@@ -122,13 +122,13 @@ class Client implements RegistryClient {
     return this.#redacting(async ({ api, onRetry }) => {
       for (const { reference: source, credentials } of mirrorSources(this.#configuration, reference)) {
         try {
-          return await run(new Resolver(api, reference, { ...options, credentials }, source));
+          return await run(new Resolver({ api, reference, source, options: { ...options, credentials } }));
         } catch (error) {
           if (!isMirrorFailure(error)) throw error;
           onRetry({ error, delayMs: 0, failures: 1 });
         }
       }
-      return withRetries(() => run(new Resolver(api, reference, options)), this.#retry, options.signal, onRetry);
+      return withRetries(() => run(new Resolver({ api, reference, options })), this.#retry, options.signal, onRetry);
     });
   }
 

@@ -20,7 +20,7 @@ export { isLoopbackHost } from './host.ts';
 export type { ImageConfig } from './image-config.ts';
 export type { Descriptor } from './manifest.ts';
 export type { LayerCompression } from './media-type.ts';
-export { type ListenKnowledge, readOperatorSettings } from './operator-settings.ts';
+export { type OperatorSettingsOptions, readOperatorSettings } from './operator-settings.ts';
 export { formatPlatform, hostPlatform, type Platform, parsePlatform } from './platform.ts';
 export { type ProxySettings, proxyFor } from './proxy.ts';
 export { formatReference, parseReference, type Reference } from './reference.ts';

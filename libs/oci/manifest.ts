@@ -1,7 +1,14 @@
 import * as z from 'zod';
 import { digestLike, isDigest } from './digest.ts';
 import { OciError } from './error.ts';
-import { bareMediaType, isIndexType, isManifestType, isSchema1, unsupportedMediaType } from './media-type.ts';
+import {
+  bareMediaType,
+  isIndexType,
+  isManifestType,
+  isSchema1,
+  mediaTypes,
+  unsupportedMediaType,
+} from './media-type.ts';
 import { normalizePlatform, type Platform } from './platform.ts';
 import { textRecord } from './texts.ts';
 
@@ -197,8 +204,8 @@ function manifestMediaType(shape: z.infer<typeof shapeSchema>, { contentType, na
   }
   if (shape.mediaType) throw unsupportedMediaType(name, 'its manifest', shape.mediaType);
   // Some registries answer `application/json` or `text/plain`, and `mediaType` is optional in OCI: the content decides.
-  if (Array.isArray(shape.manifests)) return 'application/vnd.oci.image.index.v1+json';
-  if (Array.isArray(shape.layers)) return 'application/vnd.oci.image.manifest.v1+json';
+  if (Array.isArray(shape.manifests)) return mediaTypes.index;
+  if (Array.isArray(shape.layers)) return mediaTypes.manifest;
   throw unsupportedMediaType(name, 'its manifest', stated);
 }
 
@@ -206,6 +213,11 @@ function parseWith<T>(schema: z.ZodType<T>, json: unknown, name: string): T {
   const parsed = schema.safeParse(json);
   if (!parsed.success) throw garbage(name, firstIssue(parsed.error));
   return parsed.data;
+}
+
+/** The error for a JSON document of more than `MANIFEST_SIZE_LIMIT` bytes. */
+export function documentTooLarge(what: string): OciError {
+  return new OciError('invalid_manifest', `${what} is larger than ${MANIFEST_SIZE_LIMIT / 1024 / 1024} MiB`);
 }
 
 /** The error for a malformed manifest. */

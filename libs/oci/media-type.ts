@@ -23,7 +23,7 @@ export const mediaTypes = {
 export const MANIFEST_ACCEPT = [OCI_INDEX, DOCKER_LIST, OCI_MANIFEST, DOCKER_MANIFEST].join(', ');
 
 const CONFIG_TYPES: ReadonlySet<string> = new Set([
-  'application/vnd.oci.image.config.v1+json',
+  mediaTypes.config,
   'application/vnd.docker.container.image.v1+json',
 ]);
 
@@ -40,9 +40,9 @@ const EARLY_CONFIG_TYPES: ReadonlySet<string> = new Set([
 
 /** OCI image spec "Layer", Docker's image manifest v2 schema 2, and the zstd names that BuildKit and Podman write for Docker. */
 const LAYER_COMPRESSIONS: ReadonlyMap<string, LayerCompression> = new Map([
-  ['application/vnd.oci.image.layer.v1.tar', 'none'],
-  ['application/vnd.oci.image.layer.v1.tar+gzip', 'gzip'],
-  ['application/vnd.oci.image.layer.v1.tar+zstd', 'zstd'],
+  [mediaTypes.layer.none, 'none'],
+  [mediaTypes.layer.gzip, 'gzip'],
+  [mediaTypes.layer.zstd, 'zstd'],
   ['application/vnd.docker.image.rootfs.diff.tar', 'none'],
   ['application/vnd.docker.image.rootfs.diff.tar.gzip', 'gzip'],
   ['application/vnd.docker.image.rootfs.diff.tar.zstd', 'zstd'],

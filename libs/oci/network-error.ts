@@ -1,6 +1,6 @@
 import * as z from 'zod';
 import type { Purpose } from './connections.ts';
-import { OciError } from './error.ts';
+import { OciError, type OciErrorCode } from './error.ts';
 import { StallError } from './stall.ts';
 
 const coded = z.object({ code: z.string() });
@@ -61,64 +61,75 @@ function proxyAdvice(status: number): string {
   return status >= 500 ? 'it may not reach the host itself' : 'it may not allow the host, or may be none for HTTPS';
 }
 
-/** Tells what happened to a request to a host that got no complete answer, directly or through a proxy. */
+/** What is told of a failed request; `host`, `path` and the cause are added to each. */
+interface Failure {
+  readonly code: OciErrorCode;
+  readonly message: string;
+  readonly retryable?: boolean;
+  readonly status?: number;
+}
+
+/**
+ * The error for a request that got no complete response, directly or through a proxy.
+ *
+ * @param error what undici, Node or this library threw; an OciError is returned as it is
+ */
 export function networkError(error: unknown, url: URL, purpose: Purpose, proxy?: URL): OciError {
   if (error instanceof OciError) return error;
-  const code = errorCode(error);
-  const details = { host: url.host, path: url.pathname, cause: error };
-  const unreachable = UNREACHABLE.get(code);
-  if (unreachable !== undefined) {
-    // Who is asked through a proxy is looked up and connected to by that: what failed here is the way to it.
-    const whom = proxy === undefined ? url.host : `the proxy ${proxy.host} on the way to ${url.host}`;
-    return new OciError('registry_unreachable', `cannot reach ${whom}: ${unreachable.reason}`, {
-      ...details,
-      retryable: unreachable.retryable,
-    });
-  }
-  const refusal = proxyStatus(error);
-  if (refusal !== undefined) {
-    return new OciError(
-      'registry_unreachable',
-      `cannot reach ${url.host}: the proxy on the way refused with status ${refusal}; ${proxyAdvice(refusal)}`,
-      { ...details, status: refusal, retryable: refusal >= 500 },
-    );
-  }
-  if (CERTIFICATE.test(code)) {
-    return new OciError(
-      'registry_unreachable',
-      `cannot trust ${url.host}: its TLS certificate was not accepted (${code}); add its CA, or configure the registry as insecure`,
-      details,
-    );
+  const { code, message, ...details } =
+    unreachable(error, url, proxy) ?? proxyRefusal(error, url) ?? tlsFailure(error, url) ?? broken(error, url, purpose);
+  return new OciError(code, message, { ...details, host: url.host, path: url.pathname, cause: error });
+}
+
+function unreachable(error: unknown, { host }: URL, proxy: URL | undefined): Failure | undefined {
+  const known = UNREACHABLE.get(errorCode(error));
+  if (known === undefined) return undefined;
+  // With a proxy, it is the proxy that resolves and connects to the host: what failed here is the way to the proxy.
+  const whom = proxy === undefined ? host : `the proxy ${proxy.host} on the way to ${host}`;
+  return {
+    code: 'registry_unreachable',
+    message: `cannot reach ${whom}: ${known.reason}`,
+    retryable: known.retryable,
+  };
+}
+
+function proxyRefusal(error: unknown, { host }: URL): Failure | undefined {
+  const status = proxyStatus(error);
+  if (status === undefined) return undefined;
+  return {
+    code: 'registry_unreachable',
+    message: `cannot reach ${host}: the proxy on the way refused with status ${status}; ${proxyAdvice(status)}`,
+    status,
+    retryable: status >= 500,
+  };
+}
+
+function tlsFailure(error: unknown, { host }: URL): Failure | undefined {
+  const code = 'registry_unreachable';
+  if (isCertificateError(error)) {
+    const message = `cannot trust ${host}: its TLS certificate was not accepted (${errorCode(error)}); add its CA, or configure the registry as insecure`;
+    return { code, message };
   }
   const tls = tlsError.safeParse(error).data;
-  if (tls !== undefined && NO_TLS.has(tls.reason)) {
-    return new OciError(
-      'registry_unreachable',
-      `cannot reach ${url.host}: what answers there does not speak TLS. If it is a registry with plain HTTP, an operator may allow that: BHATTI_INSECURE_REGISTRIES=${url.host}, or insecure in registries.yaml`,
-      details,
-    );
+  if (tls === undefined) return undefined;
+  if (NO_TLS.has(tls.reason)) {
+    const message = `cannot reach ${host}: what answers there does not speak TLS. If it is a registry with plain HTTP, an operator may allow that: BHATTI_INSECURE_REGISTRIES=${host}, or insecure in registries.yaml`;
+    return { code, message };
   }
-  if (tls !== undefined) {
-    return new OciError('registry_unreachable', `cannot reach ${url.host}: TLS failed (${tls.reason})`, {
-      ...details,
-      retryable: !NO_AGREEMENT.test(tls.reason),
-    });
-  }
+  return {
+    code,
+    message: `cannot reach ${host}: TLS failed (${tls.reason})`,
+    retryable: !NO_AGREEMENT.test(tls.reason),
+  };
+}
+
+function broken(error: unknown, { host }: URL, purpose: Purpose): Failure {
   if (error instanceof StallError) {
-    return new OciError(
-      purpose === 'blob' ? 'download_stalled' : 'registry_error',
-      `${url.host} sent nothing for ${error.timeoutMs / 1000} s`,
-      {
-        ...details,
-        retryable: true,
-      },
-    );
+    const code = purpose === 'blob' ? 'download_stalled' : 'registry_error';
+    return { code, message: `${host} sent nothing for ${error.timeoutMs / 1000} s`, retryable: true };
   }
   const reason = error instanceof Error && error.message !== '' ? error.message : String(error);
-  return new OciError('registry_error', `the connection to ${url.host} broke: ${reason}`, {
-    ...details,
-    retryable: true,
-  });
+  return { code: 'registry_error', message: `the connection to ${host} broke: ${reason}`, retryable: true };
 }
 
 /** The error for a cancelled request; its cause is the signal's reason. */

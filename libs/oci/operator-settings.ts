@@ -45,7 +45,7 @@ const environmentSchema = z.object({
 
 type FileSettings = z.infer<typeof fileSchema>;
 
-export interface ListenKnowledge {
+export interface OperatorSettingsOptions {
   /** Where the API listens when BHATTI_LISTEN is not set. When undefined, the API is assumed to be open to other hosts. */
   readonly defaultListen?: string;
 }
@@ -59,7 +59,7 @@ export interface ListenKnowledge {
 export async function readOperatorSettings(
   environment: NodeJS.ProcessEnv,
   dataDirectory: string,
-  { defaultListen }: ListenKnowledge = {},
+  { defaultListen }: OperatorSettingsOptions = {},
 ): Promise<RegistryClientOptions> {
   const given = Object.fromEntries(Object.entries(environment).filter(([, value]) => value?.trim() !== ''));
   const parsed = environmentSchema.safeParse(given);

@@ -6,6 +6,7 @@ import { collector } from './exchange.ts';
 import { type ImageConfig, type ParsedConfig, parseImageConfig } from './image-config.ts';
 import {
   type Descriptor,
+  documentTooLarge,
   garbage,
   type ImageManifest,
   type IndexEntry,
@@ -65,6 +66,19 @@ const INDEX_DEPTH_LIMIT = 4;
 /** Most manifests fetched for one reference; an index that needs more is made to waste time. */
 const FETCH_LIMIT = 24;
 
+/** The manifest of an image for one platform, as opposed to an index. */
+type PlatformManifest = Manifest & { readonly kind: 'image' };
+
+export interface ResolverRequest {
+  readonly api: Pick<RegistryApi, 'get'>;
+  readonly reference: Reference;
+  readonly options: ResolveOptions;
+  /** The image's reference at the host that is asked: another one for a mirror. Default: `reference`. */
+  readonly source?: Reference;
+  /** What messages call the image. Default: its familiar name. */
+  readonly name?: string;
+}
+
 /** Finds the image of a reference: manifest, platform, config. One object serves one call. */
 export class Resolver {
   readonly #api: Pick<RegistryApi, 'get'>;
@@ -79,21 +93,11 @@ export class Resolver {
   #refusal: OciError | undefined;
   #fetches = 0;
 
-  /**
-   * @param source what the image is called where it is asked for, which is elsewhere for mirrors
-   * @param name what it is called in messages
-   */
-  constructor(
-    api: Pick<RegistryApi, 'get'>,
-    reference: Reference,
-    options: ResolveOptions,
-    source = reference,
-    name = familiarReference(reference),
-  ) {
+  constructor({ api, reference, options, source, name }: ResolverRequest) {
     this.#api = api;
     this.#reference = reference;
-    this.#source = source;
-    this.#name = name;
+    this.#source = source ?? reference;
+    this.#name = name ?? familiarReference(reference);
     this.#options = options;
     this.#wanted = options.platform ?? hostPlatform();
   }
@@ -140,7 +144,7 @@ export class Resolver {
     return this.#manifest(this.#reference.digest ?? this.#reference.tag ?? 'latest');
   }
 
-  async #choose(target: Manifest): Promise<Manifest & { kind: 'image' }> {
+  async #choose(target: Manifest): Promise<PlatformManifest> {
     const found = target.kind === 'image' ? target : await this.#search(target.entries, 1);
     if (found !== undefined) return found;
     const unread = this.#unread.find(
@@ -151,7 +155,7 @@ export class Resolver {
   }
 
   /** Depth first: the best image of this index, else one of a nested index, else an entry that states no platform. */
-  async #search(entries: readonly IndexEntry[], depth: number): Promise<(Manifest & { kind: 'image' }) | undefined> {
+  async #search(entries: readonly IndexEntry[], depth: number): Promise<PlatformManifest | undefined> {
     for (const entry of this.#fitting(entries)) {
       const manifest = await this.#imageOrRefusal(entry);
       if (!(manifest instanceof OciError)) return manifest;
@@ -189,7 +193,7 @@ export class Resolver {
   }
 
   /** Signatures, SBOMs and other artifacts are listed beside images, even for the same platform: they must not hide an image. */
-  async #imageOrRefusal(entry: IndexEntry): Promise<(Manifest & { kind: 'image' }) | OciError> {
+  async #imageOrRefusal(entry: IndexEntry): Promise<PlatformManifest | OciError> {
     const { mediaType } = entry;
     if (!isManifestType(mediaType)) return unsupportedMediaType(this.#name, 'an entry of its index', mediaType);
     try {
@@ -202,7 +206,7 @@ export class Resolver {
     }
   }
 
-  async #imageManifest(descriptor: Descriptor): Promise<Manifest & { kind: 'image' }> {
+  async #imageManifest(descriptor: Descriptor): Promise<PlatformManifest> {
     const manifest = await this.#manifest(descriptor.digest, descriptor);
     if (manifest.kind === 'image') return manifest;
     throw new OciError(
@@ -214,17 +218,7 @@ export class Resolver {
   async #manifest(tagOrDigest: string, descriptor?: Descriptor): Promise<Manifest> {
     this.#fetches += 1;
     if (this.#fetches > FETCH_LIMIT) throw this.#tooMany();
-    const tooLarge = (): OciError =>
-      new OciError(
-        'invalid_manifest',
-        `the manifest of ${this.#name} is larger than ${MANIFEST_SIZE_LIMIT / 1024 / 1024} MiB`,
-      );
-    const { bytes, headers } = await this.#get(
-      `manifests/${tagOrDigest}`,
-      'manifest',
-      `the manifest of ${this.#name}`,
-      tooLarge,
-    );
+    const { bytes, headers } = await this.#get(`manifests/${tagOrDigest}`, 'manifest', `the manifest of ${this.#name}`);
     if (descriptor !== undefined) this.#assertSize(bytes, descriptor, 'manifest');
     const manifest = parseManifest({
       body: bytes,
@@ -237,7 +231,7 @@ export class Resolver {
     return manifest;
   }
 
-  #layers({ image, mediaType: manifestType }: Manifest & { kind: 'image' }): Omit<ResolvedLayer, 'diffId'>[] {
+  #layers({ image, mediaType: manifestType }: PlatformManifest): Omit<ResolvedLayer, 'diffId'>[] {
     const { mediaType } = image.config;
     if (!isConfigType(mediaType, manifestType)) throw unsupportedMediaType(this.#name, 'its config', mediaType);
     return image.layers.map((descriptor) => {
@@ -259,18 +253,14 @@ export class Resolver {
 
   async #config(image: ImageManifest): Promise<ParsedConfig> {
     const { config } = image;
-    const tooLarge = (): OciError =>
-      new OciError(
-        'invalid_manifest',
-        `the config of ${this.#name} is larger than ${MANIFEST_SIZE_LIMIT / 1024 / 1024} MiB`,
-      );
-    if (config.size > MANIFEST_SIZE_LIMIT) throw tooLarge();
-    const { bytes } = await this.#get(`blobs/${config.digest}`, 'blob', `the config of ${this.#name}`, tooLarge);
+    const what = `the config of ${this.#name}`;
+    if (config.size > MANIFEST_SIZE_LIMIT) throw documentTooLarge(what);
+    const { bytes } = await this.#get(`blobs/${config.digest}`, 'blob', what);
     this.#assertSize(bytes, config, 'config');
     if (digestLike(config.digest, bytes) !== config.digest) {
       throw new OciError(
         'digest_mismatch',
-        `the config of ${this.#name} does not have the digest that its manifest states (${config.digest})`,
+        `${what} does not have the digest that its manifest states (${config.digest})`,
       );
     }
     return parseImageConfig(bytes, this.#name);
@@ -280,9 +270,9 @@ export class Resolver {
     path: string,
     kind: 'manifest' | 'blob',
     what: string,
-    tooLarge: () => OciError,
   ): Promise<{ bytes: Buffer; headers: ReadonlyMap<string, string> }> {
     const { credentials, signal } = this.#options;
+    const tooLarge = (): OciError => documentTooLarge(what);
     const body = collector(MANIFEST_SIZE_LIMIT, tooLarge);
     const { head, url, errorBody } = await this.#api.get({
       reference: this.#source,

@@ -126,8 +126,12 @@ class Archive implements ImageArchive {
       );
     const api: Pick<RegistryApi, 'get'> = { get: (request) => this.#get(request, target) };
     const digest = target === undefined ? first.entry.digest : undefined;
-    const label = first.names[0] ?? this.#label;
-    const resolver = new Resolver(api, { ...PLACE, digest }, { platform, signal }, undefined, label);
+    const resolver = new Resolver({
+      api,
+      reference: { ...PLACE, digest },
+      options: { platform, signal },
+      name: first.names[0] ?? this.#label,
+    });
     const { reference: _, ...image } = await resolver.image();
     for (const { descriptor } of image.layers) await this.#assertThere(descriptor);
     const digests = new Set(chosen.map(({ entry }) => entry.digest));

@@ -1,5 +1,4 @@
-import { OciError } from '../error.ts';
-import { type Descriptor, MANIFEST_SIZE_LIMIT } from '../manifest.ts';
+import { type Descriptor, documentTooLarge, MANIFEST_SIZE_LIMIT } from '../manifest.ts';
 import type { Member } from './container.ts';
 
 /** The content of an archive of either layout, in terms of the OCI image spec. */
@@ -37,7 +36,7 @@ export async function readMember({ file, offset, size }: Member, limit: number):
  */
 export async function readDocument(member: Member, what: string): Promise<Buffer> {
   if (member.size <= MANIFEST_SIZE_LIMIT) return readMember(member, MANIFEST_SIZE_LIMIT);
-  throw new OciError('invalid_manifest', `${what} is larger than ${MANIFEST_SIZE_LIMIT / 1024 / 1024} MiB`);
+  throw documentTooLarge(what);
 }
 
 /** The suspected reason when a document in an archive cannot be parsed; see `parseJson`. */

@@ -93,32 +93,32 @@ class Scan {
       if (count > ENTRY_LIMIT) throw this.#corrupt(`has more than ${ENTRY_LIMIT} entries`);
       const type = text(header, 156, 1) || '0';
       const offset = position + BLOCK;
-      const stated = type === 'x' || type === 'g' || type === 'L' || type === 'K' ? undefined : pax.get('size');
-      const size =
-        stated === undefined ? number(header, 124, 12) : /^[0-9]+$/.test(stated) ? Number(stated) : Number.NaN;
-      if (!Number.isSafeInteger(size) || size < 0) throw this.#corrupt('is damaged');
+      const stated = statedSize(header, type, pax.get('size'));
+      if (!Number.isSafeInteger(stated) || stated < 0) throw this.#corrupt('is damaged');
       // Links, folders and devices have no content, whatever size they state.
-      const length = /[1-6]/.test(type) ? 0 : size;
-      position = offset + Math.ceil(length / BLOCK) * BLOCK;
-      if (offset + length > this.#size) throw this.#corrupt('is cut short');
+      const size = /[1-6]/.test(type) ? 0 : stated;
+      position = offset + Math.ceil(size / BLOCK) * BLOCK;
+      if (offset + size > this.#size) throw this.#corrupt('is cut short');
       if (type === 'g') continue;
       if (type === 'x') {
         pax = new Map([...pax, ...paxRecords(await this.#extension(offset, size))]);
       } else if (type === 'L' || type === 'K') {
         pax.set(type === 'L' ? 'path' : 'linkpath', text(await this.#extension(offset, size), 0, size));
       } else {
-        if (type === 'S' || pax.has('GNU.sparse.major'))
-          throw this.#corrupt('holds sparse files, which images do not have');
-        const prefix = text(header, 257, 5) === 'ustar' && header[262] === 0 ? text(header, 345, 155) : '';
-        const short = prefix === '' ? text(header, 0, 100) : `${prefix}/${text(header, 0, 100)}`;
-        const link = pax.get('linkpath') ?? text(header, 157, 100);
-        const name = pax.get('path') ?? short;
-        if (name.length > NAME_LIMIT || link.length > NAME_LIMIT) throw this.#corrupt('has a name that is too long');
-        take({ name, type, link, offset, size: length });
+        take(this.#entry(header, type, pax, { offset, size }));
         pax = new Map();
       }
     }
     if (count === 0) throw this.#corrupt('is empty');
+  }
+
+  #entry(header: Buffer, type: string, pax: ReadonlyMap<string, string>, content: Extent): Entry {
+    if (type === 'S' || pax.has('GNU.sparse.major'))
+      throw this.#corrupt('holds sparse files, which images do not have');
+    const link = pax.get('linkpath') ?? text(header, 157, 100);
+    const name = pax.get('path') ?? headerName(header);
+    if (name.length > NAME_LIMIT || link.length > NAME_LIMIT) throw this.#corrupt('has a name that is too long');
+    return { name, type, link, ...content };
   }
 
   async #extension(offset: number, size: number): Promise<Buffer> {
@@ -151,6 +151,19 @@ function hasChecksum(header: Buffer): boolean {
   let sum = 8 * 0x20;
   for (const [position, byte] of header.entries()) if (position < 148 || position >= 156) sum += byte;
   return number(header, 148, 8) === sum;
+}
+
+/** The size that a header states, or the PAX size, which is not that of an extension header; NaN when malformed. */
+function statedSize(header: Buffer, type: string, pax: string | undefined): number {
+  if (pax === undefined || 'xgLK'.includes(type)) return number(header, 124, 12);
+  return /^[0-9]+$/.test(pax) ? Number(pax) : Number.NaN;
+}
+
+/** The name in a header itself; in the ustar format a prefix precedes it. */
+function headerName(header: Buffer): string {
+  const prefix = text(header, 257, 5) === 'ustar' && header[262] === 0 ? text(header, 345, 155) : '';
+  const name = text(header, 0, 100);
+  return prefix === '' ? name : `${prefix}/${name}`;
 }
 
 function text(bytes: Buffer, offset: number, length: number): string {
