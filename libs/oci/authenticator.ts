@@ -184,7 +184,7 @@ function tokenRequest(
 ): Pick<HttpRequest, 'url' | 'method' | 'headers' | 'authorization' | 'body'> {
   const realm = parameters.get('realm') ?? '';
   if (!URL.canParse(realm)) {
-    throw new OciError('registry_error', `${registry.host} names a token server that is no URL`, {
+    throw new OciError('registry_error', `${registry.host} names a token server whose URL is invalid`, {
       host: registry.host,
     });
   }

@@ -19,7 +19,7 @@ export function parseAuthFlag(text: string): Credentials {
     throw new OciError('invalid_request', 'invalid credentials: write them as user:token');
   }
   if (/[\0\r\n]/.test(text)) {
-    throw new OciError('invalid_request', 'invalid credentials: they hold a line break or a zero byte');
+    throw new OciError('invalid_request', 'invalid credentials: they contain a line break or a zero byte');
   }
   return { username, password };
 }

@@ -86,7 +86,7 @@ async function readConfig(path: string): Promise<z.infer<typeof configSchema> | 
     return configSchema.parse(JSON.parse(text));
   } catch {
     // No cause: the message of JSON.parse may quote part of a password.
-    throw new OciError('invalid_request', `the registry credentials in ${path} are no valid Docker config`);
+    throw new OciError('invalid_request', `the registry credentials in ${path} are not a valid Docker config`);
   }
 }
 
@@ -152,7 +152,7 @@ async function askHelper(
   env: NodeJS.ProcessEnv,
 ): Promise<Credentials | undefined> {
   if (!/^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(name))
-    throw new OciError('invalid_request', 'the Docker config names no valid credential helper');
+    throw new OciError('invalid_request', 'the Docker config names an invalid credential helper');
   const program = `docker-credential-${name}`;
   const fail = (reason: string): OciError =>
     new OciError('invalid_request', `the credential helper ${program} ${reason}`);

@@ -150,7 +150,7 @@ export function assertSecretMayGo(url: URL): void {
 function redirectTarget(location: string, base: URL): URL {
   const target = URL.canParse(location, base.href) ? new URL(location, base) : undefined;
   if (target === undefined)
-    throw new OciError('registry_error', `${base.host} redirects to what is no URL`, { host: base.host });
+    throw new OciError('registry_error', `${base.host} redirects to an invalid URL`, { host: base.host });
   if (target.protocol !== 'https:' && target.protocol !== 'http:')
     throw new OciError('registry_error', `${base.host} redirects to ${target.protocol}, which is not followed`, {
       host: base.host,

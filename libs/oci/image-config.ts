@@ -26,7 +26,7 @@ export interface ImageConfig {
   readonly stopSignal?: string;
 }
 
-const digests = listOf(isDigest, 'is no list of digests');
+const digests = listOf(isDigest, 'is not a list of digests');
 
 /** Go writes absent slices and maps as null. */
 const strings = textList.nullish().transform((list) => list ?? []);

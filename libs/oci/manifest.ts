@@ -17,7 +17,7 @@ export const MANIFEST_SIZE_LIMIT = 4 * 1024 * 1024;
 
 export const descriptorSchema = z.object({
   mediaType: z.string(),
-  digest: z.string().refine(isDigest, 'is no sha256 or sha512 digest'),
+  digest: z.string().refine(isDigest, 'is not a sha256 or sha512 digest'),
   size: z.number().int().nonnegative(),
 });
 
@@ -113,7 +113,7 @@ export function parseManifest(received: ReceivedManifest): Manifest {
   const digest = verifiedDigest(received);
   const json = parseJson(received.body, `the manifest of ${received.name}`);
   const shape = shapeSchema.safeParse(json);
-  if (!shape.success) throw garbage(received.name, 'it is no JSON object');
+  if (!shape.success) throw garbage(received.name, 'it is not a JSON object');
   const mediaType = manifestMediaType(shape.data, received);
   // A document that is both could be one image to this reader and another to the next (GHSA-mc8v-mgrf-8f4m).
   if (shape.data.manifests !== undefined && (shape.data.layers !== undefined || shape.data.config !== undefined)) {
@@ -163,7 +163,7 @@ export function parseJson(
   try {
     return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(body));
   } catch (cause) {
-    throw new OciError('invalid_manifest', `${what} is no JSON; ${suspicion}`, { cause });
+    throw new OciError('invalid_manifest', `${what} is not JSON; ${suspicion}`, { cause });
   }
 }
 

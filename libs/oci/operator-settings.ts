@@ -131,7 +131,7 @@ async function readSettingsFile(path: string, isRequired: boolean): Promise<File
     content = parse(text) ?? {};
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message.split('\n', 1)[0] : '';
-    throw new OciError('invalid_request', `the registry settings in ${path} are no YAML: ${reason}`, { cause });
+    throw new OciError('invalid_request', `the registry settings in ${path} are not valid YAML: ${reason}`, { cause });
   }
   const parsed = fileSchema.safeParse(content);
   if (parsed.success) return parsed.data;

@@ -83,9 +83,8 @@ function familiarName({ domain, path }: Reference): string {
 function surfaceProblem(text: string): string | undefined {
   if (text === '') return 'it is empty; give a name such as python:3.12';
   if (text.length > TEXT_LENGTH_LIMIT) return `it is longer than ${TEXT_LENGTH_LIMIT} characters`;
-  if (withoutCredentials(text) !== text)
-    return 'it holds credentials, which are given apart from it (--auth user:token)';
-  if (/\s/.test(text)) return 'it holds a space or a line break';
+  if (withoutCredentials(text) !== text) return 'it contains credentials; give them separately (--auth user:token)';
+  if (/\s/.test(text)) return 'it contains a space or a line break';
   if (/^[A-Za-z][A-Za-z0-9+.-]*:\/\//.test(text)) return 'leave out the scheme, as in ghcr.io/owner/image:tag';
   if (IDENTIFIER.test(text)) return '64 hexadecimal characters name an image id, not an image at a registry';
   return undefined;
@@ -117,10 +116,10 @@ function splitRemainder(remainder: string): { path: string; tag?: string; digest
 
 function domainProblem(domain: string): string | undefined {
   const match = DOMAIN.exec(domain);
-  if (match === null) return `${quote(domain)} is no registry host`;
+  if (match === null) return `${quote(domain)} is not a registry host`;
   const [, address, port] = match;
-  if (address !== undefined && !isIPv6(address)) return `[${address}] is no IPv6 address`;
-  if (port !== undefined && (Number(port) > 65_535 || Number(port) === 0)) return `${port} is no port`;
+  if (address !== undefined && !isIPv6(address)) return `[${address}] is not an IPv6 address`;
+  if (port !== undefined && (Number(port) > 65_535 || Number(port) === 0)) return `${port} is not a port`;
   return undefined;
 }
 
@@ -131,17 +130,17 @@ function pathProblem(path: string): string | undefined {
     return `repository name (${path}) must be lowercase; try ${path.toLowerCase()}`;
   }
   if (path === '' || path === OFFICIAL_PREFIX) return 'the repository name is missing';
-  return `${quote(path)} is no repository name: lower case letters and digits, separated by / . _ __ or -`;
+  return `${quote(path)} is not a repository name: lower case letters and digits, separated by / . _ __ or -`;
 }
 
 function tagProblem(tag: string): string | undefined {
   if (TAG.test(tag)) return undefined;
-  return `${quote(tag)} is no tag: at most 128 letters, digits, _ . and -, and no . or - at the start`;
+  return `${quote(tag)} is not a tag: at most 128 letters, digits, _ . and -, not starting with . or -`;
 }
 
 function digestFault(digest: string): string | undefined {
   const problem = digestProblem(digest);
-  return problem === undefined ? undefined : `${quote(digest)} is no digest: ${problem}`;
+  return problem === undefined ? undefined : `${quote(digest)} is not a digest: ${problem}`;
 }
 
 /** Quoted for a message: control characters escaped, long texts cut. */

@@ -82,7 +82,7 @@ function mirrorReference(mirror: string, { path, tag, digest }: Reference): Refe
   if (base.split('/')[0]?.toLowerCase() !== parsed.domain.toLowerCase()) {
     throw new OciError(
       'invalid_reference',
-      `${JSON.stringify(mirror)} is no mirror: write it as host[:port] or host[:port]/prefix`,
+      `${JSON.stringify(mirror)} is not a mirror: write it as host[:port] or host[:port]/prefix`,
     );
   }
   return { domain: parsed.domain, path: parsed.path, tag, digest };
@@ -92,6 +92,6 @@ function assertCertificate(pem: string, whose: string): void {
   try {
     new X509Certificate(pem);
   } catch (cause) {
-    throw new OciError('invalid_request', `a configured CA certificate${whose} is no PEM certificate`, { cause });
+    throw new OciError('invalid_request', `a configured CA certificate${whose} is not a PEM certificate`, { cause });
   }
 }

@@ -211,7 +211,7 @@ export class Resolver {
     if (manifest.kind === 'image') return manifest;
     throw new OciError(
       'invalid_manifest',
-      `the index of ${this.#name} is invalid: ${descriptor.digest} is no image manifest`,
+      `the index of ${this.#name} is invalid: ${descriptor.digest} is not an image manifest`,
     );
   }
 

@@ -8,7 +8,7 @@ export function listOf(isElement: (text: string) => boolean, problem: string) {
   );
 }
 
-export const textList = listOf(() => true, 'is no list of texts');
+export const textList = listOf(() => true, 'is not a list of strings');
 
 /** A map of strings, validated as a whole. Null for a string means the empty one, as in Go. */
 export const textRecord = z
@@ -18,7 +18,7 @@ export const textRecord = z
       value !== null &&
       !Array.isArray(value) &&
       Object.values(value).every((each) => typeof each === 'string' || each === null),
-    'holds more than texts by name',
+    'is not a map of strings',
   )
   .transform(
     (texts): Record<string, string> =>

@@ -102,9 +102,9 @@ describe('an import', () => {
   });
 
   test.each<[string, () => Promise<Buffer>, string, RegExp]>([
-    ['no archive', async () => Buffer.from('hello'), 'layer_corrupt', /^the uploaded archive is no tar$/],
+    ['no archive', async () => Buffer.from('hello'), 'layer_corrupt', /^the uploaded archive is not a tar$/],
     ['a zip', async () => Buffer.from('504b030414000000', 'hex'), 'invalid_request', /^the uploaded archive is a zip/],
-    ['a tar of something else', () => layer('x'), 'invalid_request', /^the uploaded archive is no image archive/],
+    ['a tar of something else', () => layer('x'), 'invalid_request', /^the uploaded archive is not an image archive/],
     [
       'one that is cut short',
       async () => gzipSync(await imageArchive('oci', [{ tags: ['a:1'], tars: [await layer('cut')] }])).subarray(0, 300),

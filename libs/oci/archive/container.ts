@@ -37,7 +37,7 @@ export async function openContainer(source: ArchiveSource): Promise<Container> {
     const status = await stat(path);
     if (status.isDirectory()) return directoryContainer(path);
     // Opening a pipe would block, and it cannot be read twice.
-    if (!status.isFile()) throw new OciError('invalid_request', `cannot read ${label}: it is no regular file`);
+    if (!status.isFile()) throw new OciError('invalid_request', `cannot read ${label}: it is not a regular file`);
     return await tarContainer(source);
   } catch (cause) {
     if (cause instanceof OciError) throw cause;
@@ -75,7 +75,7 @@ async function openMember(path: string): Promise<Member | undefined> {
     if (errorCode(cause) === 'ENOENT') return undefined;
     throw unreadable(path, cause);
   }
-  throw new OciError('invalid_request', `cannot read ${path}: it is no regular file`);
+  throw new OciError('invalid_request', `cannot read ${path}: it is not a regular file`);
 }
 
 /** System errors that are due to the path that was given; others are not the caller's fault. */

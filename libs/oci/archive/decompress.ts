@@ -123,7 +123,7 @@ async function* withinLimits(
     if (bytes > limits.expansionGrace && bytes > bytesRead() * limits.expansionRatio) {
       throw new OciError(
         'expansion_too_large',
-        `${label} unpacks to ${bytes} bytes from ${bytesRead()}, more than ${limits.expansionRatio} times as many: it is taken for one made to fill disks, unless the operator allows more`,
+        `${label} unpacks to ${bytes} bytes from ${bytesRead()}, more than ${limits.expansionRatio} times as many: it looks made to fill disks; the operator can allow more`,
       );
     }
     if (bytes - looked >= LOOK_INTERVAL) {
@@ -146,7 +146,7 @@ function checkWindow(bytes: number, label: string): void {
   const megabytes = (size: number) => `${Math.ceil(size / 2 ** 20)} MiB`;
   throw new OciError(
     'archive_too_large',
-    `${label} takes a window of ${megabytes(bytes)} of memory to unpack; ${megabytes(ZSTD_WINDOW_LIMIT)} is the limit, as zstd's own: compress it without --long`,
+    `${label} takes a window of ${megabytes(bytes)} of memory to unpack; ${megabytes(ZSTD_WINDOW_LIMIT)} is the limit, as for zstd itself: compress it without --long`,
   );
 }
 

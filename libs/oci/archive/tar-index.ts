@@ -88,7 +88,7 @@ class Scan {
     for (let position = 0; position < this.#size; ) {
       const header = await this.#read(position, BLOCK);
       if (header.every((byte) => byte === 0)) break;
-      if (!hasChecksum(header)) throw this.#corrupt(position === 0 ? 'is no tar' : 'is damaged');
+      if (!hasChecksum(header)) throw this.#corrupt(position === 0 ? 'is not a tar' : 'is damaged');
       count += 1;
       if (count > ENTRY_LIMIT) throw this.#corrupt(`has more than ${ENTRY_LIMIT} entries`);
       const type = text(header, 156, 1) || '0';
@@ -131,7 +131,7 @@ class Scan {
     let done = 0;
     while (done < length) {
       const { bytesRead } = await this.#file.read(buffer, done, length - done, position + done);
-      if (bytesRead === 0) throw this.#corrupt(position === 0 ? 'is no tar' : 'is cut short');
+      if (bytesRead === 0) throw this.#corrupt(position === 0 ? 'is not a tar' : 'is cut short');
       done += bytesRead;
     }
     return buffer;

@@ -56,7 +56,7 @@ test.each([
     { manifests: new Array(150_000).fill({}) },
     /^index.json of the archive is invalid: manifests.0.mediaType: /,
   ],
-  ['manifest.json', [{ Config: 'c', RepoTags: new Array(150_000).fill(1) }], /: 0.RepoTags: is no list of texts$/],
+  ['manifest.json', [{ Config: 'c', RepoTags: new Array(150_000).fill(1) }], /: 0.RepoTags: is not a list of strings$/],
 ])('a %s of many entries that are none is refused at the first', async (name, content, message) => {
   const error = await failure(namesOf(await tarOf({ [name]: Buffer.from(JSON.stringify(content)) })));
   expect(error).toMatchObject({ code: 'invalid_manifest', message: expect.stringMatching(message) });

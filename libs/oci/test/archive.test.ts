@@ -360,15 +360,15 @@ describe('what is no archive', () => {
     for (const [bytes, code, reason] of [
       [Buffer.alloc(0), 'layer_corrupt', 'is empty'],
       [Buffer.alloc(4096), 'layer_corrupt', 'is empty'],
-      [Buffer.from('hello'), 'layer_corrupt', 'is no tar'],
-      [random(10_000), 'layer_corrupt', 'is no tar'],
+      [Buffer.from('hello'), 'layer_corrupt', 'is not a tar'],
+      [random(10_000), 'layer_corrupt', 'is not a tar'],
       [good.subarray(0, 60_000), 'layer_corrupt', 'is cut short'],
       [gzipSync(good).subarray(0, 60_000), 'layer_corrupt', 'ends badly'],
       [zstdFrame(good).subarray(0, 60_000), 'layer_corrupt', 'ends badly'],
       [await tarOf({ 'etc/passwd': 'x' }), 'invalid_request', 'neither an index.json (OCI) nor a manifest.json'],
       [Buffer.from('fd377a585a0000', 'hex'), 'invalid_request', 'is xz'],
       [Buffer.from('504b030400', 'hex'), 'invalid_request', 'is a zip archive'],
-      [await tarOf({ 'manifest.json': '{' }), 'invalid_manifest', 'is no JSON'],
+      [await tarOf({ 'manifest.json': '{' }), 'invalid_manifest', 'is not JSON'],
       [await tarOf({ 'manifest.json': '{}' }), 'invalid_manifest', 'manifest.json'],
       [await tarOf({ 'index.json': '{"manifests": 1}' }), 'invalid_manifest', 'index.json'],
       [await tarOf({ 'index.json': Buffer.alloc(4 * 1024 * 1024 + 1, ' ') }), 'invalid_manifest', 'larger than 4 MiB'],
@@ -443,7 +443,10 @@ describe('what is no archive', () => {
     ] as const) {
       execFileSync('mkfifo', [pipe]);
       const error = await failure(openArchive(path, { scratchDirectory: directory }));
-      expect(error).toMatchObject({ code: 'invalid_request', message: expect.stringContaining('is no regular file') });
+      expect(error).toMatchObject({
+        code: 'invalid_request',
+        message: expect.stringContaining('is not a regular file'),
+      });
     }
   });
 

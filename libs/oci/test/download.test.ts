@@ -434,7 +434,7 @@ describe('redirects', () => {
 
   test.each([
     ['in a circle', '{path}', 'redirects in a circle'],
-    ['to no URL', 'http://[', 'redirects to what is no URL'],
+    ['to no URL', 'http://[', 'redirects to an invalid URL'],
     ['to plain HTTP on another host', 'http://registry.invalid/blob', 'plain HTTP'],
     ['to another protocol', 'file:///etc/passwd', 'redirects to file:, which is not followed'],
   ])('%s', async (_, redirect, message) => {

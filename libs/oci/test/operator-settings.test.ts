@@ -122,10 +122,10 @@ test.each([
   ['registries: { ghcr.io: { insecur: true } }', 'registries.ghcr.io: Unrecognized key: "insecur"'],
   ['registries: { ghcr.io: { mirrors: [https://mirror.example] } }', 'leave out the scheme'],
   ['ca: none.pem', 'cannot read the CA file none.pem'],
-  ['ca: registries.yaml', 'is no PEM certificate'],
+  ['ca: registries.yaml', 'is not a PEM certificate'],
   ['addresses: { deny: [lan] }', 'addresses.deny.0'],
   ['stall_timeout: 0', 'stall_timeout'],
-  ['[', 'are no YAML'],
+  ['[', 'are not valid YAML'],
   ['text', 'file: '],
 ])('%s is refused, with the file and the reason', async (yaml, reason) => {
   const error = await failure(read(yaml));

@@ -211,9 +211,9 @@ describe('refusals say why', () => {
     [IMAGE_ID, 'name an image id'],
     [`repo@sha256:${'f'.repeat(34)}`, 'sha256 needs 64 hexadecimal characters, not 34'],
     [`repo@md5:${'f'.repeat(32)}`, 'the algorithm must be sha256 or sha512'],
-    ['name:-foo', '"-foo" is no tag'],
-    ['host.io:99999/name', '99999 is no port'],
-    ['host_x.io/name', '"host_x.io" is no registry host'],
+    ['name:-foo', '"-foo" is not a tag'],
+    ['host.io:99999/name', '99999 is not a port'],
+    ['host_x.io/name', '"host_x.io" is not a registry host'],
     ['name here', 'a space'],
   ])('%s: %s', (text, reason) => {
     expect(refusal(text)).toContain(reason);

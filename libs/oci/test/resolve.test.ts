@@ -332,7 +332,7 @@ describe('an index', () => {
     registry.pushIndex(REPOSITORY, 'latest', [entry]);
     expect(await refusal()).toMatchObject({
       code: 'invalid_manifest',
-      message: expect.stringContaining(`${entry.digest} is no image manifest`),
+      message: expect.stringContaining(`${entry.digest} is not an image manifest`),
     });
   });
 
@@ -481,9 +481,9 @@ describe('what is not what it should be', () => {
   });
 
   test.each<[string, string, string]>([
-    ['HTML', '<html>login</html>', 'is no JSON'],
-    ['nothing', '', 'is no JSON'],
-    ['a list', '[]', 'is no JSON object'],
+    ['HTML', '<html>login</html>', 'is not JSON'],
+    ['nothing', '', 'is not JSON'],
+    ['a list', '[]', 'is not a JSON object'],
     ['no config', JSON.stringify({ mediaType: OCI_MANIFEST, config: {} }), 'config.digest'],
     ['both at once', JSON.stringify({ mediaType: OCI_MANIFEST, manifests: [], layers: [] }), 'at once'],
     [
@@ -493,7 +493,7 @@ describe('what is not what it should be', () => {
         config: { mediaType: OCI_CONFIG, digest: 'sha256:../../etc/passwd', size: 1 },
         layers: [],
       }),
-      'config.digest: is no sha256 or sha512 digest',
+      'config.digest: is not a sha256 or sha512 digest',
     ],
   ])('garbage: %s', async (_, body, reason) => {
     const { refusal, registry, push } = await scene();
@@ -505,9 +505,12 @@ describe('what is not what it should be', () => {
   });
 
   test.each<[string, object]>([
-    ['config.Env: is no list of texts', { config: { Env: new Array(150_000).fill(1) } }],
-    ['config.Labels: holds more than texts by name', { config: { Labels: { a: 'b', c: 1 } } }],
-    ['rootfs.diff_ids: is no list of digests', { rootfs: { type: 'layers', diff_ids: new Array(150_000).fill('x') } }],
+    ['config.Env: is not a list of strings', { config: { Env: new Array(150_000).fill(1) } }],
+    ['config.Labels: is not a map of strings', { config: { Labels: { a: 'b', c: 1 } } }],
+    [
+      'rootfs.diff_ids: is not a list of digests',
+      { rootfs: { type: 'layers', diff_ids: new Array(150_000).fill('x') } },
+    ],
   ])('a config of which is told in a few words: %s', async (reason, changed) => {
     const { refusal, registry, push } = await scene();
     const { manifest } = push();

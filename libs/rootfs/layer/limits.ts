@@ -92,7 +92,7 @@ export function checkExpansion(limits: LayerLimits, { tar, zeros, compressed }: 
   if (counted > limits.expansionGrace && counted > compressed * limits.expansionRatio) {
     throw new RootfsError(
       'expansion_too_large',
-      `a layer unpacks to ${tar} bytes from ${compressed}, more than ${limits.expansionRatio} times as many: it is taken for one made to fill disks, unless the operator allows more`,
+      `a layer unpacks to ${tar} bytes from ${compressed}, more than ${limits.expansionRatio} times as many: it looks made to fill disks; the operator can allow more`,
     );
   }
 }
