@@ -18,7 +18,7 @@ import type { Tree } from './tree/tree.ts';
 type ImageOptions = Omit<BuildOptions, 'signal' | 'limits'> & { readonly limits: ImageLimits };
 
 /**
- * The work of `buildRootfs` but for the copying of data, without a break: for a thread of its own.
+ * The work of `buildRootfs` except copying the data; synchronous, to be run on a worker thread.
  *
  * @param onCopies see `populate`
  */
@@ -65,7 +65,7 @@ function buildFrom(
   };
 }
 
-/** A UUID (RFC 9562, version 8) that the content decides, so that the same content gives the same file system. */
+/** A UUID (RFC 9562, version 8) derived from the content, so that the same content gives the same file system. */
 function fileSystemUuid(diffIds: readonly string[], sizeBytes: number | undefined): string {
   const digest = createHash('sha256')
     .update(JSON.stringify([diffIds, sizeBytes ?? null]))
@@ -76,7 +76,7 @@ function fileSystemUuid(diffIds: readonly string[], sizeBytes: number | undefine
   return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join('-');
 }
 
-/** Names the kinds of attributes that ext4 cannot keep, or the kernel takes for none, and where they were; they are left out. */
+/** A warning for each attribute name that is left out, because ext4 cannot store it or the kernel would not accept it. */
 function attributeWarnings(numbering: Numbering): string[] {
   const { inodes } = numbering.tree;
   const lost = new Map<string, { count: number; first: number }>();

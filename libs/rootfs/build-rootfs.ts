@@ -11,11 +11,11 @@ import { runOnThread } from './threads.ts';
 export interface BuildOptions {
   /** Directories of the layer cache, bottom layer first. */
   readonly layers: readonly string[];
-  /** Path of the ext4 file to write; nothing may be there. */
+  /** Path of the ext4 file to write; it must not exist. */
   readonly output: string;
-  /** Exact size of the file system in bytes; left out, content and headroom decide. */
+  /** Exact size of the file system in bytes; by default, its content with some headroom. */
   readonly sizeBytes?: number | undefined;
-  /** Left out, `DEFAULT_IMAGE_LIMITS`; so is each of them. */
+  /** Merged into `DEFAULT_IMAGE_LIMITS`. */
   readonly limits?: Partial<ImageLimits> | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -36,9 +36,9 @@ export type RootfsReport = z.infer<typeof rootfsReport>;
 const copyRuns = z.array(copyRun);
 
 /**
- * Merges layers of the cache into one tree, writes it to a new ext4 file (on a worker thread, data by libuv's), and has
- * e2fsck check it. The same layers and options give the same bytes. What is left at `output` after an error is for the caller to
- * remove.
+ * Merges layers of the cache into one tree, writes it to a new ext4 file (on a worker thread; the data on libuv's threads), and
+ * checks it with e2fsck. The same layers and options give the same bytes. After an error, removing what is at `output` is up to the
+ * caller.
  *
  * @throws RootfsError `layer_corrupt`, `image_too_large`, `no_space`, `mke2fs_missing`, `e2fsck_missing`,
  * `mke2fs_failed`, `e2fsck_failed`, `cancelled`
@@ -56,7 +56,7 @@ export async function buildRootfs(options: BuildOptions): Promise<RootfsReport> 
     async (either) => {
       const onMessage = (message: unknown) => announce(copyRuns.parse(message));
       const report = await runOnThread({ work: 'build', input, result: rootfsReport, signal: either, onMessage });
-      // It reads metadata only, which is whole now: it need not wait for the data (0.4 s of 2.4 s for a 1 GB image).
+      // e2fsck reads only metadata, which is complete by now, so it does not wait for the data (0.4 s of 2.4 s for a 1 GB image).
       await checkFileSystem(options.output, either);
       return report;
     },
@@ -72,7 +72,7 @@ export async function buildRootfs(options: BuildOptions): Promise<RootfsReport> 
   return report;
 }
 
-/** Does two things side by side; should one fail, the other is stopped. Ends when both have. */
+/** Runs two jobs at the same time; if one fails, the other is aborted. Settles once both have. */
 async function together<A, B>(
   signal: AbortSignal | undefined,
   first: (signal: AbortSignal) => Promise<A>,

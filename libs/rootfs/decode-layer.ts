@@ -6,18 +6,18 @@ import { runOnThread } from './threads.ts';
 export type { DecodedLayer } from './layer/layer-decoder.ts';
 
 export interface DecodeOptions extends Omit<LayerToDecode, 'limits'> {
-  /** Left out, `DEFAULT_LIMITS`; so is each of them. */
+  /** Merged into `DEFAULT_LIMITS`. */
   readonly limits?: Partial<LayerLimits> | undefined;
   /** Path of the file with the blob's bytes, which may still be growing (and need not exist yet). */
   readonly source: string;
   /** Bytes of the whole blob. */
   readonly size: number;
   /**
-   * Calls the listener with the number of bytes in the file, now and whenever it grew. Left out, the file is whole.
-   * Returns a function that stops it.
+   * Subscribes a listener to the number of bytes in the file: it is called at once and each time the file has grown. Returns a function
+   * that unsubscribes it. Left out, the file is complete.
    */
   readonly available?: (listener: (bytes: number) => void) => () => void;
-  /** Called with the number of bytes that have been read, a megabyte or less at a time. */
+  /** Called with the number of bytes read so far, at least once per megabyte. */
   readonly onRead?: (bytes: number) => void;
   readonly signal?: AbortSignal | undefined;
 }
@@ -28,7 +28,7 @@ const bytesRead = z.number();
 /**
  * Decodes a layer blob into `outDirectory/{data,index}` on a worker thread, following the file while it is downloaded.
  *
- * @throws RootfsError `digest_mismatch` (the bytes are not those asked for: fetch them again), `layer_corrupt`,
+ * @throws RootfsError `digest_mismatch` (the bytes are not the expected ones: fetch them again), `layer_corrupt`,
  * `path_escapes_root`, `layer_too_large`, `expansion_too_large` (see `limits`), `no_space`, `cancelled`
  */
 export async function decodeLayer(options: DecodeOptions): Promise<DecodedLayer> {

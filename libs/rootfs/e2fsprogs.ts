@@ -8,22 +8,22 @@ const run = promisify(execFile);
 const failed = z.object({
   code: z.union([z.string(), z.number()]).nullish(),
   signal: z.string().nullish(),
-  /** Of a program that was not started. */
+  /** Present when the program was not started. */
   syscall: z.string().optional(),
   stdout: z.string(),
   stderr: z.string(),
 });
 
-/** Exit code of e2fsck(8). */
+/** Exit code of e2fsck(8): it could not do its work. */
 const OPERATIONAL_ERROR = 8;
 
-/** The tools live in /sbin, which is not on every user's PATH. An empty PATH would mean the working directory, first (execvp(3)). */
+/** The tools are in sbin, which is not on every user's PATH. An empty element of a PATH would mean the working directory (execvp(3)). */
 function toolPath(): string {
   const sbin = '/usr/local/sbin:/usr/sbin:/sbin';
   return process.env.PATH ? `${process.env.PATH}:${sbin}` : sbin;
 }
 
-/** Times and locale are pinned so that bytes and words are. */
+/** Environment of mke2fs and e2fsck. Pinned times make their output reproducible, a pinned locale their messages. */
 export function toolEnvironment(): NodeJS.ProcessEnv {
   return {
     PATH: toolPath(),
@@ -40,17 +40,17 @@ export async function requireE2fsprogs(): Promise<void> {
   await Promise.all([requireTool('mke2fs', 'mke2fs_missing'), requireTool('e2fsck', 'e2fsck_missing')]);
 }
 
-/** Looks for it only: to run it would cost each pull 10 ms, and a tool that cannot do its work says so when it is asked to. */
+/** Only looks for the tool: running it would cost each pull 10 ms, and a broken one reports itself when it is used. */
 async function requireTool(tool: string, code: 'mke2fs_missing' | 'e2fsck_missing'): Promise<Executable> {
   const found = await findExecutable(tool, toolPath());
   if (found === undefined) throw toolMissing(tool, code);
   return found;
 }
 
-/** What mke2fs said that it is, while its file is the same. */
+/** The version that mke2fs reported, valid while its file is unchanged. */
 let known: { readonly identity: string; readonly version: string } | undefined;
 
-/** What mke2fs says it is: `1.47.0 (5-Feb-2023)`. @throws RootfsError `mke2fs_missing` */
+/** The version of mke2fs: `1.47.0 (5-Feb-2023)`. @throws RootfsError `mke2fs_missing` */
 export async function e2fsprogsVersion(): Promise<string> {
   const { path, identity } = await requireTool('mke2fs', 'mke2fs_missing');
   if (known?.identity === identity) return known.version;
@@ -64,7 +64,7 @@ export async function e2fsprogsVersion(): Promise<string> {
 }
 
 /**
- * Checks a file system without changing it; it must be clean (e2fsck(8), exit code 0).
+ * Checks a file system with `e2fsck -fn`, without changing it; it must be clean (exit code 0).
  *
  * @throws RootfsError `e2fsck_failed` with the first complaints, `e2fsck_missing`
  */
@@ -77,7 +77,7 @@ export async function checkFileSystem(path: string, signal?: AbortSignal): Promi
     if (!result.success || result.data.syscall !== undefined) throw toolNotStarted('e2fsck', 'e2fsck_missing', error);
     if (result.data.signal) throw toolKilled('e2fsck', 'e2fsck_failed', result.data.signal);
     const { code, stderr } = result.data;
-    // It has not come to judge: memory, a read that failed. What it found until then it says on stdout, and in the code's lower bits.
+    // Not a verdict: it ran out of memory, or a read failed. (Had it found errors too, the lower bits of the code would be set.)
     if (code === OPERATIONAL_ERROR) {
       const words = stderr.split('\n').filter((line) => line.includes(': '));
       throw new RootfsError('e2fsck_failed', `e2fsck could not check the file system: ${words.join('; ')}`, {
@@ -92,14 +92,14 @@ export async function checkFileSystem(path: string, signal?: AbortSignal): Promi
   }
 }
 
-/** A tool that did not end by itself: nothing is said of what it was given. */
+/** The error for a tool that a signal ended, which says nothing about its input. */
 export function toolKilled(tool: string, code: 'mke2fs_failed' | 'e2fsck_failed', signal: string): RootfsError {
   return new RootfsError(code, `${tool} was ended by ${signal}; did the worker's host run out of memory?`, {
     retryable: true,
   });
 }
 
-/** A tool that the system did not start: it is not there, or not ours to run; or the system has no room for one more process. */
+/** The error for a tool that could not be started: it is missing or not executable, or the system is out of resources. */
 export function toolNotStarted(tool: string, code: 'mke2fs_missing' | 'e2fsck_missing', cause: unknown): RootfsError {
   const system = systemCode(cause);
   if (system === undefined || ['ENOENT', 'EACCES', 'ENOTDIR'].includes(system)) return toolMissing(tool, code, cause);

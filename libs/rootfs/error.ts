@@ -21,12 +21,12 @@ const codes = [
 
 export type RootfsErrorCode = (typeof codes)[number];
 
-/** What went wrong on the way from layers to an ext4, with a stable code and whether trying again can help. */
+/** A failure on the way from layers to an ext4 file, with a stable code, and whether trying again can help. */
 export class RootfsError extends Error {
   override readonly name = 'RootfsError';
   readonly code: RootfsErrorCode;
   readonly retryable: boolean;
-  /** Of `layer_damaged`: the directory of the decoded layer that is. */
+  /** With `layer_damaged`: the directory of the decoded layer. */
   readonly damagedLayer: string | undefined;
 
   constructor(
@@ -41,7 +41,7 @@ export class RootfsError extends Error {
   }
 }
 
-/** A decoded layer is not what was written: retryable, once it is decoded anew. */
+/** The error for a decoded layer that is not what was written: retryable, once it is decoded again. */
 export function damagedLayer(directory: string, what: string): RootfsError {
   const message = `the decoded layer in ${directory} is damaged: ${what}`;
   return new RootfsError('layer_damaged', message, { retryable: true, damagedLayer: directory });
@@ -55,17 +55,17 @@ export const threadFailure = z.object({
   message: z.string(),
   retryable: z.boolean(),
   damagedLayer: z.string().optional(),
-  /** The system's own code and number, where the system is to blame. */
+  /** Code and number of the system error that caused it, if one did. */
   cause: coded.optional(),
 });
 export type ThreadFailure = z.infer<typeof threadFailure>;
 
-/** `ENOSPC`, `EINVAL`, … of an error of the system; undefined when it is none. */
+/** The code of a system error (`ENOSPC`, `EINVAL`, …); undefined for other errors. */
 export function systemCode(error: unknown): string | undefined {
   return coded.safeParse(error).data?.code;
 }
 
-/** Names any thrown value with a RootfsError; a full disk becomes `no_space`, the unforeseen `internal`. */
+/** Converts any thrown value to a RootfsError: a full disk to `no_space`, anything unforeseen to `internal`. */
 export function toRootfsError(error: unknown): RootfsError {
   if (error instanceof RootfsError) return error;
   const { code, errno } = coded.safeParse(error).data ?? {};
@@ -83,6 +83,7 @@ export function toRootfsError(error: unknown): RootfsError {
   return new RootfsError('internal', message, { cause: error });
 }
 
+/** The plain object for an error that crosses to another thread. */
 export function toThreadFailure(error: unknown): ThreadFailure {
   const { code, message, retryable, damagedLayer, cause } = toRootfsError(error);
   return { code, message, retryable, damagedLayer, cause: coded.safeParse(cause).data };

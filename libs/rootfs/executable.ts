@@ -3,7 +3,7 @@ import { join } from 'node:path';
 
 export interface Executable {
   readonly path: string;
-  /** Differs once the file is another, or has changed. */
+  /** Changes when the file is replaced or modified. */
   readonly identity: string;
 }
 
@@ -17,7 +17,7 @@ export async function findExecutable(name: string, searchPath: string): Promise<
       const identity = [path, file.ino, file.size, file.mtimeMs, file.ctimeMs].join(' ');
       if (file.isFile()) return { path, identity };
     } catch {
-      // Not there, or not ours to run: the next may be.
+      // Missing, or not executable for this user: try the next directory.
     }
   }
   return undefined;

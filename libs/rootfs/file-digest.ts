@@ -8,8 +8,7 @@ import { runOnThread } from './threads.ts';
 const CHUNK = 1024 * 1024;
 
 /**
- * SHA-256 of a file, in hex, taken on a worker thread. Holes count as the zeros they are read as, which takes the processor as long
- * as data does.
+ * SHA-256 of a file, in hex, computed on a worker thread. Holes are hashed as zeros, which takes as long as data does.
  *
  * @throws RootfsError `cancelled`, `internal` with the system's words when the file cannot be read
  */
@@ -17,7 +16,7 @@ export function fileDigest(path: string, signal?: AbortSignal): Promise<string> 
   return runOnThread({ work: 'digest', input: path, result: z.string(), signal });
 }
 
-/** The work of `fileDigest`, without a break: for a thread of its own. */
+/** The work of `fileDigest`; synchronous, to be run on a worker thread. */
 export function digestOf(path: string): string {
   try {
     return digestBy(path, constants.O_RDONLY | constants.O_DIRECT);
@@ -28,8 +27,8 @@ export function digestOf(path: string): string {
 }
 
 /**
- * An image is read past the page cache, as it was written (decision 018): nobody needs it there, and its holes would be kept as zeros.
- * 8 GiB, 1 of them data, took 5.8 s that way, 0.2 s of them in the kernel; through the page cache 11.2 s and 6.3 s.
+ * An image is read bypassing the page cache, as it was written (decision 018): nobody needs it there, and its holes would fill it with
+ * zeros. 8 GiB, 1 of them data, took 5.8 s, of which 0.2 s in the kernel; through the page cache 11.2 s, of which 6.3 s.
  */
 function digestBy(path: string, flags: number): string {
   const descriptor = openSync(path, flags);

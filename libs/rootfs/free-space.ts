@@ -1,10 +1,10 @@
 import { statfsSync } from 'node:fs';
 import { RootfsError } from './error.ts';
 
-/** Bytes that are left free: what else lives on the disk (Redis, the catalog, logs) must be able to go on. */
+/** Bytes that are left free, so that whatever else uses the disk (Redis, the catalog, logs) keeps working. */
 export const FREE_SPACE_RESERVE = 64 * 1024 * 1024;
 
-/** @throws RootfsError `no_space` unless so many bytes, and a reserve, are free on the disk that holds the path */
+/** @throws RootfsError `no_space` unless `bytes` and the reserve are free on the disk that holds the path */
 export function requireFreeSpace(path: string, bytes: number): void {
   const { bavail, bsize } = statfsSync(path);
   const free = bavail * bsize;

@@ -1,6 +1,6 @@
 /**
  * From layers to a bootable ext4 file: decode each layer once into the layer cache, merge the layers into one tree,
- * write the tree straight into a file system that mke2fs made, and have e2fsck check it.
+ * write the tree straight into a file system that mke2fs made, and check it with e2fsck.
  */
 export { type BuildOptions, buildRootfs, type RootfsReport } from './build-rootfs.ts';
 export { type DecodedLayer, type DecodeOptions, decodeLayer } from './decode-layer.ts';

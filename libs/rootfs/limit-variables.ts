@@ -9,7 +9,7 @@ const limit = z
   .transform(Number)
   .optional();
 
-/** Variables of the environment by which the operator limits what layers and images may be. */
+/** Environment variables with which the operator limits layers and images. */
 export const limitVariables = z.object({
   BHATTI_MAX_LAYER_BYTES: limit,
   BHATTI_MAX_IMAGE_BYTES: limit,
@@ -22,7 +22,7 @@ export interface RootfsLimits {
   readonly image: Partial<ImageLimits>;
 }
 
-/** The limits that are set; those left out are the library's to say. */
+/** The limits that are set; the library's defaults apply to the others. */
 export function limitsOf(set: z.output<typeof limitVariables>): RootfsLimits {
   return {
     layer: {

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { LAYER_FORMAT } from './layer/layer-format.ts';
 
-/** Raised when the same decoded layers and options would give other bytes than before. */
+/** Raised when the same decoded layers and options would give different bytes than before. */
 const FORMAT = 6;
 
 export interface RootfsKeyParts {
@@ -9,9 +9,9 @@ export interface RootfsKeyParts {
   readonly manifestDigest: string;
   /** Exact size of the file system in bytes, where the user asked for one. */
   readonly sizeBytes?: number | undefined;
-  /** `sha256:<hex>` of the operator's layer on top, its tar not compressed. */
+  /** `sha256:<hex>` of the uncompressed tar of the operator's layer on top. */
   readonly overlayDiffId?: string | undefined;
-  /** See `e2fsprogsVersion`: mke2fs writes what the file system starts from. */
+  /** See `e2fsprogsVersion`: what mke2fs writes is part of the image. */
   readonly e2fsprogs: string;
 }
 

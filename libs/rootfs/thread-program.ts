@@ -25,7 +25,7 @@ const decodeInput = z.object({
   port: z.instanceof(MessagePort),
 });
 
-/** Made once: to make one takes 20 to 40 µs, and a message comes with every quarter of a megabyte. */
+/** Made once, since making one takes 20 to 40 µs, and there is a message for every quarter of a megabyte. */
 const bytesThere = z.number();
 
 const buildInput = z.object({

@@ -5,7 +5,7 @@ import { Tinypool } from 'tinypool';
 import * as z from 'zod';
 import { RootfsError, threadFailure } from './error.ts';
 
-/** Work that the thread's program does; `thread-program.ts` exports each by its name. */
+/** The functions that `thread-program.ts` exports. */
 export type ThreadWork = 'decode' | 'build' | 'digest';
 
 const answer = z.discriminatedUnion('kind', [
@@ -19,39 +19,39 @@ export interface ThreadRun<Result> {
   readonly input: unknown;
   readonly result: z.ZodType<Result>;
   readonly signal?: AbortSignal | undefined;
-  /** Called once with a function that sends a message to the work under way. */
+  /** Called once with a function that sends a message to the running work. */
   readonly onStart?: (send: (message: unknown) => void) => void;
-  /** Called with each message of the work, which closes its port at its end; the result comes after the last one. */
+  /** Called with each message from the work, which has to close its port when it ends; `runOnThread` resolves after the last one. */
   readonly onMessage?: (message: unknown) => void;
 }
 
 /**
- * Threads that are kept from one piece of work to the next. A fresh thread for each cost 90 ms of loading and had to
- * compile its hot functions anew: of a 1 GB image's six layers, 1.2 s of 7 s of CPU.
+ * Threads that are reused. A new thread for each task took 90 ms to load and had to compile its hot functions again: for the six layers
+ * of a 1 GB image, 1.2 s of 7 s of CPU.
  */
 let pool: Tinypool | undefined;
 
-/** More than there are cores: a thread whose download stalls must not keep others waiting. Callers bound what they start. */
+/** More than there are cores: a thread whose download stalls must not block the others. Callers limit what they start. */
 const MAX_THREADS = 16;
 
 /**
- * Megabytes of a thread's young generation: 16 MB decode and build a 1 GB image no faster and take 22 MB more of memory, the default
- * 40 MB more.
+ * Megabytes of a thread's young generation. With 16 MB, decoding and building a 1 GB image was no faster and took 22 MB more memory;
+ * with V8's default, 40 MB more.
  */
 const YOUNG_GENERATION_MB = 4;
 
-/** Milliseconds that a thread above the number of cores stays without work. */
+/** Milliseconds after which an idle thread beyond the number of cores ends. */
 const IDLE_TIMEOUT = 10_000;
 
-/** The built program: beside the bundle that this code is in, or in `dist` when run from sources (tests). */
+/** The built program: next to the bundle that contains this code, or in `dist` when run from source (tests). */
 function threadProgram(): string {
   const directory = import.meta.url.endsWith('.ts') ? '../../dist/' : './';
   return fileURLToPath(new URL(`${directory}rootfs-thread.js`, import.meta.url));
 }
 
 /**
- * Nobody listens for its errors: a thread that fails while it starts ends the process, and others take over its tasks. It would leave
- * the work that waits for it waiting for ever.
+ * There is deliberately no listener for the pool's errors: a thread that fails to start ends the process, and other workers take over its
+ * tasks. Otherwise the work that waits for that thread would wait for ever.
  */
 function threads(): Tinypool {
   pool ??= new Tinypool({
@@ -60,20 +60,20 @@ function threads(): Tinypool {
     maxThreads: MAX_THREADS,
     idleTimeout: IDLE_TIMEOUT,
     concurrentTasksPerWorker: 1,
-    // A thread without work must not block: its streams close after the work's end.
+    // An idle thread must not block in Atomics.wait: streams close after the work has ended.
     useAtomics: false,
     resourceLimits: { maxYoungGenerationSizeMb: YOUNG_GENERATION_MB },
   });
   return pool;
 }
 
-/** Starts the threads, so that the first work finds them ready. They end with the process, and do not keep it alive. */
+/** Starts the threads ahead of the first work. They end with the process, and do not keep it alive. */
 export function startThreads(): void {
   threads();
 }
 
 /**
- * Does a piece of work on a thread, to its end. Aborting the signal ends the thread where it stands.
+ * Runs work on a thread. Aborting the signal terminates the thread.
  *
  * @throws RootfsError the work's failure, or `cancelled`
  */
@@ -81,7 +81,7 @@ export async function runOnThread<Result>(run: ThreadRun<Result>): Promise<Resul
   const { signal } = run;
   if (signal?.aborted) throw cancelled(signal);
   const { port1, port2 } = new MessageChannel();
-  // Results come by another way: a message may still be on its own when they are there, but not when its port is closed.
+  // The result comes through another channel, and may overtake messages; once the port is closed, all of them have arrived.
   const toldAll = run.onMessage === undefined ? undefined : once(port1.on('message', run.onMessage), 'close');
   try {
     const answered = threads().run(

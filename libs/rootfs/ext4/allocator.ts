@@ -1,15 +1,15 @@
 import { RootfsError } from '../error.ts';
 
-/** A run of blocks of the file system: its first block and their number. */
+/** A run of consecutive blocks of the file system: the first one, and their number. */
 export type BlockRun = readonly [start: number, blocks: number];
 
 /**
- * Hands out the free blocks of a file system in ascending order. What it gives is the place of the first in that order: where an
- * inode's blocks lie is one number to remember, and `runsAt` says the rest.
+ * Hands out the free blocks of a file system in ascending order. A "place" is a block's position in that order: the location of an
+ * inode's blocks is then a single number, from which `runsAt` gives the actual blocks.
  */
 export class BlockAllocator {
   readonly #free: readonly BlockRun[];
-  /** Places at which the runs of free blocks begin. */
+  /** The place at which each run of free blocks begins. */
   readonly #places: readonly number[];
   readonly #freeBlocks: number;
   #taken = 0;
@@ -32,7 +32,7 @@ export class BlockAllocator {
   }
 
   /**
-   * Takes the next `blocks` free blocks. Returns the place of the first.
+   * Takes the next `blocks` free blocks, and returns the place of the first.
    *
    * @throws RootfsError `image_too_large` when there are not that many
    */
@@ -46,7 +46,7 @@ export class BlockAllocator {
     return this.#taken - blocks;
   }
 
-  /** The blocks from a place on, in as few runs as the gaps allow. */
+  /** The blocks from a place on, in as few runs as possible. */
   *runsAt(place: number, blocks: number): Iterable<BlockRun> {
     let at = place;
     for (let run = this.#runAt(place); at < place + blocks; run++) {

@@ -1,11 +1,11 @@
 import type { BlockRun } from './allocator.ts';
 
-/** A bit a block of the whole file system: set when it is in use. */
+/** A bit for each block of the whole file system, set when the block is in use. */
 export class BlockBitmap {
   readonly bytes: Buffer;
   readonly blocks: number;
 
-  /** @param groupBlocks blocks of a group; the bits past the end, up to a whole group, are set */
+  /** @param groupBlocks blocks per group; the bits past the end, up to a whole group, are set */
   constructor(blocks: number, groupBlocks: number) {
     const padded = Math.ceil(blocks / groupBlocks) * groupBlocks;
     this.bytes = Buffer.alloc(padded / 8);
@@ -27,7 +27,7 @@ export class BlockBitmap {
     let start = -1;
     for (let at = 0; at < this.bytes.length; at++) {
       const byte = this.bytes[at] ?? 0xff;
-      // Most bytes go on as the one before ended.
+      // Most bytes just continue the current run.
       if (byte === (start < 0 ? 0xff : 0)) continue;
       for (let bit = 0; bit < 8; bit++) {
         const isFree = (byte & (1 << bit)) === 0;
@@ -41,7 +41,7 @@ export class BlockBitmap {
     return runs;
   }
 
-  /** Blocks in use from `from` on. */
+  /** Number of blocks in use among `count` from `from` on; both are multiples of 8. */
   countUsed(from: number, count: number): number {
     let used = 0;
     const end = byteOf(from + count);
@@ -66,7 +66,7 @@ export class BlockBitmap {
   }
 }
 
-/** Not by `>>`, which takes numbers of 31 bits: those of blocks have 32. */
+/** Without `>>`, which is signed: block numbers have 32 bits. */
 function byteOf(block: number): number {
   return Math.floor(block / 8);
 }

@@ -6,14 +6,14 @@ import { GroupDescriptor } from './group-descriptor.ts';
 import type { ImageFile } from './image-file.ts';
 import { SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE, Superblock } from './superblock.ts';
 
-/** The block groups of a file system: what mke2fs put where, which blocks are free, and the bookkeeping at the end. */
+/** The block groups of a file system: where mke2fs put what, which blocks are free, and the final bitmaps and descriptors. */
 export class BlockGroups {
   readonly superblock: Superblock;
   readonly #image: ImageFile;
   readonly #table: Buffer;
   readonly #descriptors: GroupDescriptor[];
   readonly #bitmap: BlockBitmap;
-  /** Groups whose bitmap must be written. */
+  /** By group: whether its block bitmap must be written. */
   readonly #initialized: boolean[];
 
   constructor(image: ImageFile) {
@@ -43,17 +43,17 @@ export class BlockGroups {
     return descriptor.inodeTable * BLOCK_SIZE + ((number - 1) % inodesPerGroup) * INODE_SIZE;
   }
 
-  /** Gives blocks back that mke2fs had taken. */
+  /** Frees blocks that mke2fs had allocated. */
   release(start: number, blocks: number): void {
     this.#bitmap.clear(start, blocks);
   }
 
   /**
-   * Writes bitmaps, descriptors and superblocks, backups too.
+   * Writes bitmaps, descriptors and superblocks, including the backups.
    *
    * @param taken blocks that are now in use
    * @param highestInode all inodes up to it are in use
-   * @param directories numbers of those that are directories, ascending
+   * @param directories the inode numbers of directories, ascending
    */
   finish(taken: Iterable<BlockRun>, highestInode: number, directories: readonly number[]): void {
     const { blocksPerGroup } = this.superblock;
@@ -81,7 +81,7 @@ export class BlockGroups {
       this.#bitmap.set(descriptor.inodeTable, tableBlocks);
       if (this.superblock.hasBackup(group)) this.#bitmap.set(group * blocksPerGroup, this.#backupBlocks());
     }
-    // Last, because a group's own bitmap also has what other groups keep in it.
+    // Last, because a group's own bitmap also covers what other groups keep in it.
     for (let group = 0; group < groups; group++) {
       const descriptor = this.#descriptors[group];
       if (descriptor === undefined || descriptor.blocksUninitialized) continue;
@@ -106,7 +106,7 @@ export class BlockGroups {
       allFree += Math.min(free, size);
       if (!this.#initialized[group]) return;
       const bytes = this.#bitmap.bytes.subarray(first / 8, (first + blocksPerGroup) / 8);
-      // mke2fs makes groups of fewer blocks than a bitmap has bits where they would else have more inodes than that.
+      // A group may have fewer blocks than a bitmap block has bits: mke2fs makes them smaller where they would have too many inodes.
       const block = Buffer.alloc(BLOCK_SIZE, 0xff);
       bytes.copy(block);
       this.#image.writeBlock(descriptor.blockBitmap, block);

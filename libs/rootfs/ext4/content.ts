@@ -7,15 +7,15 @@ import { BLOCK_SIZE, DirectoryType, LOST_AND_FOUND_BLOCKS, LOST_AND_FOUND_INODE 
 import type { Numbering } from './numbering.ts';
 import { type Attribute, placeAttributes, toAttribute } from './xattr.ts';
 
-/** A symlink's target of at most this many bytes lies in the inode. */
+/** Most bytes of a symlink's target that is stored in the inode. */
 const FAST_SYMLINK = 59;
 
-/** The plan of a directory's entries, with their numbers. */
+/** The plan of a directory, with its entries' inode numbers. */
 export function planOf(directory: Inode, numbering: Numbering, hashSeed: HashSeed): DirectoryPlan {
   return planDirectory(entriesOf(directory, numbering), hashSeed);
 }
 
-/** The blocks of that plan. */
+/** Number of blocks in a directory's plan. */
 export function plannedBlocks(directory: Inode, numbering: Numbering, hashSeed: HashSeed): number {
   const plan = planOf(directory, numbering, hashSeed);
   dropPlan(plan);
@@ -42,7 +42,7 @@ function entriesOf(directory: Inode, numbering: Numbering): DirectoryEntries {
   return entries;
 }
 
-/** Blocks that a directory gets whose entries take so many. */
+/** Blocks that a directory gets when its entries take `blocks`: lost+found has a minimum. */
 export function directoryBlockCount(blocks: number, number: number): number {
   return number === LOST_AND_FOUND_INODE ? Math.max(blocks, LOST_AND_FOUND_BLOCKS) : blocks;
 }
@@ -57,16 +57,17 @@ export function attributesOf({ inodes }: Tree, inode: Inode): Attribute[] {
   return inodes.xattrs(inode).flatMap(([name, value]) => toAttribute(type, name, value) ?? []);
 }
 
-/** What a tree's content takes, the inode tables aside. */
+/** How much room a tree's content takes, without the inode tables. */
 export interface ContentMeasure {
   /** All blocks. */
   readonly blocks: number;
   /** Bytes of file data among them. */
   readonly dataBytes: number;
-  /** By number: the blocks of a directory without an index; 0 for all else. */
+  /** By inode number: the blocks of a directory without an index; 0 for everything else. */
   readonly linearBlocks: Uint8Array;
 }
 
+/** Counts the blocks that a tree will take, before there is a file system. */
 export function measureContent(numbering: Numbering): ContentMeasure {
   const { tree } = numbering;
   const linear = new Uint8Array(numbering.highest + 1);
@@ -81,7 +82,7 @@ export function measureContent(numbering: Numbering): ContentMeasure {
     });
     metadataBlocks += extentTreeBlocks(runs) + attributeBlocks(tree, inode);
     if (tree.inodes.isDirectory(inode)) {
-      // Most are small, and their names need not be hashed for that (40 to 80 ms for 27,000 entries).
+      // Most directories are small, so that their names need not be hashed here (40 to 80 ms for 27,000 entries).
       linear[number] = linearBlocks(nameLengths(inode, tree)) ?? 0;
       metadataBlocks += directoryBlockCount(linear[number] || measureIndexed(inode, numbering), number);
     } else if (tree.inodes.type(inode) === 'symlink' && !isFastSymlink(tree, inode)) metadataBlocks++;
@@ -94,7 +95,7 @@ function attributeBlocks(tree: Tree, inode: Inode): number {
   return (placeAttributes(attributesOf(tree, inode))?.inBlock.length ?? 1) > 0 ? 1 : 0;
 }
 
-/** Blocks of a directory with an index. The real seed is not known yet; it moves names between blocks, but hardly changes how many there are. */
+/** Blocks of a directory with an index. The real seed is not known yet: it moves names between blocks, but hardly changes their number. */
 function measureIndexed(directory: Inode, numbering: Numbering): number {
   return plannedBlocks(directory, numbering, [1, 2, 3, 4]);
 }

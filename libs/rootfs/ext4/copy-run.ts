@@ -4,7 +4,7 @@ import * as z from 'zod';
 export const copyRun = z.object({ layer: z.number(), from: z.number(), to: z.number(), blocks: z.number() });
 export type CopyRun = z.infer<typeof copyRun>;
 
-/** Adds blocks to what is to be copied, in as few runs as there are. */
+/** Appends a run, merging it with the last one where it continues it. */
 export function addCopyRun(runs: CopyRun[], run: CopyRun): void {
   const last = runs.at(-1);
   if (last?.layer === run.layer && last.from + last.blocks === run.from && last.to + last.blocks === run.to)

@@ -6,14 +6,14 @@ import { copyChunks, SPAN } from './copy-chunk.ts';
 import type { CopyRun } from './copy-run.ts';
 import { alignedBuffer, DirectFile } from './direct-file.ts';
 
-/** Chunks under way at once, each on a thread of libuv's pool. */
+/** Chunks copied at the same time, each on a thread of libuv's pool. */
 const LANES = 2;
 
 /**
  * Copies layers' data into an image.
  *
- * @param layers directories of the layer cache, by number
- * @throws what reading and writing throw, or the signal's reason
+ * @param layers directories of the layer cache, by layer number
+ * @throws RootfsError `layer_damaged`, system errors of reading and writing, or the signal's reason
  */
 export async function copyData(
   runs: readonly CopyRun[],
@@ -46,7 +46,7 @@ export async function copyData(
   }
 }
 
-/** False when the file ends before. */
+/** Fills `length` bytes of the buffer; false when the file ends before. */
 async function readWhole(file: FileHandle, buffer: Buffer, length: number, position: number): Promise<boolean> {
   for (let at = 0; at < length; ) {
     const { bytesRead } = await file.read(buffer, at, length - at, position + at);

@@ -2,34 +2,33 @@ import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { systemCode } from '../error.ts';
 
-/** Milliseconds after which the disk is judged: a commit of its journal may hold up a fast one for 170. */
+/** Milliseconds after which the disk's speed is judged: a journal commit may delay even a fast one for 170. */
 const TRIAL = 250;
 
-/** Bytes a millisecond (400 MB/s). A slower disk is left to the page cache, which takes 1 to 3 GB/s and is brought to the disk later. */
+/** Bytes per millisecond (400 MB/s). A slower disk is written through the page cache, which takes 1 to 3 GB/s and is flushed later. */
 const FAST_ENOUGH = 400_000;
 
-/** The part of it that is used here; neither Node's types nor TypeScript's own, without a browser's, have it. */
+/** The part that is used here: it is missing from Node's types, and in TypeScript's it comes only with those of a browser. */
 declare const WebAssembly: { readonly Memory: new (limits: { initial: number }) => { readonly buffer: ArrayBuffer } };
 const WASM_PAGE = 65_536;
 
 /**
- * Memory that starts at a page's boundary, as O_DIRECT wants it (open(2)). Node has no way to ask for it; memory of WebAssembly is
- * mapped by whole pages.
+ * A page-aligned buffer, as O_DIRECT requires (open(2)). Node cannot allocate one, but WebAssembly's memory is mapped in whole pages.
  */
 export function alignedBuffer(bytes: number): Buffer {
   const { buffer } = new WebAssembly.Memory({ initial: Math.ceil(bytes / WASM_PAGE) });
   return Buffer.from(buffer, 0, bytes);
 }
 
-/** A disk that takes fewer than `fastEnough` bytes a millisecond, on the average after `trial` milliseconds, is written through the page cache. */
+/** If fewer than `fastEnough` bytes per millisecond are written on average after `trial` milliseconds, the page cache is used. */
 export interface DiskTrial {
   readonly trial?: number;
   readonly fastEnough?: number;
 }
 
 /**
- * A file that is written past the page cache (O_DIRECT, open(2)) for as long as the disk takes it about as fast as memory would,
- * and through the page cache otherwise: also where the file system or its block size do not allow it. Decision 018 has the figures.
+ * A file that is written bypassing the page cache (O_DIRECT, open(2)) for as long as the disk is about as fast as memory, and through
+ * the page cache otherwise, also where the file system or its block size does not allow O_DIRECT. Decision 018 has the figures.
  */
 export class DirectFile {
   readonly #path: string;
@@ -48,7 +47,7 @@ export class DirectFile {
     this.#fastEnough = fastEnough;
   }
 
-  /** Opens a file that is there. */
+  /** Opens an existing file. */
   static async open(path: string, trial: DiskTrial = {}): Promise<DirectFile> {
     const file = new DirectFile(path, trial);
     try {
@@ -60,15 +59,15 @@ export class DirectFile {
     return file;
   }
 
-  /** Whether it is still written past the page cache. */
+  /** Whether the page cache is still bypassed. */
   get isDirect(): boolean {
     return this.#direct !== undefined;
   }
 
   /**
-   * Writes the first `bytes` of a buffer of `alignedBuffer`, whole 4096-byte blocks, at a block's offset. Calls may overlap.
+   * Writes the first `bytes` of an `alignedBuffer` at a byte offset; both are multiples of 4096. Calls may run concurrently.
    *
-   * @throws what writing throws (ENOSPC, EIO, …)
+   * @throws system errors of writing (ENOSPC, EIO, …)
    */
   async write(buffer: Buffer, bytes: number, position: number): Promise<void> {
     this.#started ??= performance.now();
@@ -90,7 +89,7 @@ export class DirectFile {
   }
 
   #throughCache(): Promise<FileHandle> {
-    // Writes under way keep their handle, which is closed at the end.
+    // Writes in progress keep the old handle, which `close` closes.
     this.#direct = undefined;
     this.#cached ??= this.#open('r+');
     return this.#cached;
@@ -103,7 +102,7 @@ export class DirectFile {
   }
 }
 
-/** No O_DIRECT on this file system (some network and memory ones), or only in larger blocks. */
+/** Whether the file system does not support O_DIRECT (some network and memory ones), or only in larger blocks. */
 export function isDirectUnsupported(error: unknown): boolean {
   return systemCode(error) === 'EINVAL';
 }

@@ -6,7 +6,7 @@ function rotate(value: number, bits: number): number {
 /** The superblock's hash seed, four words. */
 export type HashSeed = readonly [number, number, number, number];
 
-/** Of each step of a round: which word it takes, and by how many bits it rotates. */
+/** For each step of a round: the word it adds, and the bits it rotates by. */
 const ORDER_1 = [0, 1, 2, 3, 4, 5, 6, 7];
 const ORDER_2 = [1, 3, 5, 7, 0, 2, 4, 6];
 const ORDER_3 = [3, 7, 2, 6, 1, 5, 0, 4];
@@ -17,24 +17,23 @@ const NO_SEED: HashSeed = [0x6745_2301, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476];
 const K2 = 0x5a82_7999;
 const K3 = 0x6ed9_eba1;
 
-/** Of the name under way; always the same ones, so that hashing 500,000 names leaves nothing to collect. */
+/** Working memory, reused so that hashing 500,000 names produces no garbage. */
 const state = new Int32Array(4);
 const words = new Int32Array(8);
 
 /**
- * Half MD4, the hash by which ext4 orders the names of an indexed directory (the kernel's fs/ext4/hash.c,
- * `half_md4_transform`): three rounds of MD4, eight steps each, over eight words of name a time. Bytes count as
- * signed, as the superblock's flag says. The lowest bit is always 0: it marks a hash that goes on in the next block.
- * The name is `bytes[from, to)`.
+ * Half MD4 of the name `bytes[from, to)`, the hash by which ext4 orders the names of an indexed directory (the kernel's
+ * fs/ext4/hash.c, `half_md4_transform`): three rounds of MD4, eight steps each, over eight words at a time. Bytes are signed, as
+ * the superblock's flag says. The lowest bit is always 0: in the index, it marks a hash that continues from the previous block.
  */
 export function halfMd4(bytes: Uint8Array, from: number, to: number, seed: HashSeed): number {
   hashName(bytes, from, to, seed);
   const hash = ((state[1] ?? 0) & ~1) >>> 0;
-  // The end of the directory is the largest hash there is, which no name may have.
+  // The largest hash marks the end of the directory, so no name may have it.
   return hash === 0xffff_fffe ? 0xffff_fffc : hash;
 }
 
-/** By which names of the same hash are ordered: the "minor hash". */
+/** The "minor hash", by which names of the same hash are ordered. */
 export function halfMd4Minor(name: Uint8Array, seed: HashSeed): number {
   hashName(name, 0, name.length, seed);
   return (state[2] ?? 0) >>> 0;

@@ -6,26 +6,26 @@ import { type HashSeed, halfMd4, halfMd4Minor } from './directory-hash.ts';
 import { BLOCK_SIZE } from './format.ts';
 import { sortByKey } from './sort-by-key.ts';
 
-/** The names of one directory, without `.` and `..`: of each its bytes, the inode it leads to, and that inode's type code. */
+/** The entries of one directory, without `.` and `..`: for each its name, inode number and type code. */
 export interface DirectoryEntries {
-  /** Hold the bytes of the names. */
+  /** Holds the bytes of the names, to which `names` has the offsets. */
   readonly strings: ByteStrings;
   readonly names: Uint32Array;
   readonly inodes: Uint32Array;
   readonly types: Uint8Array;
 }
 
-/** How a directory's entries lie in its blocks. */
+/** The layout of a directory's entries in its blocks. */
 export interface DirectoryPlan {
-  /** All blocks, those of the index included. */
+  /** All blocks, including those of the index. */
   readonly blocks: number;
   readonly indexed: boolean;
   readonly entries: DirectoryEntries;
-  /** The entries in the order in which they lie. */
+  /** The entries in the order in which they are stored. */
   readonly order: Uint32Array;
-  /** Of each leaf: where in that order its entries begin. */
+  /** For each leaf: where in `order` its entries begin. */
   readonly leafStarts: readonly number[];
-  /** The hash from which on a leaf of an indexed directory has the names, its lowest bit set when the one before has some of that hash too. */
+  /** For each leaf of an indexed directory: its lowest hash, with the lowest bit set when the leaf before also has names of that hash. */
   readonly leafHashes: readonly number[];
 }
 
@@ -45,20 +45,20 @@ const ROOT_LIMIT = (BLOCK_SIZE - ROOT_ENTRIES_AT - INDEX_TAIL) / INDEX_ENTRY;
 const NODE_LIMIT = (BLOCK_SIZE - NODE_ENTRIES_AT - INDEX_TAIL) / INDEX_ENTRY;
 const HALF_MD4 = 1;
 
-/** Entries of a directory whose lists are worth the 2 microseconds that it takes to give one back. Most directories have few. */
+/** Entries from which on freeing a directory's arrays explicitly is worth the 2 microseconds each. Most directories are small. */
 const LARGE = 10_000;
 
-/** Bytes of an entry with a name of so many bytes. */
+/** Bytes of the record of an entry. */
 function recordLength(nameLength: number): number {
   return Math.ceil((8 + nameLength) / 4) * 4;
 }
 
 /**
- * Decides how the entries lie, as `e2fsck -D` would have it: by the inode's number where they fit a block (or would, but for `.` and
- * `..`), else by hash with an index.
+ * Lays out the entries, as `e2fsck -D` does: by inode number where they fit into one block (not counting `.` and `..`), else by hash with
+ * an index.
  */
 export function planDirectory(entries: DirectoryEntries, hashSeed: HashSeed): DirectoryPlan {
-  // By loops: `from` makes lists of what it takes, which are 40 MB more of memory for 500,000 names.
+  // A loop, since `Uint32Array.from` builds a list first: 40 MB more for 500,000 names.
   const order = new Uint32Array(entries.names.length);
   for (let entry = 0; entry < order.length; entry++) order[entry] = entry;
   if (packLeaves(entries, order, 0).length === 1) {
@@ -76,7 +76,7 @@ export function planDirectory(entries: DirectoryEntries, hashSeed: HashSeed): Di
   const hashOf = (entry: number): number => hashes[entry] ?? 0;
   const minorOf = (entry: number): number => halfMd4Minor(nameOf(entries, entry), hashSeed);
   sortByKey(order, hashes);
-  // Names of one hash are few.
+  // Few names share a hash.
   for (let from = 0, to = 1; from < order.length; from = to++) {
     while (to < order.length && hashOf(order[to] ?? 0) === hashOf(order[from] ?? 0)) to++;
     if (to - from > 1)
@@ -94,7 +94,7 @@ export function planDirectory(entries: DirectoryEntries, hashSeed: HashSeed): Di
   return { blocks, indexed: true, entries, order, leafStarts, leafHashes };
 }
 
-/** Gives the memory of a plan back, after which it plans nothing any more. */
+/** Frees the memory of a plan, which cannot be used afterwards. */
 export function dropPlan({ entries, order }: DirectoryPlan): void {
   if (order.length < LARGE) return;
   for (const list of [entries.names, entries.inodes, entries.types, order]) giveBack(list);
@@ -106,7 +106,7 @@ function nameOf({ strings, names }: DirectoryEntries, entry: number): Buffer {
   return strings.chunkOf(name).subarray(start, start + strings.lengthOf(name));
 }
 
-/** Blocks of a directory with names of these lengths; undefined when it gets an index. */
+/** Blocks of a directory with names of these lengths (bytes); undefined when it gets an index. */
 export function linearBlocks(nameLengths: Iterable<number>): number | undefined {
   let bytes = 0;
   for (const nameLength of nameLengths) {
@@ -117,9 +117,9 @@ export function linearBlocks(nameLengths: Iterable<number>): number | undefined 
 }
 
 /**
- * Nodes between the root of an index and its leaves.
+ * Number of index nodes between the root of an index and its leaves.
  *
- * @throws RootfsError `image_too_large` for more than two levels reach (3.9 million names of 255 bytes), which `large_dir` would be for
+ * @throws RootfsError `image_too_large` for more than two levels can hold (3.9 million names of 255 bytes); that would need `large_dir`
  */
 export function indexNodes(leaves: number): number {
   const nodes = leaves <= ROOT_LIMIT ? 0 : Math.ceil(leaves / NODE_LIMIT);
@@ -127,7 +127,7 @@ export function indexNodes(leaves: number): number {
   throw new RootfsError('image_too_large', `the image has a directory of ${leaves} blocks, more than ext4 indexes`);
 }
 
-/** Where in the order of the entries each leaf begins; the first has so many bytes used already. */
+/** Where in `order` each leaf begins; `used` bytes of the first one are taken already. */
 function packLeaves({ strings, names }: DirectoryEntries, order: Uint32Array, used: number): number[] {
   const starts = [0];
   let room = LEAF_ROOM - used;
@@ -143,8 +143,10 @@ function packLeaves({ strings, names }: DirectoryEntries, order: Uint32Array, us
 }
 
 /**
- * The directory's blocks, in order. Each is valid until the next one is asked for.
+ * The directory's blocks, in order. Each is valid only until the next one is requested.
  *
+ * @param self the directory's inode number
+ * @param parent its parent's
  * @param seed checksum seed of the directory's inode
  * @param blocks at least as many as the plan has; the rest are empty
  */
@@ -168,14 +170,14 @@ export function* directoryBlocks(
   for (let i = plan.blocks; i < blocks; i++) yield sealLeaf(leaf.fill(0), UNUSED, seed);
 }
 
-/** Where the last record in a leaf begins, and the first byte after it, from which on there are zeros. */
+/** Where the last record in a leaf begins, and where it ends; after that, the leaf is all zeros. */
 interface Records {
   readonly last: number;
   readonly end: number;
 }
 
 const NO_RECORDS: Records = { last: 0, end: 0 };
-/** Of an empty leaf: a record of no name has the whole. */
+/** Of an empty leaf: a single record without a name. */
 const UNUSED: Records = { last: 0, end: recordLength(0) };
 
 function writeDots(bytes: Buffer, self: number, parent: number): Records {
@@ -184,7 +186,7 @@ function writeDots(bytes: Buffer, self: number, parent: number): Records {
   return { last: recordLength(1), end: DOTS };
 }
 
-/** Writes the entries from one place in the plan's order up to another. */
+/** Writes the entries `order[from, to)` of the plan. */
 function writeLeaf(bytes: Buffer, before: Records, plan: DirectoryPlan, from: number, to: number): Records {
   const { entries, order } = plan;
   let { last, end } = before;
@@ -199,7 +201,7 @@ function writeLeaf(bytes: Buffer, before: Records, plan: DirectoryPlan, from: nu
   return { last, end };
 }
 
-/** Gives the last record the rest of the leaf, and the leaf its checksum. */
+/** Extends the last record to the end of the leaf, and adds the checksum. */
 function sealLeaf(bytes: Buffer, { last, end }: Records, seed: number): Buffer {
   bytes.writeUInt16LE(LEAF_ROOM - last, last + 4);
   bytes.writeUInt16LE(TAIL, LEAF_ROOM + 4);
@@ -216,7 +218,7 @@ function writeRecord(bytes: Buffer, at: number, inode: number, length: number, t
   name.copy(bytes, at + 8);
 }
 
-/** The root of the index, which looks like a block with `.` and a `..` that takes the rest, and the nodes below it, which lie after the leaves. */
+/** The index: its root, which looks like a leaf with `.` and a `..` that fills the rest, and the nodes below it, stored after the leaves. */
 function indexBlocks(plan: DirectoryPlan, self: number, parent: number, seed: number): Buffer[] {
   const nodes = indexNodes(plan.leafStarts.length);
   const firstNode = 1 + plan.leafStarts.length;
@@ -242,7 +244,7 @@ function indexBlocks(plan: DirectoryPlan, self: number, parent: number, seed: nu
   return [root, ...below];
 }
 
-/** Entries of a hash and a block each; the first one's hash is left out, in its place stand limit and count. */
+/** Writes index entries, a hash and a block each. Limit and count take the place of the first one's hash. */
 function writeIndexEntries(
   bytes: Buffer,
   at: number,
@@ -258,6 +260,6 @@ function writeIndexEntries(
   bytes.writeUInt16LE(children.length, at + 2);
   const tail = at + limit * INDEX_ENTRY;
   const entriesEnd = at + children.length * INDEX_ENTRY;
-  // The tail's own eight bytes are summed as zeros, which they still are.
+  // The tail counts as zeros in the checksum, which it still is.
   bytes.writeUInt32LE(crc32c(crc32c(seed, bytes, 0, entriesEnd), bytes, tail, tail + INDEX_TAIL), tail + 4);
 }

@@ -8,7 +8,7 @@ export interface Extent {
   readonly blocks: number;
 }
 
-/** An initialised extent covers at most this many blocks (a larger length marks an unwritten one). */
+/** Most blocks of an initialised extent (a larger length marks an unwritten one). */
 export const MAX_EXTENT = 32_768;
 
 /** Bytes of an inode's `i_block`. */
@@ -20,7 +20,7 @@ const ENTRY = 12;
 const IN_INODE = 4;
 const IN_BLOCK = Math.floor((BLOCK_SIZE - HEADER - 4) / ENTRY);
 
-/** Puts together adjacent extents, and cuts those that are too long. */
+/** A list of extents that merges adjacent ones, and splits those that are too long. */
 export class ExtentList {
   readonly extents: Extent[] = [];
 
@@ -53,7 +53,7 @@ interface Child {
   readonly block: number;
 }
 
-/** How many blocks outside the inode the tree over so many extents needs. */
+/** Number of blocks outside the inode that a tree of so many extents needs. */
 export function extentTreeBlocks(extents: number): number {
   let total = 0;
   for (let entries = extents; entries > IN_INODE; ) {
@@ -64,9 +64,9 @@ export function extentTreeBlocks(extents: number): number {
 }
 
 /**
- * Builds the tree of a file's extents, of any depth: nodes are filled from the left.
+ * Builds the tree of a file's extents, of any depth; nodes are filled from the left.
  *
- * @param allocate gives the number of a free block
+ * @param allocate returns the number of a free block
  * @param seed the inode's checksum seed
  */
 export function buildExtentTree(extents: readonly Extent[], seed: number, allocate: () => number): ExtentTree {

@@ -7,7 +7,7 @@ const SIZES: ReadonlyMap<number, number> = new Map([
   [0x0300_0000, 24],
 ]);
 
-/** Whether execve(2) takes a `security.capability` for one; a file with any other can be run by nobody. */
+/** Whether execve(2) accepts the value of a `security.capability`; nobody can run a file with an invalid one. */
 export function isFileCapability(value: Buffer): boolean {
   return value.length >= 4 && SIZES.get(value.readUInt32LE(0) & REVISION_MASK) === value.length;
 }

@@ -4,7 +4,7 @@
  */
 export const BLOCK_SIZE = 4096;
 export const INODE_SIZE = 256;
-/** Bytes of an inode past the first 128 that hold fixed fields; attributes may follow. */
+/** Bytes of fixed fields in an inode after the first 128; attributes may follow. */
 export const EXTRA_ISIZE = 32;
 
 export const ROOT_INODE = 2;
@@ -12,7 +12,7 @@ export const LOST_AND_FOUND_INODE = 11;
 /** Inodes 1 to 10 are reserved. */
 export const FIRST_FREE_INODE = 12;
 
-/** e2fsck needs room to reconnect what it finds without allocating: mke2fs(8) gives lost+found 16 KiB. */
+/** e2fsck needs room to reconnect files without allocating: mke2fs(8) gives lost+found 16 KiB. */
 export const LOST_AND_FOUND_BLOCKS = 4;
 
 export const FileType = {

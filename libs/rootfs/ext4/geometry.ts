@@ -4,14 +4,14 @@ import { MINIMUM_SIZE_BYTES } from './size-limits.ts';
 
 const MIB = 1024 * 1024;
 
-/** A file system is at least this large, unless a size is asked for. */
+/** Smallest file system, unless a size is asked for. */
 const MINIMUM_BYTES = 512 * MIB;
-/** Room beside the content, in percent of content and metadata. */
+/** Free room, in percent of content and metadata. */
 const HEADROOM_PERCENT = 30;
 /** mke2fs(8)'s own density of inodes for file systems of this size. */
 const BYTES_PER_INODE = 16_384;
 
-/** mke2fs makes no groups for more than some 2.7 inodes a block (1.8 million files without content). */
+/** mke2fs cannot make groups with more than some 2.7 inodes per block (reached by 1.8 million empty files). */
 const LEAST_BYTES_PER_INODE = 512;
 
 export interface Geometry {
@@ -21,9 +21,8 @@ export interface Geometry {
 }
 
 /**
- * The size of a file system for a content of so many blocks and inodes: 30 % of headroom, at least 512 MiB in all, or
- * exactly the size asked for (rounded down to whole blocks); a fifth more inodes than there are entries, at least one
- * for each 16 KiB.
+ * The size of a file system for the given content: 30 % of headroom, at least 512 MiB in all, or exactly the size asked for
+ * (rounded down to whole blocks); a fifth more inodes than there are entries, at least one for each 16 KiB.
  *
  * @throws RootfsError `image_too_large` when the size asked for has no room for a journal
  */
@@ -46,7 +45,7 @@ export function fileSystemGeometry(contentBlocks: number, entries: number, sizeB
   };
 }
 
-/** Enough for a busy sandbox, without taking a visible share of a small one. */
+/** Size of the journal: enough for a busy sandbox, without taking much of a small one. */
 function journalMebibytes(bytes: number): number {
   if (bytes < 128 * MIB) return 4;
   if (bytes < 2048 * MIB) return 16;

@@ -47,7 +47,7 @@ export class GroupDescriptor {
     this.#bytes.writeUInt16LE(this.#flags & ~INODE_UNINIT, 18);
   }
 
-  /** Seals the descriptor. The table behind it is a hole of a fresh file, so the kernel need not zero it in the sandbox. */
+  /** Marks the inode table as zeroed, since it is a hole of a new file and the kernel need not do it in the sandbox; adds the checksum. */
   finish(group: number, fileSystemSeed: number): void {
     this.#bytes.writeUInt16LE(this.#flags | INODE_ZEROED, 18);
     this.#bytes.writeUInt16LE(0, 30);

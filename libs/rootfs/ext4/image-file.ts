@@ -1,10 +1,10 @@
 import { closeSync, openSync, readSync, writeSync } from 'node:fs';
 import { BLOCK_SIZE } from './format.ts';
 
-/** Bytes gathered for one write of metadata. */
+/** Most bytes gathered for one write of metadata. */
 const GATHER = 1024 * 1024;
 
-/** The image under construction. Metadata blocks that follow each other are gathered into large writes. */
+/** The image being built. Consecutive metadata blocks are gathered into large writes. */
 export class ImageFile {
   readonly descriptor: number;
   readonly #buffer = Buffer.allocUnsafeSlow(GATHER);
@@ -25,12 +25,12 @@ export class ImageFile {
     return bytes;
   }
 
-  /** Writes bytes at an offset, at once. */
+  /** Writes bytes at an offset immediately. */
   write(offset: number, bytes: Buffer): void {
     for (let at = 0; at < bytes.length; ) at += writeSync(this.descriptor, bytes, at, bytes.length - at, offset + at);
   }
 
-  /** Writes whole blocks, soon: at the next gap, or at `flush`. */
+  /** Writes whole blocks later: at the next gap, when the buffer is full, or at `flush`. */
   writeBlock(block: number, bytes: Buffer): void {
     const offset = block * BLOCK_SIZE;
     if (this.#length > 0 && (this.#start + this.#length !== offset || this.#length + bytes.length > GATHER))

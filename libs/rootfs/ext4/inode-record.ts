@@ -2,7 +2,7 @@ import type { Inode, InodeTable } from '../tree/inode-table.ts';
 import { crc32c, crc32cWord } from './crc32c.ts';
 import { EXTRA_ISIZE, FileType, INODE_SIZE } from './format.ts';
 
-/** The largest time that ext4 keeps: 34 bits from 1901 on, to the year 2446. */
+/** The times that ext4 can store: 34 bits from 1901 on, up to the year 2446. */
 const MIN_TIME = -(2 ** 31);
 const MAX_TIME = 2 ** 34 - 2 ** 31 - 1;
 
@@ -10,20 +10,20 @@ export interface InodeRecord {
   readonly number: number;
   readonly inode: Inode;
   readonly links: number;
-  /** Bytes of the content, the directory or the symlink's target. */
+  /** Bytes of the content, of the directory or of the symlink's target. */
   readonly size: number;
   readonly flags: number;
-  /** Blocks that belong to the inode, all counted. */
+  /** All blocks that belong to the inode: content, extent tree and attributes. */
   readonly blocks: number;
   /** The 60 bytes of `i_block`. */
   readonly block: Buffer;
-  /** Block with attributes, or 0. */
+  /** The block with attributes, or 0. */
   readonly attributeBlock: number;
-  /** The bytes after the fixed fields. */
+  /** The inode's bytes after the fixed fields. */
   readonly inInodeAttributes: Buffer;
 }
 
-/** The seed of the checksums of an inode and of what belongs to it: its number and its generation, which is 0. */
+/** The seed of the checksums of an inode and its blocks, from its number and its generation, which is 0. */
 export function inodeSeed(fileSystemSeed: number, number: number): number {
   return crc32cWord(crc32cWord(fileSystemSeed, number), 0);
 }
@@ -63,12 +63,12 @@ export function writeInode(
   bytes.writeUInt16LE(checksum >>> 16, at + 130);
 }
 
-/** All four times are the layer's mtime: an image has no other, and must be the same whenever it is built. */
+/** All four times are the layer's mtime: a layer states no other, and the image must not depend on when it is built. */
 function writeTimes(bytes: Buffer, at: number, mtimeSeconds: number, mtimeNanoseconds: number): void {
   const seconds = Math.min(Math.max(mtimeSeconds, MIN_TIME), MAX_TIME);
   const low = seconds | 0;
   const epoch = Math.floor((seconds - low) / 2 ** 32) & 3;
-  // As the kernel does it, what is out of range is cut to a whole second.
+  // As in the kernel, a time out of range is clamped to a whole second.
   const nanoseconds = seconds === mtimeSeconds ? mtimeNanoseconds : 0;
   const extra = ((nanoseconds << 2) | epoch) >>> 0;
   for (const field of [8, 12, 16, 144]) bytes.writeInt32LE(low, at + field);
@@ -76,7 +76,7 @@ function writeTimes(bytes: Buffer, at: number, mtimeSeconds: number, mtimeNanose
 }
 
 /**
- * `i_block` of a device: the old encoding, a byte each, where the numbers fit, else the new one (the kernel's
+ * `i_block` of a device: the old encoding, with a byte for each number, where they fit, else the new one (the kernel's
  * `old_encode_dev` and `new_encode_dev`).
  */
 export function deviceBlock(major: number, minor: number): Buffer {

@@ -5,7 +5,7 @@ import { RootfsError, systemCode } from '../error.ts';
 import { BLOCK_SIZE, INODE_SIZE } from './format.ts';
 import type { Geometry } from './geometry.ts';
 
-/** What mkfs.ext4 makes by default with e2fsprogs 1.46 and 1.47, named one by one so that no configuration changes it. */
+/** The default features of mkfs.ext4 in e2fsprogs 1.46 and 1.47, listed so that no configuration can change them. */
 const FEATURES = [
   'none',
   'has_journal',
@@ -24,11 +24,11 @@ const FEATURES = [
   'metadata_csum',
 ].join(',');
 
-/** What mke2fs says of more inodes, or of a larger journal, than its file system has room for. */
+/** Messages of mke2fs when the file system has no room for its inodes or its journal. */
 const TOO_SMALL =
   /too small|too big|too large|not enough space|too many inodes|inode_size|requested number of inodes|could not allocate/i;
 
-/** What mke2fs says where the system is to blame, by its code (strerror(3)). */
+/** Messages of mke2fs for system errors (strerror(3)), by code. */
 const SYSTEM: readonly (readonly [code: string, words: RegExp])[] = [
   ['EIO', /input\/output error/i],
   ['EMFILE', /too many open files/i],
@@ -38,10 +38,10 @@ const SYSTEM: readonly (readonly [code: string, words: RegExp])[] = [
 ];
 
 /**
- * Makes a sparse file with an empty ext4 (mke2fs(8)), the same bytes for the same arguments. Takes milliseconds:
- * nothing that is zero in a fresh file is written.
+ * Creates a sparse file with an empty ext4 file system (mke2fs(8)); the same arguments give the same bytes. Takes milliseconds,
+ * since zeros are not written.
  *
- * @param uuid of the file system; its hash seed is the same
+ * @param uuid of the file system, which is also its hash seed
  * @throws RootfsError `mke2fs_missing`, `mke2fs_failed`, `image_too_large` when the size asked for is too small
  */
 export function makeFileSystem(path: string, geometry: Geometry, uuid: string): void {

@@ -5,8 +5,8 @@ import { FIRST_FREE_INODE, LOST_AND_FOUND_INODE, ROOT_INODE } from './format.ts'
 const LOST_AND_FOUND = 'lost+found';
 
 /**
- * Makes the directory that e2fsck puts what it finds into; an image that brings its own keeps it. Anything else of that
- * name gives way, since e2fsck takes no file system without it: then the answer is false.
+ * Adds `/lost+found`, in which e2fsck reconnects files, unless the image has that directory. Anything else of that name is replaced,
+ * since e2fsck requires it; then this returns false.
  */
 export function ensureLostAndFound(tree: Tree): boolean {
   const name = tree.names.find(tree.root, LOST_AND_FOUND);
@@ -16,7 +16,7 @@ export function ensureLostAndFound(tree: Tree): boolean {
   return name === 0;
 }
 
-/** Which number each inode of a tree has in the file system, and the other way round. */
+/** Maps the inodes of a tree to their numbers in the file system, and back. */
 export class Numbering {
   readonly tree: Tree;
   readonly #inodes: Uint32Array;
@@ -25,8 +25,7 @@ export class Numbering {
   #highest = FIRST_FREE_INODE - 1;
 
   /**
-   * Numbers a tree from the root on, directory by directory, so that what a directory names lies together in the inode
-   * table.
+   * Numbers a tree breadth first, so that the entries of a directory are together in the inode table.
    */
   constructor(tree: Tree) {
     const { inodes, names, root } = tree;
@@ -48,17 +47,17 @@ export class Numbering {
     }
   }
 
-  /** The highest number; all below it, but for those reserved, are inodes of the tree. */
+  /** The highest number; all numbers below it, except the reserved ones, are inodes of the tree. */
   get highest(): number {
     return this.#highest;
   }
 
-  /** The numbers of the tree's inodes, ascending. What several names lead to is here once. */
+  /** The numbers of the tree's inodes, ascending; an inode with several names appears once. */
   *numbers(): Iterable<number> {
     for (let number = ROOT_INODE; number <= this.#highest; number++) if (this.inodeOf(number) > 0) yield number;
   }
 
-  /** The inode of the tree with this number; 0 for the reserved. */
+  /** The tree's inode with this number; 0 for a reserved number. */
   inodeOf(number: number): Inode {
     return this.#inodes[number] ?? 0;
   }
@@ -72,7 +71,7 @@ export class Numbering {
     return this.#parents[number] ?? 0;
   }
 
-  /** A path of the inode with this number, its bytes as text, for messages. */
+  /** A path of the inode with this number, as a byte string, for messages. */
   pathOf(number: number): string {
     const { names, root } = this.tree;
     const path: string[] = [];

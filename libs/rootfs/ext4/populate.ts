@@ -16,20 +16,20 @@ import type { Numbering } from './numbering.ts';
 import { sortByKey } from './sort-by-key.ts';
 import { type AttributePlacement, attributeBlock, placeAttributes } from './xattr.ts';
 
-/** Links that an inode can count (the kernel's EXT4_LINK_MAX); a directory with more has 1 (dir_nlink). */
+/** Most links that an inode can count (the kernel's EXT4_LINK_MAX); a directory with more has a count of 1 (dir_nlink). */
 const MAX_LINKS = 65_000;
 
 export interface PopulateOptions {
   /** See `ContentMeasure`. */
   readonly linearBlocks: Uint8Array;
-  /** Told what is to be copied as soon as that is known, before anything is written. */
+  /** Called with the data to copy as soon as that is known, before anything is written. */
   readonly onCopies: (copies: readonly CopyRun[]) => void;
 }
 
 /**
- * Writes a tree into the empty file system that mke2fs made. Directories and other metadata lie first, then all file data in the order
- * in which the layers have it, so that it is copied in large runs. Where everything lies is decided before any of it is written: the data
- * is copied meanwhile. With the inodes, bitmaps and descriptors the file system is whole, but for the data.
+ * Writes a tree into the empty file system that mke2fs made. Directories and other metadata come first, then all file data in the order
+ * of the layers' data files, so that it can be copied in large runs. The whole layout is decided before anything is written, so that the
+ * data can be copied at the same time, by the caller. Afterwards the file system is complete except for that data.
  *
  * @throws RootfsError `image_too_large` when it does not fit, `layer_corrupt` for what ext4 cannot hold
  */
@@ -55,11 +55,11 @@ class Population {
   readonly #allocator: BlockAllocator;
   readonly #seed: number;
   readonly #linearBlocks: Uint8Array;
-  /** By number: the allocator's place of an inode's content, and the blocks of a directory or a symlink. */
+  /** By inode number: the allocator's place of the content, and the number of blocks of a directory or a symlink. */
   readonly #places: Uint32Array;
   readonly #blocks: Uint32Array;
   readonly #indexed = new Set<number>();
-  /** By number, of few: the block of attributes, and the place of an extent tree's blocks outside the inode. */
+  /** By inode number, as few have any: the block of attributes, and the place of the extent tree's blocks outside the inode. */
   readonly #attributeBlocks = new Map<number, number>();
   readonly #extentTrees = new Map<number, number>();
 
@@ -83,7 +83,7 @@ class Population {
     this.#allocator = new BlockAllocator(this.#groups.freeRuns());
   }
 
-  /** Directories, long symlinks and blocks of attributes, in the order of the inodes: what a boot reads first lies together. */
+  /** Places directories, long symlinks and attribute blocks, in the order of the inodes: what a boot reads first is together. */
   placeMetadata(): void {
     const { inodes } = this.#tree;
     for (const number of this.#numbering.numbers()) {
@@ -98,7 +98,7 @@ class Population {
     }
   }
 
-  /** File data, in the order of layers and of the data in them; what is to be copied comes back. */
+  /** Places file data, in the order of the layers and of their data; returns what is to be copied. */
   placeData(): CopyRun[] {
     const { inodes } = this.#tree;
     const copies: CopyRun[] = [];
@@ -117,7 +117,7 @@ class Population {
     return copies;
   }
 
-  /** Numbers of the files that have data, by layer and by its place in the layer. */
+  /** Numbers of the files that have data, sorted by layer and by position in it. */
   #filesByData(): Uint32Array {
     const { inodes } = this.#tree;
     const keys = new Uint32Array(this.#numbering.highest + 1);
@@ -137,7 +137,7 @@ class Population {
     return files;
   }
 
-  /** Writes what `placeMetadata` found room for. */
+  /** Writes what `placeMetadata` has placed. */
   writeMetadata(): void {
     const { inodes } = this.#tree;
     for (const number of this.#numbering.numbers()) {
@@ -153,7 +153,7 @@ class Population {
     }
   }
 
-  /** Writes the inode tables, a block after the other. */
+  /** Writes the inode tables, block by block. */
   writeInodes(): void {
     this.#writeExtentTrees();
     const bytes = Buffer.alloc(BLOCK_SIZE);
@@ -163,7 +163,7 @@ class Population {
       if (Math.floor(offset / BLOCK_SIZE) !== block) {
         if (block >= 0) this.#image.writeBlock(block, bytes);
         block = Math.floor(offset / BLOCK_SIZE);
-        // mke2fs wrote reserved inodes into the first; the others are holes.
+        // mke2fs wrote reserved inodes into the first block; the others are holes.
         if (number < FIRST_FREE_INODE) this.#image.read(block * BLOCK_SIZE, BLOCK_SIZE).copy(bytes);
         else bytes.fill(0);
       }
@@ -173,7 +173,7 @@ class Population {
     this.#image.flush();
   }
 
-  /** Extent trees that take blocks are written before any inode: their writes would break up those of the inode table. */
+  /** Writes extent trees that need blocks before any inode, so that they do not interrupt the writes of the inode table. */
   #writeExtentTrees(): void {
     for (const number of this.#numbering.numbers()) {
       const extents = this.#extentsOf(number);
@@ -186,12 +186,13 @@ class Population {
     }
   }
 
-  /** The tree over a file's extents, its blocks from a place on. */
+  /** The tree of a file's extents, with its blocks from a place on. */
   #extentTree(extents: readonly Extent[], number: number, place: number): ReturnType<typeof buildExtentTree> {
     let next = place;
     return buildExtentTree(extents, inodeSeed(this.#seed, number), () => this.#allocator.blockAt(next++));
   }
 
+  /** Writes bitmaps, descriptors and superblocks. */
   finish(): void {
     const directories: number[] = [];
     for (const number of this.#numbering.numbers())
@@ -201,7 +202,7 @@ class Population {
     this.#image.flush();
   }
 
-  /** Frees the blocks that mke2fs gave to an inode which is written anew. */
+  /** Frees the blocks that mke2fs gave to an inode which is replaced. */
   #releaseOriginal(number: number): void {
     const inode = this.#image.read(this.#groups.inodeOffset(number), INODE_SIZE);
     const entries = inode.readUInt16LE(42);

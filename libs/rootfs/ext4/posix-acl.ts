@@ -3,9 +3,9 @@ import { isNamed, parsePosixAcl } from '../tree/posix-acl.ts';
 const DISK_VERSION = 1;
 
 /**
- * A POSIX ACL from the form in which tar has it to ext4's (version 1, an id only for named users and groups; the kernel's
- * fs/ext4/acl.h). Undefined when it is none that the kernel lets anybody set: on a disk it would read it all the same, and answer each use of
- * the file with an error.
+ * Converts a POSIX ACL from its form in tar to ext4's (version 1, with an id only for named users and groups; the kernel's
+ * fs/ext4/acl.h). Undefined when the kernel would not let anyone set it: reading it from the disk, the kernel would fail each use of the
+ * file with an error.
  */
 export function posixAclOnDisk(value: Buffer): Buffer | undefined {
   const acl = parsePosixAcl(value);

@@ -5,14 +5,14 @@ const DIGITS = 256;
 const LAST_DIGIT = DIGITS - 1;
 
 /**
- * Sorts numbers by the key that each has in `keys`; those of one key stay in their order. A radix sort, byte by byte: it takes four bytes a
- * number. `sort` with a comparator takes about twice the time, and makes two lists of eight bytes a number first.
+ * Sorts numbers by `keys[number]`, stably, with a radix sort, byte by byte. It needs four bytes of memory per number; `sort` with a
+ * comparator takes about twice the time, and first makes two lists of eight bytes per number.
  */
 export function sortByKey(numbers: Uint32Array, keys: Uint32Array): void {
   let from = numbers;
   let to: Uint32Array = new Uint32Array(numbers.length);
   const places = new Uint32Array(DIGITS);
-  // Four times, after which they are where they were.
+  // Four passes, after which the result is back in `numbers`.
   for (let shift = 0; shift < 32; shift += 8) {
     places.fill(0);
     for (let i = 0; i < from.length; i++) {

@@ -1,14 +1,14 @@
 import { crc32c } from './crc32c.ts';
 import type { HashSeed } from './directory-hash.ts';
 
-/** Bytes of the superblock, and where the first one stands. */
+/** Bytes of a superblock, and the offset of the first one. */
 export const SUPERBLOCK_SIZE = 1024;
 export const SUPERBLOCK_OFFSET = 1024;
 
 const MAGIC = 0xef53;
 const SIGNED_HASH = 1;
 
-/** The superblock that mke2fs wrote; what changes is written back into its bytes. */
+/** The superblock that mke2fs wrote; changes are made in its bytes. */
 export class Superblock {
   readonly bytes: Buffer;
   readonly inodes: number;
@@ -18,7 +18,7 @@ export class Superblock {
   readonly descriptorSize: number;
   readonly reservedDescriptorBlocks: number;
   readonly hashSeed: HashSeed;
-  /** From which all checksums of the file system start. */
+  /** The seed of all checksums in the file system. */
   readonly checksumSeed: number;
 
   constructor(bytes: Buffer) {
@@ -52,14 +52,14 @@ export class Superblock {
     this.bytes.writeUInt32LE(blocks % 2 ** 32, 12);
     this.bytes.writeUInt32LE(Math.floor(blocks / 2 ** 32), 344);
     this.bytes.writeUInt32LE(inodes, 16);
-    // Names are hashed as signed bytes here, whatever mke2fs found its host's to be.
+    // Names are hashed as signed bytes here, whatever the host of mke2fs uses.
     this.bytes.writeUInt32LE(SIGNED_HASH, 352);
   }
 
-  /** The bytes for a group's copy, its checksum included. */
+  /** The bytes of a group's copy, including its checksum. */
   copyFor(group: number): Buffer {
     const copy = Buffer.from(this.bytes);
-    // The field ends there, and so do e2fsprogs' numbers in it.
+    // The field has 16 bits; e2fsprogs caps the number in the same way.
     copy.writeUInt16LE(Math.min(group, 0xffff), 90);
     copy.writeUInt32LE(crc32c(0xffff_ffff, copy, 0, SUPERBLOCK_SIZE - 4), SUPERBLOCK_SIZE - 4);
     return copy;

@@ -7,7 +7,7 @@ import { posixAclOnDisk } from './posix-acl.ts';
 const MAGIC = 0xea02_0000;
 const ENTRY = 16;
 const BLOCK_HEADER = 32;
-/** Bytes of an inode after its fixed fields, where attributes start with the magic number. */
+/** Bytes of an inode after its fixed fields, which hold attributes after a magic number. */
 const IN_INODE = INODE_SIZE - 128 - EXTRA_ISIZE;
 const MAX_NAME = 255;
 
@@ -31,8 +31,8 @@ export interface Attribute {
 }
 
 /**
- * The attribute for a full name and value (byte strings), or undefined when ext4 cannot keep it, or the kernel takes it for broken or lets
- * no file of this type have it.
+ * The attribute for a full name and value (byte strings); undefined when ext4 cannot store it, the kernel would reject its value, or no
+ * file of this type may have it.
  */
 export function toAttribute(type: InodeType, name: string, value: string): Attribute | undefined {
   if (!mayHave(type, name)) return undefined;
@@ -52,7 +52,7 @@ export function toAttribute(type: InodeType, name: string, value: string): Attri
   return undefined;
 }
 
-/** The kernel's `xattr_permission` and ext4's `ext4_set_acl`. Found on the disk all the same, all are listed, and most cannot be read. */
+/** The rules of the kernel's `xattr_permission` and ext4's `ext4_set_acl`. Such attributes on the disk are listed, but most cannot be read. */
 function mayHave(type: InodeType, name: string): boolean {
   if (type === 'directory') return true;
   if (type === 'file') return name !== DEFAULT_ACL;
@@ -62,13 +62,13 @@ function mayHave(type: InodeType, name: string): boolean {
 export interface AttributePlacement {
   /** The inode's bytes after its fixed fields. */
   readonly inInode: Buffer;
-  /** Those that go to a block of their own; empty when none needs to. */
+  /** Those that go to a separate block; empty when all fit into the inode. */
   readonly inBlock: readonly Attribute[];
 }
 
 /**
- * Decides which attributes stay in the inode and which go to a block: as many as fit stay, the smallest first, as they
- * are the ones that are read often (capabilities). Undefined when the rest is too large for one block.
+ * Decides which attributes go into the inode and which into a block: as many as fit into the inode, the smallest first, which are the
+ * ones that are read often (capabilities). Undefined when the rest is too large for one block.
  */
 export function placeAttributes(attributes: readonly Attribute[]): AttributePlacement | undefined {
   const bySize = [...attributes].sort((a, b) => spaceOf(a) - spaceOf(b) || compareAttributes(a, b));
@@ -85,7 +85,7 @@ export function placeAttributes(attributes: readonly Attribute[]): AttributePlac
   return { inInode: inodeArea(inInode.sort(compareAttributes)), inBlock };
 }
 
-/** The block with these attributes, its checksum included. */
+/** The block with these attributes, including its checksum. */
 export function attributeBlock(attributes: readonly Attribute[], block: number, seed: number): Buffer {
   const bytes = Buffer.alloc(BLOCK_SIZE);
   bytes.writeUInt32LE(MAGIC, 0);
@@ -108,7 +108,7 @@ function inodeArea(attributes: readonly Attribute[]): Buffer {
   return area;
 }
 
-/** Writes entries from `at` on and values from the end backwards; offsets of values count from `base`. Returns the hashes. */
+/** Writes entries from `at` on and values backwards from the end; value offsets are relative to `base`. Returns the hashes. */
 function writeEntries(
   bytes: Buffer,
   at: number,
@@ -133,14 +133,14 @@ function writeEntries(
   });
 }
 
-/** In an inode the kernel writes none. */
+/** The kernel writes no hashes in an inode. */
 function noHash(): number {
   return 0;
 }
 
 /**
- * The kernel's `ext4_xattr_hash_entry_signed`, over the name's bytes and the padded value's words. Linux and e2fsprogs take the bytes as
- * unsigned since 6.2 and 1.47, and as signed too; before that they had no other on x86.
+ * The kernel's `ext4_xattr_hash_entry_signed`, over the name's bytes and the padded value's words. Linux from 6.2 and e2fsprogs from 1.47
+ * write hashes of unsigned bytes, but accept both; earlier ones knew only signed bytes on x86.
  */
 function entryHash(name: Buffer, value: Buffer): number {
   let hash = 0;
@@ -149,7 +149,7 @@ function entryHash(name: Buffer, value: Buffer): number {
   return hash;
 }
 
-/** The order that the kernel keeps in a block, and looks names up by. */
+/** The order in which the kernel keeps attributes in a block, and searches them. */
 function compareAttributes(a: Attribute, b: Attribute): number {
   return a.index - b.index || a.name.length - b.name.length || a.name.compare(b.name);
 }

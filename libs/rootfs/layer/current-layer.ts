@@ -3,10 +3,10 @@ import { join } from 'node:path';
 import { systemCode } from '../error.ts';
 import { DATA_FILE, INDEX_FILE, isIndexHeader } from './layer-index.ts';
 
-/** Far above the first line of an index. */
+/** Bytes; far more than the first line of an index. */
 const HEAD = 4096;
 
-/** Whether a directory of the layer cache holds what this version reads in a tar: `buildRootfs` takes no other. False where there is none. */
+/** Whether a directory of the layer cache exists and has this version's format; `buildRootfs` accepts no other. */
 export async function isCurrentLayer(directory: string): Promise<boolean> {
   let index: FileHandle;
   try {

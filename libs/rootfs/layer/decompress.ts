@@ -11,9 +11,12 @@ import {
 } from './compression.ts';
 
 /**
- * Runs the blob through the decompressor. The zlib stream hands out a chunk and only then starts on the next, on a
- * thread of its own; the chunk is therefore put off to the event loop's next turn, so that it is hashed and taken
- * apart here while the next one is inflated there (hashing alone, one layer at a time: 2.5 s against 3.0 s for 1 GB).
+ * Runs the blob through the decompressor. A zlib stream emits a chunk before it starts on the next one, on a thread of its
+ * own; processing is therefore deferred to the event loop's next turn, so that a chunk is hashed and parsed here while the next
+ * one is inflated there (hashing alone, one layer at a time: 2.5 s instead of 3.0 s for 1 GB).
+ *
+ * @param stated the compression that the manifest states; used if the blob is too short to tell
+ * @throws RootfsError `layer_corrupt`, or what the callbacks throw
  */
 export async function decompress(
   stated: LayerCompression,
@@ -35,10 +38,10 @@ export async function decompress(
   const stream = createDecompressor(compression);
   const consumed = consume(stream, (chunk) => {
     onTar(chunk);
-    // zlib has done with a buffer that it filled; the others may use theirs again.
+    // zlib does not use a buffer again that it has filled; the other decompressors may.
     if (compression === 'gzip') giveBack(chunk);
   });
-  // zlib has taken a chunk in when it calls back; the others may hold on to it.
+  // zlib has consumed a chunk when it calls back; the other decompressors may keep it, so they get a copy.
   const fed = feed(stream, compression === 'gzip' ? chunks : copies(chunks), onCompressed);
   try {
     await Promise.all([consumed, fed]);
@@ -58,7 +61,7 @@ async function feed(
   for (let next = await chunks.next(); next.done !== true; next = await chunks.next()) {
     const chunk = next.value;
     await new Promise<void>((resolve, reject) => {
-      // zlib never calls back for the write whose bytes made it fail.
+      // zlib does not call back for the write that makes it fail.
       const closed = () => reject(new RootfsError('cancelled', 'decoding was stopped'));
       stream.once('close', closed);
       stream.write(chunk, (error) => {
@@ -79,8 +82,8 @@ async function feed(
 }
 
 /**
- * Reads what follows gzip data from a zero on: zeros to the end are padding, as for GNU gzip. A member behind them is none for GNU gzip and Go;
- * left to zlib, which forgets with each chunk that it was among zeros, it would be read or not by where the chunks end.
+ * Reads what follows gzip data from a zero on: zeros up to the end are padding, as for GNU gzip. A gzip member after zeros is an error, as
+ * for GNU gzip and Go; whether zlib would read it depends on where the chunks end, since it forgets with each that it was among zeros.
  */
 async function passPadding(
   stream: Decompressor,
@@ -91,19 +94,19 @@ async function passPadding(
   assertZeros(first);
   for (let next = await rest.next(); next.done !== true; next = await rest.next()) {
     onCompressed(next.value);
-    // What came before the padding was refused meanwhile.
+    // The data before the padding was refused meanwhile.
     if (stream.destroyed) return;
     assertZeros(next.value);
   }
 }
 
 function assertZeros(bytes: Buffer): void {
-  // Each byte is compared with the one before it.
+  // Compares each byte with the one before it, in one native call.
   if (bytes.length === 0 || (bytes[0] === 0 && bytes.compare(bytes, 0, bytes.length - 1, 1) === 0)) return;
   throw new RootfsError('layer_corrupt', 'a layer cannot be read: other bytes follow the zeros after its gzip data');
 }
 
-/** The first bytes, enough to tell the compression by where there are as many; only few are copied. */
+/** The first chunk, or as many as make `MAGIC_BYTES` if there are that many; a long enough first chunk is not copied. */
 async function headOf(chunks: AsyncIterator<Buffer>): Promise<Buffer> {
   let head: Buffer = Buffer.alloc(0);
   while (head.length < MAGIC_BYTES) {
@@ -138,7 +141,7 @@ function consume(stream: Readable, onTar: (chunk: Buffer) => void): Promise<void
         }
       });
     });
-    // After the chunks that were put off.
+    // After the chunks that were deferred.
     stream.on('end', () => setImmediate(resolve));
     stream.on('error', fail);
     stream.on('close', () => setImmediate(() => reject(new RootfsError('cancelled', 'decoding was stopped'))));

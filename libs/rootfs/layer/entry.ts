@@ -1,14 +1,14 @@
 export type EntryType = 'file' | 'link' | 'symlink' | 'character-device' | 'block-device' | 'directory' | 'fifo';
 
 /**
- * A run of a file's blocks that hold something: `fileBlock` counts 4096-byte blocks from the start of the file,
- * `dataBlock` from the start of the layer's data file. What no run covers is zeros.
+ * A run of a file's blocks that are not all zeros: `fileBlock` counts 4096-byte blocks from the start of the file,
+ * `dataBlock` from the start of the layer's data file. Everything outside the runs is zeros.
  */
 export type DataRun = readonly [fileBlock: number, dataBlock: number, blocks: number];
 
 /**
  * One entry of a layer, as its tar states it. Names, targets and attribute values are byte strings: one character
- * (U+0000 to U+00FF) a byte, so that names that are not UTF-8 survive, and V8 keeps them in one byte a character.
+ * (U+0000 to U+00FF) per byte, so that names that are not UTF-8 survive; V8 stores these with one byte per character.
  */
 export interface LayerEntry {
   readonly type: EntryType;
@@ -18,17 +18,17 @@ export interface LayerEntry {
   readonly mode: number;
   readonly uid: number;
   readonly gid: number;
-  /** Seconds since 1970, negative before, and nanoseconds 0 to 999,999,999 to add to them. */
+  /** Seconds since 1970 (negative before), to which the nanoseconds (0 to 999,999,999) are added. */
   readonly mtimeSeconds: number;
   readonly mtimeNanoseconds: number;
   /** Bytes of a regular file; 0 for everything else. */
   readonly size: number;
   readonly runs: readonly DataRun[];
-  /** Target of a symlink (free text) or of a hard link (a path like `path`). */
+  /** Target of a symlink (any text) or of a hard link (a path of the same form as `path`). */
   readonly target: string;
   readonly deviceMajor: number;
   readonly deviceMinor: number;
-  /** Extended attributes, full names (`security.capability`), sorted by name. `SCHILY.acl.access` and `.default` say that there was an ACL in text form. */
+  /** Extended attributes by full name (`security.capability`), sorted. `SCHILY.acl.access` and `.default` mean that there was an ACL in text form. */
   readonly xattrs: readonly (readonly [name: string, value: string])[];
 }
 
@@ -60,7 +60,7 @@ type Row = readonly [
 ];
 const ROW_LENGTH = 13;
 
-/** By hand: zod copies what it checks, and took as long as all the rest of reading an index, and as much memory. */
+/** Without zod, which copies what it validates, and took as long as the rest of reading an index, and as much memory. */
 function isRow(row: unknown): row is Row {
   if (!Array.isArray(row) || row.length !== ROW_LENGTH) return false;
   const [code, path, mode, uid, gid, seconds, nanoseconds, size, runs, target, major, minor, xattrs]: unknown[] = row;
@@ -96,8 +96,8 @@ function isString(value: unknown): boolean {
 }
 
 /**
- * One line of a layer's index, without the line break: JSON, every character a byte. The runs stand apart: to copy each entry
- * together with them took a quarter of what decoding small files takes.
+ * One line of a layer's index, without the line break: JSON, one character per byte. The runs are a parameter of their own, since copying
+ * each entry to add them took a quarter of the time of decoding small files.
  */
 export function formatEntry(entry: Omit<LayerEntry, 'runs'>, runs: LayerEntry['runs']): string {
   return JSON.stringify([
@@ -117,7 +117,7 @@ export function formatEntry(entry: Omit<LayerEntry, 'runs'>, runs: LayerEntry['r
   ]);
 }
 
-/** The entry in the value of a line of the index; undefined when it is none. */
+/** The entry in a parsed line of the index; undefined when it is malformed. */
 export function parseEntry(row: unknown): LayerEntry | undefined {
   if (!isRow(row)) return undefined;
   const [code, path, mode, uid, gid, mtimeSeconds, mtimeNanoseconds, size, runs, target, major, minor, xattrs] = row;

@@ -6,14 +6,14 @@ import type { SparseMap } from './sparse.ts';
 import { SparseMapReader } from './sparse-map-reader.ts';
 import type { EntryHeader } from './tar-entry.ts';
 
-/** Takes the content of one file as its tar holds it, puts back the holes of a sparse one, and appends it to the layer's data. */
+/** Appends the content of one file, as its tar stores it, to the layer's data, restoring the holes of a sparse one. */
 export class FileContent {
   readonly #data: LayerData;
   readonly #header: EntryHeader;
   #sparse: SparseMap | undefined;
   #mapReader: SparseMapReader | undefined;
   #fragment = 0;
-  /** Bytes of the file, holes included, that are appended. */
+  /** Bytes of the file that are appended so far, including holes. */
   #position = 0;
 
   constructor(data: LayerData, header: EntryHeader) {
@@ -38,7 +38,7 @@ export class FileContent {
     }
   }
 
-  /** @throws RootfsError `layer_corrupt` when a sparse file lacks data that its map promises */
+  /** Ends the file and returns its runs. @throws RootfsError `layer_corrupt` when it has less data than its header or map states */
   end(): DataRun[] {
     const whole =
       this.#sparse === undefined

@@ -2,17 +2,17 @@ import { closeSync, openSync, read } from 'node:fs';
 import { promisify } from 'node:util';
 import { RootfsError } from '../error.ts';
 
-/** Bytes of one read. */
+/** Most bytes of one read. */
 const READ = 1024 * 1024;
 
 const readAt = promisify(read);
 
 /**
- * Reads a file of a known final size from its start while somebody appends to it: what is announced as available is
- * read at once, for the rest it waits.
+ * Reads a file of a known final size from its start while it is being appended to: it reads what has been announced as available,
+ * and waits for the rest.
  *
- * A chunk is valid until the one after it is asked for. Two buffers take turns, the one read into while the other is
- * worked on: a new one for each read made the collector run twice as often.
+ * A chunk is only valid until the next one is requested. Two buffers alternate, one being read into while the other is processed:
+ * a new buffer for each read made the garbage collector run twice as often.
  */
 export class GrowingFile {
   readonly #path: string;
@@ -21,7 +21,7 @@ export class GrowingFile {
   #available: number;
   #wake: () => void = () => {};
 
-  /** @param onRead is told how many bytes have been read, each time a chunk is handed out */
+  /** @param onRead called with the number of bytes read so far, before each chunk is yielded */
   constructor(path: string, size: number, available: number, onRead: (bytes: number) => void = () => {}) {
     this.#path = path;
     this.#size = size;
@@ -29,7 +29,7 @@ export class GrowingFile {
     this.#onRead = onRead;
   }
 
-  /** Says that the first `bytes` bytes of the file are there. */
+  /** Announces that the first `bytes` bytes of the file are available. */
   announce(bytes: number): void {
     this.#available = Math.max(this.#available, bytes);
     this.#wake();
@@ -38,7 +38,7 @@ export class GrowingFile {
   async *[Symbol.asyncIterator](): AsyncGenerator<Buffer, void, undefined> {
     if (this.#size === 0) return;
     await this.#until(1);
-    // By its number: Node closes that when the thread is ended, and left one in 50 FileHandles open, with the room of a file that was removed.
+    // Not a FileHandle: when a thread was terminated, Node left one in 50 of them open, and with it the disk space of a removed file.
     const file = openSync(this.#path, 'r');
     const length = Math.min(READ, this.#size);
     let [buffer, spare] = [Buffer.allocUnsafeSlow(length), Buffer.allocUnsafeSlow(length)];
@@ -51,14 +51,14 @@ export class GrowingFile {
         [buffer, spare] = [spare, buffer];
         if (at < this.#size) {
           reading = this.#read(file, buffer, at);
-          // It fails when it is asked for, and not before.
+          // A failure is reported when it is awaited, and must not be unhandled before.
           reading.catch(() => {});
         }
         this.#onRead(at);
         yield chunk;
       }
     } finally {
-      // A read that waits for bytes which never come ends here.
+      // Ends a read that waits for bytes which will not come.
       this.announce(this.#size);
       await reading.catch(() => {});
       closeSync(file);

@@ -1,18 +1,18 @@
 import { writeSync } from 'node:fs';
 import type { DataRun } from './entry.ts';
 
-/** Bytes of a block, of the data file as of the file system. */
+/** Bytes of a block in the data file; the same as in the file system. */
 export const BLOCK = 4096;
 
 /** Blocks gathered for one write. */
 const GATHER = 256;
-/** Bytes between two looks at how much of the disk is free. */
+/** Bytes between two checks of the free space. */
 const LOOK = 64 * 1024 * 1024;
 const ZERO_BLOCK = Buffer.alloc(BLOCK);
 
 /**
- * Appends the content of files to a layer's data file, each file from a block's boundary on, zero-padded to the next.
- * Blocks of zeros are not written: they become holes of the file.
+ * Appends the content of files to a layer's data file, each starting at a block boundary and zero-padded to the next. Blocks of
+ * zeros are not stored: they are left out of the file's runs.
  */
 export class LayerData {
   readonly #descriptor: number;
@@ -27,18 +27,18 @@ export class LayerData {
   #fileBlock = 0;
   #runs: [number, number, number][] = [];
 
-  /** @param requireSpace throws unless so many bytes are free; asked now and then, before they are written */
+  /** @param requireSpace throws unless so many bytes are free; called from time to time before writing */
   constructor(descriptor: number, requireSpace: (bytes: number) => void = () => {}) {
     this.#descriptor = descriptor;
     this.#requireSpace = requireSpace;
   }
 
-  /** Bytes that were appended in whole blocks of zeros. */
+  /** Bytes of whole blocks of zeros that were appended. */
   get zeroBytes(): number {
     return this.#zeroBlocks * BLOCK;
   }
 
-  /** Appends bytes to the file under way. */
+  /** Appends bytes to the current file. */
   append(bytes: Buffer): void {
     let at = 0;
     if (this.#partial > 0) {
@@ -50,7 +50,7 @@ export class LayerData {
     if (at < bytes.length) this.#keep(bytes, at, bytes.length);
   }
 
-  /** Appends `count` bytes of zeros, in no time for whole blocks. */
+  /** Appends `count` bytes of zeros, in constant time. */
   skip(count: number): void {
     let left = count;
     if (this.#partial > 0) {
@@ -65,7 +65,7 @@ export class LayerData {
     if (left % BLOCK > 0) this.append(ZERO_BLOCK.subarray(0, left % BLOCK));
   }
 
-  /** Ends the file under way: its runs of blocks that hold something. */
+  /** Ends the current file, and returns its runs of blocks that are not all zeros. */
   endFile(): DataRun[] {
     if (this.#partial > 0) this.skip(BLOCK - this.#partial);
     const runs = this.#runs;
@@ -74,7 +74,7 @@ export class LayerData {
     return runs;
   }
 
-  /** Writes what is gathered. */
+  /** Writes the gathered blocks. */
   flush(): void {
     const end = this.#gathered * BLOCK;
     if (this.#written * BLOCK + end > this.#spaceUntil) {
@@ -86,7 +86,7 @@ export class LayerData {
     this.#gathered = 0;
   }
 
-  /** Takes whole blocks: zeros are skipped, a span of others is copied at once. Returns where it came to. */
+  /** Appends whole blocks: skips zeros, then copies a span of others at once. Returns the offset that it got to. */
   #appendBlocks(bytes: Buffer, from: number): number {
     let at = from;
     while (bytes.length - at >= BLOCK && isZero(bytes, at)) {
@@ -128,8 +128,8 @@ export class LayerData {
   }
 }
 
-/** Whether the block of bytes from `at` on is of zeros. */
+/** Whether the block of bytes from `at` on is all zeros. */
 export function isZero(bytes: Buffer, at: number): boolean {
-  // Nearly every block that holds something shows it in its first byte or its last, which spares the compare.
+  // Nearly every other block has a first or last byte that is not zero, which saves the comparison.
   return bytes[at] === 0 && bytes[at + BLOCK - 1] === 0 && bytes.compare(ZERO_BLOCK, 0, BLOCK, at, at + BLOCK) === 0;
 }

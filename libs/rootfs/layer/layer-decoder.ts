@@ -13,14 +13,14 @@ import { type EntryHeader, entryHeader } from './tar-entry.ts';
 import { type TarEntry, TarReader, type TarSink } from './tar-reader.ts';
 
 export interface LayerToDecode {
-  /** As the manifest states it; the blob's own first bytes decide, as they do for Docker and containerd. */
+  /** As the manifest states it; the blob's first bytes take precedence, as in Docker and containerd. */
   readonly compression: LayerCompression;
   /** `sha256:<hex>` of the blob, and of the tar in it. */
   readonly compressedDigest: string;
   readonly diffId: string;
   /** An empty directory for the layer's `data` and `index`. */
   readonly outDirectory: string;
-  /** Left out, `DEFAULT_LIMITS`. */
+  /** Default: `DEFAULT_LIMITS`. */
   readonly limits?: LayerLimits | undefined;
 }
 
@@ -31,11 +31,11 @@ export interface DecodedLayer {
 }
 
 /**
- * Decodes a layer in one pass over its blob: hashes the compressed bytes, decompresses, hashes the tar, takes its
- * entries apart and writes the layer's data and index. Nothing is held but a few chunks.
+ * Decodes a layer in one pass over its blob: hashes the compressed bytes, decompresses, hashes the tar, parses its entries,
+ * and writes the layer's data and index. Only a few chunks are in memory at a time.
  *
- * @throws RootfsError `digest_mismatch` when the blob is not the one asked for; `layer_corrupt`, `path_escapes_root`
- * when it is, but is not a layer; `layer_too_large`, `expansion_too_large` as soon as a limit is passed; `no_space`
+ * @throws RootfsError `digest_mismatch` when the blob is not the expected one; `layer_corrupt`, `path_escapes_root` when it is, but
+ * is not a valid layer; `layer_too_large`, `expansion_too_large` as soon as a limit is exceeded; `no_space`
  */
 export async function decodeBlob(layer: LayerToDecode, blob: AsyncIterable<Buffer>): Promise<DecodedLayer> {
   const compressedHash = createHash('sha256');
@@ -69,13 +69,13 @@ export async function decodeBlob(layer: LayerToDecode, blob: AsyncIterable<Buffe
   } catch (error) {
     const failure = toRootfsError(error);
     if (failure.code !== 'layer_corrupt' && failure.code !== 'path_escapes_root') throw failure;
-    // Whose fault is it? A blob that arrived damaged can be fetched again; one that was published so cannot.
+    // Whose fault is it? A blob that was damaged on the way can be fetched again; one that was published like this cannot.
     for (let next = await chunks.next(); next.done !== true; next = await chunks.next())
       compressedHash.update(next.value);
     checkDigest(layer.compressedDigest, compressedHash.digest('hex'), 'blob', failure);
     throw failure;
   } finally {
-    // Closes what it is read from, also where reading ended before its end.
+    // Closes the source, even where it was not read to its end.
     await chunks.return?.();
   }
 }
@@ -87,7 +87,7 @@ function checkDigest(expected: string, actual: string, what: string, cause?: unk
   });
 }
 
-/** From the bytes of a tar to a layer's data and index. */
+/** Converts the bytes of a tar to a layer's data and index. */
 class TarDecoder implements TarSink {
   readonly #hash = createHash('sha256');
   readonly #reader = new TarReader(this);
@@ -96,7 +96,7 @@ class TarDecoder implements TarSink {
   readonly #index: LayerIndexWriter;
   readonly #limits: LayerLimits;
   #header: EntryHeader | undefined;
-  /** Of the entry under way, where it is a file. */
+  /** The content of the current entry, where it is a file. */
   #content: FileContent | undefined;
   #isClosed = false;
   bytes = 0;
@@ -122,14 +122,14 @@ class TarDecoder implements TarSink {
     return this.#index.entries;
   }
 
-  /** Takes the next bytes. */
+  /** Processes the next bytes. */
   push(chunk: Buffer): void {
     this.#hash.update(chunk);
     this.bytes += chunk.length;
     this.#reader.push(chunk);
   }
 
-  /** Says that no more come. */
+  /** Ends the tar. */
   finish(): void {
     this.#reader.finish();
     this.#data.flush();
@@ -137,12 +137,12 @@ class TarDecoder implements TarSink {
     this.digest = this.#hash.digest('hex');
   }
 
-  /** Closes what `finish` did not. */
+  /** Closes what `finish` has not closed. */
   abandon(): void {
     try {
       this.#close();
     } catch {
-      // The first failure is the one to tell.
+      // Only the first failure is reported.
     }
   }
 
@@ -162,11 +162,11 @@ class TarDecoder implements TarSink {
     this.#index.add(this.#header, this.#content?.end() ?? []);
   }
 
-  /** Once: a descriptor that is closed may be another file's by now. */
+  /** Only once: the number of a closed descriptor may belong to another file by now. */
   #close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    // Where one fails, a file that stayed open would keep its room on a full disk, though it is removed.
+    // Both, whatever fails: a file that stays open keeps its space on a full disk even when it is removed.
     try {
       this.#index.close();
     } finally {

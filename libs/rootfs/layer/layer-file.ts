@@ -7,7 +7,7 @@ import { decompress } from './decompress.ts';
 import { BLOCK, isZero } from './layer-data.ts';
 import { checkExpansion, DEFAULT_LIMITS, type LayerLimits } from './limits.ts';
 
-/** What `decodeLayer` has to be told of a layer that comes as a file, and not from a manifest. */
+/** What `decodeLayer` needs to know of a layer that is given as a file, without a manifest. */
 export interface LayerFile {
   /** Bytes of the file. */
   readonly size: number;
@@ -18,7 +18,7 @@ export interface LayerFile {
 }
 
 /**
- * Reads a tar, plain or compressed with gzip or zstd (told by its first bytes), for its digests.
+ * Reads a tar, plain or compressed with gzip or zstd (recognised by its first bytes), to compute its digests.
  *
  * @throws RootfsError `layer_corrupt` when it cannot be decompressed, `layer_too_large`, `expansion_too_large`; system errors of reading
  */

@@ -11,14 +11,14 @@ import { DEFAULT_LIMITS, type LayerLimits } from './limits.ts';
 export const INDEX_FILE = 'index';
 export const DATA_FILE = 'data';
 
-/** Bytes gathered for one write, and of one read. */
+/** Bytes gathered for one write, and bytes of one read. */
 const FLUSH = 512 * 1024;
 const header = z.object({ format: z.literal(LAYER_FORMAT), diffId: z.string() });
 
-/** The last line: an index that was cut short between two lines has none. */
+/** The last line, which shows that an index was not cut short between two lines. */
 const lastLine = (entries: number): string => JSON.stringify({ entries });
 
-/** Writes a layer's index: a line that says what it is, a line an entry in the order of the tar, and one that says how many there are. */
+/** Writes a layer's index: a header line, a line per entry in the order of the tar, and a last line with the number of entries. */
 export class LayerIndexWriter {
   readonly #descriptor: number;
   #lines: string[] = [];
@@ -37,7 +37,7 @@ export class LayerIndexWriter {
     return this.#entries;
   }
 
-  /** @throws RootfsError `layer_too_large` when there are too many, or what they say is too long */
+  /** Adds an entry. @throws RootfsError `layer_too_large` when there are too many entries, or too many bytes of them */
   add(entry: Omit<LayerEntry, 'runs'>, runs: LayerEntry['runs']): void {
     const line = formatEntry(entry, runs);
     this.#lines.push(line);
@@ -58,7 +58,7 @@ export class LayerIndexWriter {
     if (this.#gathered >= FLUSH) this.#flush();
   }
 
-  /** Writes the rest; closes the file also where that fails. */
+  /** Writes the rest and closes the file, even if writing fails. */
   close(): void {
     try {
       this.#lines.push(lastLine(this.#entries));
@@ -80,13 +80,14 @@ export class LayerIndexWriter {
 export interface LayerIndex {
   /** `sha256:<hex>` of the layer's tar. */
   readonly diffId: string;
-  /** In the order of the tar; may be walked once. */
+  /** In the order of the tar; can be iterated once. */
   readonly entries: Iterable<LayerEntry>;
 }
 
 /**
- * Reads the index of a layer in the cache, a piece at a time: that of 500,000 entries is of 60 MB. Here, and where its entries are
- * walked to their end, RootfsError `layer_damaged` is thrown when it, or the data that it speaks of, is not all there.
+ * Reads the index of a layer in the cache, piece by piece: with 500,000 entries it has 60 MB.
+ *
+ * @throws RootfsError `layer_damaged`, here or while iterating over the entries, when the index or the data it refers to is incomplete
  */
 export function readLayerIndex(directory: string): LayerIndex {
   for (const line of readLines(directory)) {
@@ -97,12 +98,12 @@ export function readLayerIndex(directory: string): LayerIndex {
   throw damagedLayer(directory, 'its index is none that this version has written');
 }
 
-/** Whether the first line of an index says that it holds this version's reading of a tar. */
+/** Whether the first line of an index says that it has this version's format. */
 export function isIndexHeader(line: string): boolean {
   return header.safeParse(parseJson(line)).success;
 }
 
-/** Undefined for what is no JSON. */
+/** Undefined for invalid JSON. */
 function parseJson(text: string): unknown {
   try {
     return JSON.parse(text);
@@ -116,7 +117,7 @@ function* parseEntries(directory: string): Iterable<LayerEntry> {
   let lines = 0;
   let last = '';
   for (const line of readLines(directory)) {
-    // A line is an entry's once there is another after it.
+    // The first line is the header, and the last one not an entry: each line is yielded once there is another after it.
     if (lines > 1) yield entryIn(last, directory, lines, dataBlocks);
     last = line;
     lines++;

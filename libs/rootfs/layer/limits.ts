@@ -2,21 +2,21 @@ import * as z from 'zod';
 import { RootfsError } from '../error.ts';
 import { quote } from './path.ts';
 
-/** How large a layer may be made to be. What a layer says of itself is not trusted; these are checked as it comes. */
+/** Limits of a layer. They are enforced while it is decoded; sizes that it states are not trusted. */
 export const layerLimits = z.object({
   /** Bytes of the layer's tar. */
   tarBytes: z.number(),
   /** Entries of the layer. */
   entries: z.number(),
-  /** Bytes of the layer's index, which is held in memory while an image is built: names, targets and attributes. */
+  /** Bytes of the layer's index: names, targets and attributes, which are in memory while an image is built. */
   indexBytes: z.number(),
-  /** Bytes of an entry's path, and components of it. */
+  /** Bytes of an entry's path, and its components. */
   pathBytes: z.number(),
   pathDepth: z.number(),
-  /** Bytes of tar for each byte of the blob, asked for once there are `expansionGrace` bytes of tar. */
+  /** Bytes of tar for each byte of the blob, enforced after `expansionGrace` bytes of tar. */
   expansionRatio: z.number(),
   expansionGrace: z.number(),
-  /** Bytes of zeros that do not count for that: they take no disk. */
+  /** Bytes of zeros that do not count towards these, since they take no disk space. */
   zeroGrace: z.number(),
 });
 export type LayerLimits = Readonly<z.infer<typeof layerLimits>>;
@@ -24,10 +24,10 @@ export type LayerLimits = Readonly<z.infer<typeof layerLimits>>;
 const GIB = 2 ** 30;
 
 /**
- * Far above real images: the largest layers on public registries are of some 20 GiB and some 100,000 entries. PATH_MAX (4,095 bytes)
- * bounds what one system call is given, not a tree, which ext4 and tar take deeper: a path may be 4,096 names deep, each of up to
- * 255 bytes. Deflate reaches 1,032:1 with zeros, and 20:1 with text. Disks of virtual machines and logs of databases are layers of
- * many GiB of zeros: these become holes, so that they cost nothing but the processor's time, half a minute for all that is forgiven.
+ * Far above real images: the largest layers on public registries have some 20 GiB and some 100,000 entries. PATH_MAX (4,095 bytes) limits
+ * the argument of a system call, but not the trees that ext4 and tar can hold: a path may be 4,096 names deep, each of up to 255 bytes.
+ * deflate reaches 1,032:1 with zeros, and 20:1 with text. Virtual machine disks and database logs make layers of many GiB of zeros: these
+ * become holes, and only cost CPU time, half a minute for the whole of `zeroGrace`.
  */
 export const DEFAULT_LIMITS: LayerLimits = {
   tarBytes: 128 * GIB,
@@ -40,11 +40,11 @@ export const DEFAULT_LIMITS: LayerLimits = {
   zeroGrace: 16 * GIB,
 };
 
-/** How large an image may be, all its layers merged. */
+/** Limits of an image, that is of all its layers merged. */
 export const imageLimits = z.object({
-  /** Bytes of file content, holes not counted. */
+  /** Bytes of file content, without holes. */
   contentBytes: z.number(),
-  /** Names of files, directories and all else; each hard link counts. */
+  /** Names of files, directories and everything else; each hard link counts. */
   entries: z.number(),
 });
 export type ImageLimits = Readonly<z.infer<typeof imageLimits>>;
@@ -70,17 +70,17 @@ export function checkEntries(limit: number, entries: number): void {
   );
 }
 
-/** Bytes of a layer that are read. */
+/** How many bytes of a layer have been read. */
 export interface LayerBytes {
   /** Of the tar. */
   readonly tar: number;
-  /** Those of them that are in blocks of zeros. */
+  /** Of these, the bytes in blocks of zeros. */
   readonly zeros: number;
   /** Of the blob. */
   readonly compressed: number;
 }
 
-/** @throws RootfsError `layer_too_large` when the tar is, `expansion_too_large` when it is made to fill disks (a "zip bomb") */
+/** @throws RootfsError `layer_too_large` when the tar is too long, `expansion_too_large` when the blob looks like a "zip bomb" */
 export function checkExpansion(limits: LayerLimits, { tar, zeros, compressed }: LayerBytes): void {
   if (tar > limits.tarBytes) {
     throw new RootfsError(

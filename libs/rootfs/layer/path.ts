@@ -34,7 +34,7 @@ export function normalizePath(path: string): string {
   return components.join('/');
 }
 
-/** A byte string as text for a message: UTF-8 where it is that, escaped, at most 200 characters. */
+/** A byte string as text for a message: decoded as UTF-8, quoted and escaped, at most 200 characters. */
 export function quote(bytes: string): string {
   const text = JSON.stringify(Buffer.from(bytes, 'latin1').toString('utf8'));
   return text.length <= 200 ? text : `${text.slice(0, 199)}…"`;

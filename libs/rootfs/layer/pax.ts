@@ -3,9 +3,9 @@ import { RootfsError } from '../error.ts';
 export type PaxRecord = readonly [key: string, value: string];
 
 /**
- * The records of a PAX extended header (POSIX.1-2017 pax, "Extended Header"): `LENGTH KEY=VALUE\n`, LENGTH counting
- * the whole record in decimal. Keys and values are byte strings, since attribute values may hold any byte. In order, and
- * with repeated keys, since GNU's sparse format 0.0 repeats its keys.
+ * The records of a PAX extended header (POSIX.1-2017 pax, "Extended Header"): `LENGTH KEY=VALUE\n`, where LENGTH is the decimal
+ * length of the whole record. Keys and values are byte strings, since attribute values may contain any byte. In order, and with
+ * repeated keys, which GNU's sparse format 0.0 uses.
  *
  * @throws RootfsError `layer_corrupt` when a record's length does not fit
  */
@@ -13,7 +13,7 @@ export function parsePax(body: Buffer): PaxRecord[] {
   const records: PaxRecord[] = [];
   let at = 0;
   while (at < body.length) {
-    // Some writers pad the last block with NULs that they count into the size.
+    // Some writers pad the last block with NULs, and include them in the size.
     if (body[at] === 0) break;
     const space = body.indexOf(0x20, at);
     const length = space < 0 ? Number.NaN : (parsePaxNumber(body.toString('latin1', at, space)) ?? Number.NaN);
@@ -35,15 +35,14 @@ export function parsePax(body: Buffer): PaxRecord[] {
   return records;
 }
 
-/** Whole seconds since 1970, negative before, and the nanoseconds (0 to 999,999,999) after them. */
+/** Whole seconds since 1970 (negative before), to which the nanoseconds (0 to 999,999,999) are added. */
 export interface PaxTime {
   readonly seconds: number;
   readonly nanoseconds: number;
 }
 
 /**
- * A PAX time, decimal seconds with an optional fraction; digits below a nanosecond are cut off towards the past, as the kernel
- * does. Undefined when it is not a time.
+ * Parses a PAX time: decimal seconds with an optional fraction, of which nine digits count. Undefined when it is malformed.
  */
 export function parsePaxTime(text: string): PaxTime | undefined {
   const match = /^([+-]?)(\d+)(?:\.(\d*))?$/.exec(text);
@@ -57,7 +56,7 @@ export function parsePaxTime(text: string): PaxTime | undefined {
   return { seconds: -seconds - 1, nanoseconds: 1_000_000_000 - nanoseconds };
 }
 
-/** A PAX number: decimal digits, a plus sign before them as Go's archive/tar takes it. Undefined when it is not one that a JavaScript number holds exactly. */
+/** Parses a PAX number: decimal digits, after an optional plus sign as in Go's archive/tar. Undefined when it is not a safe integer. */
 export function parsePaxNumber(text: string): number | undefined {
   const value = /^\+?\d+$/.test(text) ? Number(text) : Number.NaN;
   return Number.isSafeInteger(value) ? value : undefined;

@@ -3,14 +3,14 @@ import { parsePaxNumber } from './pax.ts';
 import { type SparseMap, sparseMap } from './sparse.ts';
 import { TAR_BLOCK } from './tar-header.ts';
 
-/** Bytes of the map at the start of a sparse file, and of a number in it with its line's end. */
+/** Most bytes of the map at the start of a sparse file, and of a line in it. */
 const MAX_MAP = 16 * 1024 * 1024;
 const MAX_LINE = 32;
 const LINE_END = 0x0a;
 
 /**
- * The map at the start of a PAX 1.0 sparse file: decimal lines, the count of fragments first, padded to a tar block. Each byte is
- * read once, however small the pieces in which they come.
+ * Parses the map at the start of a PAX 1.0 sparse file: decimal numbers on lines, the number of fragments first, padded to a tar block.
+ * Each byte is read only once, however small the pieces in which they arrive.
  */
 export class SparseMapReader {
   readonly #size: number;
@@ -23,12 +23,12 @@ export class SparseMapReader {
     this.#size = size;
   }
 
-  /** What the lines say, once they are all read. */
+  /** The map, once all of its lines are read. @throws RootfsError `layer_corrupt` */
   get map(): SparseMap {
     return sparseMap(this.#size, this.#numbers);
   }
 
-  /** The bytes after the map, once it is read whole. */
+  /** Takes the next bytes. Returns those after the map, once it is complete. @throws RootfsError `layer_corrupt` */
   push(bytes: Buffer): Buffer | undefined {
     let at = 0;
     while (at < bytes.length && !this.#hasAllLines) at = this.#takeLine(bytes, at);
@@ -46,7 +46,7 @@ export class SparseMapReader {
     return this.#count !== undefined && this.#numbers.length === 2 * this.#count;
   }
 
-  /** Takes a line, or the part of it that is there. Returns where it came to. */
+  /** Takes a line, or as much of it as there is. Returns the offset that it got to. */
   #takeLine(bytes: Buffer, from: number): number {
     const end = bytes.indexOf(LINE_END, from);
     const to = end < 0 ? bytes.length : end;

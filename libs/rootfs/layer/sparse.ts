@@ -1,12 +1,12 @@
 import { RootfsError } from '../error.ts';
 
-/** A sparse file as its tar states it: the size with the holes, and the fragments, in order, that follow as data. */
+/** A sparse file as its tar states it, in bytes: the size including holes, and the fragments, in order, whose data follows. */
 export interface SparseMap {
   readonly size: number;
   readonly fragments: readonly { readonly offset: number; readonly length: number }[];
 }
 
-/** The map made of a flat list of offsets and lengths; checks that they are in order and stay inside the file. */
+/** Makes the map from a flat list of offsets and lengths. @throws RootfsError `layer_corrupt` when they are out of order or exceed the file */
 export function sparseMap(size: number, numbers: readonly number[]): SparseMap {
   const fragments: { offset: number; length: number }[] = [];
   let end = 0;

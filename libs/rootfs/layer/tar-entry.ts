@@ -7,7 +7,7 @@ import type { TarEntry } from './tar-reader.ts';
 
 const XATTR_PREFIX = 'SCHILY.xattr.';
 
-/** ACLs in text form, as bsdtar and star write them, and the attributes that hold the same. */
+/** The keys of ACLs in text form, as bsdtar and star write them, and the attributes with the same content. */
 const TEXT_ACLS = [
   ['SCHILY.acl.access', 'system.posix_acl_access'],
   ['SCHILY.acl.default', 'system.posix_acl_default'],
@@ -20,7 +20,7 @@ export type EntryHeader = Omit<LayerEntry, 'runs'> & {
   readonly sparseMapInContent: boolean;
 };
 
-/** What chown(2) takes for "as it is", which is root's where root unpacks. No file can have it, and the kernel writes to none that says so. */
+/** For chown(2), -1 means "unchanged", which is root where root unpacks. No file can have it: the kernel refuses to write to such inodes. */
 const UNCHANGED_OWNER = 0xffff_ffff;
 
 const TYPES: ReadonlyMap<string, EntryType> = new Map([
@@ -31,11 +31,11 @@ const TYPES: ReadonlyMap<string, EntryType> = new Map([
   ['4', 'block-device'],
   ['5', 'directory'],
   ['6', 'fifo'],
-  // "Contiguous", a file to every system of today.
+  // "Contiguous", which every system of today treats as a file.
   ['7', 'file'],
 ]);
 
-/** What an entry is, of what its header and its extension headers say. @throws RootfsError */
+/** Interprets an entry's header and extension headers. @throws RootfsError `layer_corrupt`, `path_escapes_root` */
 export function entryHeader(entry: TarEntry): EntryHeader {
   const { header } = entry;
   const pax = lastRecords(entry.pax);
@@ -67,7 +67,7 @@ export function entryHeader(entry: TarEntry): EntryHeader {
   };
 }
 
-/** By key: the last record counts, and an empty one takes back what others said (POSIX.1-2017 pax, "Extended Header"). */
+/** By key: the last record counts, and an empty one cancels the others (POSIX.1-2017 pax, "Extended Header"). */
 function lastRecords(records: TarEntry['pax']): Map<string, string> {
   const last = new Map(records);
   for (const [key, value] of last) if (value === '') last.delete(key);
@@ -86,7 +86,7 @@ function owner(number: number, stated: string | undefined, name: string): number
   if (!Number.isSafeInteger(value) || value < -(2 ** 31) || value > 0xffff_ffff) {
     throw corrupt(name, 'an owner that no file system can hold');
   }
-  // The kernel has 32 bits, and takes -2 for the 4294967294 that it is there.
+  // The kernel's ids are unsigned 32-bit numbers, in which -2 is 4294967294.
   const bits = value >>> 0;
   return bits === UNCHANGED_OWNER ? 0 : bits;
 }
@@ -104,8 +104,8 @@ function parseOwner(text: string): number {
 }
 
 /**
- * Where the map of a PAX sparse file is: in its records (GNU's formats 0.0 and 0.1) or before its content (1.0). Undefined for what is none, or
- * of a version that nobody knows: then its records are nothing, as for Go's archive/tar. GNU tar manual, "Sparse Formats".
+ * Where the map of a PAX sparse file is: in its records (GNU's formats 0.0 and 0.1) or before its content (1.0). Undefined for other files,
+ * and for unknown versions, whose records are ignored as in Go's archive/tar. GNU tar manual, "Sparse Formats".
  */
 function sparseForm(pax: Map<string, string>, records: TarEntry['pax']): 'records' | 'content' | undefined {
   const major = pax.get('GNU.sparse.major');
@@ -116,7 +116,7 @@ function sparseForm(pax: Map<string, string>, records: TarEntry['pax']): 'record
   return major === undefined && minor === undefined && hasMap ? 'records' : undefined;
 }
 
-/** With the holes. */
+/** The size including holes. */
 function paxSparseSize(pax: Map<string, string>, entry: TarEntry, name: string): number {
   const stated = pax.get('GNU.sparse.size') ?? pax.get('GNU.sparse.realsize');
   const size = stated === undefined ? entry.contentBytes : parsePaxNumber(stated);
@@ -137,14 +137,14 @@ function paxSparseMap(records: TarEntry['pax'], pax: Map<string, string>, size: 
   return sparseMap(size, numbers);
 }
 
-/** An attribute may be empty: there is nothing else that an empty record could take back, as Docker, Podman and GNU tar have it. */
+/** The extended attributes. An empty record is an empty attribute, and cancels nothing: as in Docker, Podman and GNU tar. */
 function xattrs(records: TarEntry['pax']): LayerEntry['xattrs'] {
   const found: [string, string][] = [];
   const last = new Map(records);
   for (const [key, value] of last) {
     if (key.startsWith(XATTR_PREFIX)) found.push([key.slice(XATTR_PREFIX.length), value]);
   }
-  // Nothing but Go's archive/tar decides what these mean in layers, and it passes them by. Their names are kept, for a warning.
+  // Container tools ignore ACLs in text form, since Go's archive/tar does. Their names are kept for a warning.
   for (const [key, attribute] of TEXT_ACLS) {
     const text = last.get(key) ?? '';
     const isLost = text !== '' && (key === 'SCHILY.acl.default' || !isMode(text));
@@ -153,7 +153,7 @@ function xattrs(records: TarEntry['pax']): LayerEntry['xattrs'] {
   return found.sort(([a], [b]) => (a < b ? -1 : 1));
 }
 
-/** Whether an ACL says no more than the mode does: of owner, group and others. */
+/** Whether an ACL says no more than the mode does: permissions of owner, group and others. */
 function isMode(acl: string): boolean {
   return /^(?:(?:user|group|other)::[^,\n]*[,\n]?){3}$/.test(acl);
 }

@@ -16,52 +16,52 @@ import {
   tarType,
 } from './tar-header.ts';
 
-/** What a tar says of an entry: its own header, and the extension headers before it, byte for byte. */
+/** What a tar says about an entry: its own header, and the uninterpreted extension headers before it. */
 export interface TarEntry {
   readonly header: TarHeader;
   /** Bytes of content that follow in the tar. */
   readonly contentBytes: number;
   readonly pax: readonly PaxRecord[];
-  /** Name and link target as GNU's long forms say, else PAX, else the header: in the order of Go's archive/tar, wherever they stand. */
+  /** Name and link target from GNU's long forms, else from PAX, else from the header: this precedence is that of Go's archive/tar. */
   readonly name: string;
   readonly target: string;
-  /** Of an old GNU sparse file (type `S`). */
+  /** The map of an old GNU sparse file (type `S`). */
   readonly sparse: SparseMap | undefined;
 }
 
-/** Takes what a tar holds, in its order: an entry, its content in pieces of any length, its end. */
+/** Receives the content of a tar in order: for each entry its header, its content in pieces of any length, and its end. */
 export interface TarSink {
   entry(entry: TarEntry): void;
-  /** The bytes are the reader's, and worth nothing after the call. */
+  /** The bytes belong to the reader, and are only valid during the call. */
   content(bytes: Buffer): void;
   end(): void;
 }
 
-/** Extended headers are held in memory; this is far above what any tool writes (Go's archive/tar refuses over 1 MiB). */
+/** Most bytes of an extension header, which is held in memory. Far above what any tool writes (Go's archive/tar accepts 1 MiB). */
 const MAX_EXTENSION = 4 * 1024 * 1024;
 const GNU_REALSIZE = 483;
 const GNU_SPARSE = { offset: 386, entries: 4, extended: 482 } as const;
 const GNU_SPARSE_EXTENSION = { offset: 0, entries: 21, extended: 504 } as const;
 const SPARSE_NUMBER = 12;
-/** Of a map, which is held in memory: what fits into the 16 MiB that the map of a PAX 1.0 sparse file may have. */
+/** Most numbers of a sparse map, which is held in memory: about what fits into the 16 MiB allowed for the map of a PAX 1.0 sparse file. */
 const MAX_SPARSE_NUMBERS = 1_000_000;
 
 type State = 'header' | 'extension' | 'sparse' | 'content' | 'padding' | 'end';
 
 /**
- * Takes a tar apart (POSIX.1-2017 pax, "ustar Interchange Format"; GNU tar manual, "Basic Tar Format"), with PAX and GNU
- * extension headers, and sparse files. Calls its sink at once: no entry is a stream (decision 013 has what that gave).
+ * Parses a tar (POSIX.1-2017 pax, "ustar Interchange Format"; GNU tar manual, "Basic Tar Format"), including PAX and GNU
+ * extension headers and sparse files. Calls its sink synchronously instead of making each entry a stream (see decision 013).
  */
 export class TarReader {
   readonly #sink: TarSink;
   #state: State = 'header';
-  /** A header or extension body that a chunk's end cut in two. */
+  /** The beginning of a header or extension body that spans several chunks. */
   #gathered: Buffer[] = [];
   #gatheredBytes = 0;
-  /** Bytes still to come of the content or of the padding. */
+  /** Bytes of content or padding still to come. */
   #remaining = 0;
   #padding = 0;
-  /** Whether content and padding are an entry's, and not an extension header's. */
+  /** Whether content and padding belong to an entry rather than to an extension header. */
   #isEntry = false;
   #extensionType = '';
   #extensionSize = 0;
@@ -76,7 +76,7 @@ export class TarReader {
     this.#sink = sink;
   }
 
-  /** Takes the next bytes of the tar, in pieces of any length. @throws RootfsError `layer_corrupt` */
+  /** Parses the next bytes of the tar, of any length. @throws RootfsError `layer_corrupt`, or what the sink throws */
   push(chunk: Buffer): void {
     let at = 0;
     while (at < chunk.length) {
@@ -105,9 +105,9 @@ export class TarReader {
     }
   }
 
-  /** Says that no more bytes come. @throws RootfsError `layer_corrupt` when an entry is not whole */
+  /** Ends the tar. @throws RootfsError `layer_corrupt` when the last entry is incomplete */
   finish(): void {
-    // Padding that is missing after the last entry harms nobody.
+    // Missing padding after the last entry does no harm.
     const isWhole =
       this.#state === 'end' || this.#state === 'padding' || (this.#state === 'header' && this.#gatheredBytes === 0);
     if (!isWhole)
@@ -132,7 +132,7 @@ export class TarReader {
   #header(header: Buffer): void {
     if (header[0] === 0 && isZeroBlock(header)) {
       this.#zeroBlocks++;
-      // Two blocks of zeros end a tar; what follows counts for its digest only.
+      // Two blocks of zeros end a tar; what follows only counts for its digest.
       if (this.#zeroBlocks === 2) this.#state = 'end';
       return;
     }
@@ -182,7 +182,7 @@ export class TarReader {
       case 'K':
         this.#longTarget = tarString(body, 0, body.length);
         break;
-      // As in Go's archive/tar, by which Docker and containerd read layers, a global header changes no entry, and ends what is before it.
+      // As in Go's archive/tar, with which Docker and containerd read layers, a global header changes no entries, and discards what precedes it.
       case 'g':
         this.#forgetExtensions();
         break;
@@ -215,7 +215,7 @@ export class TarReader {
       size = parsed;
     }
     if (isContentless(type)) size = 0;
-    // The old format marks a directory by a slash at the end of the name alone.
+    // The old format marks a directory only by a slash at the end of its name.
     const name = this.#name(header);
     if (type !== '\0') this.#emit(header, type, name, size, undefined);
     else if (name.endsWith('/')) this.#emit(header, '5', name, 0, undefined);
@@ -226,7 +226,7 @@ export class TarReader {
     return this.#longName || this.#stated('path') || tarName(header);
   }
 
-  /** What the extended header says last; nothing where that is empty. */
+  /** The last value of a key in the PAX header; undefined where that is empty. */
   #stated(key: string): string | undefined {
     return this.#pax.findLast(([one]) => one === key)?.[1] || undefined;
   }

@@ -3,20 +3,20 @@ import { Decompress } from 'fzstd';
 import { RootfsError } from '../error.ts';
 import { ZSTD_WINDOW_LIMIT, ZstdWindows } from './zstd-window.ts';
 
-/** A block of 4 bytes can stand for 128 KiB: a megabyte of such blocks were 32 GB in memory at once, these are 32 MiB. */
+/** Bytes given to the decoder at once. A block of 4 bytes can expand to 128 KiB: a megabyte would be 32 GB in memory, this is 32 MiB. */
 const INPUT_SLICE = 1024;
 /**
- * Bytes after which the event loop has a turn. Who listens for data always wants more, and puts off what to do with it (`consume`): a
- * blob of 33 KB that stood for 1 GiB was in memory whole, 2.2 GB with what it left behind.
+ * Bytes of output after which the event loop gets a turn. A `data` listener always wants more, and defers its work (`consume`): without
+ * this, a blob of 33 KB that expands to 1 GiB was in memory as a whole, 2.2 GB with the garbage.
  */
 const OUTPUT_OF_TURN = 1024 * 1024;
 
 type Callback = (error?: Error | null) => void;
 
 /**
- * A zstd decompressor as a stream (RFC 8878), concatenated frames included. Node 20 has none of its own and the
- * native packages need install scripts, so this is fzstd: plain JavaScript, several times slower than gzip's inflate.
- * It goes on only when what it gave is wanted, in turns, and holds a window of `ZSTD_WINDOW_LIMIT` at most.
+ * A zstd decompressor as a stream (RFC 8878), including concatenated frames. Node 20 has none, and the native packages need
+ * install scripts, so this uses fzstd: plain JavaScript, several times slower than gzip's inflate. It respects backpressure,
+ * yields to the event loop, and uses a window of at most `ZSTD_WINDOW_LIMIT`.
  */
 export function createZstdDecompress(): Duplex {
   return new ZstdDecompress({ readableHighWaterMark: 256 * 1024 });
@@ -29,7 +29,7 @@ class ZstdDecompress extends Duplex {
   #taken: Callback | undefined;
   #isWanted = false;
   #isRunning = false;
-  /** Bytes given in this turn of the event loop. */
+  /** Bytes of output in this turn of the event loop. */
   #given = 0;
   #isWaiting = false;
 
@@ -61,7 +61,10 @@ class ZstdDecompress extends Duplex {
     this.#isWanted = this.push(Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength));
   }
 
-  /** Slice by slice, until the input is used up, nothing more is wanted, or it is the next turn's. Pushing may ask for more at once. */
+  /**
+   * Decompresses slice by slice until the input is used up, no more output is wanted, or the turn is over. Not reentrant: `push` may call
+   * `_read` synchronously.
+   */
   #run(): void {
     const taken = this.#taken;
     if (this.#isRunning || taken === undefined) return;
@@ -86,7 +89,7 @@ class ZstdDecompress extends Duplex {
     taken(failure);
   }
 
-  /** After what others have put off until then, so that it is done with what they were given. */
+  /** Continues after the immediates that are already queued, which process the output so far. */
   #runNextTurn(): void {
     if (this.#isWaiting) return;
     this.#isWaiting = true;

@@ -1,18 +1,18 @@
 import { RootfsError } from '../error.ts';
 import { TreeMemory } from './tree-memory.ts';
 
-/** Bytes of the strings of one image that are held in memory: names and symlinks' targets. */
+/** Most bytes of strings held in memory for one image: names and symlink targets. */
 const MAX_BYTES = 2 ** 30;
-/** A chunk has 256 KiB: the longest string fits. */
+/** A chunk has 256 KiB, so that the longest string fits. */
 const CHUNK_BITS = 18;
 const CHUNK = 2 ** CHUNK_BITS;
 const CHUNK_MASK = CHUNK - 1;
-/** Bytes before each string: its length. */
+/** Bytes of the length that precedes each string. */
 const LENGTH = 2;
 
 /**
- * Byte strings of up to 65,535 bytes, each known by its offset, one after the other in chunks, none of them in two. In one buffer that
- * grows, the names of 500,000 files took twice their memory while it grew.
+ * Byte strings of up to 65,535 bytes, each identified by its offset, stored one after the other in chunks; none spans two. With one
+ * growing buffer, the names of 500,000 files took twice their memory while it grew.
  */
 export class ByteStrings {
   readonly #memory = new TreeMemory();
@@ -20,32 +20,32 @@ export class ByteStrings {
   #end = 0;
   #dropped = 0;
 
-  /** The bytes of a string are `lengthOf` from `startOf` on in the chunk that has it. */
+  /** The chunk that holds a string: `lengthOf` bytes from `startOf` on. */
   chunkOf(at: number): Buffer {
     return this.#chunks[at >>> CHUNK_BITS] ?? NO_CHUNK;
   }
 
-  /** Bytes that all of them take. */
+  /** Bytes that all strings take, dropped ones included. */
   get bytes(): number {
     return this.#end;
   }
 
-  /** Whether more than half of the bytes are of strings that were dropped. */
+  /** Whether more than half of the bytes belong to dropped strings. */
   get wasteful(): boolean {
     return this.#end > CHUNK && this.#dropped > this.#end / 2;
   }
 
-  /** @throws RootfsError `image_too_large` when there are more than can be held */
+  /** Adds a byte string (one character per byte) and returns its offset. @throws RootfsError `image_too_large` when there are too many */
   add(text: string): number {
     const at = this.#reserve(text.length);
     const chunk = this.chunkOf(at);
     const start = this.startOf(at);
-    // Most are short: a call out of JavaScript for each takes longer than this.
+    // Most strings are short, for which a native call takes longer than this loop.
     for (let i = 0; i < text.length; i++) chunk[start + i] = text.charCodeAt(i);
     return at;
   }
 
-  /** Adds a string of another list. */
+  /** Adds a string of another list and returns its new offset. */
   addFrom(others: ByteStrings, other: number): number {
     const length = others.lengthOf(other);
     const at = this.#reserve(length);
@@ -54,28 +54,30 @@ export class ByteStrings {
     return at;
   }
 
-  /** Says that a string is not asked for any more. */
+  /** Marks a string as no longer used. */
   drop(at: number): void {
     this.#dropped += LENGTH + this.lengthOf(at);
   }
 
-  /** Gives the memory of all of them back. */
+  /** Frees the memory of all strings. */
   release(): void {
     this.#chunks.length = 0;
     this.#memory.release();
   }
 
+  /** Where a string's bytes start in its chunk. */
   startOf(at: number): number {
     return (at & CHUNK_MASK) + LENGTH;
   }
 
+  /** Bytes of a string. */
   lengthOf(at: number): number {
     const chunk = this.chunkOf(at);
     const offset = at & CHUNK_MASK;
     return (chunk[offset] ?? 0) | ((chunk[offset + 1] ?? 0) << 8);
   }
 
-  /** The string, one character a byte. */
+  /** A string, one character per byte. */
   textOf(at: number): string {
     const start = this.startOf(at);
     return this.chunkOf(at).toString('latin1', start, start + this.lengthOf(at));

@@ -6,8 +6,8 @@ const CHUNK = 2 ** CHUNK_BITS;
 const CHUNK_MASK = CHUNK - 1;
 
 /**
- * A list of unsigned 32-bit numbers that grows, four bytes each. What holds a tree of 500,000 inodes is made of these: as objects,
- * each inode took over a kilobyte, and V8's collector walked all of them again and again. It grows by chunks, since arrays that are
+ * A growing list of unsigned 32-bit numbers, four bytes each. The tables of a tree consist of these: as an object, each of 500,000
+ * inodes took over a kilobyte, and the garbage collector traversed all of them again and again. It grows by chunks, since arrays
  * replaced by larger ones stay in memory until they are collected (a third of the peak).
  */
 export class Uint32Column {
@@ -18,7 +18,7 @@ export class Uint32Column {
     this.#memory = memory;
   }
 
-  /** The value at a place; 0 where none was set. */
+  /** The value at an index; 0 where none was set. */
   get(at: number): number {
     return this.#chunks[at >>> CHUNK_BITS]?.[at & CHUNK_MASK] ?? 0;
   }
@@ -35,7 +35,7 @@ export class Uint32Column {
   }
 }
 
-/** The same of any number that JavaScript has, eight bytes each. */
+/** A growing list of doubles, eight bytes each; see `Uint32Column`. */
 export class Float64Column {
   readonly #chunks: Float64Array[] = [];
   readonly #memory: TreeMemory;

@@ -3,7 +3,7 @@ import type { ByteStrings } from './byte-strings.ts';
 import { Float64Column, Uint32Column } from './column.ts';
 import { TreeMemory } from './tree-memory.ts';
 
-/** An inode's number in its tree. It is given again once the inode is gone, and is not the inode's number in a file system. */
+/** An inode's number in its tree, reused once the inode is removed. It is not the inode's number in a file system. */
 export type Inode = number;
 
 export type InodeType = Exclude<EntryType, 'link'>;
@@ -17,7 +17,7 @@ const MODE_MASK = 0o7777;
 export type ExtendedAttributes = readonly (readonly [name: string, value: string])[];
 const NO_ATTRIBUTES: ExtendedAttributes = [];
 
-/** What may be set of an inode at any time. */
+/** The attributes of an inode that can be changed. */
 export interface InodeAttributes {
   readonly mode: number;
   readonly uid: number;
@@ -28,7 +28,7 @@ export interface InodeAttributes {
   readonly xattrs: ExtendedAttributes;
 }
 
-/** What a new inode is, its attributes aside. */
+/** The rest of a new inode. */
 export interface InodeContent {
   /** Bytes of a regular file, and its runs in the data file of its layer. */
   readonly size: number;
@@ -39,7 +39,7 @@ export interface InodeContent {
   readonly deviceMinor: number;
 }
 
-/** The inodes of a tree, each attribute a column. The first number is 1; 0 is no inode. */
+/** The inodes of a tree, with a column for each attribute. Numbers start at 1; 0 means no inode. */
 export class InodeTable {
   readonly #mode: Uint32Column;
   readonly #uid: Uint32Column;
@@ -52,14 +52,14 @@ export class InodeTable {
   /** Of a file: its first run; of a symlink: its target. */
   readonly #content: Uint32Column;
   readonly #runs: RunTable;
-  /** What few inodes have. */
+  /** Maps, since few inodes have these. */
   readonly #devices = new Map<Inode, readonly [major: number, minor: number]>();
   readonly #xattrs = new Map<Inode, ExtendedAttributes>();
   readonly #free: Inode[] = [];
   #strings: ByteStrings;
   #end = 1;
 
-  /** @param strings has the targets of symlinks */
+  /** @param strings holds the targets of symlinks */
   constructor(strings: ByteStrings, memory = new TreeMemory()) {
     this.#strings = strings;
     this.#mode = new Uint32Column(memory);
@@ -74,17 +74,17 @@ export class InodeTable {
     this.#runs = new RunTable(memory);
   }
 
-  /** How many there are. */
+  /** Number of inodes. */
   get count(): number {
     return this.#end - 1 - this.#free.length;
   }
 
-  /** All numbers are below it. */
+  /** One more than the highest number in use. */
   get end(): number {
     return this.#end;
   }
 
-  /** Makes an inode, which has no name yet, of what the layer with this number says (0 is the bottom one). */
+  /** Adds an inode, without a name yet, that the layer with this number states (0 is the bottom one). */
   add(type: InodeType, attributes: InodeAttributes, layer: number, content: InodeContent): Inode {
     const inode = this.#free.pop() ?? this.#end++;
     this.#mode.set(inode, TYPES.indexOf(type) << MODE_BITS);
@@ -109,14 +109,14 @@ export class InodeTable {
     else this.#xattrs.delete(inode);
   }
 
-  /** Counts a name more (1) or less (-1) that leads to the inode. Returns how many do. */
+  /** Adds 1 or -1 to the number of names that refer to the inode, and returns it. */
   countName(inode: Inode, change: 1 | -1): number {
     const names = this.#names.get(inode) + change;
     this.#names.set(inode, names);
     return names;
   }
 
-  /** Takes an inode that has no name left out of the table. */
+  /** Removes an inode that has no names left. */
   remove(inode: Inode): void {
     const type = this.type(inode);
     if (type === 'symlink') this.#strings.drop(this.#content.get(inode));
@@ -126,7 +126,7 @@ export class InodeTable {
     this.#free.push(inode);
   }
 
-  /** Moves the targets of all symlinks to another list of strings. */
+  /** Copies the targets of all symlinks to another list of strings, which is used from now on. */
   moveStrings(strings: ByteStrings): void {
     const old = this.#strings;
     this.#strings = strings;
@@ -173,7 +173,7 @@ export class InodeTable {
     return this.#layer.get(inode);
   }
 
-  /** Names that lead to the inode; of a directory 1. */
+  /** Number of names that refer to the inode; 1 for a directory. */
   names(inode: Inode): number {
     return this.#names.get(inode);
   }
@@ -203,7 +203,7 @@ export class InodeTable {
     return this.#xattrs.keys();
   }
 
-  /** The block of its layer's data file with which an inode's content begins; undefined when it has none. */
+  /** The first block of an inode's content in its layer's data file; undefined when it has none. */
   firstDataBlock(inode: Inode): number | undefined {
     const run = this.#firstRun(inode);
     return run === 0 ? undefined : this.#runs.dataBlock(run);
@@ -220,7 +220,7 @@ export class InodeTable {
   }
 }
 
-/** Runs of files' content, those of a file linked one to the next. The first number is 1; 0 is none. */
+/** Runs of file content, those of one file in a linked list. Numbers start at 1; 0 means none. */
 class RunTable {
   readonly #fileBlock: Uint32Column;
   readonly #dataBlock: Uint32Column;
@@ -236,7 +236,7 @@ class RunTable {
     this.#next = new Uint32Column(memory);
   }
 
-  /** Returns the number of the first. */
+  /** Adds a file's runs and returns the number of the first. */
   add(runs: readonly DataRun[]): number {
     let next = 0;
     for (let i = runs.length - 1; i >= 0; i--) {
@@ -251,6 +251,7 @@ class RunTable {
     return next;
   }
 
+  /** Removes a file's runs, given the first. */
   remove(first: number): void {
     for (let run = first; run > 0; ) {
       const next = this.#next.get(run);

@@ -2,10 +2,10 @@ import type { LayerEntry } from '../layer/entry.ts';
 import type { InodeAttributes } from './inode-table.ts';
 import { modeWithAcl, parsePosixAcl, saysMoreThanMode } from './posix-acl.ts';
 
-/** Linux gives every symlink these, whatever was asked for (symlink(2)). */
+/** Linux gives every symlink this mode, whatever was asked for (symlink(2)). */
 const SYMLINK_MODE = 0o777;
 
-/** Attributes that mean something only on the host that wrote them: umoci sets none of them. */
+/** Attributes that only have a meaning on the host that wrote them; umoci does not set them either. */
 const HOST_ATTRIBUTES = new Set([
   'security.selinux',
   'system.nfs4_acl',
@@ -20,7 +20,7 @@ const HOST_ATTRIBUTES = new Set([
 
 const ACCESS_ACL = 'system.posix_acl_access';
 
-/** An entry's attributes as its inode gets them: nearly always as they are, and then without a copy. */
+/** The attributes that an entry's inode gets: nearly always those of the entry, which is then not copied. */
 export function keptAttributes(entry: LayerEntry): InodeAttributes {
   const mode = entry.type === 'symlink' ? SYMLINK_MODE : entry.mode;
   if (entry.xattrs.length === 0 && mode === entry.mode) return entry;
@@ -28,7 +28,7 @@ export function keptAttributes(entry: LayerEntry): InodeAttributes {
   return entry.type === 'symlink' ? kept : withAccessAcl(kept);
 }
 
-/** As the kernel does it to a file that is given an access ACL, its mode follows that; one that says no more than a mode is not kept. */
+/** As in the kernel, an access ACL determines the file's mode, and is only stored if it says more than a mode can. */
 function withAccessAcl(entry: LayerEntry): InodeAttributes {
   const value = entry.xattrs.find(([name]) => name === ACCESS_ACL)?.[1];
   const acl = value === undefined ? undefined : parsePosixAcl(Buffer.from(value, 'latin1'));

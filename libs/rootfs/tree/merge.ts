@@ -7,27 +7,27 @@ import { keptAttributes } from './kept-attributes.ts';
 import { Tree } from './tree.ts';
 import { hideChildren, hideName, whiteout } from './whiteout.ts';
 
-/** As many symlinks as umoci follows in one path (filepath-securejoin). */
+/** Most symlinks followed in one path, as in umoci (filepath-securejoin). */
 const MAX_SYMLINKS = 255;
 /**
- * Names in the targets of the symlinks on the ways to all entries of an image. Four million entries below a link such as `/bin` pass some
- * ten million; entries below long chains of long links would pass 500,000 each.
+ * Most path components of symlink targets that are resolved for all entries of an image. Four million entries below a symlink such as
+ * `/bin` need some ten million; entries below long chains of long symlinks would need 500,000 each.
  */
 const MAX_SYMLINK_NAMES = 100_000_000;
 const MAX_NAME = 255;
-/** Bytes of a symlink's target that Linux takes: PATH_MAX less the NUL. */
+/** Most bytes of a symlink's target on Linux: PATH_MAX less the NUL. */
 const MAX_TARGET = 4095;
-/** What an ext4 of 4 KiB blocks holds in one file: block numbers have 32 bits. */
+/** Most bytes of a file in an ext4 of 4 KiB blocks: block numbers have 32 bits. */
 const MAX_FILE = (2 ** 32 - 1) * 4096;
 
 /**
  * Merges layers, bottom first, into one tree by the rules of the OCI image specification, "Image Layer Filesystem
- * Changeset", as umoci applies them. Pure: it reads the entries and makes the tree.
+ * Changeset", as umoci applies them. Does no I/O.
  *
- * @param maxEntries after which it stops, so that memory has a bound whatever the layers are
- * @param maxSymlinkNames after which it stops, so that time has one
- * @throws RootfsError `layer_corrupt` for a hard link to what is not there, a loop of symlinks, a whiteout or a symlink
- * of nothing; `layer_too_large` where symlinks lead too far; `image_too_large`
+ * @param maxEntries bounds the memory, whatever the layers contain
+ * @param maxSymlinkNames bounds the time; see `MAX_SYMLINK_NAMES`
+ * @throws RootfsError `layer_corrupt` for a hard link to a missing file, a loop of symlinks, an empty whiteout or symlink target;
+ * `layer_too_large` when `maxSymlinkNames` is exceeded; `image_too_large`
  */
 export function mergeLayers(
   layers: readonly Iterable<LayerEntry>[],
@@ -46,14 +46,14 @@ export function mergeLayers(
       tree.tidy();
     }
   } catch (error) {
-    // A million entries are 87 MB, which a thread that has nothing to do after it would keep.
+    // A million entries take 87 MB, which an idle thread would keep.
     tree.release();
     throw error;
   }
   return tree;
 }
 
-/** A name on the way to something, and what it leads to; undefined when it is not there. */
+/** A component of a resolved path, and its inode; undefined when it does not exist. */
 interface Step {
   readonly name: string;
   readonly inode: Inode | undefined;
@@ -65,7 +65,7 @@ class LayerMerge {
   readonly #symlinks: { namesLeft: number };
   /** See `hideName`. */
   readonly #cleared = new Set<Inode>();
-  /** Entries of a directory mostly come one after the other. */
+  /** A cache, since the entries of a directory mostly follow each other. */
   #lastParentPath: string | undefined;
   #lastParent: Inode;
 
@@ -94,7 +94,7 @@ class LayerMerge {
   }
 
   #applyWhiteout(path: string, hidden: NonNullable<ReturnType<typeof whiteout>>, entry: LayerEntry): void {
-    // The bottom layer has no lower ones.
+    // There is nothing below the bottom layer.
     if (this.#layer === 0) return;
     this.#lastParentPath = undefined;
     const directory = this.#found(this.#resolve(path, entry));
@@ -114,13 +114,13 @@ class LayerMerge {
   }
 
   /**
-   * As umoci does it: its directory is made and what is in the link's place goes first, then the target is looked for, and not followed
-   * when it is a symlink.
+   * In umoci's order: the link's directory is made and what it replaces is removed, and only then is the target looked up. A target that
+   * is a symlink is not followed.
    */
   #link(path: string, name: string, entry: LayerEntry): void {
     const parent = this.#parent(path, entry);
     this.#tree.remove(this.#tree.names.find(parent, name));
-    // What is gone may have been on the way to the last parent.
+    // What was removed may have been part of the last parent's path.
     this.#lastParentPath = undefined;
 
     const slash = entry.target.lastIndexOf('/');
@@ -133,15 +133,15 @@ class LayerMerge {
   }
 
   #replace(parent: Inode, name: string, inode: Inode): void {
-    // Either may lie on the way to the last parent.
+    // Either may be part of the last parent's path.
     if (this.#tree.names.find(parent, name) > 0 || this.#tree.inodes.type(inode) === 'symlink')
       this.#lastParentPath = undefined;
     this.#tree.put(parent, name, inode, this.#layer);
   }
 
   /**
-   * The directory of an entry, made where it is missing; this layer states it and those above it. What is there and no directory gives
-   * way to one, as when the layer stated the directory: umoci from 0.5 on, Docker and containerd over overlayfs have it so.
+   * An entry's directory, created where it is missing; it and its parents count as stated by this layer. Anything else in its place is
+   * replaced, as if the layer stated the directory: as in umoci from 0.5 on, and in Docker and containerd on overlayfs.
    */
   #parent(path: string, entry: LayerEntry): Inode {
     if (path === this.#lastParentPath) return this.#lastParent;
@@ -161,7 +161,7 @@ class LayerMerge {
     return directory;
   }
 
-  /** The directory at the end of a way, if there is one. */
+  /** The directory at the end of a resolved path, if there is one. */
   #found(steps: readonly Step[]): Inode | undefined {
     const last = steps.at(-1);
     if (last === undefined) return this.#tree.root;
@@ -169,8 +169,8 @@ class LayerMerge {
   }
 
   /**
-   * The way from the root to a directory, symlinks followed within the root. What is not there, or is no directory, is
-   * taken as it is written: `..` takes it away again.
+   * Resolves the path of a directory, following symlinks within the root. Below something that does not exist, or is not a directory,
+   * components are taken as written, and `..` removes the last one.
    */
   #resolve(path: string, entry: LayerEntry): Step[] {
     const pending = path === '' ? [] : path.split('/').reverse();

@@ -5,33 +5,33 @@ import { Uint32Column } from './column.ts';
 import type { Inode } from './inode-table.ts';
 import { TreeMemory } from './tree-memory.ts';
 
-/** The number of a name in a directory; 0 is none. It is given again once the name is gone. */
+/** The number of a directory entry's name, reused once the name is removed; 0 means none. */
 export type Name = number;
 
-/** Of names: 255 bytes and the four of their directory's number. */
+/** Bytes that are hashed: four of the directory's number, and up to 255 of the name. */
 const HASHED_BYTES = 4 + 255;
 const FIRST_BUCKET_BITS = 10;
 
 /**
- * By which names are hashed, each byte by its own: "multilinear" hashing, by which any two names fall into one bucket
- * as seldom as by chance (Lemire and Kaser, "Strongly universal string hashing is fast"). They are of this process
- * alone, so that no layer can be made of names that all fall into one. What is built does not depend on them.
+ * Multipliers of the hash, one for each byte: "multilinear" hashing, in which two names collide no more often than by chance (Lemire
+ * and Kaser, "Strongly universal string hashing is fast"). They are random for each process, so that no layer can be crafted of names
+ * that all collide. What is built does not depend on them.
  */
 const MULTIPLIERS = randomFillSync(new Uint32Array(HASHED_BYTES));
 
-/** The names in all directories of a tree: each leads to an inode; those of a directory are linked in the order in which they came. */
+/** The names in all directories of a tree: each refers to an inode; those of a directory form a list in the order they were added. */
 export class NameTable {
   readonly #directory: Uint32Column;
   readonly #text: Uint32Column;
   readonly #inode: Uint32Column;
   readonly #layer: Uint32Column;
-  /** Names of the same directory, before and after. */
+  /** The names before and after in the same directory. */
   readonly #previous: Uint32Column;
   readonly #next: Uint32Column;
   /** By inode: a directory's first name and its last. */
   readonly #first: Uint32Column;
   readonly #last: Uint32Column;
-  /** First names of buckets, and the next one in the same bucket. */
+  /** The first name of each hash bucket; `#nextInBucket` links the others. */
   #buckets = new Uint32Array(2 ** FIRST_BUCKET_BITS);
   #bucketBits = FIRST_BUCKET_BITS;
   readonly #nextInBucket: Uint32Column;
@@ -52,12 +52,12 @@ export class NameTable {
     this.#nextInBucket = new Uint32Column(memory);
   }
 
-  /** How many there are. */
+  /** Number of names. */
   get count(): number {
     return this.#end - 1 - this.#free.length;
   }
 
-  /** The directory's name with this text. */
+  /** The directory's name with this text; 0 when there is none. */
   find(directory: Inode, text: string): Name {
     let name = this.#buckets[this.#bucketOf(directory, text)] ?? 0;
     while (name > 0 && !(this.#directory.get(name) === directory && this.#strings.isText(this.#text.get(name), text)))
@@ -65,7 +65,7 @@ export class NameTable {
     return name;
   }
 
-  /** Adds a name, which is not there, after the others of its directory. */
+  /** Adds a name, which must not exist yet, after the others of its directory. */
   add(directory: Inode, text: string, inode: Inode, layer: number): Name {
     const name = this.#free.pop() ?? this.#end++;
     this.#directory.set(name, directory);
@@ -97,16 +97,17 @@ export class NameTable {
     this.#free.push(name);
   }
 
+  /** Makes the name refer to another inode. */
   redirect(name: Name, inode: Inode): void {
     this.#inode.set(name, inode);
   }
 
-  /** Says that a layer states the name. */
+  /** Records that a layer states the name. */
   touch(name: Name, layer: number): void {
     this.#layer.set(name, layer);
   }
 
-  /** Moves the texts of all names to another list of strings. */
+  /** Copies the texts of all names to another list of strings, which is used from now on. */
   moveStrings(strings: ByteStrings): void {
     const old = this.#strings;
     this.#strings = strings;
@@ -134,7 +135,7 @@ export class NameTable {
     return this.#layer.get(name);
   }
 
-  /** One character a byte. */
+  /** The text of the name, one character per byte. */
   text(name: Name): string {
     return this.#strings.textOf(this.#text.get(name));
   }
@@ -144,7 +145,7 @@ export class NameTable {
     return this.#strings.lengthOf(this.#text.get(name));
   }
 
-  /** Where the name's bytes are in `strings`. */
+  /** The offset of the name's bytes in `strings`. */
   stringOf(name: Name): number {
     return this.#text.get(name);
   }
@@ -154,7 +155,7 @@ export class NameTable {
     return this.#strings;
   }
 
-  /** Gives the memory of the buckets back; that of the rest is its owner's to give. */
+  /** Frees the memory of the buckets; the rest belongs to the owner of the columns' memory. */
   release(): void {
     giveBack(this.#buckets);
   }
@@ -163,7 +164,7 @@ export class NameTable {
     let hash = 0;
     for (let i = 0; i < 4; i++) hash += Math.imul(MULTIPLIERS[i] ?? 0, (directory >>> (8 * i)) & 0xff);
     for (let i = 0; i < text.length; i++) hash = (hash + Math.imul(MULTIPLIERS[4 + i] ?? 0, text.charCodeAt(i))) | 0;
-    // The upper bits are those that are evenly spread.
+    // Only the upper bits are evenly distributed.
     return hash >>> (32 - this.#bucketBits);
   }
 

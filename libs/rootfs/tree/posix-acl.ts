@@ -11,11 +11,11 @@ export interface AclEntry {
   readonly tag: number;
   /** Read 4, write 2, execute 1. */
   readonly permissions: number;
-  /** Of the user or group that is named; without a meaning for others. */
+  /** Of the named user or group; meaningless with other tags. */
   readonly id: number;
 }
 
-/** A letter for each tag: capitals for those of a named user or group. */
+/** A letter for each tag, in upper case for a named user or group. */
 const LETTERS: ReadonlyMap<number, string> = new Map([
   [AclTag.owner, 'u'],
   [AclTag.user, 'U'],
@@ -24,7 +24,7 @@ const LETTERS: ReadonlyMap<number, string> = new Map([
   [AclTag.mask, 'm'],
   [AclTag.others, 'o'],
 ]);
-/** What an ACL has, and in which order: a mask where anybody is named (the kernel's `posix_acl_valid`). */
+/** The valid sequences of tags: an ACL with named users or groups needs a mask (the kernel's `posix_acl_valid`). */
 const WHOLE = /^(?:u(?:gm?|U*gG*m)o)?$/;
 
 /** Whether the entry is for a user or group by its number. */
@@ -33,8 +33,8 @@ export function isNamed({ tag }: AclEntry): boolean {
 }
 
 /**
- * A POSIX ACL in the form in which the system call and tar have it (acl(5): version 2, eight bytes an entry). Undefined when it is none
- * that the kernel lets anybody set.
+ * Parses a POSIX ACL in the form used by setxattr(2) and tar (acl(5): version 2, eight bytes per entry). Undefined when the kernel would
+ * not let anyone set it.
  */
 export function parsePosixAcl(value: Buffer): readonly AclEntry[] | undefined {
   if (value.length < 4 || (value.length - 4) % ENTRY !== 0 || value.readUInt32LE(0) !== XATTR_VERSION) return undefined;
@@ -53,12 +53,12 @@ export function parsePosixAcl(value: Buffer): readonly AclEntry[] | undefined {
   return WHOLE.test(letters) ? entries : undefined;
 }
 
-/** Whether the ACL says more than the nine permission bits can (the kernel's `posix_acl_equiv_mode`): only then is it kept. */
+/** Whether the ACL says more than the nine permission bits can (the kernel's `posix_acl_equiv_mode`); only then is it stored. */
 export function saysMoreThanMode(acl: readonly AclEntry[]): boolean {
   return acl.some((entry) => isNamed(entry) || entry.tag === AclTag.mask);
 }
 
-/** The mode of a file that is given this access ACL: the permissions of its owner, of the mask or else the group, and of others become its own. */
+/** The mode of a file with this access ACL: its permissions come from the owner's entry, the mask or else the group's, and the others'. */
 export function modeWithAcl(mode: number, acl: readonly AclEntry[]): number {
   if (acl.length === 0) return mode;
   const of = (tag: number) => acl.find((entry) => entry.tag === tag)?.permissions;

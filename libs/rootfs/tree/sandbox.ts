@@ -9,7 +9,7 @@ const MOUNT_POINTS: readonly (readonly [name: string, mode: number])[] = [
   ['tmp', 0o1777],
 ];
 
-/** Adds the mount points that the image lacks. What is there, a symlink say, is left as it is. */
+/** Adds the mount points that the image lacks. Whatever exists by that name, such as a symlink, is left as it is. */
 export function addMountPoints(tree: Tree): void {
   for (const [name, mode] of MOUNT_POINTS) {
     if (tree.child(tree.root, name) === undefined) tree.put(tree.root, name, tree.newDirectory(mode), 0);
@@ -30,10 +30,13 @@ export function bootWarnings(tree: Tree): string[] {
   return warnings;
 }
 
-/** As many symlinks as Linux follows in one path (path_resolution(7)). */
+/** Most symlinks that Linux follows in one path (path_resolution(7)). */
 const MAX_SYMLINKS = 40;
 
-/** Whether a path is there; a symlink on the way or at its end counts as there when its target's first step is. */
+/**
+ * Whether a path exists. A symlink at its end counts; one on the way is followed where its target is absolute or it is in the root
+ * directory, and otherwise counts too.
+ */
 function leadsSomewhere(tree: Tree, path: readonly string[], symlinks = 0): boolean {
   if (symlinks > MAX_SYMLINKS) return false;
   let directory = tree.root;

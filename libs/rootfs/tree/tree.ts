@@ -7,8 +7,8 @@ const UNSTATED = { uid: 0, gid: 0, mtimeSeconds: 0, mtimeNanoseconds: 0, xattrs:
 const NO_CONTENT = { size: 0, runs: [], target: '', deviceMajor: 0, deviceMinor: 0 };
 
 /**
- * A tree of files: inodes, and the names in directories that lead to them. An inode that several names lead to is a
- * hard link, and is gone when the last of them is.
+ * A tree of files: inodes, and the names in directories that refer to them. Names of the same inode are hard links to it; it is
+ * removed with the last of them.
  */
 export class Tree {
   readonly inodes: InodeTable;
@@ -24,30 +24,30 @@ export class Tree {
     this.inodes.countName(this.root, 1);
   }
 
-  /** The root and all names; a file of several hard links counts with each, as it takes memory. */
+  /** The number of names, and the root: each hard link counts, as each takes memory. */
   get entries(): number {
     return 1 + this.names.count;
   }
 
-  /** A directory that no layer states, without a name yet: root's, 0755, of the epoch. */
+  /** Makes a directory that no layer states, without a name yet: owned by root, 0755, mtime 0. */
   newDirectory(mode = 0o755): Inode {
     return this.inodes.add('directory', { ...UNSTATED, mode }, 0, NO_CONTENT);
   }
 
-  /** What a directory's name leads to; undefined when there is no such name. */
+  /** The inode of a name in a directory; undefined when there is no such name. */
   child(directory: Inode, text: string): Inode | undefined {
     const name = this.names.find(directory, text);
     return name === 0 ? undefined : this.names.inode(name);
   }
 
-  /** Gives an inode a name, which a layer states; what had it loses it. The name is then the last of its directory. */
+  /** Gives an inode a name, stated by a layer, replacing what had it. The name becomes the last of its directory. */
   put(directory: Inode, text: string, inode: Inode, layer: number): void {
     this.inodes.countName(inode, 1);
     this.remove(this.names.find(directory, text));
     this.names.add(directory, text, inode, layer);
   }
 
-  /** Has a name that leads to no directory lead to this inode, in the same place. */
+  /** Makes a name, not of a directory, refer to another inode without changing its position. */
   redirect(name: Name, inode: Inode): void {
     const before = this.names.inode(name);
     this.inodes.countName(inode, 1);
@@ -55,7 +55,7 @@ export class Tree {
     if (this.inodes.countName(before, -1) === 0) this.inodes.remove(before);
   }
 
-  /** Takes a name, if it is one, and all below it out of the tree. */
+  /** Removes a name and everything below it from the tree; does nothing for 0. */
   remove(name: Name): void {
     const pending = name === 0 ? [] : [name];
     for (let next = pending.pop(); next !== undefined; next = pending.pop()) {
@@ -67,12 +67,12 @@ export class Tree {
     }
   }
 
-  /** The names in a directory, in the order in which they came. None may be taken away meanwhile. */
+  /** The names in a directory, in the order they were added. None may be removed while iterating. */
   *namesIn(directory: Inode): Iterable<Name> {
     for (let name = this.names.first(directory); name > 0; name = this.names.next(name)) yield name;
   }
 
-  /** Gives back the memory of names and targets that are gone, where they are many. */
+  /** Compacts the memory of names and targets if most of it belongs to removed ones. */
   tidy(): void {
     if (!this.#strings.wasteful) return;
     const strings = new ByteStrings();
@@ -83,8 +83,8 @@ export class Tree {
   }
 
   /**
-   * Gives the memory of the tree back, which has nothing in it any more. Left to the collector, that of one image is still there when a
-   * thread that has nothing to do until then builds the next.
+   * Frees the memory of the tree, which cannot be used afterwards. Left to the garbage collector, it would still be there when an idle
+   * thread starts the next image.
    */
   release(): void {
     this.names.release();

@@ -5,7 +5,7 @@ import type { Tree } from './tree.ts';
 const PREFIX = '.wh.';
 const OPAQUE = '.wh..wh..opq';
 
-/** What an entry's name says of lower layers, by the OCI image specification, "Whiteouts". */
+/** What an entry's name hides in lower layers (OCI image specification, "Whiteouts"). */
 export type Whiteout = { readonly kind: 'opaque' } | { readonly kind: 'name'; readonly hidden: string } | undefined;
 
 export function whiteout(name: string): Whiteout {
@@ -15,11 +15,11 @@ export function whiteout(name: string): Whiteout {
 }
 
 /**
- * Hides a name of lower layers. A whiteout leaves what its own layer states, and the directories on the way to that, wherever they
- * stand in the layer: of a directory that this layer states, only what it does not state below is hidden. It is the name that
- * counts, not the inode, which a hard link of this layer may share with a name of a lower one.
+ * Hides a name of lower layers. A whiteout keeps what its own layer states, before or after it, and the directories above that: of a
+ * directory that this layer states, only what it does not state below is removed. The name counts, not the inode, which a hard link of
+ * this layer may share with a name of a lower one.
  *
- * @param cleared directories that have names of this layer only, and get no others: none is walked twice, however often it is hidden
+ * @param cleared directories that now contain only names of this layer: none is walked twice, however often it is hidden
  */
 export function hideName(tree: Tree, name: Name, layer: number, cleared: Set<Inode>): void {
   const pending = name === 0 ? [] : [name];
@@ -31,12 +31,12 @@ export function hideName(tree: Tree, name: Name, layer: number, cleared: Set<Ino
     const directory = tree.names.inode(next);
     if (cleared.has(directory) || !tree.inodes.isDirectory(directory)) continue;
     cleared.add(directory);
-    // One by one: as arguments of one call, some 100,000 names would be more than the stack holds.
+    // One by one: as arguments of one call, some 100,000 names would overflow the stack.
     for (const below of tree.namesIn(directory)) pending.push(below);
   }
 }
 
-/** Hides all that lower layers put into a directory. */
+/** Hides everything that lower layers put into a directory. */
 export function hideChildren(tree: Tree, directory: Inode, layer: number, cleared: Set<Inode>): void {
   if (cleared.has(directory)) return;
   cleared.add(directory);
