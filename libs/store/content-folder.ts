@@ -11,10 +11,10 @@ import { doomedName, temporaryName } from './temporary-name.ts';
 import { toTheEnd } from './to-the-end.ts';
 import { LostByDisk, syncPublished, syncStateOf } from './unsynced-marker.ts';
 
-/** What a rename fails with where another entry has the name; the last where a file was to have it. */
+/** Errors of a rename to a name that another entry has; EISDIR where a file is renamed. */
 const TAKEN: ReadonlySet<string> = new Set(['ENOTEMPTY', 'EEXIST', 'EISDIR']);
 
-/** An entry and what an eviction has to know of it. */
+/** An entry, and what an eviction has to know about it. */
 export interface ContentEntry {
   /** 64 hex digits. */
   readonly hex: string;
@@ -27,9 +27,9 @@ export interface ContentEntry {
 export class ContentFolder {
   readonly folder: string;
   readonly #check: ((directory: string) => Promise<void>) | undefined;
-  /** Published by this process and not synced yet. */
+  /** Paths of entries that this process has published and not synced yet. */
   readonly #unsynced = new Set<string>();
-  /** Of these the disk has not taken what was written, and they could not be removed yet; with which folder of that name it was. */
+  /** Entries whose data the disk has not stored, and which could not be removed yet: path, and `identityOf` the folder. */
   readonly #lost = new Map<string, string>();
   #scanned = false;
 
@@ -38,7 +38,7 @@ export class ContentFolder {
     this.#check = check;
   }
 
-  /** Throws StoreError `invalid_name` for what is no digest. */
+  /** The path of an entry, whether it exists or not. @throws StoreError `invalid_name` for a malformed digest */
   path(digest: string): string {
     return join(this.folder, digestHex(digest));
   }
@@ -64,7 +64,7 @@ export class ContentFolder {
     });
   }
 
-  /** Notes that the entry is used now. One that is not there is left alone. */
+  /** Sets the entry's time of last use to now; does nothing for one that does not exist. */
   async touch(digest: string): Promise<void> {
     const path = this.path(digest);
     const now = new Date();
@@ -78,8 +78,8 @@ export class ContentFolder {
   }
 
   /**
-   * Takes the entry away in one step; no reader sees half of it. Returns where it went, undefined when it was not there. Then
-   * `putBack` or `removeAside`; should this process die before it comes to that, it is put back as an orphan (`collectOrphans`).
+   * Renames the entry away, so that no reader sees half of it. Returns its temporary path, or undefined when it did not exist. To be
+   * followed by `putBack` or `removeAside`; if this process dies before that, `collectOrphans` puts the entry back.
    */
   async setAside(digest: string): Promise<string | undefined> {
     return this.#moveAside(digest, temporaryName(await ownIdentity(), digestHex(digest)));
@@ -91,7 +91,7 @@ export class ContentFolder {
     return storing('set an entry aside', async () => ((await renameIfThere(path, aside)) ? aside : undefined));
   }
 
-  /** Gives an entry that was set aside its name again. False when another was made meanwhile: then ours is removed. */
+  /** Gives an entry that was set aside its name again. False when another has it by now: then ours is removed. */
   async putBack(aside: string, digest: string): Promise<boolean> {
     const path = this.path(digest);
     return storing('put an entry back', async () => {
@@ -106,8 +106,9 @@ export class ContentFolder {
     });
   }
 
+  /** Removes an entry that was set aside. */
   async removeAside(aside: string): Promise<void> {
-    // By another name: one that says what it was is taken for whole by whoever finds it.
+    // Renamed first: under a name with its digest, whoever finds it would take it for complete.
     const doomed = join(this.folder, doomedName(await ownIdentity()));
     await storing('remove an entry', async () => {
       if (await renameIfThere(aside, doomed)) await rm(doomed, { recursive: true, force: true });
@@ -121,7 +122,7 @@ export class ContentFolder {
     await storing('remove an entry', () => rm(doomed, { recursive: true, force: true }));
   }
 
-  /** Removes what dead processes were making, and puts back what they had set aside. */
+  /** Removes what dead processes have left unfinished, and puts back what they had set aside. */
   async collectOrphans(): Promise<void> {
     await removeOrphans(this.folder, async (aside, digest) => {
       const isWhole = (await syncStateOf(aside)) !== 'lost';
@@ -145,7 +146,7 @@ export class ContentFolder {
     return entries;
   }
 
-  /** Removes the entries of which a power loss may have taken parts. */
+  /** Removes the entries that a power failure may have damaged. */
   async removeLost(): Promise<void> {
     for (const hex of await this.digests()) {
       if ((await storing('check an entry', () => syncStateOf(this.path(hex)))) === 'lost') await this.remove(hex);
@@ -153,12 +154,12 @@ export class ContentFolder {
   }
 
   /**
-   * Brings to the disk what this process published since the last call; the first call looks at all entries. What the disk does not
-   * take is removed: it would be damaged once it is not in memory any more. Rejects with the first failure, after all others.
+   * Syncs what this process has published since the last call; the first call looks at all entries. An entry that the disk fails to
+   * store is removed: it would be damaged once it leaves the page cache. Rejects with the first failure, after trying all.
    */
   async sync(): Promise<void> {
     const targets = this.#scanned ? [...this.#unsynced] : (await this.digests()).map((hex) => this.path(hex));
-    // What fails is looked at again by the next call.
+    // The next call tries again what fails.
     for (const target of targets) this.#unsynced.add(target);
     this.#scanned = true;
     await toTheEnd(targets, async (target) => {
@@ -181,25 +182,25 @@ export class ContentFolder {
           cause: error,
         });
       }
-      // Removed meanwhile, or synced by another process, which took the marker away.
+      // Removed meanwhile, or synced by another process, which removed the marker.
       if (systemCode(error) !== 'ENOENT') throw error;
     }
   }
 
-  /** Another process may have put a whole one in its place meanwhile, which stays. */
+  /** Removes a lost entry, unless another process has replaced it meanwhile. */
   async #removeLost(target: string, present: string | undefined): Promise<void> {
     if (this.#lost.get(target) === present) await this.remove(basename(target));
     this.#lost.delete(target);
   }
 }
 
-/** Which folder it is that has the name now; undefined when there is none. Its inode may be another's after it. */
+/** Tells which folder has this path now; undefined when there is none. The inode number alone may be reused. */
 async function identityOf(path: string): Promise<string | undefined> {
   const status = await statIfThere(path);
   return status && `${status.ino} ${status.birthtimeMs}`;
 }
 
-/** False when there was nothing of that name. */
+/** Returns false when `from` does not exist. */
 async function renameIfThere(from: string, to: string): Promise<boolean> {
   try {
     await rename(from, to);
@@ -210,7 +211,7 @@ async function renameIfThere(from: string, to: string): Promise<boolean> {
   }
 }
 
-/** Undefined when it is not there, or taken away while it is looked at. A file in its place has a size, too: it is to be removed as others are. */
+/** Undefined when the entry does not exist, or is removed meanwhile. A file in its place is described too, so that it is evicted like others. */
 async function describe(path: string, hex: string): Promise<ContentEntry | undefined> {
   const folder = await statIfThere(path);
   if (folder === undefined) return undefined;

@@ -11,20 +11,20 @@ export interface DataDirectoryChoice {
 }
 
 /**
- * The data directory, absolute: the flag, else `BHATTI_DATA_DIR`, else `/var/lib/bhatti` for root where that is or can be
- * made, else `bhatti` in the XDG data folder (XDG Base Directory Specification). Empty values count as not given.
+ * The data directory, absolute: the flag, else `BHATTI_DATA_DIR`, else `/var/lib/bhatti` for root if that is writable or can be
+ * created, else `bhatti` in the XDG data folder (XDG Base Directory Specification). Empty values count as unset.
  */
 export function resolveDataDirectory({ flag, env }: DataDirectoryChoice): string {
   const given = flag || env.BHATTI_DATA_DIR;
   if (given) return resolve(given);
   if (process.getuid?.() === 0 && canWrite(systemDirectory)) return systemDirectory;
   const dataHome = env.XDG_DATA_HOME;
-  // The specification wants relative paths ignored.
+  // By the specification, relative paths are ignored.
   if (dataHome && isAbsolute(dataHome)) return join(dataHome, 'bhatti');
   return join(homeDirectory(env), '.local', 'share', 'bhatti');
 }
 
-/** The home of this user, absolute: `HOME`, else what the system knows. `/` for one it has no name for (a container's number), as Docker has it. */
+/** This user's home, absolute: `HOME`, else the system's. `/` for a user whom the system does not know (a bare uid in a container), as for Docker. */
 export function homeDirectory(env: NodeJS.ProcessEnv): string {
   if (env.HOME) return resolve(env.HOME);
   try {
@@ -34,7 +34,7 @@ export function homeDirectory(env: NodeJS.ProcessEnv): string {
   }
 }
 
-/** Whether the folder can be written to, or be made: then its nearest parent can. */
+/** Whether the folder is writable, or its nearest existing parent is. */
 function canWrite(path: string): boolean {
   if (!existsSync(path)) return path !== dirname(path) && canWrite(dirname(path));
   try {

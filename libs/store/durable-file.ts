@@ -3,7 +3,7 @@ import { dirname, join } from 'node:path';
 import { ownIdentity } from './process-identity.ts';
 import { parseTemporaryName, temporaryName } from './temporary-name.ts';
 
-/** Brings a file, or the names in a folder, to the disk. See `LostByDisk` for what it means when that fails. */
+/** Syncs a file, or the names in a folder (fsync(2)). See `LostByDisk` for what a failure means. */
 export async function syncToDisk(path: string): Promise<void> {
   const handle = await open(path, 'r');
   try {
@@ -14,13 +14,13 @@ export async function syncToDisk(path: string): Promise<void> {
 }
 
 export interface WriteOptions {
-  /** Asked last, when all that takes time is done, with the path of the temporary file; when it rejects the old content stays. */
+  /** Called just before the rename, with the path of the temporary file; if it rejects, the old content stays. */
   readonly confirm?: (temporary: string) => Promise<void>;
-  /** Of the temporary file, see `temporaryName`. */
+  /** Label of the temporary file; see `temporaryName`. */
   readonly label?: string;
 }
 
-/** Writes a small file so that, whatever happens, either the old content or the new one is there, whole. Mode 0600. */
+/** Replaces a small file atomically and durably: whatever happens, it has either the old or the new content. Mode 0600. */
 export async function writeDurably(
   path: string,
   content: string,
@@ -45,7 +45,7 @@ export async function writeDurably(
   await syncToDisk(folder);
 }
 
-/** Syncs the files of a folder (not below it), then the folder. What another is writing there this moment is its own to sync. */
+/** Syncs the files in a folder (not in its subfolders), then the folder. Temporary files are left to their writers. */
 export async function syncFolder(folder: string): Promise<void> {
   for (const name of await readdir(folder)) {
     if (parseTemporaryName(name) === undefined) await syncToDisk(join(folder, name));
@@ -53,7 +53,7 @@ export async function syncFolder(folder: string): Promise<void> {
   await syncToDisk(folder);
 }
 
-/** Takes group's and others' permissions from the files of a folder: they were written by code that knows no modes. */
+/** Makes the files in a folder private: they were written by code that does not set modes. */
 export async function makePrivate(folder: string): Promise<void> {
   for (const name of await readdir(folder)) await chmod(join(folder, name), 0o600);
 }

@@ -13,7 +13,7 @@ export type StoreErrorCode =
   | 'out_of_resources'
   | 'rootfs_damaged';
 
-/** What went wrong with the data directory, with a stable code and whether trying again can help. */
+/** A failure of the data directory, with a stable code, and whether trying again can help. */
 export class StoreError extends Error {
   override readonly name = 'StoreError';
   readonly code: StoreErrorCode;
@@ -26,16 +26,16 @@ export class StoreError extends Error {
   }
 }
 
-/** What a file in the place of a folder fails with, and the reverse. */
+/** Errors where a file is in the place of a folder, or the reverse. */
 const IN_THE_WAY: ReadonlySet<string> = new Set(['EEXIST', 'EISDIR']);
 const withPath = z.object({ path: z.string(), dest: z.string().optional() });
 
-/** The `code` of a Node system error (`ENOENT`), undefined for anything else. */
+/** The code of a system error (`ENOENT`); undefined for other errors. */
 export function systemCode(error: unknown): string | undefined {
   return error instanceof StoreError ? undefined : systemErrorName(error);
 }
 
-/** Runs file operations; what they throw becomes a StoreError that says what was being done. */
+/** Runs file operations, and converts what they throw to a StoreError that says what was being done (`cannot ${what}`). */
 export async function storing<T>(what: string, work: () => Promise<T>): Promise<T> {
   try {
     return await work();

@@ -2,24 +2,24 @@ import type { ContentEntry } from './content-folder.ts';
 import type { LayerCache } from './layer-cache.ts';
 
 export interface EvictOptions {
-  /** Bytes on disk to free at least; `Infinity` for everything that nobody needs. */
+  /** Bytes on disk to free; `Infinity` for every layer that is not needed. */
   readonly bytes: number;
-  /** Whether a task needs the layer (`sha256:<hex>`). Asked before it is taken away, and again after. */
+  /** Whether a task needs the layer (`sha256:<hex>`). Called before it is set aside, and again after. */
   readonly isNeeded: (diffId: string) => Promise<boolean>;
   /** Free nothing unless `bytes` can be freed. */
   readonly onlyIfEnough?: boolean;
-  /** `LayerCache.list`, where it is known already. */
+  /** The result of `LayerCache.list`, if the caller has it. */
   readonly entries?: readonly ContentEntry[];
-  /** Remove nothing: tell what would go. */
+  /** Remove nothing, but return what would be removed. */
   readonly dryRun?: boolean;
 }
 
 /**
- * Removes layers that nobody needs, least recently used first, until `bytes` are free. Returns what went.
+ * Removes layers that no task needs, least recently used first, until `bytes` are freed. Returns the removed ones.
  *
- * A task may be about to use one. It claims its layers before it looks for them; here a layer is taken away in one step,
- * and the claims are read again after that. So whichever way the steps fall, the layer is put back, or the task finds it
- * missing and fetches it. Evictors of several processes do no harm to each other: only one gets hold of a layer.
+ * A task may be about to use one of them. It claims its layers before it looks for them; here, a layer is set aside in one
+ * step, and the claims are read again after that. So however the steps interleave, either the layer is put back, or the task
+ * finds it missing and fetches it. Concurrent evictions do no harm: only one of them gets hold of a layer.
  */
 export async function evictLayers(layers: LayerCache, options: EvictOptions): Promise<ContentEntry[]> {
   const candidates = await chooseLayers(layers, options);
@@ -32,7 +32,7 @@ export async function evictLayers(layers: LayerCache, options: EvictOptions): Pr
   return removed;
 }
 
-/** Removes one layer unless a task needs it. False when one does, or it was not there. */
+/** Removes a layer unless a task needs it. Returns whether it was removed. */
 export async function evictLayer(
   { content }: LayerCache,
   diffId: string,

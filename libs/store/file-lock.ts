@@ -5,25 +5,26 @@ import { StoreError, systemCode } from './error.ts';
 import { isAlive, ownIdentity } from './process-identity.ts';
 import { parseTemporaryName, temporaryName } from './temporary-name.ts';
 
-/** Ms to wait for a lock; what is done under one takes milliseconds. */
+/** Ms to wait for a lock; work under a lock takes milliseconds. */
 const patience = 10_000;
 const pollInterval = 20;
 
 /**
- * Ms of waiting after which the lock of one process of another host, of which nobody can tell from here, counts as left behind. Time
- * spent in waiting, because clocks differ: by its age, one that is a minute ahead would take away every lock.
+ * Ms of waiting after which a lock held by the same process of another host, whose state is unknown here, counts as abandoned. Time spent
+ * waiting is used rather than the file's age, because clocks differ: a host that is a minute ahead would break every lock.
  */
 const foreignPatience = 5_000;
 
 export interface FileLockOptions {
-  /** Ms, in place of five seconds. */
+  /** In ms; see the constant of this name, which is the default. */
   readonly foreignPatience?: number;
 }
 
 /**
- * Runs the work while no other process, on this host or another, holds the lock. The file holds a temporary name, which
- * says whose it is; that of a dead process is taken away. Rejects with StoreError `internal` (retryable) after 10 s.
- * @param work is given what rejects once the lock was taken away: asked just before what cannot be undone
+ * Runs the work while no other process, on this host or another, holds the lock. The lock file contains a temporary name, which
+ * identifies its holder; that of a dead process is removed. Rejects with StoreError `internal` (retryable) after 10 s.
+ *
+ * @param work gets a function that rejects if the lock has been lost, to be called just before anything irreversible
  */
 export async function withFileLock<T>(
   path: string,
@@ -63,7 +64,7 @@ async function acquire(path: string, mine: string, patienceWithForeign: number):
   }
 }
 
-/** A link is exclusive and whole: nobody reads half of a lock. */
+/** Creates the lock with its content in one exclusive step; false when it exists already. */
 async function linkNew(from: string, to: string): Promise<boolean> {
   try {
     await link(from, to);
@@ -81,12 +82,12 @@ async function removeStale(path: string, holder: string, aside: string): Promise
     if (systemCode(error) === 'ENOENT') return;
     throw error;
   }
-  // Another may have taken the lock between the look and the rename: then it gets it back.
+  // Another process may have acquired the lock between the check and the rename: it gets it back.
   if ((await contentOf(aside)) !== holder) await linkNew(aside, path);
   await rm(aside, { force: true });
 }
 
-/** @param isLong whether it has been seen to be this one's for long */
+/** @param isLong whether this holder has been seen for longer than the patience with foreign ones */
 async function isStale(holder: string, isLong: boolean): Promise<boolean> {
   const maker = parseTemporaryName(holder);
   const alive = maker === undefined ? undefined : await isAlive(maker);

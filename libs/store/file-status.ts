@@ -2,7 +2,7 @@ import type { Stats } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { systemCode } from './error.ts';
 
-/** What is at a path; undefined when nothing is. */
+/** stat(2) of a path; undefined when nothing is there. */
 export async function statIfThere(path: string): Promise<Stats | undefined> {
   try {
     return await stat(path);

@@ -3,7 +3,7 @@ import { dirname } from 'node:path';
 import { systemCode } from './error.ts';
 import { statIfThere } from './file-status.ts';
 
-/** The names in a folder; none where there is no such folder, or a file in its place: other people remove folders, and put files into ours. */
+/** The names in a folder; none if it does not exist, or is a file: people remove our folders, and put files into them. */
 export async function namesIn(folder: string): Promise<string[]> {
   try {
     return await readdir(folder);
@@ -15,8 +15,8 @@ export async function namesIn(folder: string): Promise<string[]> {
 }
 
 /**
- * Makes a folder where there is none, and those that it is in (mkdir -p). In place of Node's `recursive`, which says ENOENT whatever it
- * was: a disk that is full, or read-only.
+ * Makes a folder and its parents where they are missing (mkdir -p). Used instead of Node's `recursive`, which reports ENOENT whatever the
+ * reason, such as a full or read-only disk.
  */
 export async function makeFolders(path: string, mode: number): Promise<void> {
   try {
@@ -32,7 +32,7 @@ async function makeFolder(path: string, mode: number): Promise<void> {
   try {
     await mkdir(path, { mode });
   } catch (error) {
-    // Some file systems refuse before they look whether it is there.
+    // Some file systems report another error than EEXIST for an existing folder.
     const there = await statIfThere(path).catch(() => undefined);
     if (!there?.isDirectory()) throw error;
   }

@@ -2,20 +2,20 @@ import type { ImageCatalog } from './image-catalog.ts';
 import type { RootfsStore } from './rootfs-store.ts';
 
 export interface RemoveUnreferencedOptions {
-  /** Whether a task is about to give the root filesystem of this key a name. Asked before it is taken away, and again after. */
+  /** Whether a task is about to give the root filesystem of this key a name. Called before it is set aside, and again after. */
   readonly isNeeded: (key: string) => Promise<boolean>;
-  /** Remove nothing: tell what would go. */
+  /** Remove nothing, but return what would be removed. */
   readonly dryRun?: boolean | undefined;
 }
 
 /**
  * Removes root filesystems that no image points to and no task needs; returns their keys.
  *
- * A pull may be about to give one of them a name. It claims the key, looks for the root filesystem, names it, and gives the
- * claim up, in this order. Here the entry is taken away first, then the claims are read, then the catalog: who claims after
- * that finds it missing and builds it; who had claimed is seen; who had given the claim up is in the catalog. Should Redis
- * have lost the claims, `ImageCatalog.put` looks for the root filesystem after it has written the name, and fails,
- * retryable. No clock decides anything. Two collections at once: only one gets hold of an entry.
+ * A pull may be about to give one of them a name. It claims the key, looks for the root filesystem, names it, and releases the
+ * claim, in this order. Here the entry is set aside first, then the claims are read, then the catalog. So a pull that claims after
+ * that finds it missing and builds it; an earlier claim is seen; and if it has been released, the name is in the catalog. If Redis
+ * has lost the claims, `ImageCatalog.put`, which looks for the root filesystem again after writing the name, fails with a
+ * retryable error. No step depends on clocks. Of concurrent collections, only one gets hold of an entry.
  */
 export async function removeUnreferencedRootfs(
   rootfs: RootfsStore,
@@ -26,7 +26,7 @@ export async function removeUnreferencedRootfs(
   const isKept = async (key: string) => (await isNeeded(key)) || (await images.referencedKeys()).has(key);
   const referenced = await images.referencedKeys();
   for (const key of await rootfs.content.digests()) {
-    // Once more by itself: one that got its name since the catalog was read must not be missing even for the moment of a look.
+    // Checked individually before it is set aside: one named since the catalog was read must not be missing even for a moment.
     if (referenced.has(key) || (await isKept(key))) continue;
     if (dryRun || (await removeUnless(rootfs, key, isKept))) removed.push(key);
   }

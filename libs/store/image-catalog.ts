@@ -15,19 +15,19 @@ import { temporaryLabel, temporaryName } from './temporary-name.ts';
 
 const suffix = '.json';
 
-/** Of writing an entry while others write the same: each takes from the others what they have not renamed yet. */
+/** Attempts to write an entry while others write the same one, and each revokes what the others have not renamed yet. */
 const MOST_TRIES = 20;
 
-/** What opening fails with where there is nothing, a link to nothing or to itself, or a socket. */
+/** Errors of opening a path where there is nothing, a dangling or circular symlink, or a socket. */
 const NO_FILE: ReadonlySet<string> = new Set(['ELOOP', 'ENOENT', 'ENOTDIR', 'ENXIO']);
 
-/** What opening another user's file fails with. */
+/** Errors of opening another user's file. */
 const UNREADABLE: ReadonlySet<string> = new Set(['EACCES', 'EPERM']);
 
-/** What the rename of such a file fails with; the second over NFS. */
+/** Errors of renaming a file that another process has removed; the second one over NFS. */
 const REVOKED: ReadonlySet<string> = new Set(['ENOENT', 'ESTALE']);
 
-/** Which names stand for which root filesystems, for each owner: `<owner>/<name>.json`. */
+/** Maps each owner's image names to root filesystems: `<owner>/<name>.json`. */
 export class ImageCatalog {
   readonly #folder: string;
   readonly #rootfs: RootfsStore;
@@ -37,7 +37,7 @@ export class ImageCatalog {
     this.#rootfs = rootfs;
   }
 
-  /** Null when there is none, when its file is damaged or unreadable, or when its root filesystem is gone: pulling again mends it. */
+  /** Null when there is no such image, or its file is damaged or unreadable, or its root filesystem is gone; pulling again repairs it. */
   async get(owner: string, name: string): Promise<ImageEntry | null> {
     const path = this.#path(owner, name);
     const entry = await storing('read the image catalog', () => readEntry(path));
@@ -45,14 +45,14 @@ export class ImageCatalog {
     return (await this.#rootfs.content.has(entry.rootfsKey)) ? entry : null;
   }
 
-  /** The owner's images by name. */
+  /** The owner's images, sorted by name. */
   async list(owner: string): Promise<ImageEntry[]> {
     const entries: ImageEntry[] = [];
     for await (const entry of this.startingAt(owner, '')) entries.push(entry);
     return entries;
   }
 
-  /** The owner's images by name, from that name on (in the order of code units). Each is read when it is asked for. */
+  /** The owner's images from the name `first` on, sorted by name (in code unit order). Each is read when it is requested. */
   async *startingAt(owner: string, first: string): AsyncGenerator<ImageEntry> {
     for (const name of await this.#names(owner)) {
       if (name < first) continue;
@@ -62,9 +62,10 @@ export class ImageCatalog {
   }
 
   /**
-   * Makes the name stand for the entry, in place of what it stood for. Rejects with StoreError `not_found` (retryable)
-   * when the root filesystem is not there (any more): it would be an image that is not whole.
-   * @param confirm asked last, when all that takes time is done; when it rejects, so does this, and the name stands for what it did
+   * Makes the name refer to the entry, replacing what it referred to. Rejects with StoreError `not_found` (retryable) when the
+   * root filesystem does not exist (any more): the image would be incomplete.
+   *
+   * @param confirm called just before the change; if it rejects, so does this, and nothing is changed
    */
   async put(owner: string, entry: ImageEntry, confirm?: () => Promise<void>): Promise<void> {
     const path = this.#path(owner, entry.name);
@@ -75,13 +76,13 @@ export class ImageCatalog {
       await makeFolders(join(this.#folder, owner), 0o700);
       await unlessRevoked(entry.name, () => this.#write(path, content, entry.name, asked));
     });
-    // Again, after the entry is written: see `removeUnreferencedRootfs`, which looks the other way round.
+    // Again after the entry is written: see `removeUnreferencedRootfs`, which does the two steps in the opposite order.
     await this.#requireRootfs(checked);
   }
 
   /**
-   * Puts an entry in the place of what `get` gave for its name. False, and nothing is changed, when the name stands for something
-   * else by now: another has put, changed or deleted it. Rejects as `put` does.
+   * Replaces the entry that `get` returned for the name. Returns false, and changes nothing, when the name refers to something else by
+   * now: another process has put, changed or deleted it. Rejects as `put` does.
    */
   async replace(
     owner: string,
@@ -89,7 +90,7 @@ export class ImageCatalog {
     entry: ImageEntry,
     confirm?: () => Promise<void>,
   ): Promise<boolean> {
-    const moved = new Error('the name stands for something else by now');
+    const moved = new Error('the name refers to something else by now');
     try {
       await this.put(owner, entry, async () => {
         await confirm?.();
@@ -103,8 +104,10 @@ export class ImageCatalog {
   }
 
   /**
-   * False when there was none. Its root filesystem stays until `removeUnreferenced`.
-   * @param confirm asked last, whether it is still what is meant; when it rejects, so does this, and the name stands for what it did
+   * Deletes a name; false when there was none. Its root filesystem stays until `removeUnreferenced`.
+   *
+   * @param confirm called just before the change, to check that the name still refers to what is meant; if it rejects, so does this, and
+   * nothing is changed
    */
   async delete(owner: string, name: string, confirm?: () => Promise<void>): Promise<boolean> {
     const path = this.#path(owner, name);
@@ -114,12 +117,13 @@ export class ImageCatalog {
     });
   }
 
+  /** All owners that have, or had, an image; sorted. */
   async owners(): Promise<string[]> {
     const names = await storing('list the owners of images', () => readdir(this.#folder));
     return names.filter(isFileName).sort();
   }
 
-  /** The keys of all root filesystems that an image of any owner points to, and all that those which cannot be read may mean. */
+  /** The keys of all root filesystems that an image of any owner refers to, or may refer to, where its file cannot be parsed. */
   async referencedKeys(): Promise<Set<string>> {
     const keys = new Set<string>();
     for (const owner of await this.owners()) {
@@ -132,8 +136,8 @@ export class ImageCatalog {
   }
 
   /**
-   * Undefined when another came to write the same name: then who confirms has to be asked again. Ours is there before it takes away
-   * those of others. So of two at once the later takes the other's away, or is asked after the other is done.
+   * Undefined when another process is writing the same name: then `confirm` has to be called again. Our temporary file exists before we
+   * remove those of others, so of two concurrent writers, the later one either removes the other's file, or confirms after the other is done.
    */
   async #write(
     path: string,
@@ -183,21 +187,21 @@ export class ImageCatalog {
 }
 
 /**
- * Takes from others what they have written to be the entry of this name, and not renamed yet: theirs cannot come after ours.
- * One of them may have hung between asking whose the task is and the rename, and wake any time later.
+ * Removes the files that others have written to become the entry of this name, and have not renamed yet, so that they cannot overwrite
+ * ours. A writer may have been suspended between its confirmation and its rename, and resume at any time.
  */
 async function revokeWrites(path: string, name: string, mine?: string): Promise<void> {
   const folder = dirname(path);
   for (const file of await namesIn(folder)) {
-    // First: an owner may have a thousand images.
+    // Checked first, since an owner may have a thousand images.
     if (temporaryLabel(file) !== name) continue;
     const other = join(folder, file);
-    // A folder (see `buryEntry`) may get its entry while it is removed.
+    // A folder (see `buryEntry`) may receive its entry while it is being removed.
     if (other !== mine) await rm(other, { recursive: true, force: true, maxRetries: 5, retryDelay: 10 });
   }
 }
 
-/** Whatever the name stands for goes. Takes no room, as a full disk may have none. */
+/** Removes the entry, whatever it is. Needs no space, so that it works on a full disk. */
 async function removeEntry(path: string, name: string): Promise<boolean> {
   await revokeWrites(path, name);
   try {
@@ -211,8 +215,8 @@ async function removeEntry(path: string, name: string): Promise<boolean> {
 }
 
 /**
- * Takes away what is confirmed to be meant, and nothing that came after: the entry is renamed into a folder that has the name as its
- * label. Whoever writes an entry of that name removes the folder first, and then this rename fails. Undefined: it did, ask again.
+ * Removes the entry that was confirmed, and none that came later: it is renamed into a folder that has the name as its label. Whoever
+ * writes an entry of that name removes the folder first, which makes this rename fail. Undefined: that happened, confirm again.
  */
 async function buryEntry(
   path: string,
@@ -223,7 +227,7 @@ async function buryEntry(
   try {
     await mkdir(grave, { mode: 0o700 });
   } catch (error) {
-    // The owner has never had an image.
+    // This owner has never had an image.
     if (systemCode(error) === 'ENOENT') return 'none';
     throw error;
   }
@@ -241,7 +245,7 @@ async function buryEntry(
   }
 }
 
-/** Tries again, after a moment, where another took away what was written. */
+/** Repeats a change, after a short pause, that another process has revoked. @throws StoreError `internal` after `MOST_TRIES` */
 async function unlessRevoked<T>(name: string, change: () => Promise<T | undefined>): Promise<T> {
   for (let tries = 1; ; tries += 1) {
     const changed = await change();
@@ -251,7 +255,7 @@ async function unlessRevoked<T>(name: string, change: () => Promise<T | undefine
   }
 }
 
-/** A change that the caller confirms. Its refusal is the caller's own error, and no failure of the store. */
+/** Runs a change that the caller confirms. If `confirm` rejects, that error is rethrown as it is, not as a failure of the store. */
 async function confirmedBy<T>(
   confirm: (() => Promise<void>) | undefined,
   what: string,
@@ -279,7 +283,7 @@ async function readEntry(path: string): Promise<ImageEntry | null> {
   try {
     return parseEntry(await contentOf(path));
   } catch (error) {
-    // One of them must not hide all others. Who has to know what it may mean (`referencedKeys`) is told.
+    // One unreadable file must not hide all others. `referencedKeys`, which must not miss any, does fail.
     if (UNREADABLE.has(systemCode(error) ?? '')) return null;
     throw error;
   }
@@ -293,17 +297,17 @@ function parseEntry(text: string): ImageEntry | null {
   }
 }
 
-/** One that is damaged, or of a later version, may mean any key that is in it. */
+/** The keys that an entry may refer to: if it is damaged, or of a later version, any that appears in it. */
 function keysIn(text: string): readonly string[] {
   const entry = parseEntry(text);
   return entry === null ? (text.match(/[0-9a-f]{64}/g) ?? []) : [entry.rootfsKey];
 }
 
-/** Empty when there is no such file, or something else in its place, which other people have put there. */
+/** Empty when there is no such file, or something else that somebody has put in its place. */
 async function contentOf(path: string): Promise<string> {
   let file: FileHandle;
   try {
-    // A fifo would keep a thread until somebody writes to it.
+    // O_NONBLOCK: a fifo would block a thread until somebody writes to it.
     file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
   } catch (error) {
     if (NO_FILE.has(systemCode(error) ?? '')) return '';
@@ -312,7 +316,7 @@ async function contentOf(path: string): Promise<string> {
   try {
     const status = await file.stat();
     if (!status.isFile() || status.size === 0) return '';
-    // In one go: readFile() asks for the size once more, and for what comes after the end.
+    // With a single call: readFile() would ask for the size again, and read past the end.
     const { buffer, bytesRead } = await file.read(Buffer.allocUnsafe(status.size), 0, status.size, 0);
     return buffer.toString('utf8', 0, bytesRead);
   } finally {

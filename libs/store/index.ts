@@ -1,4 +1,4 @@
-/** The data directory: layer cache, root filesystems, image catalog, users, with atomic publishing and garbage collection. */
+/** The data directory: layer cache, root filesystems, image catalog and users, with atomic publishing and garbage collection. */
 export { createApiToken, isApiToken } from './api-token.ts';
 export type { ContentEntry } from './content-folder.ts';
 export { type DataDirectoryChoice, homeDirectory, resolveDataDirectory } from './data-directory.ts';

@@ -4,7 +4,7 @@ import { StoreError } from './error.ts';
 import { statIfThere } from './file-status.ts';
 import type { Publication } from './publication.ts';
 
-/** Decoded layers, by `diff_id` (`sha256:<hex>`): folders with the files `data` and `index`. */
+/** Decoded layers by `diff_id` (`sha256:<hex>`), each a folder with the files `data` and `index`; see `ContentFolder`. */
 export class LayerCache {
   readonly content: ContentFolder;
 
@@ -24,12 +24,12 @@ export class LayerCache {
     return this.content.begin(diffId);
   }
 
-  /** Notes that the layer is used now: the least recently used are dropped first. */
+  /** Sets the layer's time of last use to now: the least recently used are evicted first. */
   touch(diffId: string): Promise<void> {
     return this.content.touch(diffId);
   }
 
-  /** Every layer with its size on disk and when it was used, in no order. */
+  /** Every layer with its size on disk and its last use, in no particular order. */
   list(): Promise<ContentEntry[]> {
     return this.content.list();
   }

@@ -3,7 +3,7 @@ import { StoreError } from './error.ts';
 const digestPattern = /^(?:sha256:)?([0-9a-f]{64})$/;
 const namePattern = /^[a-zA-Z0-9][a-zA-Z0-9._-]{0,62}$/;
 
-/** The 64 hex digits of `sha256:<hex>` or `<hex>`, the only texts that become a path of content. Throws `invalid_name`. */
+/** The 64 hex digits of `sha256:<hex>` or `<hex>`, the only text that becomes a path of content. @throws StoreError `invalid_name` */
 export function digestHex(digest: string): string {
   const hex = digestPattern.exec(digest)?.[1];
   if (hex === undefined) {
@@ -12,12 +12,12 @@ export function digestHex(digest: string): string {
   return hex;
 }
 
-/** Whether it is such a name: what somebody else has put into our folders may have any. */
+/** Whether a file's name is one that `fileName` allows; files that others put into our folders may have any. */
 export function isFileName(text: string): boolean {
   return namePattern.test(text);
 }
 
-/** The owner or name of an image, or the id of an upload, as a file name: it cannot leave its folder, nor hide in it. Throws `invalid_name`. */
+/** An owner, image name or upload id as a file name: it cannot leave its folder, nor be a hidden file. @throws StoreError `invalid_name` */
 export function fileName(kind: 'owner' | 'image name' | 'upload', text: string): string {
   if (!isFileName(text)) {
     throw new StoreError(

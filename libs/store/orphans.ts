@@ -7,15 +7,15 @@ import { parseTemporaryName, temporaryLabel } from './temporary-name.ts';
 import { toTheEnd } from './to-the-end.ts';
 
 /**
- * Ms without a change after which what a process of another machine (or container) was making counts as left behind:
- * from here nobody can tell whether it lives.
+ * Ms without a change after which an unfinished file of another machine (or container) counts as abandoned: whether its process
+ * is alive cannot be known here.
  */
 const foreignAge = 24 * 3600 * 1000;
 
-/** What other parts write beside a small file before they link or rename it to that: there for milliseconds, unless they died. */
+/** Temporary files of other parts, which they link or rename within milliseconds, unless they die. */
 const unlinked = /^(?:(?:token|secret\.key)\.[0-9a-f-]{36}|api\.json\.\d+|serve\.pid\.\d+\.tmp|write-check)$/;
 
-/** Removes such files from the folder once they are as old. Rejects with the first failure, after all others. */
+/** Removes such files from the folder once they are older than `foreignAge`. Rejects with the first failure, after trying all. */
 export async function removeUnlinked(folder: string): Promise<void> {
   await collecting(folder, async (name) => {
     const path = join(folder, name);
@@ -24,8 +24,9 @@ export async function removeUnlinked(folder: string): Promise<void> {
 }
 
 /**
- * Removes from the folder what processes that are dead were making. Rejects with the first failure, after all others.
- * @param onLabelled what to do instead with what has a label; asked for its path and the label
+ * Removes from the folder what dead processes have left unfinished. Rejects with the first failure, after trying all.
+ *
+ * @param onLabelled called, with its path and label, instead of removing something that has a label
  */
 export async function removeOrphans(
   folder: string,
@@ -48,7 +49,7 @@ async function collecting(folder: string, work: (name: string) => Promise<void>)
   await storing('collect orphans', async () => toTheEnd(await namesIn(folder), work));
 }
 
-/** Of the path or of any file in it, whichever is later: a file that grows does not change its folder. */
+/** Mtime in ms of the path or of any file in it, whichever is later: a growing file does not change its folder's. */
 async function lastChange(path: string): Promise<number> {
   let latest = await changeTime(path);
   for (const name of await namesIn(path)) latest = Math.max(latest, await changeTime(join(path, name)));

@@ -5,7 +5,7 @@ import { statIfThere } from './file-status.ts';
 import { digestHex } from './names.ts';
 import { unlinkIfThere } from './unlink.ts';
 
-/** Compressed bytes of downloads under way, by the digest of the blob: a later attempt goes on where one stopped. */
+/** Compressed bytes of downloads in progress, by the digest of the blob: a later attempt continues where one stopped. */
 export class PartialFiles {
   readonly #folder: string;
 
@@ -17,13 +17,13 @@ export class PartialFiles {
     return join(this.#folder, digestHex(digest));
   }
 
-  /** Bytes that are there, 0 when there is no file. */
+  /** Bytes in the file; 0 when there is none. */
   async size(digest: string): Promise<number> {
     const path = this.path(digest);
     return storing('look at a partial download', async () => (await statIfThere(path))?.size ?? 0);
   }
 
-  /** Whether there is a file, be it an empty one: a full disk takes a name, and no byte. */
+  /** Whether there is a file, even an empty one, which a full disk may leave. */
   async has(digest: string): Promise<boolean> {
     const path = this.path(digest);
     return storing('look for a partial download', async () => (await statIfThere(path)) !== undefined);
@@ -34,13 +34,13 @@ export class PartialFiles {
     await storing('remove a partial download', () => unlinkIfThere(path));
   }
 
-  /** The digests (`sha256:<hex>`) of all that are there. */
+  /** The digests (`sha256:<hex>`) of all partial downloads. */
   async list(): Promise<string[]> {
     const names = await storing('list partial downloads', () => readdir(this.#folder));
     return names.filter((name) => /^[0-9a-f]{64}$/.test(name)).map((hex) => `sha256:${hex}`);
   }
 
-  /** The digests of those that nobody has written to for longer than `ageMs`, as far as the clock of this host can tell. */
+  /** The digests of those that have not been written to for longer than `ageMs`, by this host's clock. */
   async olderThan(ageMs: number): Promise<string[]> {
     const old: string[] = [];
     for (const digest of await this.list()) {

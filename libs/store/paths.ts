@@ -1,8 +1,8 @@
 import { join } from 'node:path';
 
-/** Where what is not content lies in a data directory. */
+/** Paths in a data directory, other than those of content. */
 export interface StorePaths {
-  /** Of the embedded Redis. */
+  /** Data of the embedded Redis. */
   readonly redisDirectory: string;
   readonly runDirectory: string;
   readonly apiSocket: string;
@@ -15,6 +15,7 @@ export interface StorePaths {
   readonly secretKeyFile: string;
 }
 
+/** The paths in a data directory. Creates nothing. */
 export function storePaths(dataDirectory: string): StorePaths {
   const runDirectory = join(dataDirectory, 'run');
   return {
@@ -28,7 +29,7 @@ export function storePaths(dataDirectory: string): StorePaths {
   };
 }
 
-/** The folders of content below a data directory. */
+/** The folders of content in a data directory. */
 export function contentPaths(dataDirectory: string) {
   return {
     layers: join(dataDirectory, 'layers', 'sha256'),

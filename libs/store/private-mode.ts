@@ -4,9 +4,9 @@ import { systemCode } from './error.ts';
 const LEFT_ALONE: ReadonlySet<string> = new Set(['ENOENT', 'EROFS', 'EPERM']);
 
 /**
- * Takes the permissions of group and others from what this user owns, as a restored backup or another program may have left them.
- * What is not there is left alone, and so is what cannot be changed: a secret that is mounted read-only has the mode that its operator gave
- * it. What is another user's fails where it is used.
+ * Makes a path private (`mode`) if this user owns it, and a restored backup or another program has left permissions for group or others.
+ * Missing paths are left alone, and so are those that cannot be changed: a secret that is mounted read-only has the mode that its operator
+ * gave it. A path of another user fails where it is used.
  */
 export async function closeToOthers(path: string, mode: 0o600 | 0o700): Promise<void> {
   try {
@@ -17,7 +17,7 @@ export async function closeToOthers(path: string, mode: 0o600 | 0o700): Promise<
   }
 }
 
-/** Says what others may do with a directory, undefined when that is nothing. */
+/** A warning about what others can do with a directory; undefined when that is nothing. */
 export async function openToOthers(directory: string): Promise<string | undefined> {
   const mode = (await stat(directory)).mode & 0o777;
   if ((mode & 0o077) === 0) return undefined;

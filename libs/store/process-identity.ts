@@ -2,22 +2,22 @@ import { readFile, readlink } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { systemCode } from './error.ts';
 
-/** Which process on which machine: enough to tell later whether it lives. No field holds a `~` or a `/`. */
+/** Identifies a process and its machine, so that one can tell later whether it is alive. No field contains a `~` or a `/`. */
 export interface ProcessIdentity {
   readonly host: string;
   /** Changes at each boot of the machine. */
   readonly bootId: string;
-  /** The process ids of one container mean nothing in another. */
+  /** Process ids are only meaningful within one namespace (a container). */
   readonly pidNamespace: string;
   readonly pid: number;
-  /** In clock ticks since boot: tells a process from a later one with the same id. */
+  /** In clock ticks since boot: distinguishes a process from a later one with the same id. */
   readonly startTime: string;
 }
 
 const unknown = '0';
 let own: Promise<ProcessIdentity> | undefined;
 
-/** This process. Where /proc is not there (not Linux) the fields it tells are `0` for all. */
+/** The identity of this process. Without /proc (not Linux), the fields that come from it are `0`. */
 export function ownIdentity(): Promise<ProcessIdentity> {
   own ??= readOwnIdentity();
   return own;
@@ -33,7 +33,7 @@ async function readOwnIdentity(): Promise<ProcessIdentity> {
   };
 }
 
-/** Whether the process lives; undefined when that cannot be told from here. */
+/** Whether the process is alive; undefined when that cannot be known here. */
 export async function isAlive(other: ProcessIdentity): Promise<boolean | undefined> {
   const self = await ownIdentity();
   if (other.host !== self.host) return undefined;
@@ -47,12 +47,12 @@ function runs(pid: number): boolean {
     process.kill(pid, 0);
     return true;
   } catch (error) {
-    // There, but another user's.
+    // It exists, but belongs to another user.
     return systemCode(error) === 'EPERM';
   }
 }
 
-/** Field 22 of /proc/<pid>/stat (proc(5)); the command in field 2 may hold spaces and parentheses. */
+/** Field 22 of /proc/<pid>/stat (proc(5)); the command in field 2 may contain spaces and parentheses. */
 async function startTimeOf(pid: number): Promise<string> {
   const stat = await contentOf(readFile(`/proc/${pid}/stat`, 'utf8'));
   return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? unknown;

@@ -6,16 +6,16 @@ import { ownIdentity } from './process-identity.ts';
 import { doomedName, temporaryName } from './temporary-name.ts';
 import { markUnsynced } from './unsynced-marker.ts';
 
-/** An entry that is being made. Nobody sees it before it is published. */
+/** An entry that is being made. It is invisible until it is published. */
 export interface Publication {
-  /** Temporary folder on the file system of its target, empty, mode 0700. */
+  /** An empty temporary folder, mode 0700, on the same file system as the target. */
   readonly directory: string;
   /**
-   * Gives the entry its name. When another was faster, ours is dropped: entries are named by content, both are right. With
-   * `replace` ours takes its place: one that is there was damaged, maybe. It stays until ours is ready, and when that fails.
+   * Gives the entry its name. If it exists already, ours is dropped: entries are named by content, so both are right. With
+   * `replace`, ours takes its place, as the existing one may be damaged; it stays until ours is ready, or if that fails.
    */
   publish(options?: { readonly replace?: boolean | undefined }): Promise<void>;
-  /** Drops what was made. Does nothing after `publish`; may be called twice. */
+  /** Removes the temporary folder. Does nothing after `publish`; may be called twice. */
   discard(): Promise<void>;
 }
 
@@ -27,20 +27,21 @@ export interface SetAside {
 export interface BeginOptions {
   /** Where the entry will be. */
   readonly target: string;
-  /** Takes away what is there. Returns how to go on: give it back, or remove it. */
+  /** Sets aside what has the target's name. Returns how to put it back or remove it. */
   readonly setAside: () => Promise<SetAside | undefined>;
-  /** Throws when what was made is no whole entry. */
+  /** Throws when the entry is incomplete. */
   readonly check?: (directory: string) => Promise<void>;
-  /** Told of the entry once it is published by this process. */
+  /** Called once the entry is published, if it is ours. */
   readonly onPublished: (target: string) => void;
 }
 
+/** Begins to make an entry. @throws StoreError */
 export async function beginPublication(options: BeginOptions): Promise<Publication> {
   const { target } = options;
   const self = await ownIdentity();
   const directory = join(dirname(target), temporaryName(self));
   await storing('make a temporary folder', () => makeFolder(directory));
-  // Again when it fills up meanwhile: a thread that was ended may have its last file operation under way.
+  // Retried if files appear meanwhile: a terminated thread may have its last file operation in progress.
   const removal = { recursive: true, force: true, maxRetries: 5 } as const;
   const discard = () =>
     storing('remove a temporary folder', async () => {
@@ -72,8 +73,8 @@ export async function beginPublication(options: BeginOptions): Promise<Publicati
 }
 
 /**
- * Makes the one that it is in, too: who empties `layers/` takes that away. But no more than that: where `layers/` itself is gone, a
- * disk was unmounted, most likely, and what was under its mount point is another's.
+ * Makes a folder and, where it is missing, its parent, which is removed by whoever empties `layers/`. But not more: where `layers/`
+ * itself is gone, its disk has most likely been unmounted, and what is under the mount point is on another disk.
  */
 async function makeFolder(directory: string): Promise<void> {
   const parent = dirname(directory);
@@ -89,7 +90,7 @@ async function makeFolder(directory: string): Promise<void> {
   } catch (error) {
     const code = systemCode(error);
     if (code === 'ENOENT') throw lost(dirname(parent));
-    // Another was faster.
+    // Another process was faster.
     if (code !== 'EEXIST') throw error;
   }
   await mkdir(directory, { mode });
@@ -102,7 +103,7 @@ function lost(folder: string): StoreError {
   );
 }
 
-/** False when the target is there already: rename(2) does not replace a folder that is not empty. */
+/** Returns false when the target exists: rename(2) does not replace a folder that is not empty. */
 async function renameNew(from: string, to: string): Promise<boolean> {
   try {
     await rename(from, to);
@@ -114,7 +115,7 @@ async function renameNew(from: string, to: string): Promise<boolean> {
   }
 }
 
-/** As `renameNew`; what is there and is no folder is no entry, and makes way: a file that somebody has put there, or a link to nothing. */
+/** As `renameNew`, but replaces a target that is not a folder and thus not an entry: a stray file, or a dangling symlink. */
 async function renameUnlessThere(from: string, to: string, setAside: BeginOptions['setAside']): Promise<boolean> {
   try {
     return await renameNew(from, to);
@@ -124,7 +125,7 @@ async function renameUnlessThere(from: string, to: string, setAside: BeginOption
   }
 }
 
-/** A folder takes no other's place in one step: for a moment there is neither. */
+/** Replaces the target. A folder cannot be replaced in one step: for a moment there is neither. */
 async function renameOver(from: string, to: string, setAside: BeginOptions['setAside']): Promise<boolean> {
   const old = await setAside();
   let isOurs: boolean;

@@ -1,6 +1,6 @@
 import * as z from 'zod';
 
-/** What is known of a root filesystem whatever its image is called: `image.json` beside its `rootfs.ext4`. */
+/** What is known about a root filesystem, independent of image names: `image.json` beside its `rootfs.ext4`. */
 export const RootfsRecord = z.looseObject({
   /** Size of the ext4 file system in bytes. */
   sizeBytes: z.int().min(0),
@@ -11,7 +11,7 @@ export const RootfsRecord = z.looseObject({
     .string()
     .regex(/^[0-9a-f]{64}$/)
     .optional(),
-  /** `sha256:<hex>` of the operator's layer that it has on top. */
+  /** `sha256:<hex>` (diff_id) of the operator's layer on top, if it has one. */
   overlay: z.string().optional(),
   createdAt: z.iso.datetime(),
   warnings: z.array(z.string()),

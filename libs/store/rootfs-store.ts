@@ -17,7 +17,7 @@ const recordFile = 'image.json';
 export interface RootfsPublication extends Publication {
   /** Where to write the file system: `rootfs.ext4` in the temporary folder. */
   readonly path: string;
-  /** Needed before `publish`. */
+  /** To be called before `publish`. */
   writeRecord(record: RootfsRecord): Promise<void>;
 }
 
@@ -29,12 +29,12 @@ export class RootfsStore {
     this.content = new ContentFolder(folder, checkRootfs);
   }
 
-  /** Who is about to give it a name claims it before. */
+  /** Whether the root filesystem exists. To give it a name, claim it before calling this; see `removeUnreferencedRootfs`. */
   has(key: string): Promise<boolean> {
     return this.content.has(key);
   }
 
-  /** The `rootfs.ext4` of the key. */
+  /** The path of the `rootfs.ext4` of the key. */
   path(key: string): string {
     return join(this.content.path(key), imageFile);
   }
@@ -53,9 +53,9 @@ export class RootfsStore {
   }
 
   /**
-   * Opens the `rootfs.ext4` for reading; the caller closes it. POSIX keeps the bytes for as long as it is open, also when
-   * the entry is removed meanwhile. Rejects with StoreError `not_found` when it is not there, `rootfs_damaged` when its size is
-   * not that of its record, which is what `read` gave.
+   * Opens the `rootfs.ext4` for reading; the caller closes it. POSIX keeps the bytes for as long as it is open, even when the
+   * entry is removed meanwhile. Rejects with StoreError `not_found` when it does not exist, `rootfs_damaged` when its size is not
+   * `sizeBytes`, which comes from its record (see `read`).
    */
   async open(key: string, { sizeBytes }: Pick<RootfsRecord, 'sizeBytes'>): Promise<FileHandle> {
     const path = this.path(key);
@@ -78,7 +78,7 @@ export class RootfsStore {
     });
   }
 
-  /** Rejects with StoreError `not_found` when it is not there. */
+  /** The record of a root filesystem. Rejects with StoreError `not_found` when it does not exist. */
   async read(key: string): Promise<RootfsRecord> {
     const path = join(this.content.path(key), recordFile);
     return storing('read the record of a root filesystem', async () => {
@@ -91,7 +91,7 @@ export class RootfsStore {
     });
   }
 
-  /** Removes what dead processes were making, here and in what is published (`replaceRecord`), and puts back what they set aside. */
+  /** Removes what dead processes left unfinished, here and within entries (`replaceRecord`), and puts back what they had set aside. */
   async collectOrphans(): Promise<void> {
     const inEntries = async () =>
       toTheEnd(await this.content.digests(), (key) => removeOrphans(this.content.path(key)));
@@ -99,8 +99,8 @@ export class RootfsStore {
   }
 
   /**
-   * Puts a record in the place of what `read` gave, at once and whole; the file itself never changes. False, and nothing is changed, when
-   * the root filesystem was removed meanwhile, or built anew in its place.
+   * Atomically replaces the record that `read` returned; the `rootfs.ext4` never changes. Returns false, and changes nothing, when the
+   * root filesystem was removed or rebuilt meanwhile.
    */
   async replaceRecord(key: string, present: RootfsRecord, record: RootfsRecord): Promise<boolean> {
     const path = join(this.content.path(key), recordFile);
@@ -113,7 +113,7 @@ export class RootfsStore {
         await writeDurably(path, formatRecord(record), { confirm });
         return true;
       } catch (error) {
-        // ENOENT: the folder was taken away, and the temporary file in it.
+        // ENOENT: the folder was removed, and the temporary file with it.
         if (systemCode(error) === 'ENOENT' || (error instanceof StoreError && error.code === 'not_found')) return false;
         throw error;
       }

@@ -28,9 +28,9 @@ export interface Store {
   readonly uploads: Uploads;
   /** What an operator should change about the directory, to be logged loudly; empty when all is well. */
   readonly warnings: readonly string[];
-  /** Brings published files to the disk. Publishing does not wait for it: syncing a gigabyte takes seconds. */
+  /** Syncs published files to the disk. Publishing does not wait for that, since syncing a gigabyte takes seconds. */
   syncPending(): Promise<void>;
-  /** Removes what dead processes were making. Rejects with the first failure, after all others. */
+  /** Removes what dead processes have left unfinished. Rejects with the first failure, after trying all. */
   collectOrphans(): Promise<void>;
   /** Removes root filesystems that no image points to and no task needs, and returns their keys. */
   removeUnreferenced(options: RemoveUnreferencedOptions): Promise<string[]>;
@@ -39,10 +39,9 @@ export interface Store {
 }
 
 /**
- * Opens a data directory, making its folders (mode 0700) where they are missing. Those below it that are open to others are
- * closed, and so are the files with secrets; the directory itself keeps its mode, because it may be anything (`/mnt`), and there
- * is a warning. Removes entries that a power loss may have damaged. Rejects with StoreError `not_writable` when it cannot be used
- * by this user.
+ * Opens a data directory, making missing folders (mode 0700). Folders in it and files with secrets that are open to others are made
+ * private; the directory itself, which may be anything (`/mnt`), keeps its mode, and there is a warning. Removes entries that a power
+ * failure may have damaged. Rejects with StoreError `not_writable` when this user cannot use it.
  */
 export async function openStore(dataDirectory: string): Promise<Store> {
   const directory = resolve(dataDirectory);
@@ -77,7 +76,7 @@ export async function openStore(dataDirectory: string): Promise<Store> {
     uploads,
     warnings: warning === undefined ? [] : [warning],
     syncPending: async () => {
-      // Root filesystems first: a layer can be fetched again without anybody noticing.
+      // Root filesystems first: losing a layer only means that it is fetched again.
       try {
         await rootfs.content.sync();
       } finally {

@@ -1,7 +1,7 @@
 import * as z from 'zod';
 import { systemErrorName } from './system-error-name.ts';
 
-/** What an error of the system comes to, whatever was being done. */
+/** What a system error means for the data directory, whatever was being done. */
 export interface SystemFailure {
   readonly code: 'disk_failed' | 'no_space' | 'not_writable' | 'out_of_resources';
   readonly message: string;
@@ -37,8 +37,8 @@ const KINDS: readonly Kind[] = [
     retryable: false,
   },
   {
-    // ESTALE is NFS's: its server has been started again, or lost the file. A path to a disk may come back as well. EINTR: a file system of a
-    // network, or of a program, has given a call up.
+    // ESTALE: an NFS server has been restarted, or has lost the file. A disk that vanished may come back, too. EINTR: a network or FUSE file
+    // system has given up a call.
     errors: ['EIO', 'EINTR', 'EBADMSG', 'EUCLEAN', 'ENXIO', 'ENODEV', 'ESTALE'],
     code: 'disk_failed',
     message: (what) => `the disk of the data directory failed (${what}); the log of its host's kernel tells why`,
@@ -54,12 +54,13 @@ const KINDS: readonly Kind[] = [
 
 const withCause = z.object({ cause: z.unknown() });
 
-/** Causes looked at; a chain of them may be a ring. */
+/** Most causes that are followed; a chain of causes may be circular. */
 const CAUSE_DEPTH = 8;
 
 /**
- * What an error is that the system has caused, however deep in its causes; undefined for any other.
- * @param what was being done, where that is known
+ * Classifies an error that a system error has caused, at any depth of its causes; undefined for other errors.
+ *
+ * @param what was being done, if that is known
  */
 export function systemFailure(error: unknown, what?: string): SystemFailure | undefined {
   let cause = error;

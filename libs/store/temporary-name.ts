@@ -5,8 +5,9 @@ const prefix = '.tmp';
 const pattern = /^\.tmp~([^~/]+)~([^~/]+)~([^~/]+)~(\d+)~(\d+)~[0-9a-f]+(?:~([A-Za-z0-9._-]+))?$/;
 
 /**
- * A name, new each time, for what is not finished. It says whose it is, so that others can tell when it is nobody's.
- * @param label the name that it is to have, or had, where others must be able to tell: letters, digits, `.`, `_` and `-`
+ * A unique name for something unfinished. It identifies its process, so that others can tell when it is abandoned.
+ *
+ * @param label the final (or former) name, where others must be able to tell: letters, digits, `.`, `_` and `-`
  */
 export function temporaryName({ host, bootId, pidNamespace, pid, startTime }: ProcessIdentity, label?: string): string {
   const unique = randomBytes(8).toString('hex');
@@ -15,21 +16,21 @@ export function temporaryName({ host, bootId, pidNamespace, pid, startTime }: Pr
 }
 
 /**
- * A name for what is about to be removed, and is nobody's any more: what cannot be removed is an orphan at once, and need not wait for the
- * end of a process that may run for months. No process of Linux has begun at tick 0.
+ * A name for something about to be removed, which belongs to nobody: if that fails, it is an orphan at once, and not only when this
+ * process ends, which may take months. (No Linux process starts at tick 0.)
  */
 export function doomedName(maker: ProcessIdentity): string {
   return temporaryName({ ...maker, startTime: '0' });
 }
 
-/** The process that made a temporary name; undefined for a name that is none. */
+/** The process that made a temporary name; undefined for other names. */
 export function parseTemporaryName(name: string): ProcessIdentity | undefined {
   const [, host, bootId, pidNamespace, pid, startTime] = pattern.exec(name) ?? [];
   if (!host || !bootId || !pidNamespace || !pid || !startTime) return undefined;
   return { host, bootId, pidNamespace, pid: Number(pid), startTime };
 }
 
-/** The label of a temporary name, where it has one. */
+/** The label of a temporary name, if it has one. */
 export function temporaryLabel(name: string): string | undefined {
   return pattern.exec(name)?.[6];
 }

@@ -1,7 +1,7 @@
 import { unlink } from 'node:fs/promises';
 import { systemCode } from './error.ts';
 
-/** Removes a file, where there is one. In place of Node's `rm`, which takes what may not be removed for a folder, and says that it is none. */
+/** Removes a file if it exists. Used instead of Node's `rm`, which reports ENOTDIR where permissions forbid the removal. */
 export async function unlinkIfThere(path: string): Promise<void> {
   try {
     await unlink(path);

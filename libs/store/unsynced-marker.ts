@@ -5,19 +5,21 @@ import { syncFolder, syncToDisk } from './durable-file.ts';
 import { systemCode } from './error.ts';
 import { ownIdentity } from './process-identity.ts';
 
-/** Name of the file in a published folder that says: this may not be on the disk yet. */
+/** Name of the file that marks a published folder as not yet synced. */
 const UNSYNCED = 'unsynced';
 
 const marker = z.object({ host: z.string(), bootId: z.string() });
 
-/** What a marker means here and now. `lost`: the machine went down before the files were synced; they may be anything. */
+/** What a marker means on this host now. `lost`: the machine went down before the files were synced, so they may be damaged. */
 export type SyncState = 'synced' | 'unsynced' | 'unsynced elsewhere' | 'lost';
 
+/** Marks a folder, which is about to be published, as not yet synced. */
 export async function markUnsynced(folder: string): Promise<void> {
   const { host, bootId } = await ownIdentity();
   await writeFile(join(folder, UNSYNCED), `${JSON.stringify({ host, bootId })}\n`, { mode: 0o600 });
 }
 
+/** The state of a published folder, by its marker. */
 export async function syncStateOf(folder: string): Promise<SyncState> {
   let text: string;
   try {
@@ -28,10 +30,10 @@ export async function syncStateOf(folder: string): Promise<SyncState> {
     throw error;
   }
   const parsed = marker.safeParse(parseJson(text));
-  // Not even the marker is whole: a crash of the machine cut it.
+  // Even the marker is incomplete, which only a crash of the machine explains.
   if (!parsed.success) return 'lost';
   const self = await ownIdentity();
-  // Also of another container of this machine, or from before it was renamed.
+  // The host names may differ: another container of this machine, or the host was renamed.
   if (parsed.data.bootId === self.bootId) return 'unsynced';
   return parsed.data.host === self.host ? 'lost' : 'unsynced elsewhere';
 }
@@ -39,16 +41,16 @@ export async function syncStateOf(folder: string): Promise<SyncState> {
 const failedSync = z.object({ syscall: z.literal('fsync') });
 const NOT_TAKEN: ReadonlySet<string> = new Set(['EIO', 'ENOSPC', 'EDQUOT']);
 
-/** What was written to a published folder never came to the disk. */
+/** The disk failed to store what was written to a published folder. */
 export class LostByDisk extends Error {
   override readonly name = 'LostByDisk';
 }
 
 /**
- * Brings a published folder to the disk, also its own name, and takes the marker away: from the disk, too.
+ * Syncs a published folder and its own name, then removes the marker and syncs that, too.
  *
- * @throws LostByDisk when the disk has not taken the files. To sync them again would be no help: Linux says so once, forgets what it could
- * not write, and the next fsync(2) succeeds.
+ * @throws LostByDisk when the disk failed to store the files. Trying again would be no help: Linux reports the failure once, drops the
+ * pages that it could not write, and the next fsync(2) succeeds.
  */
 export async function syncPublished(folder: string, parent: string): Promise<void> {
   try {

@@ -9,13 +9,13 @@ import { ownIdentity } from './process-identity.ts';
 import { temporaryName } from './temporary-name.ts';
 import { unlinkIfThere } from './unlink.ts';
 
-/** Bytes of the disk that an upload leaves free: what else lives there (Redis, the catalog, logs) must be able to go on. */
+/** Bytes that an upload leaves free, so that whatever else uses the disk (Redis, the catalog, logs) keeps working. */
 const RESERVE = 64 * 1024 * 1024;
 
-/** Bytes between looks at the free space: others write to the disk, too. */
+/** Bytes between checks of the free space, since others write to the disk too. */
 const LOOK_INTERVAL = 32 * 1024 * 1024;
 
-/** Archives that were sent to be imported. Each is named for its task, which removes it at its end. */
+/** Archives that were sent to be imported. Each is named after its task, which removes it when it ends. */
 export class Uploads {
   readonly #folder: string;
   readonly #freeBytes: () => Promise<number>;
@@ -31,10 +31,10 @@ export class Uploads {
   }
 
   /**
-   * Writes a stream to the upload of this id (mode 0600), which is there, whole and on the disk, once this resolves to its
-   * size in bytes, and not before. Nothing stays of one that fails.
+   * Writes a stream to the upload of this id (mode 0600), which appears only once it is complete and synced. Resolves to its size in
+   * bytes. A failed upload leaves nothing behind.
    *
-   * @param arriving called just before it is there: when it rejects, so does this
+   * @param arriving called just before the upload appears; if it rejects, so does this
    * @throws StoreError `no_space`, or what the stream throws
    */
   async receive(
@@ -55,7 +55,7 @@ export class Uploads {
       });
       return bytes;
     } catch (error) {
-      // What cannot be removed is an orphan some day; why it is none that anybody wants is told.
+      // If that fails, it will be removed as an orphan; the first error is the one to report.
       await rm(written, { force: true }).catch(() => undefined);
       throw error;
     }
@@ -74,7 +74,7 @@ export class Uploads {
         await storing('receive an upload', () => file.writeFile(chunk));
         bytes += chunk.length;
       }
-      // Nobody has it but us once the sender is told that it is here.
+      // Once the sender is told that it has arrived, ours may be the only copy.
       await storing('receive an upload', () => file.sync());
     } finally {
       await file.close();
@@ -82,7 +82,7 @@ export class Uploads {
     return bytes;
   }
 
-  /** @throws StoreError `no_space` unless an upload of so many bytes, or the rest of one, fits on the disk */
+  /** @throws StoreError `no_space` unless so many bytes of an upload, and the reserve, fit on the disk */
   async requireRoom(bytes: number): Promise<void> {
     const free = await this.#freeBytes();
     if (free >= bytes + RESERVE) return;
@@ -92,7 +92,7 @@ export class Uploads {
     );
   }
 
-  /** Bytes of an upload, undefined when there is none. */
+  /** Bytes of an upload; undefined when it does not exist. */
   async size(id: string): Promise<number | undefined> {
     const path = this.path(id);
     return storing('look at an upload', async () => (await statIfThere(path))?.size);
@@ -103,14 +103,14 @@ export class Uploads {
     await storing('remove an upload', () => unlinkIfThere(path));
   }
 
-  /** A new folder (mode 0700) for what is unpacked of an upload. It is the caller's to remove, and an orphan once the caller is dead. */
+  /** Makes a folder (mode 0700) for unpacking an upload. The caller has to remove it; if its process dies, it is an orphan. */
   async makeScratch(): Promise<string> {
     const path = join(this.#folder, temporaryName(await ownIdentity()));
     await storing('make a scratch folder', () => mkdir(path, { mode: 0o700 }));
     return path;
   }
 
-  /** The ids of all uploads that are there; what others have put beside them is none. */
+  /** The ids of all uploads; other files that somebody has put there are ignored. */
   async list(): Promise<string[]> {
     return storing('list uploads', async () => {
       const ids: string[] = [];
@@ -123,7 +123,7 @@ export class Uploads {
     });
   }
 
-  /** Removes what dead processes were receiving or unpacking. */
+  /** Removes what dead processes have left from receiving or unpacking. */
   async removeOrphans(): Promise<void> {
     await removeOrphans(this.#folder);
   }

@@ -7,7 +7,7 @@ import { StoreError, storing, systemCode } from './error.ts';
 import { withFileLock } from './file-lock.ts';
 import { fileName } from './names.ts';
 
-/** The admin that every data directory has: whoever uses the unix socket, or the token in the file `token`. */
+/** The admin of every data directory: whoever uses the unix socket, or the token in the file `token`. */
 export const LOCAL_USER = 'local';
 
 const userRole = z.enum(['admin', 'user']);
@@ -22,14 +22,14 @@ const userSchema = z.object({
 type StoredUser = z.output<typeof userSchema>;
 const listSchema = z.object({ version: z.literal(1), users: z.array(userSchema) });
 
-/** Somebody who may use the API. The name is that of the owner of the user's tasks and images. */
+/** Somebody who may use the API. The name is the owner of the user's tasks and images. */
 export interface User {
   readonly name: string;
   readonly role: z.output<typeof userRole>;
   readonly createdAt: string;
 }
 
-/** A user and the token, which is told this once: only its hash is kept. */
+/** A user and the token, which is shown only this once: only its hash is stored. */
 export interface UserWithToken {
   readonly user: User;
   readonly token: string;
@@ -41,9 +41,9 @@ export interface UserListPaths {
 }
 
 /**
- * The users of a data directory: `users.json` (mode 0600), written whole and under a lock, by any process of any host.
- * Readers look at each use whether it is another file now, so that a deleted user is refused at once (over NFS, as soon as
- * its attribute cache tells: seconds). A file that cannot be read lets nobody in.
+ * The users of a data directory: `users.json` (mode 0600), written atomically and under a lock, by any process of any host.
+ * Each use checks whether the file has changed, so that a deleted user is refused at once (over NFS, when its attribute cache
+ * expires: seconds). A file that cannot be read lets nobody in.
  */
 export class UserList {
   readonly #paths: UserListPaths;
@@ -61,12 +61,12 @@ export class UserList {
     });
   }
 
-  /** The users in `users.json`, by name. */
+  /** The users in `users.json`, sorted by name. */
   async list(): Promise<User[]> {
     return (await this.#users.read()).map(withoutHash).sort((a, b) => (a.name < b.name ? -1 : 1));
   }
 
-  /** Whose token this is, null when it is nobody's. Hashes are compared in constant time, with every user's. */
+  /** The user with this token; null when there is none. Compares hashes in constant time, with every user's. */
   async authenticate(token: string): Promise<Pick<User, 'name' | 'role'> | null> {
     const hash = hashApiToken(token);
     const local = await this.#localToken.read();
@@ -78,7 +78,7 @@ export class UserList {
     return found === undefined ? null : withoutHash(found);
   }
 
-  /** Rejects with StoreError `invalid_name`, or `invalid_request` when there is such a user. */
+  /** Creates a user. Rejects with StoreError `invalid_name`, or `invalid_request` when there is such a user. */
   async create(name: string, role: User['role']): Promise<UserWithToken> {
     fileName('owner', name);
     return this.#change((users) => {
@@ -99,7 +99,7 @@ export class UserList {
     });
   }
 
-  /** A new token in place of the old one, which is refused from now on. Rejects with StoreError `not_found`. */
+  /** Replaces a user's token; the old one is refused from now on. Rejects with StoreError `not_found`. */
   async rotateToken(name: string): Promise<UserWithToken> {
     const token = createApiToken();
     if (name === LOCAL_USER) {
@@ -116,7 +116,7 @@ export class UserList {
     });
   }
 
-  /** The user's token is refused from now on; images and tasks stay. Rejects with StoreError `not_found`. */
+  /** Deletes a user, whose images and tasks stay. Rejects with StoreError `not_found`, or `invalid_request` for `LOCAL_USER`. */
   delete(name: string): Promise<void> {
     return this.#change((users) => {
       if (name === LOCAL_USER) {
@@ -165,7 +165,7 @@ function parseUsers(text: string, path: string): StoredUser[] {
   }
 }
 
-/** What a small file says, read again when another file has its name, or it was changed. */
+/** The parsed content of a small file, read again when the file is replaced or changed. */
 class CachedFile<T> {
   readonly #path: string;
   readonly #parse: (text: string | undefined) => T;
@@ -179,8 +179,8 @@ class CachedFile<T> {
   }
 
   /**
-   * What the file says at some moment after the call. Those who ask while a look is under way share the next one: a `stat`
-   * is a journey to a thread, and under load each request would make one (6 % of a short request).
+   * The file's content at some moment after the call. Calls during a check share the next one: a `stat` is a round trip to another
+   * thread, which under load would be made for each request (6 % of a short request).
    */
   read(): Promise<T> {
     if (this.#look === undefined) return this.#begin();
@@ -200,7 +200,7 @@ class CachedFile<T> {
   };
 
   async #readIfChanged(): Promise<T> {
-    // The version before the content: a change between the two is seen the next time.
+    // The version before the content, so that a change between the two is noticed the next time.
     const version = await storing('look at the users', () => versionOf(this.#path));
     if (this.#cached?.version === version) return this.#cached.value;
     const value = this.#parse(await storing('read the users', () => contentOf(this.#path)));
