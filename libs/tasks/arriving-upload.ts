@@ -1,17 +1,17 @@
 import { KEY_PREFIX } from './queue.ts';
 import type { RedisClient } from './redis-connection.ts';
 
-/** From the arrival of an upload to its task on the queue, at most: milliseconds, unless the API hangs or dies. */
+/** Longest time between the arrival of an upload and its task on the queue: milliseconds, unless the API hangs or dies. */
 const KEEP_SECONDS = 60;
 
 const keyOf = (taskId: string): string => `${KEY_PREFIX}:arriving:${taskId}`;
 
-/** Notes that the upload of a task is about to be there, and its task soon after it. For a minute of Redis' clock, the only one that counts. */
+/** Records that the upload of a task is about to appear, and the task soon after it. Valid for a minute by Redis's clock. */
 export async function noteArrival(redis: RedisClient, taskId: string): Promise<void> {
   await redis.set(keyOf(taskId), '1', 'EX', KEEP_SECONDS);
 }
 
-/** Whether an upload may be without its task. Asked before whether there is a task: that comes later. */
+/** Whether an upload may still be without its task. Call this before looking for the task, which comes later. */
 export async function isArriving(redis: RedisClient, taskId: string): Promise<boolean> {
   return (await redis.exists(keyOf(taskId))) === 1;
 }

@@ -10,23 +10,23 @@ import { findTask, isEnded, type TaskView } from './task-view.ts';
 
 const topicPrefix = 'tasks.cancel.';
 
-/** The reason of the signal that a cancelled job gets. */
+/** Abort reason of a cancelled job's signal. */
 const CANCELLED = 'cancelled';
 
 /**
- * Ms between looks at the cancel flags of running jobs: a message gets lost while Redis is away, and for some 10 s after it has lost
- * its data. A look is one read.
+ * Ms between checks of the cancel flags of running jobs: messages get lost while Redis is unreachable, and for some 10 s after it has lost
+ * its data. A check is a single read.
  */
 const recheckInterval = 1_000;
 
-/** Ms that a cancellation waits for the relay. */
+/** Ms that a cancellation waits for its message to be published. */
 const publishTimeout = 1_000;
 
 const cancelMessage = z.object({ id: z.string() });
 
 /**
- * Cancels a task, wherever it is. One that waits (or waits to be tried again) shows as cancelled at once, and the next
- * free worker ends it; one that runs is told over the relay, and shows as cancelled when its worker has let go.
+ * Cancels a task in any state. A waiting one (also one waiting for a retry) shows as cancelled at once, and the next free
+ * worker ends it; a running one is told over the relay, and shows as cancelled when its worker has stopped.
  * Rejects with TaskError `not_found` or `task_ended`.
  */
 export async function cancelTask(queue: TaskQueue, relay: Relay, id: string): Promise<TaskView> {
@@ -37,20 +37,20 @@ export async function cancelTask(queue: TaskQueue, relay: Relay, id: string): Pr
     throw new TaskError('task_ended', `the task ${id} has ended already: ${before.status}`);
   }
   if (before.status === 'cancelled') return before;
-  // The flag first: a worker that takes the job over, or fetches it this moment, reads the flag; the message reaches
-  // the worker that runs it already.
+  // The flag first: a worker that takes the job over, or fetches it right now, reads the flag; the message reaches the
+  // worker that is already running it.
   await job.updateData({ ...job.data, cancelRequested: true });
-  // The same pull asked for again is a new task from now on.
+  // From now on, a request for the same pull makes a new task.
   await job.removeDeduplicationKey();
   await announce(relay, id);
   await endSoon(job);
   const after = await queue.getJob(id);
-  // It ended while its data were read and written here: what its worker had taken out of them is in them again.
+  // If it ended between reading and writing its data above, the credentials that its worker had removed are back.
   if (after?.finishedOn !== undefined) await removeCredentials(after);
   return (await findTask(queue, id))?.view ?? before;
 }
 
-/** Tries for a second. Workers look at the flag every second, too. */
+/** Publishes the cancellation, trying for a second. Workers also check the flag every second. */
 async function announce(relay: Relay, id: string): Promise<void> {
   const published = relay.publish(`${topicPrefix}${id}`, { id }).then(
     () => {},
@@ -59,24 +59,24 @@ async function announce(relay: Relay, id: string): Promise<void> {
   await Promise.race([published, sleep(publishTimeout, undefined, { ref: false })]);
 }
 
-/** One that waits for its next attempt is taken up now, to be ended. */
+/** Promotes a job that waits for its next attempt, so that a worker ends it now. */
 async function endSoon(job: TaskJob): Promise<void> {
   if ((await job.getState()) !== 'delayed') return;
   try {
     await job.promote();
   } catch {
-    // It left the delayed set by itself meanwhile.
+    // It has left the delayed set meanwhile.
   }
 }
 
 export interface CancellationSubscription {
-  /** Ends it; running tasks are not told of cancellations any more. */
+  /** Ends the subscription: running tasks are no longer told of cancellations. */
   close(): Promise<void>;
 }
 
 /**
- * Tells the running tasks when they are cancelled: their signal aborts with the reason `cancelled`. A job whose
- * data says `cancelRequested` when it is picked up is the processor's to end.
+ * Tells running tasks when they are cancelled: their signal aborts with the reason `cancelled`. It is up to the processor to
+ * end a job whose data says `cancelRequested` when it is picked up.
  */
 export async function subscribeCancellations(
   relay: Relay,
@@ -91,7 +91,7 @@ export async function subscribeCancellations(
   const lookAtAll = () => flags.lookAtAll();
   relay.on('recovered', lookAtAll);
   const timer = setInterval(lookAtAll, recheckInterval);
-  // Cancelled between being read by the worker and being known here: the message has passed already.
+  // A task may be cancelled after the worker has read it and before it is known here, too late for the message.
   const unwatch = running.watch((id) => void flags.look(id));
   return {
     close: async () => {
@@ -103,11 +103,11 @@ export async function subscribeCancellations(
   };
 }
 
-/** What the data of running tasks say of their being cancelled. */
+/** Checks the `cancelRequested` flags of running tasks. */
 class CancelFlags {
   readonly #queue: TaskQueue;
   readonly #running: RunningTasks;
-  /** Looked at just now: while Redis is away looks would pile up, one a second for each. */
+  /** Checks in progress: without this, they would pile up while Redis is unreachable, one per second for each task. */
   readonly #looking = new Set<string>();
 
   constructor(queue: TaskQueue, running: RunningTasks) {
@@ -126,7 +126,7 @@ class CancelFlags {
       const job = await this.#queue.getJob(id);
       if (TaskJobData.safeParse(job?.data).data?.cancelRequested === true) this.#running.stop(id, CANCELLED);
     } catch {
-      // Redis is away; the next look will tell.
+      // Redis is unreachable; the next check will tell.
     } finally {
       this.#looking.delete(id);
     }

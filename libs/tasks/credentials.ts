@@ -2,7 +2,7 @@ import { createCipheriv, createDecipheriv, type KeyObject, randomBytes } from 'n
 import * as z from 'zod';
 import { TaskError } from './error.ts';
 
-/** What a registry is shown: a user and a password, or a bearer token. */
+/** Credentials for a registry: user and password, or a token. */
 export const RegistryCredentials = z.union([
   z.strictObject({ username: z.string(), password: z.string() }),
   z.strictObject({ token: z.string() }),
@@ -15,8 +15,9 @@ const nonceBytes = 12;
 const tagBytes = 16;
 
 /**
- * Encrypts credentials for the way through Redis (AES-256-GCM, random nonce). They open only with the same key and for
- * the same registry: whoever can write to Redis cannot have them sent elsewhere.
+ * Encrypts credentials for their way through Redis (AES-256-GCM, random nonce). They can only be decrypted with the same key
+ * and for the same registry: whoever can write to Redis cannot have them sent elsewhere.
+ *
  * @param registry domain of the canonical reference: `ghcr.io`
  * @returns `v1.<base64url>`
  */
@@ -27,7 +28,7 @@ export function sealCredentials(credentials: RegistryCredentials, key: KeyObject
   return `${version}.${Buffer.concat([nonce, cipher.getAuthTag(), text]).toString('base64url')}`;
 }
 
-/** Throws TaskError `secret_key_mismatch` when sealed with another key, for another registry, or changed on the way. */
+/** Decrypts sealed credentials. @throws TaskError `secret_key_mismatch` for another key, another registry, or altered data */
 export function openCredentials(sealed: string, key: KeyObject, registry: string): RegistryCredentials {
   try {
     if (!sealed.startsWith(`${version}.`)) throw new Error('unknown format');
@@ -37,7 +38,7 @@ export function openCredentials(sealed: string, key: KeyObject, registry: string
     const text = Buffer.concat([decipher.update(bytes.subarray(nonceBytes + tagBytes)), decipher.final()]);
     return RegistryCredentials.parse(JSON.parse(text.toString('utf8')));
   } catch {
-    // Without its cause: what the JSON parser says of a text may quote it.
+    // Without the cause: the JSON parser's message may quote the text.
     throw new TaskError(
       'secret_key_mismatch',
       'the credentials that came with the task do not open with the secret key of this worker: it is not that of the API, or was replaced since. Give all processes the same key (BHATTI_SECRET_KEY on every host, or secret.key in the data directory), start them again, and ask for the image again',

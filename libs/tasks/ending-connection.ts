@@ -1,15 +1,15 @@
 import type { Redis } from 'ioredis';
 
 /**
- * Has the connection, and its duplicates, come to an end whenever it is disconnected. Between two attempts to connect, ioredis only
- * clears its timer: it never says that it has ended, and what waits for it waits for ever. BullMQ makes a worker's blocking connection
- * of this one, and its `close()` waits for that word. No subclass: the type of `duplicate` depends on the options that it is given.
+ * Makes the connection, and its duplicates, emit `end` whenever it is disconnected. Between two attempts to connect, ioredis only clears
+ * its timer and never emits it. BullMQ duplicates this connection for a worker's blocking one, and its `close()` waits for that event. Not a
+ * subclass, since the type of `duplicate` depends on the options that it is given.
  */
 export function endingConnection<Mapping extends 'legacy' | 'resp3'>(redis: Redis<Mapping>): Redis<Mapping> {
   const disconnect = redis.disconnect.bind(redis);
   const duplicate = redis.duplicate.bind(redis);
   redis.disconnect = (reconnect = false) => {
-    // As one that has made no attempt yet: that ends at once, whatever host or sentinel does not answer.
+    // As if it had not tried to connect yet: then it ends at once, even if a host or sentinel does not answer.
     if (redis.status === 'reconnecting' && !reconnect) redis.status = 'wait';
     disconnect(reconnect);
   };

@@ -11,7 +11,7 @@ export type TaskErrorCode =
   | 'too_many_tasks'
   | 'worker_crashed';
 
-/** What went wrong with the queue or a task in it, with a stable code and whether trying again can help. */
+/** A failure of the queue or of a task in it, with a stable code, and whether trying again can help. */
 export class TaskError extends Error {
   override readonly name = 'TaskError';
   readonly code: TaskErrorCode;

@@ -7,17 +7,18 @@ export type TaskFailure = z.output<typeof TaskFailure>;
 
 const encoded = /^([a-z][a-z0-9_]{0,63}): ([\s\S]*)$/;
 
-/** BullMQ's own words when `maxStalledCount` is exceeded (moveStalledJobsToWait) and at `maxStartedAttempts`. */
+/** BullMQ's reasons when `maxStalledCount` (moveStalledJobsToWait) or `maxStartedAttempts` is exceeded. */
 const crashReasons = new Set(['job stalled more than allowable limit', 'job started more than allowable limit']);
 
-/** A failure as the `failedReason` of a job, in the form that operators read as it is: `code: message`. */
+/** A failure as the `failedReason` of a job, in a form that operators can read: `code: message`. */
 export function encodeFailure(failure: TaskFailure): string {
   return `${failure.code}: ${failure.message}`;
 }
 
 /**
- * The failure that a `failedReason` tells of. One that no code of ours wrote is `internal`.
- * @param deaths how often workers died over the job (its `stalledCounter`), where that is known
+ * Parses a `failedReason`; one that is not from `encodeFailure` is `internal`.
+ *
+ * @param deaths how often workers died while processing the job (its `stalledCounter`), if known
  */
 export function parseFailure(reason: string, deaths?: number): TaskFailure {
   if (crashReasons.has(reason)) {
@@ -32,8 +33,8 @@ export function parseFailure(reason: string, deaths?: number): TaskFailure {
 }
 
 /**
- * The error for a BullMQ processor to throw: it becomes the job's `failedReason`, and the job is tried again only if
- * that can help.
+ * The error for a BullMQ processor to throw: it becomes the job's `failedReason`, and the job is retried only if the failure is
+ * `retryable`.
  */
 export function jobError(failure: TaskFailure & { readonly retryable: boolean }): Error {
   const reason = encodeFailure(failure);

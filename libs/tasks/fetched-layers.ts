@@ -1,12 +1,12 @@
 import { KEY_PREFIX } from './queue.ts';
 import type { RedisClient } from './redis-connection.ts';
 
-/** Outlives any task. */
+/** Longer than any task. */
 const keepSeconds = 7 * 24 * 3600;
 
 /**
- * Which layers (diff_ids) a task had to fetch, to be removed should the disk fill up. In Redis, because the task may have
- * begun on another worker. A note of the task alone, no claim: see `TaskClaims`.
+ * Which layers (diff_ids) a task had to fetch, so that they can be removed if the disk fills up. In Redis, because the task may
+ * have begun on another worker. Unlike `TaskClaims`, it means nothing to other tasks.
  */
 export class FetchedLayers {
   readonly #redis: RedisClient;

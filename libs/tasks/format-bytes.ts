@@ -1,6 +1,6 @@
 /**
- * Bytes as the progress lines show them, decimal: `512 B`, `12 kB`, `45 MB`, `1.2 GB`. Whole numbers below a gigabyte,
- * so that a line changes about as often as somebody can read it.
+ * Bytes as progress lines show them, in decimal units: `512 B`, `12 kB`, `45 MB`, `1.2 GB`. Whole numbers below a gigabyte, so
+ * that a line does not change faster than it can be read.
  */
 export function formatBytes(bytes: number): string {
   if (bytes < 1e3) return `${Math.round(bytes)} B`;

@@ -3,21 +3,21 @@ import { TaskError } from './error.ts';
 import { KEY_PREFIX } from './queue.ts';
 import type { RedisClient } from './redis-connection.ts';
 
-/** How long a key is known. */
+/** How long a key is remembered. */
 const keepSeconds = 24 * 3600;
 
-/** A request that its sender may send again, because the answer may get lost (`Idempotency-Key`, an IETF draft). */
+/** A request that a client may send again, because the response may get lost (`Idempotency-Key`, an IETF draft). */
 export interface KeyedRequest {
   readonly owner: string;
-  /** As the client chose it: unique to the request. */
+  /** Chosen by the client; unique to the request. */
   readonly key: string;
-  /** What is asked for, without secrets: the same key with another request is a mistake. */
+  /** What is requested, without secrets, to detect a key that is reused for another request. */
   readonly content: unknown;
 }
 
 /**
- * The task that the key stands for; null when it is new. The task need not be on the queue: whoever claimed it may have
- * died before. Rejects with TaskError `idempotency_key_reused` when the key came with another request.
+ * The task that the key refers to; null when the key is new. The task may not be on the queue, if the claiming process died
+ * before. Rejects with TaskError `idempotency_key_reused` when the key came with another request.
  */
 export async function findKeyedTask(redis: RedisClient, request: KeyedRequest): Promise<string | null> {
   const stored = await redis.get(redisKey(request));
@@ -30,13 +30,13 @@ export async function findKeyedTask(redis: RedisClient, request: KeyedRequest): 
   );
 }
 
-/** Makes the key stand for the task, unless it stands for one already; returns the task it stands for. */
+/** Makes the key refer to the task, unless it refers to one already; returns the task that it refers to. */
 export async function claimKey(redis: RedisClient, request: KeyedRequest, id: string): Promise<string> {
   const claimed = await redis.set(redisKey(request), `${id} ${fingerprint(request)}`, 'EX', keepSeconds, 'NX');
   return claimed === null ? ((await findKeyedTask(redis, request)) ?? id) : id;
 }
 
-/** Points the key to another task: the identical pull that was under way already. */
+/** Makes the key refer to another task: the identical pull that was already in progress. */
 export async function repointKey(redis: RedisClient, request: KeyedRequest, id: string): Promise<void> {
   await redis.set(redisKey(request), `${id} ${fingerprint(request)}`, 'EX', keepSeconds);
 }

@@ -1,11 +1,11 @@
 import { createHash } from 'node:crypto';
 
 const maximumLength = 63;
-/** Hex digits of a checksum, at the end of what is cut. */
+/** Hex digits of the checksum at the end of a shortened name. */
 const checksumLength = 12;
 const pattern = /^[a-zA-Z0-9][a-zA-Z0-9._-]{0,62}$/;
 
-/** The parts of an image reference that its name comes from. */
+/** The parts of a reference that the image's name is derived from. */
 interface NamedReference {
   /** `library/python`, `myorg/sandbox-base` */
   readonly path: string;
@@ -20,10 +20,10 @@ export function isValidImageName(name: string): boolean {
 }
 
 /**
- * The name that a pull gives its image when the user gives none: last path component and tag (`python-3.12`), the first
- * 12 hex digits where there is only a digest, `latest` where there is neither. The tag keeps its case. Always a valid
- * name: characters that a name may not have become `-`; longer ones are cut, and end in a checksum of the whole. Tags of CI are long and
- * differ at their end (branch, then commit): cut alone, each pull would take the name of the one before.
+ * The name of a pulled image when the user gives none: last path component and tag (`python-3.12`), the first 12 hex digits of
+ * the digest where there is no tag, `latest` where there is neither. The tag keeps its case. Always a valid name: other characters
+ * become `-`; a name that is too long is cut, and ends in a checksum of the whole. CI tags are long and differ at their end (branch,
+ * then commit): if they were only cut, each pull would take over the name of the one before.
  */
 export function deriveImageName(reference: NamedReference): string {
   const repository = reference.path.slice(reference.path.lastIndexOf('/') + 1);

@@ -1,4 +1,4 @@
-/** The queue contract: what tasks are, how they travel through Redis, and how they are seen and cancelled. */
+/** The queue contract: what tasks are, how they travel through Redis, and how they are viewed and cancelled. */
 
 export { isArriving, noteArrival } from './arriving-upload.ts';
 export { type CancellationSubscription, cancelTask, subscribeCancellations } from './cancellation.ts';

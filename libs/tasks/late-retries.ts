@@ -1,17 +1,17 @@
 import { connectionOf, queueKey, type TaskQueue } from './queue.ts';
 
-/** Ms that no pause between two attempts lasts (see `jobOptions`). */
+/** Ms; longer than any pause between two attempts (see `jobOptions`). */
 const LONGEST_PAUSE = 60_000;
 
-/** What BullMQ multiplies times with in the scores of delayed jobs (`getDelayedScore` in its scripts). */
+/** Factor of the time in the scores of BullMQ's delayed jobs (`getDelayedScore` in its scripts). */
 const SCORE_OF_MS = 0x1000;
 
-/** Looked at in one go; the others come with the next. */
+/** Most jobs per call; the next call takes the others. */
 const AT_MOST = 1000;
 
 /**
- * Takes up tasks that wait for their next attempt until a time that no pause reaches. When that is, BullMQ reckons by the wall clock of
- * the worker that failed: one that is ahead, or is set back since, would have them wait for as long as it was wrong.
+ * Promotes tasks whose next attempt is further away than any pause. BullMQ computes its time with the wall clock of the worker that
+ * failed: if that was ahead, or has been set back since, the task would wait for as long as the clock was wrong.
  */
 export async function takeUpLateRetries(queue: TaskQueue): Promise<void> {
   const late = (Date.now() + LONGEST_PAUSE) * SCORE_OF_MS;

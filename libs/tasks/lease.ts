@@ -4,50 +4,50 @@ import { KEY_PREFIX } from './queue.ts';
 import type { RedisClient } from './redis-connection.ts';
 import { RedisScript } from './redis-script.ts';
 
-/** Ms after which the lease of a dead worker is free: before its job is taken over, which takes 10 s or more. */
+/** Ms after which a dead worker's lease expires: before its job is taken over, which takes 10 s or more. */
 export const LEASE_TTL = 6000;
 
-/** The lease of a layer that is being fetched: by the digest of the blob, because the partial file has that name. */
+/** The lease key for fetching a layer: by the digest of the blob, after which the partial file is named. */
 export const layerLease = (digest: string): string => `layer:${digest}`;
 
-/** Ms between looks at a lease that another has. */
+/** Ms between attempts to take a lease that another process holds. */
 const defaultPollInterval = 100;
 
-/** Keeps the lease, or takes back one that ran out while nobody else took it (Redis was away, say). */
+/** Renews the lease, or takes it back if it expired and nobody else took it (for example, Redis was unreachable). */
 const renewScript = new RedisScript(`
 local holder = redis.call('GET', KEYS[1])
 if holder and holder ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return 1`);
 
-/** Gives the lease back only if it is ours still. */
+/** Releases the lease if it is still ours. */
 const releaseScript = new RedisScript(`
 if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
 return 0`);
 
 export interface LeaseOptions<T> {
-  /** Ms after which the lease of a dead process is free. Renewed three times in that time while held. */
+  /** Ms after which the lease of a dead process expires. Renewed three times in that time. */
   readonly ttl: number;
-  /** Ends the waiting, and through its own signal the work; the call rejects with its reason. */
+  /** Ends the waiting and, through the work's own signal, the work; the call rejects with its reason. */
   readonly signal: AbortSignal;
   /**
-   * Asked before each attempt to take the lease: is the work done (by the one we wait for)? What it gives, unless
-   * undefined, is the result, and the work is not done.
+   * Called before each attempt to take the lease, to see whether the process that we wait for has done the work. A result other than
+   * undefined is returned, and the work is not run.
    */
   readonly recheck?: () => Promise<T | undefined>;
   /** Ms between attempts. */
   readonly pollInterval?: number;
 }
 
-/** The lease went to another holder; what was done stays valid, but another does it now. */
+/** The lease went to another holder. What was done remains valid, but the other one continues. */
 export class LeaseLost extends Error {
   override readonly name = 'LeaseLost';
 }
 
 /**
- * Does the work while no other process does it: takes the lease `key`, waiting while another living process has it, runs
- * the work, gives the lease back. Leases save double work; correctness must not rest on them: a process that was stopped
- * for long loses its lease (the work's signal aborts with LeaseLost, and the call starts to wait anew).
+ * Runs work that no other process runs at the same time: takes the lease `key`, waiting while another living process has it, runs
+ * the work, and releases the lease. Leases avoid double work, but correctness must not depend on them: a process that was suspended
+ * for long loses its lease (the work's signal aborts with LeaseLost, and the call waits again).
  */
 export async function withLease<T>(
   redis: RedisClient,
@@ -66,7 +66,7 @@ export async function withLease<T>(
       continue;
     }
     try {
-      // Whoever had it may have finished between the question and the lease.
+      // The previous holder may have finished between the check and the lease.
       const doneMeanwhile = await options.recheck?.();
       if (doneMeanwhile !== undefined) return doneMeanwhile;
       return await work(AbortSignal.any([options.signal, lease.lost]));
@@ -78,15 +78,15 @@ export async function withLease<T>(
   }
 }
 
-/** A lease that is held and renewed. */
+/** A lease that is held, and renewed until it is released. */
 export interface Lease {
-  /** Aborts with LeaseLost when another holds it. */
+  /** Aborts with LeaseLost when another process holds it. */
   readonly lost: AbortSignal;
-  /** Never rejects: one that cannot be given back runs out. */
+  /** Never rejects: a lease that cannot be released expires. */
   release(): Promise<void>;
 }
 
-/** The lease, or null while another has it. Rejects with the signal's reason once that is aborted. */
+/** Takes the lease; null while another process has it. Rejects with the signal's reason when that aborts. */
 export async function takeLease(
   redis: RedisClient,
   key: string,
@@ -102,14 +102,14 @@ export async function takeLease(
   try {
     if ((await unlessAborted(asked, signal)) === null) return null;
   } catch (error) {
-    // The answer may come yet: what it gave is given back.
+    // The reply may still come: if it granted the lease, that is released.
     void asked.then(release, release);
     throw error;
   }
   const lost = new AbortController();
   let renewing: Promise<void> | undefined;
   const timer = setInterval(() => {
-    // One at a time: while Redis is away they would pile up.
+    // One at a time: they would pile up while Redis is unreachable.
     renewing ??= renew(redis, redisKey, token, ttl, lost).finally(() => {
       renewing = undefined;
     });
@@ -118,14 +118,14 @@ export async function takeLease(
     lost: lost.signal,
     release: async () => {
       clearInterval(timer);
-      // A Redis that was started anew has to be sent its script first, and it would take the lease back after this.
+      // A renewal may still be in progress (a restarted Redis has to be sent the script first), and would take the lease again.
       await renewing;
       await release();
     },
   };
 }
 
-/** Aborts `lost` where another has the lease by now. */
+/** Renews the lease; aborts `lost` if another process has it by now. */
 async function renew(
   redis: RedisClient,
   redisKey: string,
@@ -137,7 +137,7 @@ async function renew(
   try {
     if ((await renewScript.run(redis, [redisKey], [token, ttl])) === 1) return;
   } catch {
-    // Redis is away: the lease may run out, the work goes on, and the next renewal tells whose it is.
+    // Redis is unreachable: the lease may expire, the work goes on, and the next renewal tells whose the lease is.
     return;
   }
   lost.abort(new LeaseLost(`the lease ${redisKey} went to another holder`));

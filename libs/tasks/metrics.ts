@@ -1,12 +1,12 @@
 import { KEY_PREFIX } from './queue.ts';
 import type { RedisClient } from './redis-connection.ts';
 
-/** A metric that workers count together. Names and units follow Prometheus: seconds, bytes, `_total`. */
+/** A metric that is summed over all workers. Names and units follow Prometheus: seconds, bytes, `_total`. */
 export interface MetricDefinition {
   readonly name: string;
   readonly help: string;
   readonly type: 'counter' | 'histogram';
-  /** Upper bounds of a histogram, rising, without infinity. */
+  /** Upper bounds of a histogram's buckets, ascending, without infinity. */
   readonly buckets?: readonly number[];
 }
 
@@ -14,7 +14,7 @@ export type MetricLabels = Readonly<Record<string, string>>;
 
 const seconds = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800];
 
-/** What workers count. Their sums are in Redis: any number of workers, on any host, that come and go as they like. */
+/** The metrics of workers. The sums are in Redis, since any number of workers may come and go, on any host. */
 export const workerMetrics = {
   tasks: {
     name: 'bhatti_tasks_total',
@@ -81,9 +81,7 @@ export type WorkerHistogram = NamesOf<'histogram'>;
 
 const KEY = `${KEY_PREFIX}:metrics`;
 
-/**
- * Adds to the sums in Redis. Counting is never in the way of work: it returns at once, and what cannot be sent is lost.
- */
+/** Adds to the sums in Redis. Never delays the work: calls return at once, and what cannot be sent is lost. */
 export class WorkerMetrics {
   readonly #redis: RedisClient;
   readonly #underWay = new Set<Promise<unknown>>();
@@ -98,7 +96,7 @@ export class WorkerMetrics {
 
   observe(histogram: WorkerHistogram, labels: MetricLabels, value: number): void {
     const { name, buckets } = workerMetrics[histogram];
-    // A clock that was set back between two processes.
+    // Negative when a clock was set back, or differs between two hosts.
     const observed = Math.max(0, value);
     const le = buckets.find((bound) => observed <= bound);
     const bucket = fieldOf(`${name}_bucket`, { ...labels, le: le === undefined ? '+Inf' : String(le) });
@@ -106,7 +104,7 @@ export class WorkerMetrics {
     this.#send(this.#redis.multi().hincrby(KEY, bucket, 1).hincrbyfloat(KEY, sum, observed.toFixed(6)).exec());
   }
 
-  /** Runs the work, and observes its seconds when it succeeds. */
+  /** Runs the work, and observes its duration in seconds if it succeeds. */
   async time<Result>(histogram: WorkerHistogram, labels: MetricLabels, work: () => Promise<Result>): Promise<Result> {
     const started = performance.now();
     const result = await work();
@@ -114,7 +112,7 @@ export class WorkerMetrics {
     return result;
   }
 
-  /** Resolves when everything is sent or lost. */
+  /** Resolves when everything has been sent or lost. */
   async idle(): Promise<void> {
     await Promise.all(this.#underWay);
   }
@@ -132,18 +130,18 @@ export class WorkerMetrics {
 
 /** One line of the exposition: `name{labels} value`. */
 export interface MetricSample {
-  /** That of the metric, or with `_bucket`, `_sum`, `_count`. */
+  /** The metric's name, or that with `_bucket`, `_sum` or `_count`. */
   readonly name: string;
   readonly labels: MetricLabels;
   readonly value: number;
 }
 
 export interface MetricFamily extends MetricDefinition {
-  /** Buckets of a histogram are cumulative, as Prometheus has them. */
+  /** Buckets of a histogram are cumulative, as in Prometheus. */
   readonly samples: readonly MetricSample[];
 }
 
-/** The sums of all workers, each metric once; one that nobody has counted yet is without samples. */
+/** The sums of all workers, with each metric once; one that has not been counted yet has no samples. */
 export async function readWorkerMetrics(redis: Pick<RedisClient, 'hgetall'>): Promise<MetricFamily[]> {
   const samples = Object.entries(await redis.hgetall(KEY)).flatMap(([field, value]) => parseField(field, value) ?? []);
   return Object.values(workerMetrics).map((definition: MetricDefinition) => ({
@@ -174,7 +172,7 @@ function histogramSamples({ name, buckets = [] }: MetricDefinition, samples: rea
     });
 }
 
-/** A field reads as Prometheus writes it: `bhatti_tasks_total{result="failed",reason="no_space"}`. */
+/** The field of a sample in Redis, written as in Prometheus: `bhatti_tasks_total{result="failed",reason="no_space"}`. */
 function fieldOf(name: string, labels: MetricLabels): string {
   const pairs = Object.entries(labels).map(([label, value]) => `${label}="${value.replace(/[^\w.+-]/g, '_')}"`);
   return pairs.length === 0 ? name : `${name}{${pairs.join(',')}}`;

@@ -12,8 +12,8 @@ const units: ReadonlyMap<string, number> = new Map([
 ]);
 
 /**
- * Bytes of a size as people write it: `512MB`, `1.5 GiB`, `1073741824`. kB, MB, GB and TB are decimal, KiB, MiB, GiB and TiB
- * binary, in whatever case. Not rounded: `1.5B` is 1.5. null for what is no size.
+ * Parses a size as people write it: `512MB`, `1.5 GiB`, `1073741824`. kB, MB, GB and TB are decimal, KiB, MiB, GiB and TiB
+ * binary; case does not matter. Not rounded: `1.5B` is 1.5. Null when it is malformed.
  */
 export function parseBytes(text: string): number | null {
   const [, number, unit = ''] = /^(\d{1,20}(?:\.\d{1,6})?)\s*([A-Za-z]{0,3})$/.exec(text.trim()) ?? [];

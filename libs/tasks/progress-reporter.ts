@@ -3,10 +3,10 @@ import type { LayerProgress, PullPhase, TaskProgress, TaskStep } from './pull-ta
 /** Ms between updates: at most five a second. */
 const shortestInterval = 200;
 
-/** Ms that the end of a task waits for its last update when Redis is slow. */
+/** Most ms that `flush` waits for the last update when Redis is slow. */
 const flushTimeout = 1_000;
 
-/** One piece of news: the latest line of a phase, and the bytes where they are known. */
+/** The latest line of a phase, with the bytes where they are known. */
 export interface ProgressUpdate {
   readonly phase: PullPhase;
   readonly line: string;
@@ -21,20 +21,20 @@ export interface ProgressTarget {
 }
 
 export interface ProgressReporter {
-  /** Takes note and returns at once. What comes faster than it can be sent is left out, but never the last. */
+  /** Records the update and returns at once. Updates that come faster than they can be sent are skipped, but never the last one. */
   report(update: ProgressUpdate): void;
   /** Every phase so far in order, each with its latest line. */
   readonly steps: readonly TaskStep[];
-  /** Sends what is left. Resolves when it is sent, when sending failed, or after a second. */
+  /** Sends the last update. Resolves when it has been sent, when sending has failed, or after a second. */
   flush(): Promise<void>;
 }
 
 export interface ProgressReporterOptions {
-  /** An update that could not be sent; the next one replaces it. */
+  /** Called when an update could not be sent; the next one replaces it. */
   readonly onError?: (error: unknown) => void;
 }
 
-/** Reports the progress of a job without ever making it wait: one update under way, at most five a second. */
+/** Reports the progress of a job without delaying it: one update at a time, at most five per second. */
 export function createProgressReporter(job: ProgressTarget, options: ProgressReporterOptions = {}): ProgressReporter {
   return new ThrottledReporter(job, options.onError ?? (() => {}));
 }
@@ -88,7 +88,7 @@ class ThrottledReporter implements ProgressReporter {
   }
 
   async #sendRest(): Promise<void> {
-    // While an update was under way another may have begun, with what is the last one.
+    // While an update was being sent, another one may have become the last.
     while (this.#sending !== undefined || this.#pending !== undefined) await (this.#sending ?? this.#send());
   }
 
@@ -112,7 +112,7 @@ class ThrottledReporter implements ProgressReporter {
   }
 }
 
-/** The steps with the update in its phase's place, or at the end when the phase is new. */
+/** The steps with the update in place of its phase's line, or at the end when the phase is new. */
 function withStep(steps: readonly TaskStep[], { phase, line }: ProgressUpdate): TaskStep[] {
   const known = steps.some((step) => step.phase === phase);
   return known ? steps.map((step) => (step.phase === phase ? { phase, line } : step)) : [...steps, { phase, line }];

@@ -3,42 +3,42 @@ import { isValidImageName } from './image-name.ts';
 
 const byteCount = z.int().min(0);
 
-/** What every task that makes an image is asked. */
+/** Job data of every task that makes an image. */
 const imageJobFields = {
-  /** What the image is called where it comes from, as the user typed it. */
+  /** The image's name at its source, as the user typed it. */
   requested: z.string(),
-  /** Under which the image is registered. */
+  /** The name of the image in the catalog. */
   name: z.string().refine(isValidImageName),
-  /** `linux/arm64/v8`; the worker's own where left out. */
+  /** `linux/arm64/v8`; by default, the worker's own. */
   platform: z.string().optional(),
-  /** Exact size of the file system in bytes, where the user asked for one. */
+  /** Exact size of the file system in bytes, if the user asked for one. */
   sizeBytes: byteCount.optional(),
-  /** Whose images and tasks it belongs to. */
+  /** The user to whom the task and its image belong. */
   owner: z.string().min(1),
-  /** Make it anew although the digest is the one already there. */
+  /** Rebuild the image even if the digest is the one already pulled. */
   force: z.boolean().optional(),
-  /** Of the API request that asked for it, for logs. */
+  /** Id of the API request that asked for it, for logs. */
   requestId: z.string().optional(),
-  /** Somebody cancelled the task: a worker that picks it up ends it. */
+  /** The task was cancelled: a worker that picks it up ends it. */
   cancelRequested: z.boolean().optional(),
 };
 
-/** What a pull is asked to do: the data of its BullMQ job. */
+/** The data of a pull's BullMQ job. */
 export const PullJobData = z.object({
-  /** What has none is a pull. */
+  /** A job without a type is a pull. */
   type: z.literal('pull').optional(),
   /** Canonical: `docker.io/library/python:3.12`. */
   reference: z.string().min(1),
   ...imageJobFields,
-  /** Credentials for the registry, see `sealCredentials`. Gone when the task ends. */
+  /** Credentials for the registry, see `sealCredentials`. Removed when the task ends. */
   sealedAuth: z.string().optional(),
 });
 export type PullJobData = z.output<typeof PullJobData>;
 
-/** What an import is asked to do: the data of its BullMQ job. The archive is the upload that has the id of the task. */
+/** The data of an import's BullMQ job. The archive is the upload with the id of the task. */
 export const ImportJobData = z.object({
   type: z.literal('import'),
-  /** Which image of the archive: a reference or a tag, as the archive has it. Left out, there must be one only. */
+  /** Which image of the archive, by the archive's reference or tag. By default, the only one. */
   reference: z.string().min(1).optional(),
   ...imageJobFields,
   /** Bytes of the archive. */
@@ -50,12 +50,12 @@ export type ImportJobData = z.output<typeof ImportJobData>;
 export const TaskJobData = z.discriminatedUnion('type', [PullJobData, ImportJobData]);
 export type TaskJobData = z.output<typeof TaskJobData>;
 
-/** The sealed credentials of a task: of a pull, while it has not ended, where it was given some. */
+/** The sealed credentials of a task: only pulls have them, if they were given any, until they end. */
 export function sealedAuthOf(data: TaskJobData): string | undefined {
   return data.type === 'import' ? undefined : data.sealedAuth;
 }
 
-/** `reading` is an import's, in place of `resolving`. */
+/** The phases of a task. `reading` is an import's equivalent of `resolving`. */
 export const PullPhase = z.enum(['resolving', 'reading', 'downloading', 'flattening']);
 export type PullPhase = z.output<typeof PullPhase>;
 
@@ -63,37 +63,37 @@ export type PullPhase = z.output<typeof PullPhase>;
 export const TaskStep = z.object({ phase: PullPhase, line: z.string() });
 export type TaskStep = z.output<typeof TaskStep>;
 
-/** How much of a layer is there, in compressed bytes. */
+/** How much of a layer has been downloaded, in compressed bytes. */
 export const LayerProgress = z.object({ digest: z.string(), downloadedBytes: byteCount, totalBytes: byteCount });
 export type LayerProgress = z.output<typeof LayerProgress>;
 
-/** How far a running task is: the progress of its BullMQ job. */
+/** The progress of a running task's BullMQ job. */
 export const TaskProgress = z.object({
   /** The latest line: `downloading layers (45 MB / 142 MB)...`. */
   line: z.string(),
   phase: PullPhase,
-  /** Compressed bytes of the layers that are there. */
+  /** Compressed bytes downloaded so far. */
   downloadedBytes: byteCount.optional(),
   /** Compressed bytes of all layers. */
   totalBytes: byteCount.optional(),
-  /** Each layer once, in the order of the image; while they are downloaded, and not of an image with over 128. */
+  /** Each layer once, in the order of the image; only during the download, and for images with at most 128. */
   layers: z.array(LayerProgress).optional(),
   /** Every phase so far in order, each with its latest line. */
   steps: z.array(TaskStep),
 });
 export type TaskProgress = z.output<typeof TaskProgress>;
 
-/** What a completed pull or import has to say: the return value of its BullMQ job. */
+/** The result of a completed pull or import: the return value of its BullMQ job. */
 export const PullResult = z.object({
   /** Name of the image. */
   image: z.string(),
-  /** Of the manifest: `sha256:<hex>`. */
+  /** `sha256:<hex>` of the manifest. */
   digest: z.string(),
-  /** Virtual size of the ext4 file system. */
+  /** Size of the ext4 file system, in bytes. */
   sizeBytes: byteCount,
   steps: z.array(TaskStep),
   warnings: z.array(z.string()),
-  /** What was there already: the built root filesystem, or all layers. */
+  /** What was already in the cache: the built root filesystem, or all layers. */
   reused: z.enum(['rootfs', 'layers']).optional(),
 });
 export type PullResult = z.output<typeof PullResult>;

@@ -17,10 +17,10 @@ import { createTaskId } from './task-id.ts';
 /** Name of the BullMQ queue. */
 export const QUEUE_NAME = 'images';
 
-/** Prefix of every key. The braces are a hash tag: on a Redis Cluster all keys share one slot, as BullMQ's scripts need. */
+/** Prefix of every key. The braces are a hash tag: on a Redis Cluster, all keys are in one slot, as BullMQ's scripts require. */
 export const KEY_PREFIX = '{bhatti}';
 
-/** The key that BullMQ gives to a job, or to a list of jobs. */
+/** BullMQ's key of a job, or of a list of jobs. */
 export function queueKey(name: string): string {
   return `${KEY_PREFIX}:${QUEUE_NAME}:${name}`;
 }
@@ -33,14 +33,14 @@ const IMPORT_JOB = 'import';
 
 export type TaskJobName = typeof PULL_JOB | typeof IMPORT_JOB;
 export type TaskJob = Job<TaskJobData, PullResult, TaskJobName>;
-/** Given the job, not its data: BullMQ would make one type of job of each kind of data. */
+/** With the type of the job instead of its data: BullMQ would make a type of job for each kind of data. */
 export type TaskQueue = Queue<TaskJob, PullResult, TaskJobName>;
 export type TaskWorker = Worker<TaskJobData, PullResult, TaskJobName>;
 
-/** Ended tasks can be asked for this long, and operators can look at them. */
+/** How long (in seconds), and how many, ended tasks can be looked up. */
 const keepEnded = { age: 7 * 24 * 3600, count: 10_000 } as const;
 
-/** Retries are for failures that pass by themselves (`jobError` decides). Deaths of the worker do not count. */
+/** Retries are for failures that may go away (`jobError` decides). Deaths of a worker do not count as attempts. */
 const jobOptions = {
   attempts: 3,
   backoff: { type: 'exponential', delay: 2000, jitter: 0.5 },
@@ -52,22 +52,22 @@ const jobOptions = {
 /** Ms without renewal after which a running job counts as abandoned. */
 export const LOCK_DURATION = 10_000;
 
-/** Ms between looks for abandoned jobs: one is taken over at most `LOCK_DURATION + stalledInterval` after its worker died. */
+/** Ms between checks for abandoned jobs: one is taken over at most `LOCK_DURATION + stalledInterval` after its worker has died. */
 const stalledInterval = 3_000;
 
-/** So many deaths of its workers, and a task fails as `worker_crashed`: the next worker ends it, and says who died when. */
+/** Worker deaths after which a task fails as `worker_crashed`: the next worker ends it, and reports which workers died when. */
 export const MAX_DEATHS = 5;
 
-/** Should that one die of it, too, BullMQ ends the task. */
+/** If that worker dies too, BullMQ ends the task. */
 const maxStalledCount = MAX_DEATHS;
 
-/** Ms between attempts to fetch or finish a job while Redis is away; BullMQ's own 15 s would delay every task after it. */
+/** Ms between attempts to fetch or finish a job while Redis is unreachable; BullMQ's default of 15 s would delay later tasks. */
 const redisRetryDelay = 2_000;
 
-/** The connection that each queue was made with: BullMQ keeps it to itself. */
+/** The connection that each queue was made with, which BullMQ does not expose. */
 const connections = new WeakMap<object, RedisClient>();
 
-/** The connection of a queue that `createTaskQueue` made, for what BullMQ has no call for. */
+/** The connection of a queue made by `createTaskQueue`, for commands that BullMQ has no method for. */
 export function connectionOf(queue: TaskQueue): RedisClient {
   const connection = connections.get(queue);
   if (connection === undefined) throw new TypeError('the queue was not made by createTaskQueue');
@@ -75,8 +75,8 @@ export function connectionOf(queue: TaskQueue): RedisClient {
 }
 
 /**
- * The queue of tasks. The connection stays the caller's: `close()` does not end it. Calls go to the connection at once,
- * also while it is being made, so that they fail as soon as its commands do. With telemetry a job carries its trace.
+ * The queue of tasks. The connection remains the caller's: `close()` does not end it. Commands are sent without waiting for the
+ * connection to be ready, so that they time out like any others. With telemetry, jobs carry their trace.
  */
 export function createTaskQueue(connection: RedisClient, telemetry?: Telemetry): TaskQueue {
   const options: QueueOptions = {
@@ -84,7 +84,7 @@ export function createTaskQueue(connection: RedisClient, telemetry?: Telemetry):
     prefix: KEY_PREFIX,
     defaultJobOptions: jobOptions,
     skipWaitingForReady: true,
-    // BullMQ would ask once, and be broken for good if Redis were away just then. See `checkRedisServer`.
+    // BullMQ would check once, and be broken for good if Redis were unreachable then. See `checkRedisServer`.
     skipVersionCheck: true,
     ...(telemetry === undefined ? {} : { telemetry }),
   };
@@ -96,13 +96,13 @@ export function createTaskQueue(connection: RedisClient, telemetry?: Telemetry):
 }
 
 export interface TaskWorkerOptions {
-  /** With `use: 'worker'`. */
+  /** Made with `use: 'worker'`. */
   readonly connection: RedisClient;
-  /** Jobs at the same time. */
+  /** Jobs processed at the same time. Default 2. */
   readonly concurrency?: number;
-  /** What operators see as the worker of a job; `host:pid` where left out. */
+  /** Shown to operators as the worker of a job. Default `host:pid`. */
   readonly name?: string;
-  /** Goes on with the traces that jobs carry. */
+  /** Continues the traces that jobs carry. */
   readonly telemetry?: Telemetry | undefined;
 }
 
@@ -123,10 +123,10 @@ export function workerOptions(options: TaskWorkerOptions): WorkerOptions {
   };
 }
 
-/** Ms that the relay's connection blocks: less than a connection for requests grants a command. */
+/** Ms that the relay's connection blocks: less than the command timeout of a connection for requests. */
 const relayBlockTimeout = 2_000;
 
-/** The relay over which cancellations travel. Close it before its connection. */
+/** The relay that carries cancellations. Close it before its connection. */
 export function createTaskRelay(connection: RedisClient, name?: string): Relay {
   const relay = new Relay({
     connection,
@@ -142,34 +142,34 @@ export function createTaskRelay(connection: RedisClient, name?: string): Relay {
 
 export interface EnqueuedPull {
   readonly id: string;
-  /** False: an identical pull was under way, and this is its task. */
+  /** False when an identical pull was in progress, whose task this is. */
   readonly created: boolean;
 }
 
 export interface EnqueueOptions {
-  /** For a new task; a task that has it already is the one that is meant. */
+  /** Id for the new task. If a task has it already, no other one is made. */
   readonly id?: string;
   /** See `takeTurn`. */
   readonly priority?: number;
 }
 
-/** The task of an identical pull that is under way, null when there is none. */
+/** The task of an identical pull that is in progress; null when there is none. */
 export async function findPullUnderWay(queue: TaskQueue, data: PullJobData): Promise<string | null> {
   const id = await queue.getDeduplicationJobId(pullIdentity(data));
   if (id === null) return null;
-  // Somebody may have removed the job with a tool that knows nothing of BullMQ's keys. The key that is left is not removed here: by now it
-  // may be that of another pull. BullMQ replaces it, in one step, when the next is put on the queue.
+  // Somebody may have removed the job with a tool that does not know BullMQ's keys. The stale deduplication key is not removed here, since
+  // by now it may belong to another pull. BullMQ replaces it atomically when the next pull is added.
   return (await connectionOf(queue).exists(queueKey(id))) === 1 ? id : null;
 }
 
-/** Wakes a worker that waits for tasks: BullMQ does not when a prioritized job is given back (moveJobFromActiveToWait). */
+/** Wakes a worker that waits for tasks, which BullMQ does not do when a prioritized job is returned (moveJobFromActiveToWait). */
 export async function wakeWorkers(redis: RedisClient): Promise<void> {
   await redis.zadd(queueKey('marker'), 0, '0');
 }
 
 /**
- * Puts a pull on the queue, unless an identical one (owner, reference, name, platform, size, force) is under way; pulls with
- * credentials of their own are never identical, as these are sealed differently each time.
+ * Adds a pull to the queue, unless an identical one (owner, reference, name, platform, size, force) is in progress. Pulls with
+ * credentials are never identical, since these are sealed differently each time.
  */
 export async function enqueuePull(
   queue: TaskQueue,
@@ -186,8 +186,8 @@ export async function enqueuePull(
 }
 
 /**
- * Puts an import on the queue. Its upload is there already, under this id (`createTaskId`): whoever finds an upload that
- * no task has can tell that it is nobody's.
+ * Adds an import to the queue, after its upload has been stored under this id (`createTaskId`): an upload without a task can thus be
+ * recognised as abandoned.
  */
 export async function enqueueImport(
   queue: TaskQueue,
@@ -197,7 +197,7 @@ export async function enqueueImport(
   await queue.add(IMPORT_JOB, data, { jobId: id, ...(priority === undefined ? {} : { priority }) });
 }
 
-/** Pulls of the same identity give the same image under the same name. */
+/** Pulls with the same identity give the same image under the same name. */
 function pullIdentity(data: PullJobData): string {
   const parts = [data.owner, data.reference, data.name, data.platform, data.sizeBytes, data.force, data.sealedAuth];
   return createHash('sha256')

@@ -1,12 +1,12 @@
 import { format } from 'node:util';
 
 /**
- * What ioredis says, at each attempt, of a server in protected mode: in the paragraph that such a one sends there are the words "no
- * password is set". `refusalOf` tells what it is. Of a password that was given in vain no server since Redis 6.0 speaks so.
+ * A warning that ioredis prints by mistake at each attempt to connect to a server in protected mode, whose explanation contains the words
+ * "no password is set". `refusalOf` reports the real reason. No server since Redis 6.0 says this of an unneeded password.
  */
 const mistaken = '[WARN] Redis server does not require a password, but a password was supplied.';
 
-/** Has this process told what ioredis writes to the console, line by line, in place of that; without what is mistaken. */
+/** Passes what ioredis writes to the console to `tell` instead, line by line, except for the mistaken warning. */
 export function redirectClientWarnings(tell: (line: string) => void): void {
   console.warn = (...words: unknown[]) => {
     const line = format(...words);

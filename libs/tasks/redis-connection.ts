@@ -7,33 +7,34 @@ import { type ClusterNode, parseRedisUrl } from './redis-url.ts';
 /** Milliseconds after which a request of the API gives up on Redis. */
 const requestTimeout = 3000;
 
-/** Longest wait between attempts to reconnect, in ms: Redis is used again this soon after it is back. */
+/** Longest pause between attempts to reconnect, in ms: Redis is used again this soon after it is back. */
 const longestReconnectDelay = 1000;
 
-/** Ms between looks for the node that has a slot, and how often: a worker looks for an hour, a request for 2 s. */
+/** Ms between attempts to find the node of a slot, and their number: a worker tries for an hour, a request for 2 s. */
 const redirectionDelay = 200;
 const workerRedirections = 18_000;
 const requestRedirections = 10;
 
 export interface ConnectRedisOptions {
   /**
-   * `worker`: commands wait for Redis to come back, however long. `request`: commands fail within 3 s, so that the API
-   * can answer 503. Not for blocking commands, BullMQ makes its own connections for those.
+   * `worker`: commands wait for Redis to come back, however long. `request`: commands fail within 3 s, so that the API can answer
+   * 503. Not for blocking commands, for which BullMQ makes its own connections.
    */
   readonly use: 'worker' | 'request';
   /** Shown by `CLIENT LIST`. */
   readonly name?: string;
-  /** Connection errors. ioredis reconnects by itself; without a listener it would print them. */
+  /** Called with connection errors. ioredis reconnects by itself, but would print them if there were no listener. */
   readonly onError?: (error: Error) => void;
 }
 
-/** A connection to one server (also one that Sentinel names), or to a Cluster. */
+/** A connection to one server (which Sentinel may choose), or to a Cluster. */
 export type RedisClient = Redis | Cluster;
 
 /**
- * Connects to Redis, in the background: nothing needs to be waited for, commands wait for the connection. Hand the instance to BullMQ
+ * Connects to Redis in the background: commands wait for the connection, so callers need not. Pass the instance to BullMQ
  * (`createTaskQueue`, `workerOptions`, `createTaskRelay`); end it with `disconnect()` after them.
- * Throws TaskError `invalid_request` for a URL that is none (forms: see `parseRedisUrl`).
+ *
+ * @throws TaskError `invalid_request` for a malformed URL; see `parseRedisUrl` for the forms
  */
 export function connectRedis(url: string, options: ConnectRedisOptions): RedisClient {
   const { options: address, clusterNodes } = parseRedisUrl(url);
@@ -58,13 +59,13 @@ function single(settings: RedisOptions): Redis {
   const redis = new Redis({
     ...settings,
     retryStrategy: reconnectDelay,
-    // After a failover the old master answers READONLY for a while: look again who is master, then resend.
+    // After a failover the old master answers READONLY for a while: find the new master, then send the command again.
     reconnectOnError: (error) => (error.message.startsWith('READONLY') ? 2 : false),
   });
   return endingConnection(redis);
 }
 
-/** Commands are sent again where a slot has moved to, or while its master is chosen: a worker's until it is, about. */
+/** Commands are sent again when a slot has moved, and while its master is being elected: a worker's practically until it is. */
 function cluster(nodes: readonly ClusterNode[], redisOptions: RedisOptions, { use }: ConnectRedisOptions): Cluster {
   return new Cluster([...nodes], {
     redisOptions,

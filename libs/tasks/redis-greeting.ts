@@ -1,25 +1,25 @@
 import { connect } from 'node:net';
 import type { RedisOptions } from 'ioredis';
 
-/** Ms within which a server says what it has to say of itself. */
+/** Ms to wait for a refusal. */
 const patience = 1000;
 
-/** What an operator can do about it, by how the server begins. */
+/** What an operator can do, by the beginning of the server's refusal. */
 const advice: readonly (readonly [RegExp, string])[] = [
   [/^DENIED .*protected mode/, 'give it a password (requirepass), and write that into REDIS_URL'],
   [/^ERR max number of clients/, 'raise its maxclients, or end what holds its connections'],
 ];
 
 /**
- * What is to be said of a server that lets nobody in: it is in protected mode (no password, and asked from another host), or has all the
- * clients that it may have. It tells that to a new connection without being asked, and closes; ioredis passes over it, and reports a connection
- * that broke. Undefined where the server says no such thing, cannot be reached, or is asked over TLS. Never rejects.
+ * The reason why a server refuses connections: it is in protected mode (no password, and the client is on another host), or has reached
+ * `maxclients`. It sends that to a new connection unasked, and closes it; ioredis ignores it, and reports a broken connection. Undefined
+ * where the server sends no such thing, cannot be reached, or uses TLS. Never rejects.
  */
 export async function refusalOf({ host, port, path, tls }: RedisOptions): Promise<string | undefined> {
   if (tls !== undefined) return undefined;
   const address = path !== undefined ? { path } : host !== undefined && port !== undefined ? { host, port } : undefined;
   if (address === undefined) return undefined;
-  // Of protected mode it tells in a whole paragraph.
+  // Only the first sentence: for protected mode, the server sends a whole paragraph.
   const refusal = /^-([^.\r\n]+)/.exec(await greetingOf(address))?.[1];
   if (refusal === undefined) return undefined;
   const known = advice.find(([beginning]) => beginning.test(refusal));

@@ -1,13 +1,13 @@
 import * as z from 'zod';
 import type { RedisClient } from './redis-connection.ts';
 
-/** What a server says of itself (`INFO`). Numbers that a managed Redis hides are 0, texts null. */
+/** What a server reports about itself (`INFO`). What a managed Redis hides is 0 or null. */
 export interface RedisInfo {
   readonly product: 'Redis' | 'Valkey';
   /** `7.0.15` */
   readonly version: string | null;
   readonly memoryUsedBytes: number;
-  /** 0 for none. */
+  /** 0 for no limit. */
   readonly memoryLimitBytes: number;
   readonly maxmemoryPolicy: string | null;
   readonly clients: number;
@@ -39,7 +39,7 @@ const fields = z
     }),
   );
 
-/** Rejects as commands do. */
+/** Runs `INFO`; rejects as any command does. */
 export async function readRedisInfo(redis: RedisClient): Promise<RedisInfo> {
   const lines = [...(await redis.info()).matchAll(/^(\w+):([^\r\n]*)/gm)];
   return fields.parse(Object.fromEntries(lines.map(([, name, value]) => [name, value])));

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { RedisClient } from './redis-connection.ts';
 
-/** A Lua script, that Redis is sent once and then knows by its SHA-1. */
+/** A Lua script, which is sent to Redis once and then called by its SHA-1 (EVALSHA). */
 export class RedisScript {
   readonly #source: string;
   readonly #sha1: string;

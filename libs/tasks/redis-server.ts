@@ -7,10 +7,10 @@ import { type RedisInfo, readRedisInfo } from './redis-info.ts';
 
 const reply = z.object({ name: z.literal('ReplyError'), message: z.string() });
 
-/** BullMQ's relay, over which cancellations travel, needs 6.2. */
+/** BullMQ's relay, which carries cancellations, needs 6.2. */
 const minimumVersion = [6, 2] as const;
 
-/** What the server at the other end is, and what an operator should change about it. */
+/** What server it is, and what an operator should change about it. */
 export interface RedisServer {
   /** `Redis 7.0.15`, `Valkey 8.0.1` */
   readonly product: string;
@@ -19,8 +19,8 @@ export interface RedisServer {
 }
 
 /**
- * Looks at the server. Rejects with TaskError `redis_unavailable`: not retryable when its version is too old, retryable
- * when it does not answer, or refuses.
+ * Checks the server. Rejects with TaskError `redis_unavailable`: not retryable when its version is too old, retryable when it
+ * does not answer, or refuses the connection.
  */
 export async function checkRedisServer(redis: RedisClient): Promise<RedisServer> {
   const info = await ask(redis);

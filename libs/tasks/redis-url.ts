@@ -10,19 +10,20 @@ export interface ClusterNode {
   readonly port: number;
 }
 
-/** Where Redis is: the ioredis options that say so, and a text for logs and messages that holds no secret. */
+/** Where Redis is: options for ioredis, and a text without secrets for logs and messages. */
 export interface RedisAddress {
   readonly options: RedisOptions;
-  /** Of a Cluster: some of its nodes, which tell the others. The options hold for each node. */
+  /** Some of the nodes of a Cluster, from which the others are discovered. The options apply to each node. */
   readonly clusterNodes?: readonly ClusterNode[];
   readonly display: string;
 }
 
 /**
- * Reads `redis://user:password@host:port/db`, `rediss://` (TLS), `redis+unix:///path/redis.sock?db=0` (also `unix://`),
- * a bare absolute or `./` path of a unix socket, or `redis+sentinel://host:port,host:port/master-name?db=0`,
- * or `redis+cluster://user:password@host:port,host:port` (some of the nodes).
- * Throws TaskError `invalid_request`; the message never repeats the URL, which may hold a password.
+ * Parses `redis://user:password@host:port/db`, `rediss://` (TLS), `redis+unix:///path/redis.sock?db=0` (also `unix://`),
+ * a bare absolute or `./` path of a unix socket, `redis+sentinel://host:port,host:port/master-name?db=0`, or
+ * `redis+cluster://user:password@host:port,host:port` (some of the nodes).
+ *
+ * @throws TaskError `invalid_request`; the message never repeats the URL, which may contain a password
  */
 export function parseRedisUrl(text: string): RedisAddress {
   if (/^\.{0,2}\//.test(text)) return { options: { path: text, db: 0 }, display: text };
@@ -44,13 +45,13 @@ function hostAddress(url: URL, tls: boolean): RedisAddress {
     port,
     db: databaseOf(url.pathname.replace(/^\//, '') || url.searchParams.get('db')),
     ...credentialsOf(url),
-    // An address is no server name (RFC 6066); the certificate is checked against it all the same.
+    // An address is not allowed as a server name (RFC 6066); the certificate is checked against it all the same.
     ...(tls ? { tls: isIP(host) === 0 ? { servername: host } : {} } : {}),
   };
   return { options, display: `${url.hostname || host}:${port}` };
 }
 
-/** A user part without a host makes no valid URL: it is given one. */
+/** A URL with a user part but no host is invalid, so it is given one. */
 function socketAddress(text: string): RedisAddress {
   const url = parseUrl(text.replace(/^([^/]*:\/\/[^/]*@)\//, '$1socket/'));
   const path = decoded(url.pathname);
@@ -58,7 +59,7 @@ function socketAddress(text: string): RedisAddress {
   return { options: { path, db: databaseOf(url.searchParams.get('db')), ...credentialsOf(url) }, display: path };
 }
 
-/** Several hosts make no valid URL: they are taken out first. */
+/** A URL with several hosts is invalid, so they are taken out first. */
 function sentinelAddress(text: string): RedisAddress {
   const match = /^redis\+sentinel:\/\/(?:([^/]*)@)?([^@/?]+)\/([^/?]+)(\?.*)?$/.exec(text);
   const [, userPart = '', hosts = '', master = '', query = ''] = match ?? [];
@@ -75,7 +76,7 @@ function sentinelAddress(text: string): RedisAddress {
 function clusterAddress(text: string): RedisAddress {
   const match = /^redis\+cluster:\/\/(?:([^/]*)@)?([^@/?]+)\/?$/.exec(text);
   const [, userPart = '', hosts = ''] = match ?? [];
-  // A Cluster has the database 0 only.
+  // Without a database: a Cluster only has database 0.
   if (match === null) throw invalid('use redis+cluster://host:6379,host:6379');
   const url = parseUrl(`redis://${userPart === '' ? '' : `${userPart}@`}cluster`);
   return { options: credentialsOf(url), clusterNodes: nodesOf(hosts, defaultPort), display: `cluster ${hosts}` };

@@ -1,17 +1,17 @@
 /**
- * The tasks that this process works on, and how each run of one is told to stop. BullMQ's worker has a list of its own, by the job's id:
- * of a job that it lost and took up again itself (the machine had slept), it drops the new run when the old one ends, and reaches it no more.
+ * The tasks that this process works on, and the signals that stop them. BullMQ's worker has its own list, by job id: if it lost a job and
+ * picked it up again itself (after the machine slept), it forgets the new run when the old one ends, and can no longer stop it.
  */
 export class RunningTasks {
   readonly #runs = new Set<{ readonly id: string; readonly stop: AbortController }>();
   readonly #watchers = new Set<(id: string) => void>();
 
-  /** The tasks that are worked on now. */
+  /** The ids of the tasks that are running now. */
   get ids(): ReadonlySet<string> {
     return new Set([...this.#runs].map(({ id }) => id));
   }
 
-  /** Works on a task. The signal aborts, with the reason that is given then, when the task is to stop. */
+  /** Runs a task. Its signal aborts, with the given reason, when `stop` or `stopAll` is called. */
   async run<Result>(id: string, work: (signal: AbortSignal) => Promise<Result>): Promise<Result> {
     const run = { id, stop: new AbortController() };
     this.#runs.add(run);
@@ -23,7 +23,7 @@ export class RunningTasks {
     }
   }
 
-  /** Tells every run of the task to stop. */
+  /** Stops every run of the task. */
   stop(id: string, reason: string): void {
     for (const run of this.#runs) if (run.id === id) run.stop.abort(reason);
   }
@@ -32,7 +32,7 @@ export class RunningTasks {
     for (const { stop } of this.#runs) stop.abort(reason);
   }
 
-  /** Calls `begun` with each task from now on that is begun. Returns the function that ends it. */
+  /** Calls `begun` with the id of each task that begins from now on. Returns a function that ends this. */
   watch(begun: (id: string) => void): () => void {
     this.#watchers.add(begun);
     return () => this.#watchers.delete(begun);

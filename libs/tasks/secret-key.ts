@@ -7,15 +7,15 @@ const keyBytes = 32;
 const systemError = z.object({ code: z.string() });
 
 export interface SecretKeyOptions {
-  /** `secret.key` of the data directory; made there (mode 0600) on first use. */
+  /** `secret.key` in the data directory; created (mode 0600) on first use. */
   readonly path: string;
-  /** Its `BHATTI_SECRET_KEY` (32 bytes as hex or base64) comes before the file. */
+  /** Its `BHATTI_SECRET_KEY` (32 bytes as hex or base64) takes precedence over the file. */
   readonly env: NodeJS.ProcessEnv;
 }
 
 /**
- * The key that seals credentials. A KeyObject, because nothing prints what is in it.
- * Rejects with TaskError `invalid_request` when there is a key and it is no good, or cannot be read, rather than replace it.
+ * The key that seals credentials. A KeyObject, because its content is never printed by accident.
+ * Rejects with TaskError `invalid_request` when there is a key that is malformed or cannot be read, rather than replace it.
  */
 export async function loadSecretKey(options: SecretKeyOptions): Promise<KeyObject> {
   const given = options.env.BHATTI_SECRET_KEY;
@@ -50,7 +50,7 @@ async function create(path: string): Promise<string> {
   const content = `${randomBytes(keyBytes).toString('base64')}\n`;
   try {
     await writeFile(temporary, content, { mode: 0o600, flag: 'wx', flush: true });
-    // Exclusive and whole: when API and worker start together, one makes the key and both read it.
+    // Creates it complete and exclusively: when API and worker start together, one makes the key and both read it.
     await link(temporary, path);
   } catch (error) {
     if (systemError.safeParse(error).data?.code !== 'EEXIST') throw error;

@@ -2,16 +2,16 @@ import { KEY_PREFIX, type TaskQueue } from './queue.ts';
 import type { RedisClient } from './redis-connection.ts';
 import { findTask, isEnded } from './task-view.ts';
 
-/** Claims outlive any task; those of tasks that are gone are told by the task's state. */
+/** Longer than any task; claims of tasks that have ended are recognised by the task's state. */
 const KEEP_SECONDS = 7 * 24 * 3600;
 
 /**
- * What is claimed: `partial` downloads, by the digest of the blob; cached layers that a task needs (`layer`), by diff_id; the
- * root filesystem that it is to name (`rootfs`), by its key.
+ * What can be claimed: `partial` downloads, by the digest of the blob; cached layers that a task needs (`layer`), by diff_id; the
+ * root filesystem that it is going to name (`rootfs`), by its key.
  */
 export type ClaimKind = 'partial' | 'layer' | 'rootfs';
 
-/** Whether a task still waits or runs, for `TaskClaims`. */
+/** For `TaskClaims`: whether a task is still waiting or running. */
 export function liveTask(queue: TaskQueue): (taskId: string) => Promise<boolean> {
   return async (taskId) => {
     const task = await findTask(queue, taskId);
@@ -20,22 +20,23 @@ export function liveTask(queue: TaskQueue): (taskId: string) => Promise<boolean>
 }
 
 /**
- * Which tasks want which files of the cache: nobody removes what another task continues or needs. Kept in Redis, because
- * the other task may run on another host, and the task itself may have begun on another worker. A task claims before it
- * looks whether the file is there; who removes a file looks for claims after it has taken the file away.
+ * Which tasks need which files of the cache, so that nobody removes what another task continues or needs. In Redis, because the
+ * other task may run on another host, and the task itself may have begun on another worker. A task claims a file before it checks
+ * whether it exists; whoever removes a file checks for claims after setting it aside.
  */
 export class TaskClaims {
   readonly #redis: RedisClient;
   readonly #kind: ClaimKind;
   readonly #isLive: (taskId: string) => Promise<boolean>;
 
-  /** @param isLive the claims of any other task count for nothing, see `liveTask` */
+  /** @param isLive whether a task's claims count; see `liveTask` */
   constructor(redis: RedisClient, kind: ClaimKind, isLive: (taskId: string) => Promise<boolean>) {
     this.#redis = redis;
     this.#kind = kind;
     this.#isLive = isLive;
   }
 
+  /** Claims files for a task, in addition to those it has claimed. */
   async claim(taskId: string, digests: readonly string[]): Promise<void> {
     if (digests.length === 0) return;
     const ofTask = this.#ofTask(taskId);
@@ -52,12 +53,12 @@ export class TaskClaims {
     return this.#redis.smembers(this.#ofTask(taskId));
   }
 
-  /** Lets others see the file no longer as the task's; that stays in the list of what it claims. */
+  /** Withdraws a claim in the eyes of others (`isWanted`); it stays in the task's own list (`of`). */
   async withdraw(taskId: string, digest: string): Promise<void> {
     await this.#redis.srem(this.#ofFile(digest), taskId);
   }
 
-  /** Gives up all claims of a task. */
+  /** Releases all claims of a task. */
   async release(taskId: string): Promise<void> {
     const digests = await this.of(taskId);
     const commands = this.#redis.multi().del(this.#ofTask(taskId));
@@ -65,7 +66,7 @@ export class TaskClaims {
     await commands.exec();
   }
 
-  /** Whether a live task claims the file; with `besides`, one other than that. */
+  /** Whether a live task, other than `besides`, claims the file. */
   async isWanted(digest: string, besides?: string): Promise<boolean> {
     for (const taskId of await this.#redis.smembers(this.#ofFile(digest))) {
       if (taskId === besides) continue;

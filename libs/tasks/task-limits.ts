@@ -3,20 +3,20 @@ import { KEY_PREFIX, queueKey } from './queue.ts';
 import type { RedisClient } from './redis-connection.ts';
 import { RedisScript } from './redis-script.ts';
 
-/** How many tasks may be under way (waiting, running, or to be tried again). */
+/** How many tasks may be in progress (waiting, running, or to be retried). */
 export interface TaskLimits {
-  /** Of one owner. */
+  /** Per owner. */
   readonly ofOwner: number;
   /** In all. */
   readonly inAll: number;
 }
 
-/** Ended tasks are kept a week; so long a set of task ids may matter. */
+/** Ended tasks are kept for a week, and a set of task ids may matter for as long. */
 const keepSeconds = 7 * 24 * 3600;
 
 /**
- * Notes the task ARGV[1] in the set of its owner, KEYS[1], and returns -1. Where there are too many: how many are under way
- * in all, or -2 when the owner's set is full. The limits are ARGV[2] (in all) and ARGV[3].
+ * Adds the task ARGV[1] to the set of its owner, KEYS[1], and returns -1. If there are too many, returns how many are in progress in
+ * all, or -2 when the owner's set is full. The limits are ARGV[2] (in all) and ARGV[3].
  */
 const admitScript = new RedisScript(`
 local underWay = redis.call('ZCARD', KEYS[2]) + redis.call('ZCARD', KEYS[3]) + redis.call('LLEN', KEYS[4]) + redis.call('LLEN', KEYS[5])
@@ -26,7 +26,7 @@ redis.call('SADD', KEYS[1], ARGV[1])
 redis.call('EXPIRE', KEYS[1], ARGV[4])
 return -1`);
 
-/** Takes those that have ended, or are forgotten, out of the set KEYS[1]; ARGV[1] is what the keys of jobs begin with. */
+/** Removes tasks that have ended, or no longer exist, from the set KEYS[1]; ARGV[1] is the prefix of job keys. */
 const forgetScript = new RedisScript(`
 for _, id in ipairs(redis.call('SMEMBERS', KEYS[1])) do
   local fields = redis.call('HMGET', ARGV[1] .. id, 'timestamp', 'finishedOn')
@@ -34,8 +34,8 @@ for _, id in ipairs(redis.call('SMEMBERS', KEYS[1])) do
 end`);
 
 /**
- * Notes a task that is about to be put on the queue. Rejects with TaskError `too_many_tasks` or `queue_full`, retryable.
- * Noted before it is on the queue: one that never gets there counts for nothing at the next look.
+ * Admits a task that is about to be added to the queue. Rejects with TaskError `too_many_tasks` or `queue_full`, retryable.
+ * If it never reaches the queue, it is not counted any more once the owner's limit is reached.
  */
 export async function admitTask(
   redis: RedisClient,
@@ -48,7 +48,7 @@ export async function admitTask(
     Number(await admitScript.run(redis, keys, [task.id, limits.inAll, limits.ofOwner, keepSeconds]));
   let answer = await admit();
   if (answer === -2) {
-    // Only looked at when the limit seems to be reached, so that neither the end of a task nor a crash has to keep count.
+    // Only cleaned up when the limit seems to be reached, so that nothing has to be updated when a task ends or a process crashes.
     await forgetScript.run(redis, [owned], [queueKey('')]);
     answer = await admit();
   }

@@ -4,10 +4,10 @@ import { RedisScript } from './redis-script.ts';
 import { originsOf } from './task-origin.ts';
 import { findTask, type OwnedTask, type TaskStatus } from './task-view.ts';
 
-/** A place in the list of tasks. Those under way come first, then the ended, each the latest first. */
+/** A position in the list of tasks: those in progress come first, then the ended ones, each with the latest first. */
 export interface TaskPosition {
   readonly ended: boolean;
-  /** Ms: when it ended, or when it was made, where it is under way. */
+  /** Ms since 1970: when it ended, or when it was created if it is in progress. */
   readonly time: number;
   readonly id: string;
 }
@@ -16,24 +16,23 @@ export interface ListTasksOptions {
   /** The last task of the page before. */
   readonly after?: TaskPosition | undefined;
   readonly limit: number;
-  /** Whose tasks; everybody's where left out. */
+  /** Only this owner's tasks; by default everybody's. */
   readonly owner?: string | undefined;
   readonly status?: TaskStatus | undefined;
 }
 
 export interface TaskPage {
   readonly tasks: readonly OwnedTask[];
-  /** The last task of this page, null when no other follows. */
+  /** The last task of this page, for `after`; null when no other follows. */
   readonly next: TaskPosition | null;
 }
 
-/** Tasks that Redis looks at in one call: few enough for a ms, so that no other command waits for long. */
+/** Tasks examined in one call: about a ms, during which Redis runs no other command. */
 const chunk = 500;
 
 /**
- * Of the tasks ARGV[4…] those of the owner ARGV[2] (everybody's, where that is empty) that can have the status ARGV[3],
- * and when each was made: id and ms in turn. The owner is in the data; most that are another's are told apart without
- * parsing it.
+ * Selects from the tasks ARGV[4…] those of the owner ARGV[2] (everybody's, if empty) that can have the status ARGV[3]. Returns, for
+ * each, its id and its time of creation in ms. The owner is in the data; most tasks of others are recognised without parsing it.
  */
 const selectScript = new RedisScript(`
 local prefix, owner, status = ARGV[1], ARGV[2], ARGV[3]
@@ -63,15 +62,15 @@ end
 return selected`);
 
 /**
- * A page of tasks. One that ends between two pages may be missed by the second, or seen again. Only what is on the page
- * is read whole; of the others under way, and of another's, no more than when and whose.
+ * A page of tasks. One that ends between two pages may be missed by the second, or appear again. Only tasks on the page are read
+ * completely; of others, only the owner and the time.
  */
 export async function listTasks(queue: TaskQueue, options: ListTasksOptions): Promise<TaskPage> {
   const { limit, status } = options;
   const tasks: OwnedTask[] = [];
   let last: TaskPosition | null = null;
   for await (const positions of positionsInOrder(queue, options)) {
-    // One more than the page holds tells whether another follows.
+    // One more than fits on the page shows whether another follows.
     for (let start = 0; start < positions.length; start += limit + 1) {
       const some = positions.slice(start, start + limit + 1);
       const found = await Promise.all(some.map(({ id }) => findTask(queue, id)));
@@ -89,13 +88,13 @@ export async function listTasks(queue: TaskQueue, options: ListTasksOptions): Pr
 
 const waiting = ['prioritized', 'delayed', 'wait'] as const;
 
-/** Where BullMQ keeps the tasks with a status. One that moves while the lists are read may be missed. */
+/** The lists in which BullMQ keeps tasks with a status. One that moves while they are read may be missed. */
 const listsUnderWay: Readonly<Record<TaskStatus, readonly string[]>> = {
   queued: waiting,
   running: ['active'],
   completed: [],
   failed: [],
-  // Cancelled before it ran, and not taken off the queue yet.
+  // Cancelled before it ran, and not removed from the queue yet.
   cancelled: waiting,
 };
 const listsEnded: Readonly<Record<TaskStatus, readonly string[]>> = {
@@ -110,10 +109,10 @@ async function* positionsInOrder(queue: TaskQueue, options: ListTasksOptions): A
   const { after, status } = options;
   if (after?.ended !== true) {
     const lists = status === undefined ? ['active', ...waiting] : listsUnderWay[status];
-    // One that moves while the lists are read is in two of them.
+    // A set, since a task that moves while the lists are read may be in two of them.
     const ids = new Set((await Promise.all(lists.map((list) => idsUnderWay(queue, list)))).flat());
     yield (await underWay(queue, [...ids], options))
-      // What an operator's tool has left without a time has no place in the order, and is no task (see `readTask`).
+      // A job that an operator's tool has left without a time cannot be ordered, and is not a task (see `readTask`).
       .filter(({ time }) => Number.isFinite(time))
       .map(({ id, time }) => ({ ended: false, time, id }))
       .filter((position) => isBehind(position, after))
@@ -129,13 +128,13 @@ function idsUnderWay(queue: TaskQueue, list: string): Promise<string[]> {
   return isList ? redis.lrange(queueKey(list), 0, -1) : redis.zrange(queueKey(list), 0, '-1');
 }
 
-/** Those of the owner that can have the status, and when they were made. */
+/** The owner's tasks that can have the status, and when they were created. */
 async function underWay(
   queue: TaskQueue,
   ids: readonly string[],
   { owner, status }: Pick<ListTasksOptions, 'owner' | 'status'>,
 ): Promise<readonly TaskTime[]> {
-  // Whether it is cancelled may change, and few are.
+  // Whether a task is cancelled may change, so it is not cached; few are.
   if (status === 'cancelled') return select(queue, ids, { owner, status });
   const origins = await originsOf(queue, ids);
   return owner === undefined ? origins : origins.filter((origin) => origin.owner === owner);
@@ -147,7 +146,7 @@ interface TaskTime {
   readonly time: number;
 }
 
-/** Those of the owner that can have the status, in the order given, and when they were made. */
+/** The owner's tasks that can have the status, in the given order, and when they were created. */
 async function select(
   queue: TaskQueue,
   ids: readonly string[],
@@ -156,13 +155,13 @@ async function select(
   const selected: TaskTime[] = [];
   for (let start = 0; start < ids.length; start += chunk) {
     const args = [queueKey(''), owner, status, ...ids.slice(start, start + chunk)];
-    // The key is there to tell a Cluster in which slot the jobs are.
+    // The key tells a Cluster in which slot the jobs are.
     selected.push(...inPairs(await selectScript.run(connectionOf(queue), [queueKey('meta')], args)));
   }
   return selected;
 }
 
-/** Those of one sorted set, whose scores are the times of their ends, in pieces. */
+/** The ended tasks of one sorted set, whose scores are the times when they ended, piece by piece. */
 async function* endedIn(
   queue: TaskQueue,
   list: string,
@@ -177,7 +176,7 @@ async function* endedIn(
     );
     const [first] = ended;
     if (first === undefined) return;
-    // Tasks that end from now on do not shift what follows.
+    // So that tasks which end from now on do not shift the following pieces.
     if (start === 0) from = String(first.time);
     const known = owner === undefined && status !== 'failed' && status !== 'cancelled';
     const ids = ended.map(({ id }) => id);
@@ -199,7 +198,7 @@ function inPairs(answer: unknown): TaskTime[] {
   }));
 }
 
-/** Merges sorted sources, piece by piece, into one order. */
+/** Merges sorted sources piece by piece. */
 async function* merge(
   sources: readonly AsyncGenerator<readonly TaskPosition[]>[],
 ): AsyncGenerator<readonly TaskPosition[]> {
@@ -221,13 +220,13 @@ async function* merge(
   }
 }
 
-/** null at the end. A piece of which nothing is wanted is empty. */
+/** Null at the end. A piece may be empty, when nothing in it is wanted. */
 async function nextPiece(source: AsyncGenerator<readonly TaskPosition[]>): Promise<TaskPosition[] | null> {
   const { done, value } = await source.next();
   return done === true ? null : [...value];
 }
 
-/** Redis orders members of the same score by themselves: so are ids here. */
+/** Redis orders members with the same score lexicographically, so ids are compared here too. */
 function compare(one: TaskPosition, other: TaskPosition): number {
   return other.time - one.time || (one.id < other.id ? 1 : -1);
 }

@@ -2,18 +2,18 @@ import * as z from 'zod';
 import { connectionOf, queueKey, type TaskQueue } from './queue.ts';
 import { RedisScript } from './redis-script.ts';
 
-/** What never changes about a task. */
+/** The part of a task that never changes. */
 export interface TaskOrigin {
   readonly id: string;
-  /** Ms: when it was made. */
+  /** When it was created, in ms since 1970. */
   readonly time: number;
   readonly owner: string;
 }
 
-/** Tasks that Redis looks at in one call: few enough for a ms or two, so that no other command waits for long. */
+/** Tasks read in one call: a ms or two, during which Redis runs no other command. */
 const chunk = 250;
 
-/** Of the tasks ARGV[2…] that are there: id, ms when it was made, and owner in turn. */
+/** For each existing task of ARGV[2…]: its id, its time of creation in ms, and its owner. */
 const originScript = new RedisScript(`
 local found = {}
 for i = 2, #ARGV do
@@ -29,13 +29,13 @@ return found`);
 
 const texts = z.array(z.string());
 
-/** Of one queue: some MB. */
+/** Most cached tasks of a queue: some MB. */
 const MOST_KNOWN = 20_000;
 
-/** What this process has been told: to ask for 10,000 tasks each time costs Redis and this process 20 ms each. */
+/** A cache: reading 10,000 tasks each time would cost Redis and this process 20 ms each. */
 const known = new WeakMap<TaskQueue, Map<string, TaskOrigin>>();
 
-/** Where those of the tasks come from that are there, in the order given. */
+/** The origins of those tasks that exist, in the given order. */
 export async function originsOf(queue: TaskQueue, ids: readonly string[]): Promise<TaskOrigin[]> {
   const before = known.get(queue) ?? new Map<string, TaskOrigin>();
   known.set(queue, before);
@@ -49,7 +49,7 @@ export async function originsOf(queue: TaskQueue, ids: readonly string[]): Promi
     if (origin !== undefined) origins.push(origin);
   }
   for (const [id, origin] of asked) before.set(id, origin);
-  // The first that were told are the first to end, mostly.
+  // The oldest in the cache are mostly the first to end.
   for (const id of before.keys()) {
     if (before.size <= MOST_KNOWN) break;
     before.delete(id);
@@ -61,7 +61,7 @@ async function askFor(queue: TaskQueue, ids: readonly string[]): Promise<Readonl
   const origins = new Map<string, TaskOrigin>();
   for (let start = 0; start < ids.length; start += chunk) {
     const args = [queueKey(''), ...ids.slice(start, start + chunk)];
-    // The key is there to tell a Cluster in which slot the jobs are.
+    // The key tells a Cluster in which slot the jobs are.
     const found = texts.parse(await originScript.run(connectionOf(queue), [queueKey('meta')], args));
     for (let at = 0; at < found.length; at += 3) {
       const [id = '', time, owner = ''] = found.slice(at, at + 3);

@@ -3,27 +3,27 @@ import { PullResult, TaskJobData, TaskProgress } from './pull-task.ts';
 import { connectionOf, queueKey, type TaskQueue } from './queue.ts';
 import { RedisScript } from './redis-script.ts';
 
-/** What Redis has of a task, all of it from one moment. Times are in ms. */
+/** A consistent snapshot of a task in Redis. Times are in ms since 1970. */
 export interface TaskRecord {
   readonly id: string;
   readonly data: TaskJobData;
   readonly progress: TaskProgress | null;
   readonly result: PullResult | null;
-  /** Of the last attempt that failed, `code: message`. */
+  /** Reason of the last failed attempt, `code: message`; empty when none has failed. */
   readonly failedReason: string;
-  /** How often a worker died over it. */
+  /** How often a worker has died while processing it. */
   readonly deaths: number;
   readonly createdAt: number;
   readonly startedAt: number | null;
   readonly endedAt: number | null;
-  /** A worker has it. */
+  /** Whether a worker is processing it. */
   readonly active: boolean;
 }
 
 /**
- * The fields of a job's hash, and whether a worker has it. BullMQ's own `getState` is a second journey, so that a job can
- * end in between, and it looks through the list `wait`, where an operator's "retry all" puts thousands. `active` is
- * as long as there are tasks running, and a task that neither runs nor has ended waits, wherever that is noted.
+ * Reads the fields of a job's hash, and whether a worker has it. BullMQ's `getState` would be a second round trip, between which
+ * the job can end, and it searches the list `wait`, to which an operator's "retry all" adds thousands. `active` only holds the
+ * running tasks; a task that neither runs nor has ended is waiting, in whichever list.
  */
 const readScript = new RedisScript(`
 local found = redis.call('HMGET', KEYS[1], 'data', 'progress', 'returnvalue', 'failedReason', 'stc', 'timestamp', 'processedOn', 'finishedOn')
@@ -33,14 +33,14 @@ return found`);
 
 const text = z.string().nullable();
 const count = z.coerce.number().int().min(0);
-/** Ms, as far as a Date reaches. */
+/** Ms, within the range of a Date. */
 const time = count.max(8_640_000_000_000_000);
 const ifReached = z.null().or(time);
 const found = z.tuple([z.string(), text, text, text, text, time, ifReached, ifReached, z.number()]).nullable();
 
 /**
- * null when there is no such task (any more), or what has its id is none: operators' tools make jobs and edit them, and one must not hide
- * the tasks beside it.
+ * Reads a task. Null when it does not exist (any more), or the job is malformed: operators' tools create and edit jobs, and one must not
+ * break the list of the others.
  */
 export async function readTask(queue: TaskQueue, id: string): Promise<TaskRecord | null> {
   const answer = await readScript.run(connectionOf(queue), [queueKey(id), queueKey('active')], [id]);
@@ -63,7 +63,7 @@ export async function readTask(queue: TaskQueue, id: string): Promise<TaskRecord
   };
 }
 
-/** What workers of any version wrote, or operators. */
+/** Null for invalid JSON, which an operator may have written. */
 function parseJson(json: string | null): unknown {
   try {
     return json === null ? null : JSON.parse(json);

@@ -10,14 +10,14 @@ export type TaskStatus = z.output<typeof TaskStatus>;
 
 const timestamp = z.iso.datetime();
 
-/** A task as the API shows it. Times are ISO 8601, null while not reached. */
+/** A task as the API shows it. Times are ISO 8601; null until they are reached. */
 export const TaskView = z.object({
   id: z.string(),
   type: z.enum(['pull', 'import']),
   status: TaskStatus,
-  /** Of the image. */
+  /** Name of the image. */
   name: z.string(),
-  /** The reference as the user typed it; of an import without one, its name. */
+  /** The reference as the user typed it; for an import without one, its name. */
   ref: z.string(),
   /** The latest line of progress. */
   progress: z.string().nullable(),
@@ -35,13 +35,13 @@ export function isEnded(status: TaskStatus): boolean {
   return status === 'completed' || status === 'failed' || status === 'cancelled';
 }
 
-/** A task and whose it is. */
+/** A task and its owner. */
 export interface OwnedTask {
   readonly owner: string;
   readonly view: TaskView;
 }
 
-/** The task with this id, or null when there is none (or none any more: ended tasks are kept a week). */
+/** The task with this id; null when there is none (any more: ended tasks are kept for a week). */
 export async function findTask(queue: TaskQueue, id: string): Promise<OwnedTask | null> {
   if (!isTaskId(id)) return null;
   const record = await readTask(queue, id);
@@ -59,7 +59,7 @@ function taskView(record: TaskRecord): TaskView {
     ...outcome,
     name: data.name,
     ref: data.requested,
-    // The last update of a completed task may still be on its way; its result has every line.
+    // The last progress update of a completed task may not have arrived yet; its result has every line.
     progress: outcome.result === null ? (progress?.line ?? null) : (steps?.at(-1)?.line ?? null),
     detail: progress,
     created_at: isoTime(createdAt),
@@ -72,7 +72,7 @@ type Outcome = Pick<TaskView, 'status' | 'result' | 'error'>;
 
 function outcomeOf({ data, result, failedReason, deaths, endedAt, active }: TaskRecord): Outcome {
   if (endedAt !== null) {
-    // The reason of an earlier attempt stays in a job that then completes: only the result tells.
+    // A completed job keeps the failure reason of an earlier attempt, so only the result is conclusive.
     if (result !== null) return { status: 'completed', result, error: null };
     const error = parseFailure(failedReason, deaths);
     return { status: error.code === 'cancelled' ? 'cancelled' : 'failed', result: null, error };

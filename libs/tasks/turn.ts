@@ -2,12 +2,12 @@ import { KEY_PREFIX, queueKey } from './queue.ts';
 import type { RedisClient } from './redis-connection.ts';
 import { RedisScript } from './redis-script.ts';
 
-/** The largest priority that BullMQ takes; a queue that never runs empty stays there, first come first served. */
+/** BullMQ's largest priority; a queue that never becomes empty ends up there, first come, first served. */
 const lastTurn = 2 ** 21 - 1;
 
 /**
- * Start-time fair queueing. The turn of a task is one after the last of its owner, but not before the turn that the queue has
- * come to (that of its head: `score = priority * 2^32 + counter` in BullMQ). An empty queue begins again at 1.
+ * Start-time fair queueing. The turn of a task follows the last one of its owner, but not before the turn that the queue has
+ * reached (that of its head: `score = priority * 2^32 + counter` in BullMQ). An empty queue begins again at 1.
  */
 const turnScript = new RedisScript(`
 local head = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
@@ -23,8 +23,8 @@ redis.call('HSET', KEYS[2], ARGV[1], turn)
 return turn`);
 
 /**
- * The turn of the owner's next task, to be its BullMQ priority: owners take turns, and the tasks of one keep their order.
- * So a hundred pulls of one owner do not keep another's one waiting.
+ * The turn of the owner's next task, which becomes its BullMQ priority: owners take turns, and each owner's tasks keep their
+ * order, so that a hundred pulls of one owner do not delay the single pull of another.
  */
 export async function takeTurn(redis: RedisClient, owner: string): Promise<number> {
   const keys = [queueKey('prioritized'), `${KEY_PREFIX}:turns`];
