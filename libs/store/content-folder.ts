@@ -91,6 +91,23 @@ export class ContentFolder {
     return storing('set an entry aside', async () => ((await renameIfThere(path, aside)) ? aside : undefined));
   }
 
+  /**
+   * Removes the entry unless `isNeeded`, which is asked once the entry is set aside; it is put back if so, or if nobody can tell. Returns
+   * whether it was removed.
+   */
+  async removeUnless(digest: string, isNeeded: () => Promise<boolean>): Promise<boolean> {
+    const aside = await this.setAside(digest);
+    if (aside === undefined) return false;
+    let needed = true;
+    try {
+      needed = await isNeeded();
+    } finally {
+      if (needed) await this.putBack(aside, digest);
+    }
+    if (!needed) await this.removeAside(aside);
+    return !needed;
+  }
+
   /** Gives an entry that was set aside its name again. False when another has it by now: then ours is removed. */
   async putBack(aside: string, digest: string): Promise<boolean> {
     const path = this.path(digest);

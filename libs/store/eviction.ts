@@ -39,18 +39,7 @@ export async function evictLayer(
   isNeeded: EvictOptions['isNeeded'],
 ): Promise<boolean> {
   if (await isNeeded(diffId)) return false;
-  const aside = await content.setAside(diffId);
-  if (aside === undefined) return false;
-  let needed = true;
-  try {
-    needed = await isNeeded(diffId);
-  } finally {
-    // Also when nobody can tell.
-    if (needed) await content.putBack(aside, diffId);
-  }
-  if (needed) return false;
-  await content.removeAside(aside);
-  return true;
+  return content.removeUnless(diffId, () => isNeeded(diffId));
 }
 
 async function chooseLayers(

@@ -1,7 +1,8 @@
-import { link, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { link, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { StoreError, systemCode } from './error.ts';
+import { textIfThere } from './file-text.ts';
 import { isAlive, ownIdentity } from './process-identity.ts';
 import { parseTemporaryName, temporaryName } from './temporary-name.ts';
 
@@ -33,7 +34,7 @@ export async function withFileLock<T>(
 ): Promise<T> {
   const mine = temporaryName(await ownIdentity());
   await acquire(path, mine, options.foreignPatience ?? foreignPatience);
-  const isHeld = async () => (await contentOf(path)) === mine;
+  const isHeld = async () => (await textIfThere(path)) === mine;
   try {
     return await work(async () => {
       if (!(await isHeld())) throw heldByAnother(path);
@@ -50,7 +51,7 @@ async function acquire(path: string, mine: string, patienceWithForeign: number):
   await writeFile(temporary, mine, { mode: 0o600, flag: 'wx' });
   try {
     while (!(await linkNew(temporary, path))) {
-      const holder = await contentOf(path);
+      const holder = await textIfThere(path);
       const now = performance.now();
       if (holder !== watched.holder) watched = { holder, since: now };
       if (holder !== undefined && (await isStale(holder, now - watched.since > patienceWithForeign))) {
@@ -83,7 +84,7 @@ async function removeStale(path: string, holder: string, aside: string): Promise
     throw error;
   }
   // Another process may have acquired the lock between the check and the rename: it gets it back.
-  if ((await contentOf(aside)) !== holder) await linkNew(aside, path);
+  if ((await textIfThere(aside)) !== holder) await linkNew(aside, path);
   await rm(aside, { force: true });
 }
 
@@ -96,13 +97,4 @@ async function isStale(holder: string, isLong: boolean): Promise<boolean> {
 
 function heldByAnother(path: string): StoreError {
   return new StoreError('internal', `another process holds ${path}; try again`, { retryable: true });
-}
-
-async function contentOf(path: string): Promise<string | undefined> {
-  try {
-    return await readFile(path, 'utf8');
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT') return undefined;
-    throw error;
-  }
 }

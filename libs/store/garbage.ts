@@ -28,25 +28,7 @@ export async function removeUnreferencedRootfs(
   for (const key of await rootfs.content.digests()) {
     // Checked individually before it is set aside: one named since the catalog was read must not be missing even for a moment.
     if (referenced.has(key) || (await isKept(key))) continue;
-    if (dryRun || (await removeUnless(rootfs, key, isKept))) removed.push(key);
+    if (dryRun || (await rootfs.content.removeUnless(key, () => isKept(key)))) removed.push(key);
   }
   return removed;
-}
-
-async function removeUnless(
-  { content }: RootfsStore,
-  key: string,
-  isKept: (key: string) => Promise<boolean>,
-): Promise<boolean> {
-  const aside = await content.setAside(key);
-  if (aside === undefined) return false;
-  let kept = true;
-  try {
-    kept = await isKept(key);
-  } finally {
-    // Also when nobody can tell.
-    if (kept) await content.putBack(aside, key);
-  }
-  if (!kept) await content.removeAside(aside);
-  return !kept;
 }

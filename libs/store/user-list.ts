@@ -1,10 +1,11 @@
 import { timingSafeEqual } from 'node:crypto';
-import { readFile, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import * as z from 'zod';
 import { createApiToken, hashApiToken, isApiToken } from './api-token.ts';
 import { writeDurably } from './durable-file.ts';
 import { StoreError, storing, systemCode } from './error.ts';
 import { withFileLock } from './file-lock.ts';
+import { textIfThere } from './file-text.ts';
 import { fileName } from './names.ts';
 
 /** The admin of every data directory: whoever uses the unix socket, or the token in the file `token`. */
@@ -131,7 +132,7 @@ export class UserList {
     const path = this.#paths.usersFile;
     return storing('change the users', () =>
       withFileLock(`${path}.lock`, async (requireHeld) => {
-        const text = await contentOf(path);
+        const text = await textIfThere(path);
         const { users, result } = change(text === undefined ? [] : parseUsers(text, path));
         await writeDurably(path, `${JSON.stringify({ version: 1, users }, null, 2)}\n`, { confirm: requireHeld });
         return result;
@@ -203,7 +204,7 @@ class CachedFile<T> {
     // The version before the content, so that a change between the two is noticed the next time.
     const version = await storing('look at the users', () => versionOf(this.#path));
     if (this.#cached?.version === version) return this.#cached.value;
-    const value = this.#parse(await storing('read the users', () => contentOf(this.#path)));
+    const value = this.#parse(await storing('read the users', () => textIfThere(this.#path)));
     this.#cached = { version, value };
     return value;
   }
@@ -215,15 +216,6 @@ async function versionOf(path: string): Promise<string> {
     return [ino, size, mtimeNs, ctimeNs].join(' ');
   } catch (error) {
     if (systemCode(error) === 'ENOENT') return 'none';
-    throw error;
-  }
-}
-
-async function contentOf(path: string): Promise<string | undefined> {
-  try {
-    return await readFile(path, 'utf8');
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT') return undefined;
     throw error;
   }
 }
