@@ -37,7 +37,7 @@ export async function checkRedisServer(redis: RedisClient): Promise<RedisServer>
 function warningsOf({ maxmemoryPolicy }: RedisInfo): string[] {
   if (maxmemoryPolicy === null || maxmemoryPolicy === 'noeviction') return [];
   return [
-    `Redis may throw away tasks when its memory is full: its maxmemory-policy is ${maxmemoryPolicy}, it must be noeviction`,
+    `Redis may evict tasks when its memory is full: its maxmemory-policy is ${maxmemoryPolicy}, but must be noeviction`,
   ];
 }
 
@@ -57,7 +57,7 @@ async function ask(redis: RedisClient): Promise<RedisInfo> {
 async function reasonOf(redis: RedisClient, error: unknown): Promise<string> {
   const refusal = reply.safeParse(error);
   if (refusal.success) {
-    return `Redis refuses us: ${refusal.data.message}; look at user and password of REDIS_URL, and what that user may do`;
+    return `Redis refuses us: ${refusal.data.message}; check user and password in REDIS_URL, and that user's permissions`;
   }
   const refused = redis instanceof Redis ? await refusalOf(redis.options) : undefined;
   return refused ?? 'Redis does not answer';

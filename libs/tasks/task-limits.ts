@@ -56,10 +56,10 @@ export async function admitTask(
   throw answer === -2
     ? new TaskError(
         'too_many_tasks',
-        `${limits.ofOwner} of your tasks are under way, and no more are allowed at a time; try again when some have ended`,
+        `${limits.ofOwner} of your tasks are in progress, which is the limit; try again when some have ended`,
         { retryable: true },
       )
-    : new TaskError('queue_full', `the queue is full: ${answer} tasks are under way; try again later`, {
+    : new TaskError('queue_full', `the queue is full: ${answer} tasks are in progress; try again later`, {
         retryable: true,
       });
 }

@@ -17,7 +17,7 @@ test.each([
   try {
     const worker = await startWorkerProcess({ BHATTI_DATA_DIR: directory, REDIS_URL: redis.url });
     expect(await worker.end('SIGTERM')).toBe(0);
-    expect(worker.output().includes('its maxmemory-policy is allkeys-lru, it must be noeviction')).toBe(warns);
+    expect(worker.output().includes('its maxmemory-policy is allkeys-lru, but must be noeviction')).toBe(warns);
   } finally {
     await redis.stop();
     await rm(directory, { recursive: true, force: true });

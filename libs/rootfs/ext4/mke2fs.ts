@@ -90,7 +90,7 @@ export function makeFileSystem(path: string, geometry: Geometry, uuid: string): 
       'no_space',
       'no space left on the device that holds the data directory; free some and pull again',
     );
-  const message = `mke2fs failed: ${words.split('\n').at(-1) || 'no word of why'}`;
+  const message = `mke2fs failed: ${words.split('\n').at(-1) || 'it gave no reason'}`;
   const [code] = SYSTEM.find(([, said]) => said.test(words)) ?? [];
   if (code !== undefined) throw new RootfsError('internal', message, { cause: { code } });
   throw new RootfsError('mke2fs_failed', message);

@@ -127,7 +127,7 @@ function* parseEntries(directory: string): Iterable<LayerEntry> {
 
 function entryIn(text: string, directory: string, line: number, dataBlocks: number): LayerEntry {
   const entry = parseEntry(parseJson(text));
-  if (entry === undefined) throw damagedLayer(directory, `line ${line} of its index is no entry`);
+  if (entry === undefined) throw damagedLayer(directory, `line ${line} of its index is not an entry`);
   for (const [, from, blocks] of entry.runs)
     if (from + blocks > dataBlocks) throw damagedLayer(directory, 'its data is shorter than its index says');
   return entry;

@@ -34,7 +34,7 @@ export class SparseMapReader {
     while (at < bytes.length && !this.#hasAllLines) at = this.#takeLine(bytes, at);
     this.#bytes += at;
     if (this.#bytes > MAX_MAP)
-      throw new RootfsError('layer_corrupt', 'the layer has a sparse file with an endless map');
+      throw new RootfsError('layer_corrupt', 'the layer has a sparse file whose map is too long');
     if (!this.#hasAllLines) return undefined;
     const padding = (TAR_BLOCK - (this.#bytes % TAR_BLOCK)) % TAR_BLOCK;
     const skipped = Math.min(padding, bytes.length - at);
@@ -63,5 +63,5 @@ export class SparseMapReader {
 }
 
 function noMap(): RootfsError {
-  return new RootfsError('layer_corrupt', 'the layer has a sparse file with a map that is none');
+  return new RootfsError('layer_corrupt', 'the layer has a sparse file with an invalid map');
 }

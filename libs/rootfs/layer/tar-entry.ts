@@ -77,7 +77,7 @@ function lastRecords(records: TarEntry['pax']): Map<string, string> {
 function entryTime(seconds: number, stated: string | undefined, name: string): PaxTime {
   if (stated === undefined) return { seconds, nanoseconds: 0 };
   const time = parsePaxTime(stated);
-  if (time === undefined) throw corrupt(name, `a time that is none (${quote(stated)})`);
+  if (time === undefined) throw corrupt(name, `an invalid time (${quote(stated)})`);
   return time;
 }
 
@@ -93,7 +93,7 @@ function owner(number: number, stated: string | undefined, name: string): number
 
 /** Linux has 12 bits for the major number and 20 for the minor one. */
 function deviceNumber(number: number, bits: number, name: string): number {
-  if (number < 0 || number >= 2 ** bits) throw corrupt(name, 'a device number that is none');
+  if (number < 0 || number >= 2 ** bits) throw corrupt(name, 'an invalid device number');
   return number;
 }
 
@@ -120,7 +120,7 @@ function sparseForm(pax: Map<string, string>, records: TarEntry['pax']): 'record
 function paxSparseSize(pax: Map<string, string>, entry: TarEntry, name: string): number {
   const stated = pax.get('GNU.sparse.size') ?? pax.get('GNU.sparse.realsize');
   const size = stated === undefined ? entry.contentBytes : parsePaxNumber(stated);
-  if (size === undefined) throw corrupt(name, 'a size that is none');
+  if (size === undefined) throw corrupt(name, 'an invalid size');
   return size;
 }
 

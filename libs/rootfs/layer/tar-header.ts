@@ -74,7 +74,7 @@ export function tarNumber(header: Buffer, offset: number, length: number): numbe
   const first = header[offset] ?? 0;
   const value = first & 0x80 ? base256(header, offset, length) : octal(header, offset, offset + length);
   if (!Number.isSafeInteger(value))
-    throw new RootfsError('layer_corrupt', 'the layer has a tar header with a number that is none');
+    throw new RootfsError('layer_corrupt', 'the layer has a tar header with an invalid number');
   return value;
 }
 

@@ -193,7 +193,7 @@ export class TarReader {
   #sparseExtension(block: Buffer): void {
     this.#sparseNumbers.push(...sparseNumbers(block, GNU_SPARSE_EXTENSION));
     if (this.#sparseNumbers.length > MAX_SPARSE_NUMBERS)
-      throw new RootfsError('layer_corrupt', 'the layer has a sparse file with an endless map');
+      throw new RootfsError('layer_corrupt', 'the layer has a sparse file whose map is too long');
     if (!block[GNU_SPARSE_EXTENSION.extended]) this.#oldSparseEntry();
   }
 
@@ -211,7 +211,7 @@ export class TarReader {
     let size = tarSize(header);
     if (stated !== undefined) {
       const parsed = parsePaxNumber(stated);
-      if (parsed === undefined) throw new RootfsError('layer_corrupt', 'the layer has a PAX size that is no number');
+      if (parsed === undefined) throw new RootfsError('layer_corrupt', 'the layer has an invalid PAX size');
       size = parsed;
     }
     if (isContentless(type)) size = 0;

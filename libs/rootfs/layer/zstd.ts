@@ -107,7 +107,7 @@ function checkWindow(bytes: number): void {
   const megabytes = (size: number) => `${Math.ceil(size / 2 ** 20)} MiB`;
   throw new RootfsError(
     'layer_too_large',
-    `a layer's zstd data takes a window of ${megabytes(bytes)} of memory to unpack; ${megabytes(ZSTD_WINDOW_LIMIT)} is the limit, as zstd's own: it has to be compressed without --long`,
+    `a layer's zstd data takes a window of ${megabytes(bytes)} of memory to unpack; ${megabytes(ZSTD_WINDOW_LIMIT)} is the limit, as for zstd itself: compress it without --long`,
   );
 }
 

@@ -103,7 +103,7 @@ test.each([
   ['mke2fs: Memory allocation failed', { code: 'internal', cause: { code: 'ENOMEM' } }],
   ['image: Permission denied while trying to open it', { code: 'mke2fs_failed' }],
   ['first\nmke2fs: anything else', { code: 'mke2fs_failed', message: 'mke2fs failed: mke2fs: anything else' }],
-  ['', { code: 'mke2fs_failed', message: 'mke2fs failed: no word of why' }],
+  ['', { code: 'mke2fs_failed', message: 'mke2fs failed: it gave no reason' }],
 ])('mke2fs that fails with %j', async (words, failure) => {
   await withTemporaryDirectory(async (directory) => {
     const { PATH } = process.env;

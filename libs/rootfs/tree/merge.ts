@@ -203,7 +203,7 @@ class LayerMerge {
 
   #newInode(entry: LayerEntry): Inode {
     const { type } = entry;
-    if (type === 'link') throw new RootfsError('internal', 'a hard link is no inode');
+    if (type === 'link') throw new RootfsError('internal', 'a hard link has no inode of its own');
     if (type === 'symlink') checkTarget(entry);
     if (entry.size > MAX_FILE) throw corrupt(entry, `is a file of ${entry.size} bytes; ext4 holds up to ${MAX_FILE}`);
     return this.#tree.inodes.add(type, keptAttributes(entry), this.#layer, entry);
@@ -220,7 +220,7 @@ function checkTarget(entry: LayerEntry): void {
 function symlinksTooLong(entry: LayerEntry): RootfsError {
   return new RootfsError(
     'layer_too_large',
-    `the layer's entry ${quote(entry.path)} and those before it lie below too many and too long symlinks: it is taken for one made to take time`,
+    `the layer's entry ${quote(entry.path)} and those before it lie below too many, or too long, symlinks: the layer looks made to waste time`,
   );
 }
 
