@@ -1,11 +1,13 @@
 import { RootfsError } from '../error.ts';
 
+const MAX_NAME = 255;
+
 /**
  * The path of a tar entry or of a hard link's target as components joined by `/`: no leading `/` or `./`, no empty
  * or `.` components, `..` resolved by the text alone. '' is the root.
  *
  * @throws RootfsError `path_escapes_root` for a path that climbs above the root, `layer_corrupt` for a NUL or a
- * component that no file system can hold (over 255 bytes).
+ * component that no file system can hold (over 255 bytes, and the four of `.wh.` where it is a whiteout's).
  */
 export function normalizePath(path: string): string {
   const components: string[] = [];
@@ -20,10 +22,10 @@ export function normalizePath(path: string): string {
       }
       continue;
     }
-    if (component.length > 255) {
+    if (component.length > (component.startsWith('.wh.') ? MAX_NAME + 4 : MAX_NAME)) {
       throw new RootfsError(
         'layer_corrupt',
-        `the layer's entry ${quote(path)} has a name of ${component.length} bytes; 255 is the limit`,
+        `the layer's entry ${quote(path)} has a name of ${component.length} bytes; ${MAX_NAME} is the limit`,
       );
     }
     if (component.includes('\0')) {

@@ -263,6 +263,13 @@ const cases: readonly Case[] = [
     [[file('d/a')], [file('.wh.x'), file('d/.wh.y'), file('no/.wh.z'), file('no/.wh..wh..opq'), file('d/a/.wh.b')]],
   ],
   [
+    'whiteouts of names of 255 bytes',
+    [
+      [file(name), file('stays'), file(`d/${name}`), file(`${'e'.repeat(252)}/a`)],
+      [file(`.wh.${name}`), file(`d/.wh.${name}`), file(`.wh.${'e'.repeat(252)}`)],
+    ],
+  ],
+  [
     'whiteouts of what the same layer states, before them and after them',
     [
       [file('before'), file('after'), file('d/old'), link('kept', 'after')],

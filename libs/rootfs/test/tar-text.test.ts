@@ -49,6 +49,11 @@ describe('paths', () => {
     expect(codeOf(() => normalizePath('a\0b'))).toBe('layer_corrupt');
   });
 
+  test('that are whiteouts may hide the longest name', () => {
+    expect(normalizePath(`b/.wh.${'a'.repeat(255)}`)).toBe(`b/.wh.${'a'.repeat(255)}`);
+    expect(codeOf(() => normalizePath(`b/.wh.${'a'.repeat(256)}`))).toBe('layer_corrupt');
+  });
+
   test('any that are taken have no empty, "." or ".." component, and stay as they are', () => {
     const component = fc.oneof(fc.constantFrom('', '.', '..', 'a', 'b', '...'), fc.string({ maxLength: 5 }));
     fc.assert(

@@ -182,7 +182,7 @@ class LayerMerge {
         steps.pop();
         continue;
       }
-      if (name.length > MAX_NAME) throw corrupt(entry, 'lies below a symlink with a name of more than 255 bytes');
+      if (name.length > MAX_NAME) throw corrupt(entry, 'lies below a name of more than 255 bytes');
       const last = steps.at(-1);
       const directory = last === undefined ? this.#tree.root : last.inode;
       const inode = directory === undefined ? undefined : this.#tree.child(directory, name);

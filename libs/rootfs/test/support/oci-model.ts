@@ -273,7 +273,9 @@ function clean(path: Bytes): string[] {
     if (component !== '..') components.push(component);
     else if (components.pop() === undefined) throw new ModelError('the path climbs out of the root');
   }
-  if (components.some((component) => component.length > 255)) throw new ModelError('a name over 255 bytes');
+  const last = components.at(-1)?.replace(/^\.wh\./, '') ?? '';
+  if ([...components.slice(0, -1), last].some((name) => name.length > 255))
+    throw new ModelError('a name over 255 bytes');
   return components;
 }
 
