@@ -73,7 +73,8 @@ export function startThreads(): void {
 }
 
 /**
- * Runs work on a thread. Aborting the signal terminates the thread.
+ * Runs work on a thread. Aborting the signal terminates the thread; what that is waiting for, such as mke2fs, is let end first, so
+ * that nothing is written after this is over.
  *
  * @throws RootfsError the work's failure, or `cancelled`
  */
@@ -81,8 +82,8 @@ export async function runOnThread<Result>(run: ThreadRun<Result>): Promise<Resul
   const { signal } = run;
   if (signal?.aborted) throw cancelled(signal);
   const { port1, port2 } = new MessageChannel();
-  // The result comes through another channel, and may overtake messages; once the port is closed, all of them have arrived.
-  const toldAll = run.onMessage === undefined ? undefined : once(port1.on('message', run.onMessage), 'close');
+  if (run.onMessage !== undefined) port1.on('message', run.onMessage);
+  const closed = once(port1, 'close');
   try {
     const answered = threads().run(
       { input: run.input, port: port2 },
@@ -91,13 +92,20 @@ export async function runOnThread<Result>(run: ThreadRun<Result>): Promise<Resul
     run.onStart?.((message) => port1.postMessage(message));
     const parsed = answer.parse(await answered);
     if (parsed.kind === 'done') {
-      await toldAll;
+      // The result comes through another channel, and may overtake messages; once the port is closed, all of them have arrived.
+      if (run.onMessage !== undefined) await closed;
       return run.result.parse(parsed.result);
     }
     const { code, message, ...details } = parsed.failure;
     throw new RootfsError(code, message, details);
   } catch (error) {
-    if (signal?.aborted) throw cancelled(signal);
+    if (signal?.aborted) {
+      // Work that no thread had yet still has its port here.
+      port2.close();
+      port1.ref();
+      await closed;
+      throw cancelled(signal);
+    }
     if (error instanceof RootfsError) throw error;
     const message = error instanceof Error ? error.message : String(error);
     throw new RootfsError('internal', `a worker thread failed: ${message}`, { retryable: true, cause: error });

@@ -52,6 +52,37 @@ test.each(['mke2fs', 'e2fsck'])('%s that is killed says nothing of the image, an
   });
 });
 
+test('a build that is cancelled has let go of its file: mke2fs has ended before', async () => {
+  await withTemporaryDirectory(async (directory) => {
+    await mkdir(join(directory, 'bin'));
+    await writeFile(
+      join(directory, 'bin', 'mke2fs'),
+      `#!/bin/sh\ncd "$(dirname "$0")" && touch started && until [ -e go ]; do sleep 0.01; done && touch ended\n`,
+      { mode: 0o755 },
+    );
+    const program = join(directory, 'program.mts');
+    await writeFile(
+      program,
+      `import { existsSync, writeFileSync } from 'node:fs';
+      import { setTimeout } from 'node:timers/promises';
+      import { buildRootfs } from ${JSON.stringify(library.href)};
+      const inFolder = (name) => ${JSON.stringify(join(directory, 'bin/'))} + name;
+      const stop = new AbortController();
+      const built = buildRootfs({ layers: [], output: inFolder('rootfs.ext4'), signal: stop.signal })
+        .catch((error) => console.log(error.code, existsSync(inFolder('ended'))));
+      while (!existsSync(inFolder('started'))) await setTimeout(5);
+      stop.abort();
+      await setTimeout(0);
+      writeFileSync(inFolder('go'), '');
+      await built;`,
+    );
+    const { stdout } = await run(process.execPath, ['--import', 'tsx', program], {
+      env: { ...process.env, PATH: `${join(directory, 'bin')}:${process.env.PATH}`, NODE_OPTIONS: '' },
+    });
+    expect(stdout).toBe('cancelled true\n');
+  });
+});
+
 test('a file system with one wrong byte is not clean, and left as it is', async () => {
   await withTemporaryDirectory(async (directory) => {
     const image = join(directory, 'image');
