@@ -24,6 +24,7 @@ import { JobLock } from './job-lock.ts';
 import { LateRetries } from './late-retries.ts';
 import { Outcomes } from './outcome.ts';
 import { PullProcessor } from './pull-job.ts';
+import { RedisProblems } from './redis-problems.ts';
 import { createPullServices, type PullServices, type PullServicesOptions } from './services.ts';
 import type { StopReason } from './stop.ts';
 import { recordAttempt } from './task-metrics.ts';
@@ -48,13 +49,15 @@ export interface RunningWorker {
 /** Starts to take pulls from the queue. Resolves once it does, which takes as long as Redis is away. */
 export async function startWorker(options: StartWorkerOptions): Promise<RunningWorker> {
   const { redisUrl, logger, housekeepingInterval } = options;
+  const problems = new RedisProblems(logger);
   const redis = connectRedis(redisUrl, {
     use: 'worker',
     name: 'bhatti-worker',
-    onError: (error) => logger.warn({ err: error }, 'redis'),
+    onError: (error) => problems.tell(error, 'redis'),
   });
+  redis.on('ready', () => problems.connected());
   await requireRedis(redis, logger);
-  const worker = new PullWorker(redis, options);
+  const worker = new PullWorker(redis, problems, options);
   await worker.start(housekeepingInterval);
   return worker;
 }
@@ -92,7 +95,7 @@ class PullWorker implements RunningWorker {
   #taking: Promise<void> | undefined;
   #closing: Promise<void> | undefined;
 
-  constructor(redis: RedisClient, options: StartWorkerOptions) {
+  constructor(redis: RedisClient, problems: RedisProblems, options: StartWorkerOptions) {
     const { logger, secretKey } = options;
     this.#redis = redis;
     this.#logger = logger;
@@ -112,7 +115,7 @@ class PullWorker implements RunningWorker {
     this.#aftercare = new Aftercare(services, this.#queue, outcomes, deaths, logger);
     this.#housekeeping = new Housekeeping({ services, isLive, logger });
     this.#lateRetries = new LateRetries(this.#queue, logger);
-    this.#worker = this.#createQueueWorker(options);
+    this.#worker = this.#createQueueWorker(options, problems);
   }
 
   async start(housekeepingInterval: number | undefined): Promise<void> {
@@ -151,7 +154,7 @@ class PullWorker implements RunningWorker {
     await digests.idle();
   }
 
-  #createQueueWorker({ concurrency, tracing }: StartWorkerOptions): TaskWorker {
+  #createQueueWorker({ concurrency, tracing }: StartWorkerOptions, problems: RedisProblems): TaskWorker {
     const worker: TaskWorker = new Worker(
       QUEUE_NAME,
       (job: TaskJob, token) =>
@@ -165,7 +168,7 @@ class PullWorker implements RunningWorker {
         skipLockRenewal: true,
       },
     );
-    worker.on('error', (error) => this.#logger.warn({ err: error }, 'queue'));
+    worker.on('error', (error) => problems.tell(error, 'queue'));
     worker.on('stalled', (id) => {
       this.#logger.warn({ task_id: id }, 'its worker died or hung; another takes it over');
       this.#services.metrics.count('takeovers');

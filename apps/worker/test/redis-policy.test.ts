@@ -1,8 +1,9 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { KEY_PREFIX } from '@bhatti/tasks';
+import { KEY_PREFIX, queueKey } from '@bhatti/tasks';
 import { expect, test } from '@jest/globals';
+import { eventually } from '../../../test/support/eventually.ts';
 import { startRedis } from '../../../test/support/redis.ts';
 import { describeFailure } from '../failure.ts';
 import { startStack } from './support/stack.ts';
@@ -40,6 +41,30 @@ test('a task that fails is failed for its own reason, whatever Redis refuses the
       code: 'redis_unavailable',
       message: expect.stringContaining('OOM command not allowed'),
     });
+  } finally {
+    await stack.close();
+  }
+});
+
+test('what Redis refuses again and again is told once, and so is that it is back', async () => {
+  const stack = await startStack();
+  const { connection, redis } = stack;
+  const told = (text: string) => stack.log().split(text).length - 1;
+  try {
+    await stack.startWorker();
+    // As when its disk is full (MISCONF): the worker, which waits for tasks with this command, asks again at once.
+    await connection.acl('SETUSER', 'default', '-bzpopmin');
+    await connection.zadd(queueKey('marker'), 0, '0');
+    await eventually(async () =>
+      /cmdstat_bzpopmin:.*rejected_calls=(\d{2}|[5-9])/.test(await connection.info('commandstats')),
+    );
+    expect(told('NOPERM this user has no permissions to run the \'bzpopmin\' command","stack')).toBe(1);
+
+    await connection.acl('SETUSER', 'default', '+bzpopmin');
+    await redis.kill();
+    await redis.start();
+    await eventually(() => told('connected to Redis again') > 0);
+    expect(told('connected to Redis again')).toBe(1);
   } finally {
     await stack.close();
   }
