@@ -132,7 +132,11 @@ export function newsFor(caller: Caller, seen: string | undefined): (record: Owne
 function visible(record: OwnedTask | null, id: string, caller: Caller): TaskView {
   if (record === null || !mayRead(record, caller)) {
     const asked = JSON.stringify(id.slice(0, 64));
-    throw new ApiError(404, 'not_found', `no task ${asked}; it may have been so long ago that it was forgotten`);
+    throw new ApiError(
+      404,
+      'not_found',
+      `no task ${asked}; ended ones are forgotten after a week, and all when Redis loses its data`,
+    );
   }
   return record.view;
 }
