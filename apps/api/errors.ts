@@ -1,6 +1,7 @@
 import { systemFailure } from '@bhatti/store';
 import * as z from 'zod';
 import type { Problem } from './api-schema.ts';
+import { redisRefusal } from './redis-failure.ts';
 
 /** An error that the API answers with: the HTTP status, a stable code, a message that says what to do, extra headers. */
 export class ApiError extends Error {
@@ -26,12 +27,15 @@ export class ApiError extends Error {
 const redisRetrySeconds = 2;
 
 export function redisUnavailable(cause?: unknown): ApiError {
-  return new ApiError(
-    503,
-    'redis_unavailable',
-    'the task queue (Redis) does not answer; nothing is lost, try again in a few seconds',
-    { cause, headers: { 'Retry-After': String(redisRetrySeconds) } },
-  );
+  const refusal = redisRefusal(cause);
+  const message =
+    refusal === undefined
+      ? 'the task queue (Redis) does not answer; nothing is lost, try again in a few seconds'
+      : `the task queue (Redis) refuses to work (${refusal}); nothing is lost, try again later`;
+  return new ApiError(503, 'redis_unavailable', message, {
+    cause,
+    headers: { 'Retry-After': String(redisRetrySeconds) },
+  });
 }
 
 export function stopping(): ApiError {

@@ -2,12 +2,13 @@ import { rm, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { requireE2fsprogs } from '@bhatti/rootfs';
-import { KEY_PREFIX, type RedisClient, RedisScript } from '@bhatti/tasks';
 import type { Logger } from 'pino';
-import * as z from 'zod';
 import type { Readiness } from './api-schema.ts';
 import { errorCode } from './error-code.ts';
+import { ApiError } from './errors.ts';
 import { type ConnectedWorker, readWorkers } from './queue-state.ts';
+import { redisRefusal } from './redis-failure.ts';
+import { refusalOfWrites } from './redis-writes.ts';
 import type { Services } from './services.ts';
 
 type Check = Readiness['checks']['redis'];
@@ -42,22 +43,6 @@ export async function lookWhetherReady(
     e2fsprogs: await within('mke2fs', log, () => checkTools(workers ?? [])),
   };
   return { status: Object.values(checks).every(({ ok }) => ok) ? 'ready' : 'not_ready', checks };
-}
-
-/** As the answer, and not as an error: at `READONLY` the connection would be made anew, over and over, for as long as a request may take. */
-const writeScript = new RedisScript(`
-local answer = redis.pcall('SET', KEYS[1], '', 'EX', 60)
-return answer.err or false`);
-
-const refusal = z.string().nullable();
-
-/**
- * Redis answers, but takes no task, when its memory is full (`OOM`), its disk is (`MISCONF`), it is a replica (`READONLY`), or has none
- * left to write to (`NOREPLICAS`): the word that it begins with. null where it takes them.
- */
-async function refusalOfWrites(redis: RedisClient): Promise<string | null> {
-  const answer = refusal.parse(await writeScript.run(redis, [`${KEY_PREFIX}:write-check`], []));
-  return answer === null ? null : (/^-?([A-Z]+)\b/.exec(answer)?.[1] ?? 'see its log');
 }
 
 /** By writing: permissions alone do not tell of a full disk, nor of a file system that has become read-only. */
@@ -115,7 +100,11 @@ function reasonOf(what: string, error: unknown, log: Logger): string {
   if (missing !== undefined) return missing;
   // The system's own codes, such as EROFS, tell no secret.
   if (/^[A-Z0-9_]+$/.test(code)) return `${what} cannot be used (${code})`;
+  const refusal = error instanceof ApiError ? redisRefusal(error.cause) : undefined;
   // That Redis is away is in the log once.
-  if (code !== 'redis_unavailable') log.warn({ err: error }, `not ready: ${what} cannot be used`);
+  if (code !== 'redis_unavailable' || refusal !== undefined) {
+    log.warn({ err: error }, `not ready: ${what} cannot be used`);
+  }
+  if (refusal !== undefined) return `${what} refuses to work (${refusal}; see the log)`;
   return `${what} cannot be used (see the log)`;
 }

@@ -3,6 +3,7 @@ import { type MetricFamily, readWorkerMetrics } from '@bhatti/tasks';
 import type { Logger } from 'pino';
 import { AggregatorRegistry, Registry } from 'prom-client';
 import { readQueueState } from '../queue-state.ts';
+import { refusalOfWrites } from '../redis-writes.ts';
 import type { TaskService } from '../task-service.ts';
 import { HttpMetrics } from './http-metrics.ts';
 import { OperatingMetrics } from './operating-metrics.ts';
@@ -28,13 +29,14 @@ export class Metrics {
   /** In the text format of Prometheus. Without Redis: what is known without it. */
   async text(log: Logger): Promise<string> {
     const seen = await this.#lookAtRedis(log);
-    await this.#operating.update(seen?.queue ?? null, log);
+    await this.#operating.update(seen, log);
     return Registry.merge([this.#registry, workerRegistry(seen?.workers ?? [])]).metrics();
   }
 
   async #lookAtRedis(log: Logger) {
     try {
       return await this.#tasks.look(async ({ queue, redis }) => ({
+        refusal: await refusalOfWrites(redis),
         queue: await readQueueState(queue),
         workers: await readWorkerMetrics(redis),
       }));

@@ -4,6 +4,13 @@ import type { Logger } from 'pino';
 import { Gauge, type Registry } from 'prom-client';
 import type { QueueState } from '../queue-state.ts';
 
+/** What Redis has told just now. */
+export interface RedisState {
+  /** See `refusalOfWrites`. */
+  readonly refusal: string | null;
+  readonly queue: QueueState;
+}
+
 /** Gauges that are looked up when they are asked for: the queue and the disk. */
 export class OperatingMetrics {
   readonly #store: Pick<Store, 'directory'>;
@@ -26,7 +33,7 @@ export class OperatingMetrics {
     }).set({ version }, 1);
     this.#redisUp = gauge(
       'bhatti_redis_up',
-      'Whether Redis answers the API; without it nothing is told of queue and workers.',
+      'Whether Redis answers the API and takes tasks; where it does not answer, nothing is told of queue and workers.',
     );
     this.#tasks = new Gauge({
       name: 'bhatti_queue_tasks',
@@ -47,12 +54,13 @@ export class OperatingMetrics {
     this.#size = gauge('bhatti_disk_size_bytes', 'Bytes of the disk of the data directory.');
   }
 
-  /** @param queue null while Redis is away: its gauges have no value then, rather than an old one */
-  async update(queue: QueueState | null, log: Logger): Promise<void> {
-    this.#redisUp.set(queue === null ? 0 : 1);
+  /** @param redis null while Redis is away: the gauges of the queue have no value then, rather than an old one */
+  async update(redis: RedisState | null, log: Logger): Promise<void> {
+    this.#redisUp.set(redis?.refusal === null ? 1 : 0);
     for (const gauge of [this.#oldest, this.#paused, this.#workers]) gauge.remove();
     this.#tasks.reset();
-    if (queue !== null) {
+    if (redis !== null) {
+      const { queue } = redis;
       for (const [state, count] of Object.entries(queue.tasks)) this.#tasks.set({ state }, count);
       this.#oldest.set(queue.oldestWaitingSeconds);
       this.#paused.set(queue.isPaused ? 1 : 0);

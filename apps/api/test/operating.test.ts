@@ -69,10 +69,17 @@ describe('for those who run it', () => {
       await queue.resume();
       // Its memory is full: it answers, and takes no task.
       await connection.config('SET', 'maxmemory', '1');
-      expect((await api.send('POST', '/images/pull', { body: { ref: 'a:1' } })).status).toBe(503);
+      expect(await api.send('POST', '/images/pull', { body: { ref: 'a:1' } })).toMatchObject({
+        status: 503,
+        body: { code: 'redis_unavailable', error: expect.stringContaining('refuses to work (OOM)') },
+      });
       const refusing = await untilReady(({ checks }) => !checks.redis.ok);
       expect(refusing.checks.redis.reason).toBe('Redis takes no tasks (OOM)');
+      // It answers, so that the queue is known; the alert for a Redis that is down is meant for this, too.
+      const metrics = (await api.send('GET', '/metrics')).text.split('\n');
+      expect(metrics).toEqual(expect.arrayContaining(['bhatti_redis_up 0', 'bhatti_workers 1']));
       await connection.config('SET', 'maxmemory', '0');
+      await untilReady(({ checks }) => checks.redis.ok);
       await queue.close();
       connection.disconnect();
 
@@ -93,6 +100,26 @@ describe('for those who run it', () => {
     await api.redis.start();
     await untilReady(({ checks }) => checks.redis.ok);
     expect(JSON.stringify([without, away])).not.toContain(api.directory);
+  });
+
+  test('what the user in Redis may not do is told, and which command that is stands in the log', async () => {
+    const operator = connectRedis(api.redis.url, { use: 'request' });
+    try {
+      // In a script Redis before 7.2 says that in other words.
+      await operator.acl('SETUSER', 'default', '-sadd');
+      expect(await api.send('POST', '/images/pull', { body: { ref: 'a:1' } })).toMatchObject({
+        status: 503,
+        body: { code: 'redis_unavailable', error: expect.stringContaining('refuses to work (NOPERM)') },
+      });
+      await operator.acl('SETUSER', 'default', '+sadd', '-client');
+      const { checks } = await untilReady((seen) => !seen.checks.redis.ok);
+      expect(checks.redis.reason).toBe('Redis refuses to work (NOPERM; see the log)');
+      expect(api.log()).toMatch(/"msg":"not ready: Redis cannot be used"/);
+      expect(api.log()).toMatch(/NOPERM [^"]*'client/);
+    } finally {
+      await operator.acl('SETUSER', 'default', '+@all');
+      operator.disconnect();
+    }
   });
 
   test('the status tells of queue, workers, disk and Redis, and is for admins', async () => {
