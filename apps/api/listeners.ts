@@ -1,6 +1,9 @@
-import { chmod, unlink } from 'node:fs/promises';
+import { randomBytes } from 'node:crypto';
+import { lstatSync, unlinkSync } from 'node:fs';
+import { chmod, lstat, rename } from 'node:fs/promises';
 import { createServer, type RequestListener, type Server } from 'node:http';
 import { connect, isIPv6 } from 'node:net';
+import { dirname, join } from 'node:path';
 import * as z from 'zod';
 import { answerBadRequest } from './bad-request.ts';
 import type { ListenAddress } from './config.ts';
@@ -17,18 +20,25 @@ const boundAddress = z.object({ port: z.int() });
 const socketPathLimit = 107;
 
 /**
- * Listens on a unix socket with mode 0600. The socket of a process that died is replaced; one that answers is a
- * ListenError, because two APIs on one data directory would take each other's clients.
+ * Listens on a unix socket with mode 0600. The socket of a process that died is replaced, and so is that of an API on another host
+ * that shares the directory: it answers nobody here. One that answers is a ListenError, because two APIs on one host would take each
+ * other's clients. When the server closes, the socket is removed, unless it is another's meanwhile.
  */
 export async function listenOnSocket(path: string, listener: RequestListener): Promise<Server> {
   await requireFreeSocket(path);
-  await unlink(path).catch((error: unknown) => {
-    if (errorCode(error) !== 'ENOENT') throw error;
-  });
   const server = httpServer(listener);
-  await listen(server, { path });
-  await chmod(path, 0o600);
+  // Node removes the name that it was told, whoever's socket has it by then; so it is told one that is nobody else's, and no longer.
+  const own = join(dirname(path), randomBytes(4).toString('hex'));
+  await listen(server, { path: own });
+  await chmod(own, 0o600);
+  const { ino } = await lstat(own);
+  await rename(own, path);
+  server.once('close', () => removeSocket(path, ino));
   return server;
+}
+
+function removeSocket(path: string, ino: number): void {
+  if (lstatSync(path, { throwIfNoEntry: false })?.ino === ino) unlinkSync(path);
 }
 
 /** Rejects with ListenError where `listenOnSocket` would. */

@@ -1,9 +1,11 @@
+import { hostname } from 'node:os';
 import { ApiClient } from './api-client.ts';
 import type { ApiConnectionOptions } from './api-connection.ts';
 import { UnreachableError } from './api-error.ts';
 import { CliError } from './cli-error.ts';
 import { checkSocketPaths, localPaths } from './local-paths.ts';
 import { serverProxy } from './proxy.ts';
+import { readApiAddress } from './serve/stack-state.ts';
 import type { Settings } from './settings.ts';
 
 /** The documented default, used when a token for it is known. */
@@ -12,15 +14,26 @@ const PROBE_TIMEOUT = 3000;
 
 /**
  * The server to use: the one configured; else the local stack of the data directory when it runs; else the default URL
- * when a bhatti server answers there and a token is known; else a local stack that is started now and stays.
- * Rejects with CliError when no server can be had.
+ * when a bhatti server answers there and a token is known; else a local stack that is started now and stays, unless an API of
+ * another host uses its data directory. Rejects with CliError when no server can be had.
  */
 export async function connect(settings: Settings, options: ApiConnectionOptions): Promise<ApiClient> {
   const running = await connectRunning(settings, options);
   if (running !== undefined) return running;
+  const paths = localPaths(settings.dataDirectory);
+  await refuseOtherHost(paths.apiFile);
   const { startDetached } = await import('./serve/detached.ts');
   await startDetached({ dataDirectory: settings.dataDirectory, workers: 1 });
-  return new ApiClient({ kind: 'socket', path: localPaths(settings.dataDirectory).apiSocket }, options);
+  return new ApiClient({ kind: 'socket', path: paths.apiSocket }, options);
+}
+
+/** A stack that nobody asked for, with a Redis of its own, would share the data directory with an installation of several hosts. */
+async function refuseOtherHost(apiFile: string): Promise<void> {
+  const { host } = await readApiAddress(apiFile);
+  if (host === undefined || host === hostname()) return;
+  throw new CliError('other_host', `an API on the host ${host} uses this data directory`, {
+    hint: 'Use its URL (--url, or "bhatti setup"). If it is gone for good, "bhatti serve --detach" starts a server here.',
+  });
 }
 
 /** The same without starting anything: undefined where nothing runs. */

@@ -1,4 +1,4 @@
-import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -48,6 +48,20 @@ describe('listeners', () => {
     await writeFile(path, 'left behind');
     keep(await listenOnSocket(path, () => {}));
     expect((await stat(path)).isSocket()).toBe(true);
+  });
+
+  test('a socket is removed with its server, and not when it is that of an API on another host meanwhile', async () => {
+    const path = join(directory, 'api.sock');
+    const ended = await listenOnSocket(path, () => {});
+    await closeServer(ended, 0);
+    expect(await readdir(directory)).toEqual([]);
+    const first = await listenOnSocket(path, () => {});
+    const other = keep(await listenOnSocket(join(directory, 'other.sock'), () => {}));
+    await rename(join(directory, 'other.sock'), path);
+    await closeServer(first, 0);
+    expect(await readdir(directory)).toEqual(['api.sock']);
+    await expect(listenOnSocket(path, () => {})).rejects.toThrow(/answers/);
+    expect(other.listening).toBe(true);
   });
 
   test('a path that is too long for a socket is explained', async () => {

@@ -23,6 +23,7 @@ import { putImage } from './support/image.ts';
 
 const program = fileURLToPath(new URL('../../../dist/api.js', import.meta.url));
 const record = z.strictObject({
+  host: z.string(),
   pid: z.int(),
   listen: z.string().nullable(),
   taken: z.string().nullable(),

@@ -13,8 +13,12 @@ export const stackState = z.object({
 });
 export type StackState = z.output<typeof stackState>;
 
-/** What the API writes about itself: its URL, or the address that it would have had, were it not another program's. */
-const apiAddress = z.object({ listen: z.string().nullable(), taken: z.string().nullish() });
+/** What the API writes about itself: its host and URL, or the address that it would have had, were it not another program's. */
+const apiAddress = z.object({
+  host: z.string().optional(),
+  listen: z.string().nullable(),
+  taken: z.string().nullish(),
+});
 export type ApiAddress = z.output<typeof apiAddress>;
 
 /** Writes the states of a stack, one after the other; what cannot be written is logged. */

@@ -650,6 +650,21 @@ Write it down with "bhatti setup", or give it as BHATTI_TOKEN; "bhatti serve sta
     await remote.close();
   });
 
+  test('one on another host that shares the data directory: no second one is started beside it', async () => {
+    await startServer(() => noRoute);
+    // What an API of another host leaves on a network file system: a record, and a socket that answers nobody here.
+    await server?.close();
+    server = undefined;
+    await writeFile(join(dataDirectory, 'run/api.json'), JSON.stringify({ host: 'storage-2', pid: 1, listen: null }));
+    expect(await run(['image', 'list'], { PATH: '' })).toEqual({
+      exitCode: 1,
+      stdout: '',
+      stderr: `error: an API on the host storage-2 uses this data directory (other_host)
+Use its URL (--url, or "bhatti setup"). If it is gone for good, "bhatti serve --detach" starts a server here.
+`,
+    });
+  });
+
   test('a data directory too deep for a unix socket', async () => {
     await startServer(() => queued);
     const { exitCode, stderr } = await run(['image', 'list', '--data-dir', `/tmp/${'deep/'.repeat(25)}`]);
