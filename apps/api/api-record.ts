@@ -3,7 +3,6 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import * as z from 'zod';
 
-/** What `bhatti serve status` and the CLI read of a running API: DATA_DIR/run/api.json. */
 const apiRecord = z.object({
   /** Several may share the data directory; the record is that of the API that started last. */
   host: z.string(),
@@ -15,32 +14,56 @@ const apiRecord = z.object({
   /** ISO 8601. */
   startedAt: z.string(),
 });
-export type ApiRecord = Omit<z.infer<typeof apiRecord>, 'host'>;
+export type ApiRecord = z.infer<typeof apiRecord>;
 
-/** Writes the record, whole or not at all. */
-export async function writeApiRecord(runDirectory: string, record: ApiRecord): Promise<void> {
-  const path = recordPath(runDirectory);
-  const temporary = `${path}.${record.pid}`;
-  try {
-    await writeFile(temporary, `${JSON.stringify({ host: hostname(), ...record })}\n`, { mode: 0o600 });
-    await rename(temporary, path);
-  } catch (error) {
-    await rm(temporary, { force: true });
-    throw error;
+/** Ms. The CLI takes the record of another host for one that was left behind after a minute without a change. */
+const REFRESH = 10_000;
+
+/** What `bhatti serve status` and the CLI read of a running API: DATA_DIR/run/api.json. */
+export class ApiRecordFile {
+  readonly #path: string;
+  readonly #owner = { host: hostname(), pid: process.pid };
+  #refreshing: NodeJS.Timeout | undefined;
+
+  constructor(runDirectory: string) {
+    this.#path = join(runDirectory, 'api.json');
   }
-}
 
-/** Removes the record, unless another process has written its own meanwhile. */
-export async function removeApiRecord(runDirectory: string, pid: number): Promise<void> {
-  const path = recordPath(runDirectory);
-  const text = await readFile(path, 'utf8').catch(() => null);
-  const record = text === null ? undefined : apiRecord.safeParse(parseJson(text)).data;
-  if (record?.host !== hostname() || record.pid !== pid) return;
-  await rm(path, { force: true });
-}
+  /** Writes the record, whole or not at all, and keeps it fresh until it is removed. */
+  async write(record: Omit<ApiRecord, 'host' | 'pid'>): Promise<void> {
+    await this.#replace({ ...this.#owner, ...record });
+    this.#refreshing = setInterval(() => this.refresh().catch(() => undefined), REFRESH).unref();
+  }
 
-function recordPath(runDirectory: string): string {
-  return join(runDirectory, 'api.json');
+  /** Shows those on other hosts that this API is still there. */
+  async refresh(): Promise<void> {
+    const own = await this.#readOwn();
+    if (own !== undefined) await this.#replace(own);
+  }
+
+  /** Removes the record, unless another API has written its own meanwhile. */
+  async remove(): Promise<void> {
+    clearInterval(this.#refreshing);
+    if ((await this.#readOwn()) !== undefined) await rm(this.#path, { force: true });
+  }
+
+  async #replace(record: ApiRecord): Promise<void> {
+    const temporary = `${this.#path}.${record.pid}`;
+    try {
+      await writeFile(temporary, `${JSON.stringify(record)}\n`, { mode: 0o600 });
+      await rename(temporary, this.#path);
+    } catch (error) {
+      await rm(temporary, { force: true });
+      throw error;
+    }
+  }
+
+  /** undefined when there is none, or it is another API's: processes of two containers may have the same pid. */
+  async #readOwn(): Promise<ApiRecord | undefined> {
+    const text = await readFile(this.#path, 'utf8').catch(() => undefined);
+    const record = text === undefined ? undefined : apiRecord.safeParse(parseJson(text)).data;
+    return record?.host === this.#owner.host && record.pid === this.#owner.pid ? record : undefined;
+  }
 }
 
 function parseJson(text: string): unknown {

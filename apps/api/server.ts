@@ -6,7 +6,7 @@ import { loadSecretKey } from '@bhatti/tasks';
 import type { Tracing } from '@bhatti/tracing';
 import type { RequestHandler, Router } from 'express';
 import type { Logger } from 'pino';
-import { removeApiRecord, writeApiRecord } from './api-record.ts';
+import { ApiRecordFile } from './api-record.ts';
 import { createApp } from './app.ts';
 import { type Authenticate, requireBearer, trustSocket } from './authentication.ts';
 import { type ApiConfig, DEFAULT_LISTEN, type ListenAddress } from './config.ts';
@@ -104,6 +104,7 @@ class Api implements RunningApi {
   readonly #trace: RequestHandler | null;
   readonly #stop = new AbortController();
   readonly #servers: Server[] = [];
+  readonly #record: ApiRecordFile;
   #url: string | null = null;
   #taken: string | null = null;
   #closing: Promise<void> | undefined;
@@ -117,6 +118,7 @@ class Api implements RunningApi {
     const routes = apiRoutes(services, this.#metrics);
     this.#routes = [...routes, ...documentationRoutes(routes, services.version)];
     this.socketPath = services.store.paths.apiSocket;
+    this.#record = new ApiRecordFile(services.store.paths.runDirectory);
     // Every request under way listens to it.
     setMaxListeners(0, this.#stop.signal);
   }
@@ -144,8 +146,7 @@ class Api implements RunningApi {
     if (address !== null)
       await this.#listenOnTcp(address, requireBearer(this.#services.store.users, new FailureLimit()));
     this.#servers.push(await listenOnSocket(this.socketPath, this.#app(trustSocket, refuseOtherSites)));
-    await writeApiRecord(this.#services.store.paths.runDirectory, {
-      pid: process.pid,
+    await this.#record.write({
       listen: this.#url,
       taken: this.#taken,
       startedAt: new Date().toISOString(),
@@ -196,11 +197,10 @@ class Api implements RunningApi {
 
   async #close(): Promise<void> {
     this.#stop.abort();
-    // Closing the unix listener removes its file, too.
     await Promise.all(this.#servers.map((server) => closeServer(server, graceMilliseconds)));
     await this.#services.tasks.close();
     await this.#services.registry.close();
-    if (this.#servers.length > 0) await removeApiRecord(this.#services.store.paths.runDirectory, process.pid);
+    await this.#record.remove();
   }
 }
 

@@ -1,3 +1,4 @@
+import { stat } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { ApiClient } from './api-client.ts';
 import type { ApiConnectionOptions } from './api-connection.ts';
@@ -5,6 +6,7 @@ import { UnreachableError } from './api-error.ts';
 import { CliError } from './cli-error.ts';
 import { checkSocketPaths, localPaths } from './local-paths.ts';
 import { serverProxy } from './proxy.ts';
+import { LOCK_EXPIRY } from './serve/pid-lock.ts';
 import { readApiAddress } from './serve/stack-state.ts';
 import type { Settings } from './settings.ts';
 
@@ -27,10 +29,15 @@ export async function connect(settings: Settings, options: ApiConnectionOptions)
   return new ApiClient({ kind: 'socket', path: paths.apiSocket }, options);
 }
 
-/** A stack that nobody asked for, with a Redis of its own, would share the data directory with an installation of several hosts. */
+/**
+ * A stack that nobody asked for, with a Redis of its own, would share the data directory with an installation of several
+ * hosts. A record that its API has not refreshed was left behind.
+ */
 async function refuseOtherHost(apiFile: string): Promise<void> {
   const { host } = await readApiAddress(apiFile);
   if (host === undefined || host === hostname()) return;
+  const record = await stat(apiFile).catch(() => undefined);
+  if (record === undefined || Date.now() - record.mtimeMs > LOCK_EXPIRY) return;
   throw new CliError('other_host', `an API on the host ${host} uses this data directory`, {
     hint: 'Use its URL (--url, or "bhatti setup"). If it is gone for good, "bhatti serve --detach" starts a server here.',
   });

@@ -1,26 +1,51 @@
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
-import { removeApiRecord, writeApiRecord } from '../api-record.ts';
+import { ApiRecordFile } from '../api-record.ts';
 
 let directory: string;
+let path: string;
+let file: ApiRecordFile;
+let written: string;
 beforeEach(async () => {
   directory = await mkdtemp(join(tmpdir(), 'bhatti-record-'));
+  path = join(directory, 'api.json');
+  file = new ApiRecordFile(directory);
+  await file.write({ listen: null, taken: null, startedAt: '2026-01-02T03:04:05.678Z' });
+  written = await readFile(path, 'utf8');
 });
-afterEach(() => rm(directory, { recursive: true }));
+afterEach(async () => {
+  await file.remove();
+  await rm(directory, { recursive: true });
+});
 
-test('a record names its host, and is removed by who wrote it alone: the processes of two containers may have one id', async () => {
-  await writeApiRecord(directory, { pid: 7, listen: null, taken: null, startedAt: '2026-01-02T03:04:05.678Z' });
-  const path = join(directory, 'api.json');
-  const written = await readFile(path, 'utf8');
-  expect(JSON.parse(written)).toMatchObject({ host: hostname(), pid: 7 });
-  await writeFile(path, written.replace(JSON.stringify(hostname()), '"another"'));
-  await removeApiRecord(directory, 7);
-  expect(await readdir(directory)).toEqual(['api.json']);
-  await writeFile(path, written);
-  await removeApiRecord(directory, 8);
-  expect(await readdir(directory)).toEqual(['api.json']);
-  await removeApiRecord(directory, 7);
+const another = (): string[] => [
+  written.replace(JSON.stringify(hostname()), '"another"'),
+  written.replace(String(process.pid), '1'),
+];
+
+test('a record names host and process, and goes with its API', async () => {
+  expect(JSON.parse(written)).toMatchObject({ host: hostname(), pid: process.pid });
+  await file.remove();
   expect(await readdir(directory)).toEqual([]);
+});
+
+test('the record of another API stays: two containers may have the same pids', async () => {
+  for (const text of another()) {
+    await writeFile(path, text);
+    await file.remove();
+    expect(await readFile(path, 'utf8')).toBe(text);
+  }
+});
+
+test('only the own record is kept fresh', async () => {
+  const modified = async () => (await stat(path)).mtimeMs;
+  for (const text of [written, ...another()]) {
+    await writeFile(path, text);
+    await utimes(path, 1, 1);
+    await file.refresh();
+    expect((await modified()) > 1000).toBe(text === written);
+    expect(await readFile(path, 'utf8')).toBe(text);
+  }
 });
