@@ -4,7 +4,7 @@ import type { ImageEntry, Store } from '@bhatti/store';
 import type { Logger } from 'pino';
 import type { PullRequest } from './pull-request.ts';
 
-/** The client of the API waits while the registry is asked; a slow registry is the worker's to wait for. */
+/** The client is waiting for its answer meanwhile; waiting for a slow registry is the worker's job. */
 const registryTimeoutMilliseconds = 5_000;
 
 export interface AlreadyPulledServices {
@@ -15,8 +15,8 @@ export interface AlreadyPulledServices {
 }
 
 /**
- * The image under the wanted name, when it is the very digest that the reference stands for now. Only asks the registry
- * when there is an image of that name. null when it is another digest, or nobody can tell: then a task finds out.
+ * The image under the requested name, if its digest is the one that the reference resolves to now. The registry is asked
+ * only if there is an image of that name. null when the digest differs or cannot be determined: then a task finds out.
  */
 export async function alreadyPulled(
   services: AlreadyPulledServices,
@@ -26,10 +26,10 @@ export async function alreadyPulled(
 ): Promise<ImageEntry | null> {
   const entry = await services.store.images.get(owner, pull.name);
   if (!entry || !satisfies(entry, pull)) return null;
-  // Whether its overlay is today's, or should have gone, a worker finds out.
+  // Only a worker knows which overlay is current.
   if (services.overlay) return null;
   try {
-    // A file or a record that is gone is a task's to make anew, as is a file cut short: the looks at the former throw then.
+    // A task rebuilds what is missing (these reads throw then), is truncated, or has an overlay that is no longer set.
     const { overlay, sizeBytes } = await services.store.rootfs.read(entry.rootfsKey);
     if (overlay !== undefined || (await stat(services.store.rootfs.path(entry.rootfsKey))).size !== sizeBytes)
       return null;
@@ -48,7 +48,7 @@ export async function alreadyPulled(
   }
 }
 
-/** A digest says nothing of the size, and a reference to a single image is resolved whatever platform is asked for. */
+/** The digest does not cover the size, and a reference to a single image resolves whatever platform is asked for. */
 function satisfies(entry: ImageEntry, pull: PullRequest): boolean {
   return (
     (pull.sizeBytes === undefined || pull.sizeBytes === entry.sizeBytes) &&

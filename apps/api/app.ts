@@ -23,12 +23,12 @@ import { version } from './version.ts';
 
 export interface AppOptions {
   readonly routes: readonly Route[];
-  /** How this listener knows its callers. */
+  /** How this listener authenticates its callers. */
   readonly authenticate: Authenticate;
-  /** Refuses requests before anything answers them; null where the callers are known by tokens. */
+  /** Refuses requests before they are routed; null where callers authenticate with tokens. */
   readonly guard: RequestHandler | null;
   readonly log: Logger;
-  /** What is for people; it finds out by itself who asks. */
+  /** The HTML pages, which authenticate their visitors themselves. */
   readonly pages: RequestHandler;
   /** Sees every request, for the metrics. */
   readonly observe: RequestHandler;
@@ -38,7 +38,7 @@ export interface AppOptions {
   readonly stop: AbortSignal;
 }
 
-/** A client that takes not a byte of an answer for this long is cut off. Events send something every 15 s. */
+/** A client that reads nothing of an answer for this long is disconnected. Event streams send something every 15 s. */
 const stalledMilliseconds = 120_000;
 
 const pathParameters = z.record(z.string(), z.string());
@@ -82,11 +82,11 @@ function identifyRequest(log: Logger): RequestHandler {
     const id = requestId(request.headers['x-request-id']);
     setContext(request, new RequestContext(id, log));
     response.setHeader('X-Request-Id', id);
-    // So that a client of another release can say so.
+    // Lets a client of another release warn about it.
     response.setHeader('X-Bhatti-Version', version);
     response.setHeader('X-Content-Type-Options', 'nosniff');
     response.setHeader('Cache-Control', 'no-store');
-    // For browsers that come upon an answer. There are no CORS headers: pages of other origins may not read any.
+    // In case a browser opens an answer. There are no CORS headers: pages of other origins must not read any.
     response.setHeader('Content-Security-Policy', "default-src 'none'; frame-ancestors 'none'");
     response.setHeader('Referrer-Policy', 'no-referrer');
     response.setHeader('X-Frame-Options', 'DENY');
@@ -97,7 +97,7 @@ function identifyRequest(log: Logger): RequestHandler {
   };
 }
 
-/** A router tries each of its paths: those of the pages would be a tenth of a short request. */
+/** A router tries each of its paths in turn: those of the pages would take a tenth of a short request. */
 function onlyFor(paths: RegExp, handler: RequestHandler): RequestHandler {
   return (request, response, next) => (paths.test(request.path) ? handler(request, response, next) : next());
 }
@@ -137,10 +137,10 @@ function isLiteral({ path }: Route): boolean {
   return !path.includes(':');
 }
 
-/** Ms for a client to see the answer to a body that is not read to its end, before the connection is cut. */
+/** Ms that a client has to read the answer before the connection is cut, where its body was not read to the end. */
 const lingerMilliseconds = 2_000;
 
-/** Node would read on for as long as the client sends. A connection that is cut at once takes the answer with it. */
+/** Node would go on reading for as long as the client sends. Cutting the connection at once would lose the answer. */
 function cutUnread(request: Request, response: Response): void {
   response.once('finish', () => {
     if (request.complete) return;
@@ -169,24 +169,24 @@ function runRoute(route: Route, { stop, authenticate }: AppOptions): RequestHand
       },
       requestId: context.requestId,
     });
-    // Or the connection would be kept for a next request that nobody will answer.
+    // Otherwise the connection is kept for a next request, which nobody will answer.
     if (stop.aborted) response.setHeader('Connection', 'close');
     if (reply.stream === undefined) answer(response, reply);
     else await sendStream(response, reply, reply.stream, context.log);
   };
 }
 
-/** What goes wrong once the answer has begun can only end it. The pipeline destroys the source, which closes its file. */
+/** Once an answer has begun, an error can only cut it short. The pipeline destroys the source, which closes its file. */
 async function sendStream(response: Response, reply: Reply, source: Source, log: Logger): Promise<void> {
   response.status(reply.status).set({ ...reply.headers });
   if (reply.contentType !== undefined) response.set('Content-Type', reply.contentType);
-  // Nobody reads: the stream would go on until the client gave up.
+  // Nothing reads the source: it would stay open until the client gave up.
   if (response.req.method === 'HEAD') {
     if (source instanceof Readable) source.destroy();
     response.end();
     return;
   }
-  // A client that takes nothing any more must not keep a deleted image on the disk.
+  // A client that has stopped reading must not keep a deleted image on the disk.
   response.setTimeout(stalledMilliseconds, () => response.destroy());
   response.flushHeaders();
   try {
@@ -199,7 +199,7 @@ async function sendStream(response: Response, reply: Reply, source: Source, log:
 }
 
 function refuseMethod(routes: readonly Route[]): RequestHandler {
-  // What answers GET answers HEAD.
+  // Every GET route answers HEAD, too.
   const methods = routes.flatMap(({ method }) => (method === 'GET' ? ['GET', 'HEAD'] : [method]));
   const allowed = methods.join(', ');
   return (request) => {
@@ -226,8 +226,7 @@ function answer(response: Response, reply: Reply): void {
   if (reply.body === undefined) response.end();
   else if (reply.contentType !== undefined) response.set('Content-Type', reply.contentType).send(String(reply.body));
   else {
-    // A line of its own, so that a terminal shows the prompt below it. Not by `send`, which takes 6 % of a short request
-    // to find out what is known here.
+    // Ends in a newline for those who use curl. Not `send`: it spends 6 % of a short request working out what is known here.
     const text = `${JSON.stringify(reply.body)}\n`;
     response.setHeader('Content-Type', 'application/json; charset=utf-8');
     response.setHeader('Content-Length', Buffer.byteLength(text));

@@ -4,12 +4,12 @@ import { ApiError } from './errors.ts';
 
 const giveName = 'give it a name (?name=NAME, or --name NAME of bhatti image import)';
 
-/** Names that a message shows, and characters of each: an archive may hold a thousand of any length. */
+/** Names shown in a message, and characters of each: an archive may hold a thousand, of any length. */
 const shown = { names: 20, characters: 100 };
 
 /**
- * Looks at the first bytes of an archive (ARCHIVE_HEAD_BYTES of them), before the others are here. Throws OciError or ApiError
- * `invalid_request`: it is in a format that is not read, or compressed although its name is to be read of it.
+ * Checks an archive by its first ARCHIVE_HEAD_BYTES bytes, before the rest has arrived. Throws OciError for a format that is
+ * not supported, ApiError `invalid_request` for a compressed archive whose name would have to be read from it.
  */
 export function checkArchiveHead(head: Uint8Array, isNamed: boolean): void {
   const compression = archiveCompression(head, 'the archive');
@@ -20,8 +20,8 @@ export function checkArchiveHead(head: Uint8Array, isNamed: boolean): void {
 }
 
 /**
- * What an uploaded archive calls its image, and the name that a pull of it would give. Only the list of images is read. Throws ApiError
- * `invalid_request`: there are several images, or none, it is no archive, or tells no more than a tag.
+ * The reference that an uploaded archive gives its image, and the image name derived from it, as for a pull. Reads only the
+ * archive's list of images. Throws ApiError `invalid_request` unless it holds exactly one image with a full reference.
  */
 export async function nameByArchive(path: string): Promise<{ readonly reference: string; readonly name: string }> {
   const images = await namesOf(path);
@@ -47,13 +47,13 @@ async function namesOf(path: string): Promise<readonly (readonly string[])[]> {
   try {
     return await readArchiveNames(path, 'the archive');
   } catch (error) {
-    // Of its content, which is the client's.
+    // These are about the content, which is the client's.
     const codes = ['layer_corrupt', 'invalid_manifest'];
     throw error instanceof OciError && codes.includes(error.code) ? refused(error.message, error) : error;
   }
 }
 
-/** More than a tag, which is all that an OCI layout often tells. */
+/** More than a bare tag, which is all that OCI layouts often have. */
 function isFull(name: string): boolean {
   return /[:/]/.test(name);
 }

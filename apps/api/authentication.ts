@@ -9,16 +9,16 @@ export interface Caller {
   readonly admin: boolean;
 }
 
-/** What of a request tells who sends it, and from where. */
-export interface Asking {
+/** The parts of a request that tell who sent it, and from where. */
+export interface RequestOrigin {
   readonly headers: IncomingHttpHeaders;
   readonly socket?: { readonly remoteAddress?: string | undefined } | undefined;
 }
 
-/** Finds out who sends a request, or throws ApiError 401, or 429 after too many wrong tokens from its address. */
-export type Authenticate = (request: Asking) => Promise<Caller>;
+/** Identifies the caller. Rejects with ApiError 401, or 429 after too many wrong tokens from the same address. */
+export type Authenticate = (request: RequestOrigin) => Promise<Caller>;
 
-/** The unix socket: whoever can open it may do everything, its file mode and its folder's mode are the guard. */
+/** The unix socket: whoever can open it may do everything. The modes of the file and its folder are the guard. */
 export const trustSocket: Authenticate = async () => ({ owner: LOCAL_USER, admin: true });
 
 /** The TCP listener: `Authorization: Bearer bht_…` of a user. */

@@ -3,7 +3,7 @@ import type { Duplex } from 'node:stream';
 import { errorCode } from './error-code.ts';
 import { requestId } from './request-id.ts';
 
-/** Answers what the HTTP parser refused, where no request exists yet for Express to answer, and closes the connection. */
+/** Answers what the HTTP parser rejected, and so never reaches Express, and closes the connection. */
 export function answerBadRequest(error: Error, socket: Duplex): void {
   const code = errorCode(error);
   if (code === 'ECONNRESET' || !socket.writable) {

@@ -12,16 +12,16 @@ export interface RangeRequest {
 }
 
 /**
- * Which bytes a request asks for (RFC 9110, 13.1.5 and 14.2): a range, `whole` for all of them, `unsatisfiable` for none
- * that there are. Whole, too, are what is no range of bytes, several ranges at once, and an If-Range that names another
- * file: it is compared strongly, and a date never matches, as no answer has a Last-Modified.
+ * Which bytes a request asks for (RFC 9110, 13.1.5 and 14.2): a range, `unsatisfiable` where it lies outside the file, or
+ * `whole`. Units other than bytes and lists of ranges are answered with the whole file, and so is an If-Range that names
+ * another file: it is compared strongly, and a date never matches, as no answer has a Last-Modified.
  */
 export function requestedRange(
   { range, ifRange }: RangeRequest,
   { size, etags }: { size: number; etags: readonly string[] },
 ): ByteRange | 'whole' | 'unsatisfiable' {
   if (range === undefined || (ifRange !== undefined && !etags.includes(ifRange.trim()))) return 'whole';
-  // The parser takes `bytes=-1000` of 10 bytes for unsatisfiable; a suffix longer than the file is the file.
+  // The parser calls `bytes=-1000` of a 10-byte file unsatisfiable; a suffix longer than the file means all of it.
   const suffix = /^bytes=\s*-(\d+)\s*$/i.exec(range)?.[1];
   if (suffix !== undefined && size > 0 && Number(suffix) >= size) return { start: 0, end: size - 1 };
   const ranges = parseRanges(size, range);

@@ -16,7 +16,7 @@ export interface ApiConfig {
   readonly redisUrl: string | undefined;
   /** null: no TCP listener, the unix socket only. */
   readonly listen: ListenAddress | null;
-  /** Whether workers put an overlay on top of images: its digest is theirs to know. */
+  /** Whether workers put an overlay on top of images. Only they know its digest. */
   readonly overlay: boolean;
   readonly logLevel: LogLevel;
   readonly limits: TaskLimits;

@@ -1,6 +1,6 @@
 import type { ServerResponse } from 'node:http';
 
-/** The status of an answer that is over. A client that left before has seen none of ours; 499 is what proxies write then. */
+/** The status of a response that is over; 499, as proxies log it, where the client left before its end. */
 export function endedStatus(response: ServerResponse): number {
   return response.writableFinished ? response.statusCode : 499;
 }

@@ -14,8 +14,8 @@ export function isUnchanged(ifNoneMatch: string | undefined, etag: string): bool
 }
 
 /**
- * Throws 412 `precondition_failed` unless `If-Match`, where there is one, names one of the tags. Compared strongly (RFC 9110, 13.1.1): who
- * says what is to be deleted, or gone on with, means these very bytes.
+ * Throws ApiError 412 `precondition_failed` unless `If-Match`, if given, names one of the tags. Compared strongly (RFC 9110,
+ * 13.1.1): a client that deletes or resumes means exactly these bytes.
  */
 export function requireMatch(ifMatch: string | undefined, etags: readonly string[]): void {
   if (ifMatch === undefined) return;

@@ -44,7 +44,7 @@ export function stopping(): ApiError {
   });
 }
 
-/** Seconds in which some task should have ended, when there are too many. */
+/** Seconds after which a client may try again when there are too many tasks: some should have ended by then. */
 const limitRetrySeconds = 10;
 
 /** The error classes of the libs share this shape (see CONTRIBUTING); only its code decides the status here. */
@@ -60,7 +60,7 @@ const statusByCode: Readonly<Record<string, number>> = {
   idempotency_key_reused: 422,
   queue_full: 429,
   too_many_tasks: 429,
-  // The operator's to mend, and named: "internal" would tell nobody.
+  // For the operator to fix, so they keep their codes: "internal" would say nothing.
   not_writable: 500,
   disk_failed: 500,
   rootfs_damaged: 500,
@@ -84,7 +84,7 @@ const bodyErrors: Readonly<Record<string, { code: string; message: string }>> = 
   'request.size.invalid': { code: 'invalid_request', message: 'the body does not have its Content-Length' },
 };
 
-/** What a thrown value means for the client. Anything not understood is a 500 that tells nothing of the inside. */
+/** What a thrown value means for the client. Anything unrecognised is a 500 that reveals nothing internal. */
 export function toApiError(error: unknown): ApiError {
   if (error instanceof ApiError) return error;
   const coded = codedError.safeParse(error);
@@ -110,7 +110,7 @@ export function toApiError(error: unknown): ApiError {
   });
 }
 
-/** What a client is told. */
+/** The body of an error response. */
 export function problemOf({ message, code }: ApiError, requestId: string): z.input<typeof Problem> {
   return { error: message, code, request_id: requestId };
 }

@@ -7,9 +7,9 @@ import { parseSize } from './size.ts';
 
 /** What a client asks for with an archive, checked. */
 export interface ImportRequest {
-  /** Which image of the archive, as the client wrote it; undefined: there is one. */
+  /** Which image of the archive, as the client wrote it; undefined where it should hold only one. */
   readonly reference: string | undefined;
-  /** Undefined: as the archive calls it. */
+  /** Undefined to take it from the archive. */
   readonly name: string | undefined;
   readonly platform: string | undefined;
   readonly sizeBytes: number | undefined;

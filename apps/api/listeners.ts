@@ -56,8 +56,8 @@ export async function requireFreeSocket(path: string): Promise<void> {
 }
 
 /**
- * Listens on TCP. null when the default address is taken: the unix socket is enough for the local stack. An address
- * that was asked for and cannot be had is a ListenError.
+ * Listens on TCP. null when the default address is taken: the unix socket is enough for the local stack. A configured
+ * address that cannot be bound is a ListenError.
  */
 export async function listenOnTcp(address: ListenAddress, listener: RequestListener): Promise<Server | null> {
   const server = httpServer(listener);
@@ -102,9 +102,9 @@ function httpServer(listener: RequestListener): Server {
     },
     listener,
   );
-  // A client that asks first is told to go on (100) by those who want its body.
+  // Whoever reads the body sends 100 Continue first (`askForBody`).
   server.on('checkContinue', listener);
-  // Other expectations may be passed over (RFC 9110, 10.1.1); Node would refuse them without a word.
+  // Other expectations may be ignored (RFC 9110, 10.1.1); Node would answer them with a bare 417.
   server.on('checkExpectation', listener);
   server.on('clientError', answerBadRequest);
   return server;
@@ -129,7 +129,7 @@ function answers(path: string): Promise<boolean> {
     });
     socket.once('error', (error) => {
       const code = errorCode(error);
-      // ENOTSOCK: some other file has the name; unlink will tell when it is a folder.
+      // ENOTSOCK: some other file has the name; unlink will fail if it is a folder.
       if (code === 'ENOENT' || code === 'ECONNREFUSED' || code === 'ENOTSOCK') resolve(false);
       else reject(error);
     });

@@ -1,4 +1,4 @@
-/** How long a watched task goes without a read when no event tells of it: events can be lost while Redis reconnects. */
+/** A watched task is read this often even without an event: events can be lost while Redis reconnects. */
 const recheckMilliseconds = 5_000;
 
 /** One request that waits. */
@@ -23,7 +23,7 @@ class Waiter<State> {
     if (this.#decide(state) || this.#over) this.#resolve(state);
   }
 
-  /** The time is over: the last state is the answer, or the first one, where none was read yet. */
+  /** Time is up: answers with the last state, or with the first once it has been read. */
   readonly expire = (): void => {
     this.#over = true;
     if (this.#last !== undefined) this.#resolve(this.#last.state);
@@ -38,7 +38,7 @@ interface Watched<State> {
   readonly waiters: Set<Waiter<State>>;
   readonly recheck: NodeJS.Timeout;
   reading: boolean;
-  /** Something happened since the read under way began: what it returns may be old. */
+  /** Something happened since the current read began: its result may be out of date. */
   stale: boolean;
 }
 

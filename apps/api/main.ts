@@ -11,7 +11,7 @@ import { readConfig } from './config.ts';
 import { type RunningApi, startApi } from './server.ts';
 import { version } from './version.ts';
 
-/** A stop that hangs is ended by force before whoever asked for it does so with SIGKILL. */
+/** The process exits after this long even if its stop hangs, before a supervisor sends SIGKILL. */
 const stopMilliseconds = 4_500;
 
 const explained = z.object({ message: z.string() });

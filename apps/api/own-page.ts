@@ -1,12 +1,12 @@
 import type { RequestHandler } from 'express';
-import type { Asking } from './authentication.ts';
+import type { RequestOrigin } from './authentication.ts';
 import { ApiError } from './errors.ts';
 
 /**
- * Whether no page of another site sent the request. Browsers say from where one comes: by Sec-Fetch-Site on trustworthy
- * addresses, by Origin elsewhere. Tools say nothing.
+ * False for a request from a web page of another site. Browsers name the site: in Sec-Fetch-Site on trustworthy addresses,
+ * in Origin elsewhere. Tools send neither.
  */
-export function isOwnPage({ headers }: Asking): boolean {
+export function isOwnPage({ headers }: RequestOrigin): boolean {
   const site = headers['sec-fetch-site'];
   if (site !== undefined) return site === 'same-origin' || site === 'none';
   const { origin, host } = headers;
@@ -20,8 +20,8 @@ const otherSite =
   'a web page of another site sent this request (Origin, Sec-Fetch-Site), and the unix socket asks for no token: use the page of this server, or a tool such as curl';
 
 /**
- * For a listener that trusts everybody who reaches it: somebody who tunnels it to a port of their machine lets every web
- * page in their browser reach it, too. Pages elsewhere cannot read answers, but could delete images without this.
+ * For a listener that trusts everybody who reaches it: tunnelled to a local port, every web page in that user's browser
+ * reaches it, too. Such pages cannot read answers, but could delete images without this.
  */
 export const refuseOtherSites: RequestHandler = (request, _response, next) => {
   if (safeMethods.has(request.method) || isOwnPage(request)) next();

@@ -4,7 +4,7 @@ import { ApiError } from './errors.ts';
 /** The most entries of one page. */
 export const longestPage = 1000;
 
-/** Of a cursor. */
+/** What is wrong with a cursor that this server did not make. */
 const notOurs = 'must be the "next" of an earlier answer';
 
 /** The query parameters of every list. */

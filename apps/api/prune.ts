@@ -36,7 +36,7 @@ function isWanted(tasks: TaskService, kind: ClaimKind, digest: string): Promise<
   return tasks.look(({ queue, redis }) => new TaskClaims(redis, kind, liveTask(queue)).isWanted(digest));
 }
 
-/** The bytes of each that went. */
+/** Resolves with the bytes that each one took. */
 async function pruneRootfs(store: Store, tasks: TaskService, dryRun: boolean): Promise<number[]> {
   const sizes = new Map((await store.rootfs.content.list()).map((entry) => [entry.hex, entry.allocatedBytes]));
   return (await removeUnreferenced(store, tasks, dryRun)).map((key) => sizes.get(key) ?? 0);
@@ -47,11 +47,11 @@ export function removeUnreferenced(store: Store, tasks: TaskService, dryRun = fa
   return store.removeUnreferenced({ isNeeded: (key) => isWanted(tasks, 'rootfs', key), dryRun });
 }
 
-/** The bytes of each that went. */
+/** Resolves with the bytes that each one took. */
 async function prunePartials({ partials }: Store, tasks: TaskService, dryRun: boolean): Promise<number[]> {
   const sizes: number[] = [];
   for (const digest of await partials.list()) {
-    // Whoever fetches the blob has its lease. One that gets it after us begins anew.
+    // A download in progress holds the lease; one that gets it after us starts from the first byte.
     const lease = await tasks.look(({ redis }) =>
       takeLease(redis, layerLease(digest), { ttl: LEASE_TTL, signal: new AbortController().signal }),
     );

@@ -20,7 +20,7 @@ export interface PullRequest {
   readonly name: string;
   /** `linux/arm64`; undefined is the platform of the workers. */
   readonly platform: string | undefined;
-  /** Of the file system; undefined leaves it to the content. */
+  /** Of the file system; undefined to size it by its content. */
   readonly sizeBytes: number | undefined;
   readonly credentials: Credentials | undefined;
   readonly force: boolean;

@@ -1,6 +1,6 @@
 import { oldestWaiting, type TaskQueue } from '@bhatti/tasks';
 
-/** How the queue is, for those who run the service. */
+/** The state of the queue, for operators. */
 export interface QueueState {
   /** By state: waiting, delayed, active, completed, failed. */
   readonly tasks: Readonly<Record<string, number>>;
@@ -30,7 +30,7 @@ export async function readQueueState(queue: TaskQueue): Promise<QueueState> {
     readWorkers(queue),
   ]);
   return {
-    // To an operator both wait; BullMQ keeps those with a turn (`takeTurn`) apart.
+    // BullMQ counts jobs with a priority (`takeTurn`) separately; to an operator they wait like the others.
     tasks: { ...counts, waiting: (counts.waiting ?? 0) + prioritized },
     oldestWaitingSeconds: oldest === null ? 0 : Math.max(0, (Date.now() - oldest) / 1000),
     isPaused,
@@ -42,7 +42,7 @@ export async function readQueueState(queue: TaskQueue): Promise<QueueState> {
 function connectedWorkers(clients: readonly Readonly<Record<string, string>>[]): ConnectedWorker[] {
   const workers = new Map<string, ConnectedWorker>();
   for (const { rawname = '', age } of clients) {
-    // The name of the connection is that of the queue, `:w:`, and the worker's own.
+    // Connections are named `<queue>:w:<worker>`.
     const name = rawname.slice(rawname.indexOf(':w:') + ':w:'.length) || 'unknown';
     const connectedAt = age === undefined ? null : new Date(Date.now() - Number(age) * 1000);
     const known = workers.get(name)?.connectedAt;

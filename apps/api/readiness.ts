@@ -17,10 +17,10 @@ type Check = Readiness['checks']['redis'];
 const checkMilliseconds = 2_000;
 
 /**
- * Looks whether a pull that is asked for now would be done. Reasons name no path, host or task: whoever reaches the
+ * Checks whether a pull requested now would be carried out. Reasons name no path, host or task: whoever reaches the
  * server may ask.
  */
-export async function lookWhetherReady(
+export async function checkReadiness(
   { store, tasks }: Pick<Services, 'store' | 'tasks'>,
   log: Logger,
 ): Promise<Readiness> {
@@ -45,7 +45,7 @@ export async function lookWhetherReady(
   return { status: Object.values(checks).every(({ ok }) => ok) ? 'ready' : 'not_ready', checks };
 }
 
-/** By writing: permissions alone do not tell of a full disk, nor of a file system that has become read-only. */
+/** By writing: permissions reveal neither a full disk nor a file system that has become read-only. */
 async function checkWritable(directory: string): Promise<Check> {
   const path = join(directory, 'write-check');
   await writeFile(path, 'x', { mode: 0o600 });
@@ -58,7 +58,7 @@ function checkWorkers(workers: readonly ConnectedWorker[] | null): Check {
   return workers.length > 0 ? { ok: true } : failed('no worker is connected: tasks wait until one is started');
 }
 
-/** The tools are the workers', and from here only this host can be looked at. */
+/** It is the workers that need the tools, and only this host can be checked from here. */
 async function checkTools(workers: readonly ConnectedWorker[]): Promise<Check> {
   if (!workers.some(({ name }) => name.startsWith(`${hostname()}:`))) {
     return { ok: true, reason: 'not looked at: no worker runs on this host' };
@@ -98,10 +98,10 @@ function reasonOf(what: string, error: unknown, log: Logger): string {
   const code = errorCode(error) ?? '';
   const missing = missingTools[code];
   if (missing !== undefined) return missing;
-  // The system's own codes, such as EROFS, tell no secret.
+  // System error codes such as EROFS give no secret away.
   if (/^[A-Z0-9_]+$/.test(code)) return `${what} cannot be used (${code})`;
   const refusal = error instanceof ApiError ? redisRefusal(error.cause) : undefined;
-  // That Redis is away is in the log once.
+  // The loss of Redis has been logged already.
   if (code !== 'redis_unavailable' || refusal !== undefined) {
     log.warn({ err: error }, `not ready: ${what} cannot be used`);
   }

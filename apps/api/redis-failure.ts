@@ -2,7 +2,7 @@ import * as z from 'zod';
 
 const thrown = z.object({ name: z.string(), message: z.string(), code: z.string().optional() });
 
-/** ioredis and BullMQ, for a connection that is lost, or a server that does not answer. */
+/** Errors of ioredis and BullMQ for a lost connection, or a server that does not answer. */
 const connectionErrorNames = new Set([
   'MaxRetriesPerRequestError',
   'AbortError',
@@ -15,7 +15,7 @@ const connectionErrorMessages = new Set([
   "Stream isn't writeable and enableOfflineQueue options is false",
 ]);
 
-/** First words of the replies of a Redis that is there but cannot work now: starting, failing over, full, closed to us. */
+/** Error codes of a Redis that answers but cannot be used: starting, failing over, full, closed to us. */
 const unavailableReplies =
   /^-?(LOADING|READONLY|OOM|MISCONF|BUSY|NOREPLICAS|CLUSTERDOWN|TRYAGAIN|MASTERDOWN|NOAUTH|WRONGPASS|NOPERM)\b/;
 /** NOPERM, as Redis before 7.2 says it of a command in a script. */
@@ -32,7 +32,7 @@ export function redisRefusal(error: unknown): string | undefined {
   return data?.name === 'ReplyError' ? refusalIn(data.message) : undefined;
 }
 
-/** Whether an error says that Redis cannot be used now, as against a mistake of ours. */
+/** Whether an error means that Redis is unavailable, as opposed to a bug here. */
 export function isRedisFailure(error: unknown): boolean {
   const parsed = thrown.safeParse(error);
   if (!parsed.success) return false;

@@ -15,19 +15,19 @@ import type { Logger } from 'pino';
 import { redisUnavailable } from './errors.ts';
 import { isRedisFailure } from './redis-failure.ts';
 
-/** How long a request waits for Redis altogether before it is told that Redis is away. */
+/** How long a request waits for Redis in all before it fails with 503. */
 const requestDeadlineMilliseconds = 4_000;
 const retryMilliseconds = 1_000;
-/** How long one read of the event stream waits. One that got lost with its connection is given up after about that time. */
+/** How long one read of the event stream blocks. A read that is lost with its connection is abandoned after about as long. */
 const eventReadMilliseconds = 2_000;
 const pingMilliseconds = 1_000;
 const closeMilliseconds = 1_000;
 
-/** What is there once Redis has answered. */
+/** What can be used once Redis has answered. */
 export interface QueueAccess {
   readonly queue: TaskQueue;
   readonly relay: Relay;
-  /** For what is in Redis beside the queue. */
+  /** For keys beside those of the queue. */
   readonly redis: RedisClient;
 }
 
@@ -45,7 +45,7 @@ export interface RedisSessionOptions {
   readonly telemetry?: Telemetry | undefined;
   /** A task may have changed. */
   readonly onTask: (id: string) => void;
-  /** Redis is (again) there: what happened meanwhile was not told. */
+  /** Redis is connected (again): events may have been missed meanwhile. */
   readonly onConnected: () => void;
 }
 
@@ -67,7 +67,7 @@ export class RedisSession {
   #access: Opened | undefined;
   #lossLogged = false;
 
-  /** Throws TaskError invalid_request when the URL is none. */
+  /** Throws TaskError `invalid_request` for an invalid URL. */
   constructor(options: RedisSessionOptions) {
     this.#options = options;
     this.#requests = connectRedis(options.url, {
@@ -84,7 +84,7 @@ export class RedisSession {
     this.#opening = this.#open();
   }
 
-  /** Resolves when the queue is open, when Redis turns out to be away, when the time is over, or nobody waits any more. */
+  /** Resolves when the queue is open, Redis turns out to be away, the time is over, or `signal` aborts. */
   async opened(milliseconds: number, signal?: AbortSignal): Promise<void> {
     const over = AbortSignal.any(signal === undefined ? [this.#away.signal] : [this.#away.signal, signal]);
     const away = new Promise<void>((resolve) => {
@@ -112,7 +112,7 @@ export class RedisSession {
     }
   }
 
-  /** Whether Redis answers, found out within a second. */
+  /** Whether Redis answers within a second. */
   async reachable(): Promise<boolean> {
     if (this.#access === undefined || this.#requests.status !== 'ready') return false;
     let answered = false;
@@ -186,7 +186,7 @@ export class RedisSession {
     return events;
   }
 
-  /** ioredis tries again every second; one line tells of it. */
+  /** ioredis retries every second; the loss is logged once. */
   #connectionLost(error: Error): void {
     this.#away.abort();
     if (this.#lossLogged) return;
@@ -199,7 +199,7 @@ async function closeAll(parts: readonly Closable[]): Promise<void> {
   await endWithin(closeMilliseconds, Promise.allSettled(parts.map((part) => part.close())));
 }
 
-/** Waits for something to end, but no longer than that, whatever comes of it. */
+/** Waits for the work to settle, either way, but no longer than `milliseconds`. */
 async function endWithin(milliseconds: number, work: Promise<unknown>): Promise<void> {
   const ended = new AbortController();
   const settled = work.then(

@@ -1,6 +1,6 @@
 import type { ServerResponse } from 'node:http';
 
-/** Tells whoever works on a request that nobody waits for the answer any more. Most requests are over before anybody asks. */
+/** Tells those who work on a request when nobody waits for the answer any more. Most requests end before anyone asks. */
 export class RequestEnd {
   readonly #stop: AbortSignal;
   #controller: AbortController | undefined;
@@ -12,20 +12,20 @@ export class RequestEnd {
     this.#stop = stop;
     const close = () => {
       this.#isClosed = true;
-      // An answer that went out has nothing to end, and an abort makes an error with a stack: 6 % of a short request.
+      // Behind a complete answer there is no work to stop, and an abort creates an error with a stack: 6 % of a short request.
       if (!response.writableFinished) this.#end();
       stop.removeEventListener('abort', this.#end);
     };
-    // A client may be gone before this is made, while it was looked up who it is.
+    // The client may have left while it was being authenticated.
     if (response.closed || response.destroyed) close();
     else response.once('close', close);
   }
 
-  /** Aborted when the client is gone or the server stops. Made when asked for: that, too, costs a short request 3 %. */
+  /** Aborted when the client is gone or the server stops. Created on demand: that alone is 3 % of a short request. */
   get signal(): AbortSignal {
     if (this.#controller === undefined) {
       this.#controller = new AbortController();
-      // Not AbortSignal.any: the signal of the server outlives every request, and would keep something of each.
+      // Not AbortSignal.any: the server's signal outlives every request, and would retain something of each.
       if (!this.#isClosed) this.#stop.addEventListener('abort', this.#end, { once: true });
       if (this.#over || this.#stop.aborted) this.#controller.abort();
     }

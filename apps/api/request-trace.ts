@@ -4,10 +4,10 @@ import { endedStatus } from './ended-status.ts';
 import { routeOf } from './metrics/http-metrics.ts';
 import { contextOf } from './request-context.ts';
 
-/** Asked for every few seconds by machines: nobody looks for those in traces. */
+/** Polled by machines every few seconds: nobody looks for these in traces. */
 const untraced: ReadonlySet<string> = new Set(['/health', '/ready', '/metrics']);
 
-/** Makes a span of each request; what is queued while it is answered belongs to its trace. */
+/** Records a span for each request; tasks that it queues belong to its trace. */
 export function traceRequests(tracing: Tracing): RequestHandler {
   return (request, response, next) => {
     if (untraced.has(request.path)) {

@@ -10,7 +10,7 @@ export interface RootfsFile {
   readonly size: number;
   /** A strong entity tag, quoted. */
   readonly etag: string;
-  /** The one that it had before, for the same bytes: who began with that goes on. */
+  /** The tag that the same bytes had earlier: downloads begun with it can be resumed. */
   readonly formerEtag?: string | undefined;
 }
 
@@ -26,8 +26,9 @@ export interface RootfsAnswer {
 const codings: readonly ContentCoding[] = ['zstd', 'gzip'];
 
 /**
- * Decides about a file by the headers of a request (RFC 9110): If-Match, If-None-Match, then Range; the whole file compressed when
- * the client prefers that, by the first of `offered` that it takes. A compressed file is other bytes and has a tag of its own.
+ * Decides by the headers of a request how to send a file (RFC 9110): If-Match, If-None-Match, then Range. A whole file is
+ * compressed if the client prefers that, with the first of `offered` that it accepts. Compressed, the file is other bytes and
+ * has a tag of its own. Throws ApiError 412 `precondition_failed`.
  */
 export function rootfsAnswer(
   { size, etag, formerEtag }: RootfsFile,
@@ -76,16 +77,16 @@ function codedTag(etag: string, coding: ContentCoding): string {
   return `${etag.slice(0, -1)}-${coding}"`;
 }
 
-/** The one that the client wants most; of those it wants alike the first. Undefined when it wants plain bytes more. */
+/** The coding that the client prefers, the first offered among equals. Undefined when it prefers plain bytes. */
 function preferredCoding(
   request: { readonly headers: IncomingHttpHeaders },
   offered: readonly ContentCoding[],
 ): ContentCoding | undefined {
   const accepted = (single(request.headers['accept-encoding']) ?? '').toLowerCase().split(',');
-  // Named, and no less wanted than plain bytes: `*` alone is no wish to have it.
+  // Only codings that are named: `*` alone does not ask for compression.
   const nameOf = (item: string) => item.split(';', 1)[0]?.trim();
   const named = offered.filter((coding) => accepted.some((item) => nameOf(item) === coding));
-  // Of those that are wanted alike, the negotiator takes the one that stands first: here ours.
+  // Among equals the negotiator takes the one listed first: we list them in the order offered.
   const rank = (item: string) =>
     [...named, undefined].findIndex((coding) => coding === undefined || coding === nameOf(item));
   const headers = { 'accept-encoding': accepted.toSorted((a, b) => rank(a) - rank(b)).join(',') };

@@ -9,13 +9,13 @@ import { constants, createGzip } from 'node:zlib';
 export type ContentCoding = 'zstd' | 'gzip';
 
 /**
- * Compressions of one kind at the same time; who comes when all are under way gets the next kind, or the file as it is.
- * zlib works in Node's pool of 4 threads, which reading files and looking up names need as well; each zstd is a process
- * that takes a processor from the workers.
+ * Compressions of one kind that may run at once; further requests get the next kind, or the plain file. zlib works in Node's
+ * pool of 4 threads, which file reads and name lookups need as well; each zstd is a process that takes a processor from the
+ * workers.
  */
 const mostOfAKind = 2;
 
-/** The file of the program `name` in the absolute folders of a PATH; null when there is none that can be run. */
+/** Finds the executable `name` in the absolute folders of a PATH; null when there is none. */
 export async function findProgram(name: string, path: string | undefined): Promise<string | null> {
   for (const directory of (path ?? '').split(delimiter).filter(isAbsolute)) {
     const file = join(directory, name);
@@ -38,16 +38,16 @@ export class RootfsCompression {
     this.#zstd = zstd;
   }
 
-  /** What can begin now, the better one first. */
+  /** The codings that can start now, the better one first. */
   get offered(): ContentCoding[] {
     const installed: ContentCoding[] = this.#zstd === null ? ['gzip'] : ['zstd', 'gzip'];
     return installed.filter((coding) => this.#running[coding] < mostOfAKind);
   }
 
   /**
-   * The whole file, compressed. Destroying the stream ends the work; one that failed half-way fails the stream.
+   * The whole file, compressed. Destroying the stream stops the work; a failure of the work destroys the stream.
    *
-   * @param file read from its start, not read from before; closed in the end, or left open when this throws
+   * @param file positioned at its start; closed at the end, or left open when this throws
    * @throws the system's error when the program cannot be started
    */
   async compress(coding: ContentCoding, file: FileHandle): Promise<Readable> {
@@ -58,7 +58,7 @@ export class RootfsCompression {
 
   #byGzip(file: FileHandle): Readable {
     const content = file.createReadStream({ highWaterMark: 1024 * 1024 });
-    // Level 1: a root file system is halved by it at three times the speed of the default.
+    // Level 1 halves a root file system, at three times the speed of the default.
     const gzip = createGzip({ level: constants.Z_BEST_SPEED, chunkSize: 64 * 1024 });
     this.#running.gzip += 1;
     content.once('close', () => {
@@ -85,14 +85,14 @@ export class RootfsCompression {
     }).finally(() => {
       this.#running.zstd -= 1;
     });
-    // Told where the stream ends; until then it is nobody's failure.
+    // `flush` below reports a failure; until then it must not count as unhandled.
     done.catch(() => {});
     await once(child, 'spawn');
     const { stdout } = child;
     if (stdout === null) throw new Error('zstd has no output');
-    // Its own copy of the handle is open now.
+    // The program has a descriptor of its own now.
     await file.close();
-    // What a program that died has left unsaid must not look like the end.
+    // The output of a program that died must not look complete.
     const whole = new Transform({
       transform: (chunk, _encoding, callback) => callback(null, chunk),
       flush: (callback) => {

@@ -6,8 +6,8 @@ import type { Caller } from './authentication.ts';
 import { parseInput } from './validation.ts';
 
 /**
- * Where an answer of `contentType` comes from, piece by piece: texts, that end when the call's signal aborts, or a stream
- * of bytes, that is destroyed when nobody wants it any more.
+ * A body that is sent piece by piece: texts that end when the call's signal aborts, or a stream of bytes that is destroyed
+ * when the client is gone.
  */
 export type Source = AsyncIterable<string> | Readable;
 
@@ -31,12 +31,12 @@ export interface Call {
   /** As sent: a GET route answers HEAD, too. */
   readonly method: string;
   readonly caller: Caller;
-  /** Who asks, looked up anew, for what goes on for long. Throws ApiError 401 where the token was taken away. */
+  /** Authenticates the caller again, for answers that take long. Rejects with ApiError 401 once the token is revoked. */
   readonly callerNow: () => Promise<Caller>;
   /** Aborted when the client is gone or the server stops. */
   readonly signal: AbortSignal;
   readonly log: Logger;
-  /** Under which the log has it. */
+  /** As in the log. */
   readonly requestId: string;
 }
 
@@ -82,7 +82,7 @@ export const noQuery = z.strictObject({});
 /** For a route that takes no body; one that is sent is not read. */
 export const noBody = z.undefined();
 
-/** A body of any length that nobody has asked for yet. */
+/** A body of any length that the client has not been asked for yet. */
 export class UnreadBody {
   readonly #stream: Readable;
   readonly #ask: () => void;
@@ -112,7 +112,7 @@ export function defineRoute<Query extends z.ZodType, Body extends z.ZodType>(
     handle: async (call) => {
       const query = parseInput(definition.query, call.query, 'query');
       const body = parseInput(definition.body, call.body, 'body');
-      // Into the call itself: a copy would ask for its signal and its log, which are made when asked for.
+      // Into the call itself: a copy would evaluate its `signal` and `log`, which are created on demand.
       return definition.handle(Object.assign(call, { query, body }));
     },
   };

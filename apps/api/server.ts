@@ -32,9 +32,9 @@ import { TaskService } from './task-service.ts';
 import { loadToken } from './token-file.ts';
 import { version } from './version.ts';
 
-/** Answers under way when the server stops get this long; then their connections are cut. */
+/** When the server stops, answers in progress get this long; then their connections are cut. */
 const graceMilliseconds = 1_000;
-/** A Redis that is there has answered within this time, on a busy machine, too; without it the API starts all the same. */
+/** How long a start waits for Redis, which suffices on a busy machine, too; without it the API starts all the same. */
 const redisStartMilliseconds = 3_000;
 
 export interface RunningApi {
@@ -77,7 +77,7 @@ export async function startApi(
     retry: { attempts: 1 },
   });
   const compression = new RootfsCompression(await findProgram('zstd', env.PATH));
-  // What an API that died was receiving.
+  // What an API that died had not finished receiving.
   await store.uploads.removeOrphans();
   const api = new Api(
     { store, tasks, registry, compression, overlay: config.overlay, version },
@@ -136,8 +136,8 @@ class Api implements RunningApi {
   }
 
   /**
-   * After Redis: who finds the API listening may put tasks on the queue at once. The socket after TCP: `bhatti serve` takes an API
-   * that answers there for one that has started.
+   * Waits for Redis first, so that clients can queue tasks as soon as the API listens. The socket comes last: an answer there
+   * tells `bhatti serve` that the API has started.
    */
   async listen(address: ListenAddress | null, stopping?: AbortSignal): Promise<void> {
     await requireFreeSocket(this.socketPath);

@@ -3,7 +3,7 @@ import { parseBytes } from '@bhatti/tasks';
 import { ApiError } from './errors.ts';
 
 /**
- * Bytes of a file system from a size as people write it, or a number: see `parseBytes`. Rounded up to whole 4096-byte blocks.
+ * Parses the size of a file system (see `parseBytes`) to bytes, rounded up to whole 4096-byte blocks.
  * Throws ApiError 400 invalid_request.
  */
 export function parseSize(size: string | number): number {

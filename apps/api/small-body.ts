@@ -1,21 +1,21 @@
 import express, { type Request, type RequestHandler, type Response } from 'express';
 import { ApiError } from './errors.ts';
 
-/** The largest body of a JSON route, or of a form, in bytes, also when it is decompressed. The longest valid pull request is a tenth of it. */
+/** The largest JSON or form body in bytes, before and after decompression. */
 const limitBytes = 64 * 1024;
 
-/** Ms that such a body may take. The server itself sets no limit: that would be one for uploads, too. */
+/** Ms that such a body may take to arrive. The server as a whole has no limit, which would apply to uploads, too. */
 const bodyMilliseconds = 60_000;
 
-/** Of any Content-Type: `curl -d` sends its own. No form of another site gets here: a token is needed, or `guard` refuses it. */
+/** Of any Content-Type: `curl -d` sends its own. Forms of other sites do not get here: they lack a token, or `guard` refuses them. */
 export const readJson = limited(express.json({ limit: limitBytes, type: () => true }));
 
-/** What a page sends; who logs in is not known yet. */
+/** The forms of the pages, read before the visitor is known. */
 export const readForm = limited(express.urlencoded({ extended: false, limit: limitBytes }));
 
 /**
- * Reads the body of a request. One that is too large is refused as soon as that is known, and before it is sent by
- * clients that ask first: Express would read it to its end, however long that is, and answer then.
+ * Reads the body of a request. Refuses one that is too large as soon as that is known, and before clients that ask first
+ * send it; Express would read it to its end, however long that is, before it answers.
  */
 function limited(parse: RequestHandler): RequestHandler {
   return (request, response, next) => {
@@ -29,7 +29,7 @@ function limited(parse: RequestHandler): RequestHandler {
     const end = (error?: unknown) => {
       clearTimeout(late);
       request.off('data', count);
-      // Once: Express ends, too, when the rest of a body that was too large has come.
+      // Only once: Express calls it again when the rest of a body that was too large has arrived.
       if (ended) return;
       ended = true;
       next(error);
@@ -42,7 +42,7 @@ function limited(parse: RequestHandler): RequestHandler {
   };
 }
 
-/** A client that waits to be told so (`Expect: 100-continue`) sends its body now. */
+/** Tells a client that waits for it (`Expect: 100-continue`) to send its body. */
 export function askForBody(request: Request, response: Response): void {
   if (request.headers.expect !== undefined) response.writeContinue();
 }

@@ -4,14 +4,14 @@ import { logFailure } from './failure-log.ts';
 import type { Call } from './route.ts';
 import type { TaskService } from './task-service.ts';
 
-/** A comment goes out this often while nothing changes, so that proxies between do not take the silence for an end. */
-const heartbeatMilliseconds = 15_000;
+/** An event stream on which nothing happens gets a comment this often, so that proxies do not close it. */
+export const heartbeatMilliseconds = 15_000;
 
 /**
- * A task as server-sent events (HTML standard, 9.2): its state now, and after each change; the last one tells its end, or
- * (`problem`) why no other will come. Who connects again begins with the present state, so that nothing has to be remembered.
+ * A task as server-sent events (HTML standard, 9.2): its state now and after each change. The last event is its end, or a
+ * `problem` that says why no more will come. A client that reconnects gets the current state first, so event ids are not needed.
  *
- * @param show asked before anything is sent: the task for the caller; throws where that may not see it any more
+ * @param show called before each event: what the caller may see of the task; throws once that is nothing
  */
 export async function* taskEvents(
   tasks: Pick<TaskService, 'wait'>,

@@ -48,7 +48,7 @@ export class TaskService {
   readonly #longPoll: LongPoll<OwnedTask | null>;
   readonly #listeners = new Set<(id: string | null) => void>();
 
-  /** Throws TaskError invalid_request when the Redis URL is none. */
+  /** Throws TaskError `invalid_request` for an invalid Redis URL. */
   constructor({ redisUrl, secretKey, limits, log, telemetry }: TaskServiceOptions) {
     this.#secretKey = secretKey;
     this.#limits = limits;
@@ -73,8 +73,8 @@ export class TaskService {
   }
 
   /**
-   * Puts the pull on the queue. The id of its task; that of the pull under way, when there is an identical one.
-   * Throws TaskError too_many_tasks or queue_full.
+   * Puts the pull on the queue. Resolves with the id of its task, or of an identical pull that is under way.
+   * Rejects with TaskError too_many_tasks or queue_full.
    */
   async enqueuePull(
     owner: string,
@@ -100,7 +100,7 @@ export class TaskService {
           await repointKey(redis, repeat, underWay);
         return underWay;
       }
-      // The key first: whoever sends the request again after a crash in between puts this very task on the queue.
+      // The key first: should we crash in between, the request sent again queues this very task.
       const asked = createTaskId();
       const claimed = repeat === undefined ? asked : await claimKey(redis, repeat, asked);
       await admitTask(redis, { id: claimed, owner }, this.#limits);
@@ -110,7 +110,7 @@ export class TaskService {
     });
   }
 
-  /** The task of a request that was sent before with the same key; null when it is new, or was cut off before its end. */
+  /** The id of the task of an earlier request with the same key; null when there was none, or it did not get to queue one. */
   async findRepeated(request: KeyedRequest): Promise<string | null> {
     return this.#session.use(async ({ queue, redis }) => {
       const id = await findKeyedTask(redis, request);
@@ -119,8 +119,8 @@ export class TaskService {
   }
 
   /**
-   * The id for a task that imports, and for its upload; that of the request that came before with the key, and was cut off. Asked
-   * for before the upload is read. Rejects as `enqueuePull` does.
+   * Admits an import before its upload is read. Resolves with the id for its task and upload: a new one, or that of an earlier
+   * request with the same key that was cut off. Rejects as `enqueuePull` does.
    */
   async admitImport(owner: string, repeat: KeyedRequest | undefined): Promise<string> {
     return this.#session.use(async ({ redis }) => {
@@ -131,7 +131,7 @@ export class TaskService {
     });
   }
 
-  /** Keeps the upload of a task that is not on the queue yet from those who collect what is nobody's, for a minute. */
+  /** For a minute, keeps an upload whose task is not queued yet from being collected as an orphan. */
   noteArrival(id: string): Promise<void> {
     return this.#session.use(({ redis }) => noteArrival(redis, id));
   }
@@ -159,7 +159,7 @@ export class TaskService {
     });
   }
 
-  /** null when there is none, or no more: ended tasks are kept a week. */
+  /** null for one that is unknown, or forgotten: ended tasks are kept a week. */
   async find(id: string): Promise<OwnedTask | null> {
     if (!isTaskId(id)) return null;
     return this.#session.use(({ queue }) => findTask(queue, id));
@@ -170,7 +170,7 @@ export class TaskService {
     return this.#session.use(({ queue }) => listTasks(queue, options));
   }
 
-  /** Reads the task now and after each change until `decide` takes a state, or the time is over. See LongPoll. */
+  /** Reads the task now and after each change until `decide` accepts a state, or the time is over. See LongPoll. */
   async wait(id: string, decide: (task: OwnedTask | null) => boolean, options: WaitOptions): Promise<OwnedTask | null> {
     if (!isTaskId(id)) return null;
     return this.#longPoll.wait(id, decide, options);
@@ -179,12 +179,12 @@ export class TaskService {
   /** The task after the request to cancel it. Throws TaskError not_found or task_ended. */
   async cancel(id: string): Promise<TaskView> {
     const view = await this.#session.use(({ queue, relay }) => cancelTask(queue, relay, id));
-    // A waiting task changes without an event: who waits for it here is told.
+    // Cancelling a waiting task causes no event: notify those who wait for it here.
     this.#changed(id);
     return view;
   }
 
-  /** Calls the listener with the id of each task that may have changed, null for all of them, until the function returned is called. */
+  /** Calls the listener with the id of each task that may have changed, null for all. Returns the function that ends this. */
   onChange(listener: (id: string | null) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);

@@ -3,12 +3,12 @@ import type { Services } from './services.ts';
 
 /** Ms before the first look (a command that a request gave up on may still reach Redis), and between looks. */
 const pauses = { first: 10_000, next: 30_000 };
-/** Then a worker does it, when it starts or daily. */
+/** Ms after which it is left to the housekeeping of a worker. */
 const lastLook = 3600_000;
 
 /**
- * Removes an upload whose task could not be put on the queue, for all that the API knows: Redis may have died between doing it and
- * saying so. Resolves when it is told, by asking Redis until that is back. Never rejects.
+ * Removes an upload whose task, as far as the API knows, could not be queued: Redis may have died after it did so and before
+ * it answered. Asks again until Redis is back. Never rejects.
  */
 export async function removeUnlessQueued(
   { store, tasks }: Pick<Services, 'store' | 'tasks'>,

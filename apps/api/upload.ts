@@ -8,20 +8,20 @@ const stallMilliseconds = 5 * 60_000;
 
 export interface UploadOptions {
   readonly uploads: Store['uploads'];
-  /** Of the task that it is for. */
+  /** Of the task, and so of the upload. */
   readonly id: string;
   readonly body: Readable;
-  /** Given the first bytes as soon as they are here, ARCHIVE_HEAD_BYTES or all that there are; what it throws ends the upload. */
+  /** Called with the first ARCHIVE_HEAD_BYTES bytes, or all if there are fewer; what it throws ends the upload. */
   readonly checkHead: (head: Uint8Array) => void;
   /** Aborted when the client is gone or the server stops. */
   readonly signal: AbortSignal;
-  /** Called just before the upload is there. */
+  /** Called just before the complete upload gets its name. */
   readonly arriving: () => Promise<void>;
 }
 
 /**
- * Writes a request's body to the data directory, and resolves to its bytes. Nothing stays of one that does not come to its end. Throws ApiError
- * `invalid_request` (empty, or cut off), StoreError `no_space`, what `checkHead` throws.
+ * Writes a request's body to the data directory, and resolves with its length in bytes. An incomplete one leaves nothing
+ * behind. Rejects with ApiError `invalid_request` (empty, or cut off), StoreError `no_space`, or what `checkHead` throws.
  */
 export async function receiveUpload(options: UploadOptions): Promise<number> {
   const { uploads, id, body, checkHead, signal, arriving } = options;
@@ -33,19 +33,19 @@ export async function receiveUpload(options: UploadOptions): Promise<number> {
     const bytes = await uploads.receive(id, chunksOf(body, stalled, checkHead), arriving);
     if (bytes > 0) return bytes;
   } catch (error) {
-    // What a refused client still sends goes nowhere, so that it comes to see the answer (and `cutUnread` ends it).
+    // What a refused client still sends is discarded, so that it gets to see the answer (`cutUnread` ends it).
     body.resume();
     throw body.errored === null ? error : cutOff(error);
   } finally {
     clearTimeout(stalled);
     signal.removeEventListener('abort', cut);
   }
-  // A worker collects what cannot be removed.
+  // If that fails, a worker collects it.
   await uploads.remove(id).catch(() => undefined);
   throw new ApiError(400, 'invalid_request', 'the body is empty: send the archive, such as the output of docker save');
 }
 
-/** The stream is not destroyed when nobody wants more of it: that would take the connection, and so the answer, with it. */
+/** Leaves the stream open when the reader stops early: destroying it would take the connection, and so the answer, with it. */
 async function* chunksOf(
   body: Readable,
   stalled: NodeJS.Timeout,

@@ -20,7 +20,7 @@ export function parseInput<Schema extends z.ZodType>(
   throw new ApiError(400, 'invalid_request', message);
 }
 
-/** The names of query parameters that are lists. */
+/** The names of query parameters that are given more than once. */
 function givenTwice(query: unknown): string[] {
   const values = Object.entries(queryValues.safeParse(query).data ?? {});
   return values.filter(([, value]) => Array.isArray(value)).map(([name]) => name);

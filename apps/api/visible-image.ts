@@ -4,21 +4,21 @@ import { deriveImageName, isValidImageName } from '@bhatti/tasks';
 import type { Caller } from './authentication.ts';
 import { ApiError } from './errors.ts';
 
-/** An image and whose it is. */
+/** An image and its owner. */
 export interface OwnedImage {
   readonly owner: string;
   readonly entry: ImageEntry;
 }
 
-/** A place in the order of images. */
+/** A position in the list of images. */
 export interface ImagePosition {
   readonly name: string;
   readonly owner: string;
 }
 
 /**
- * What the caller sees behind that place: the own images, those that are shared, and for an admin everybody's. By name and
- * owner, in the order of code units. An image is read when it is asked for, and of each owner the one that follows.
+ * The images that the caller may see, from behind that position: their own, shared ones, and for an admin everybody's. By
+ * name, then owner, in the order of code units. Reads lazily, one image ahead for each owner.
  */
 export async function* visibleImages(
   { images }: Pick<Store, 'images'>,
@@ -69,9 +69,9 @@ function compareText(one: string, other: string): number {
 }
 
 /**
- * The image that a name means to the caller: the own one, else a shared one, else for an admin the first there is; with
- * `owner` that owner's. What the caller may not see is no different from what is not there: ApiError 404. A name that
- * cannot be one is not looked up: it could be a path.
+ * The image that a name means to the caller: their own, else a shared one, else for an admin the first of any owner; with
+ * `owner`, that owner's. Rejects with ApiError 404, whether it is missing or the caller may not see it. An invalid name is
+ * not looked up: it could be a path.
  */
 export async function findImage(
   { images }: Pick<Store, 'images'>,
@@ -97,7 +97,7 @@ export async function findImage(
   );
 }
 
-/** Who comes from Docker calls an image by its reference. */
+/** A hint for those who, as with Docker, name an image by its reference. */
 function ofReference(text: string): string {
   if (isValidImageName(text)) return '';
   try {

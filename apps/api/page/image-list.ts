@@ -18,7 +18,7 @@ export const ListedImage = z.object({
 });
 export type ListedImage = z.output<typeof ListedImage>;
 
-/** Of another's image the owner is shown; whoever may not delete it is not asked to. */
+/** Shows the owner of other users' images, and a link for deletion only to those who may delete. */
 export function imageList(images: readonly ListedImage[], visitor: Visitor): Html {
   if (images.length === 0) return html`<p class="empty">No images yet. Pull one above.</p>`;
   return html`<div class="scroll"><table class="images">

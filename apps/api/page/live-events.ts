@@ -1,12 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Caller } from '../authentication.ts';
+import { heartbeatMilliseconds } from '../task-events.ts';
 import type { TaskService } from '../task-service.ts';
 
-/** Ms between two events at least: a running task changes five times a second. */
+/** The least time between two events: a running task changes five times a second. */
 const pauseMilliseconds = 500;
-
-/** A comment goes out this often while nothing changes, so that proxies between do not take the silence for an end. */
-const heartbeatMilliseconds = 15_000;
 
 /**
  * Server-sent events for a page of a visitor: `changed`, without saying what, after any task changed that the visitor

@@ -44,7 +44,7 @@ const ownerQuery = z.object({ owner: z.string().optional() }).catch({});
 const queuedPull = z.object({ task_id: z.string() });
 
 export interface PagesOptions {
-  /** The routes of the API: what pages show and do, they show and do through these. */
+  /** The routes of the API, through which the pages read and change things. */
   readonly routes: readonly Route[];
   readonly tasks: TaskService;
   readonly sessions: Sessions;
@@ -56,7 +56,7 @@ export interface PagesOptions {
 /** Every path that `pages` answers; most others are the API's. */
 export const pagePaths = /^\/(?:$|log(?:in|out)\/?$|ui\/|admin\/queues(?:\/|$))/;
 
-/** One that answers by itself: a page, a piece of one, or what a form is sent to. */
+/** A page, a fragment of one, or the target of a form. */
 export interface PageRoute {
   readonly method: string;
   /** In Express's form: `/ui/tasks/:id`. */
@@ -107,7 +107,7 @@ class Pages {
       if (request.method !== 'GET') options.sessions.requireOwnPage(request);
       next();
     };
-    // The board's own parser answers 500 to what is no JSON; it leaves alone what is read already.
+    // The board's own parser answers 500 to invalid JSON; it leaves alone a body that has been read.
     router.use(boardPath, mayUseBoard, readJson, queueBoard(options.tasks));
     router.use(this.#answerError);
   }
@@ -128,7 +128,7 @@ class Pages {
     response.flushHeaders();
     const { signal } = new RequestEnd(response, this.#options.stop);
     const events = liveEvents(this.#options.tasks, () => this.#visitor(request), signal);
-    // Whoever leaves ends the stream in the middle: that is no failure. Nor is that a session is over, which the page finds out.
+    // That the visitor leaves is no failure, nor is the end of the session, which the page notices.
     await pipeline(events, response).catch(() => response.destroy());
   }
 
@@ -260,7 +260,7 @@ class Pages {
     }
   }
 
-  /** What the API's own route answers. */
+  /** Calls a route of the API. */
   async #run(
     method: Method,
     path: string,
@@ -291,7 +291,7 @@ class Pages {
         requestId,
       });
     } finally {
-      // A page may take many answers: one for each thousand of images.
+      // One page may make many calls: one for each thousand images.
       request.res?.off('close', leave);
     }
   }
@@ -321,7 +321,7 @@ class Pages {
   };
 }
 
-/** Whose image is meant: of the same name several owners may have one. */
+/** Whose image is meant: several owners may have one of the same name. */
 function ownerOf(request: Request): { owner?: string } {
   return ownerQuery.parse(request.query);
 }

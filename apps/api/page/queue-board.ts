@@ -26,7 +26,7 @@ const jobData = z.looseObject({ sealedAuth: z.unknown().optional() });
 
 /**
  * Bull Board over the queue of tasks: to look, to retry what has failed, to pause and resume. Made when it is first asked
- * for, because there is no queue before Redis has answered. Who may see it is the caller's to check.
+ * for, because there is no queue before Redis has answered. The caller checks who may see it.
  */
 export function queueBoard(tasks: TaskService): RequestHandler {
   let board: RequestHandler | undefined;
@@ -43,7 +43,7 @@ function makeBoard(queue: TaskQueue): RequestHandler {
   const adapter = new BullMQAdapter(queue, {
     description: 'Tasks: pulls and imports of images',
   });
-  // Sealed, but nobody's to see.
+  // Sealed, but not for anyone to see.
   adapter.setFormatter('data', (data) => {
     const parsed = jobData.safeParse(data);
     return parsed.success && parsed.data.sealedAuth !== undefined ? { ...parsed.data, sealedAuth: '[sealed]' } : data;

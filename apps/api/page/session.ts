@@ -8,7 +8,7 @@ import {
   timingSafeEqual,
 } from 'node:crypto';
 import * as z from 'zod';
-import type { Asking, Authenticate, Caller } from '../authentication.ts';
+import type { Authenticate, Caller, RequestOrigin } from '../authentication.ts';
 import { ApiError } from '../errors.ts';
 import { isOwnPage } from '../own-page.ts';
 
@@ -24,8 +24,8 @@ const tagBytes = 16;
 const session = z.object({ token: z.string(), expires: z.number() });
 
 /**
- * Log-ins of browsers. The cookie holds the token itself, sealed (AES-256-GCM) with a key made from the secret key: nothing
- * is kept at the server, every API process knows it, and a token that is taken away ends its sessions at once.
+ * Browser sessions. The cookie holds the token itself, sealed (AES-256-GCM) with a key derived from the secret key: the
+ * server keeps nothing, every API process accepts it, and revoking a token ends its sessions at once.
  */
 export class Sessions {
   readonly #key: Buffer;
@@ -35,7 +35,7 @@ export class Sessions {
   }
 
   /** The `Set-Cookie` that logs in. */
-  begin(token: string, request: Asking): string {
+  begin(token: string, request: RequestOrigin): string {
     const text = JSON.stringify({ token, expires: Date.now() + lifetimeSeconds * 1000 });
     const nonce = randomBytes(nonceBytes);
     const cipher = createCipheriv(algorithm, this.#key, nonce);
@@ -45,37 +45,37 @@ export class Sessions {
   }
 
   /** The `Set-Cookie` that logs out. */
-  end(request: Asking): string {
+  end(request: RequestOrigin): string {
     return cookie('', 0, request);
   }
 
-  /** Who asks: by what the listener knows callers by, else by the session. Throws ApiError 401. */
-  async callerOf(request: Asking, authenticate: Authenticate): Promise<Caller> {
+  /** The caller: by the session where there is one and no Authorization header, else as the listener does. Rejects with ApiError 401. */
+  async callerOf(request: RequestOrigin, authenticate: Authenticate): Promise<Caller> {
     const token = request.headers.authorization === undefined ? this.#tokenOf(request) : undefined;
     if (token === undefined) return authenticate(request);
     return authenticate({ socket: request.socket, headers: { ...request.headers, authorization: `Bearer ${token}` } });
   }
 
   /** Whether there is something to log out of. */
-  isOpen(request: Asking): boolean {
+  isOpen(request: RequestOrigin): boolean {
     return cookieOf(request) !== undefined;
   }
 
-  /** What a form must bring to be taken: no other site can know it. */
-  formToken(request: Asking): string {
+  /** What a form must send along to be accepted: no other site can know it. */
+  formToken(request: RequestOrigin): string {
     return createHmac('sha256', this.#key)
       .update(cookieOf(request) ?? '')
       .digest('base64url');
   }
 
   /** Throws ApiError 403 unless the request was made by a page of this server. */
-  requireOwnPage(request: Asking): void {
+  requireOwnPage(request: RequestOrigin): void {
     if (isOwnPage(request)) return;
     throw new ApiError(403, 'forbidden', 'this was asked for by a page of another site; open this page itself');
   }
 
   /** Throws ApiError 403 unless the form is one that this session was given. */
-  requireOwnForm(request: Asking, formToken: unknown): void {
+  requireOwnForm(request: RequestOrigin, formToken: unknown): void {
     this.requireOwnPage(request);
     const expected = Buffer.from(this.formToken(request));
     const given = Buffer.from(typeof formToken === 'string' ? formToken : '');
@@ -83,7 +83,7 @@ export class Sessions {
     throw new ApiError(403, 'forbidden', 'the form is of an older session; go back, load the page again and repeat');
   }
 
-  #tokenOf(request: Asking): string | undefined {
+  #tokenOf(request: RequestOrigin): string | undefined {
     const value = cookieOf(request);
     if (value === undefined) return undefined;
     try {
@@ -102,11 +102,11 @@ export class Sessions {
   }
 }
 
-function cookieOf({ headers }: Asking): string | undefined {
+function cookieOf({ headers }: RequestOrigin): string | undefined {
   return new RegExp(`(?:^|;\\s*)${cookieName}=([A-Za-z0-9_-]+)`).exec(headers.cookie ?? '')?.[1];
 }
 
-function cookie(value: string, seconds: number, { headers }: Asking): string {
+function cookie(value: string, seconds: number, { headers }: RequestOrigin): string {
   // Behind a proxy that speaks TLS the cookie never goes over anything else.
   const secure = headers['x-forwarded-proto'] === 'https' ? '; Secure' : '';
   return `${cookieName}=${value}; Path=/; HttpOnly; SameSite=Strict; Max-Age=${seconds}${secure}`;

@@ -47,7 +47,7 @@ ${log.length > 0 && html`<h2>Log</h2><pre class="log">${log.join('\n')}</pre>`}
 </div>`;
 }
 
-/** Asks for the same once more; but for a login, which is not kept. */
+/** A form that makes the same request again, but for the registry login, which is not kept. */
 function againForm(task: TaskView, asked: TaskPageView['asked'], visitor: Visitor): Html | null {
   // The archive of an import is gone with its task.
   if (!isEnded(task.status) || task.status === 'completed' || task.type === 'import') return null;

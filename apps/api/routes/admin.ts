@@ -6,10 +6,10 @@ import { type QueueState, readQueueState } from '../queue-state.ts';
 import { defineRoute, noBody, noQuery, type Route } from '../route.ts';
 import type { Services } from '../services.ts';
 
-/** Active tasks that are looked at to tell which worker has them. */
+/** Active tasks that are read, at most, to find which worker has them. */
 const mostActive = 1000;
 
-/** For those who run the service: it tells of every owner's work. */
+/** For operators: it shows every owner's work. */
 export function adminRoutes({ tasks, store, version }: Pick<Services, 'tasks' | 'store' | 'version'>): Route[] {
   return [
     defineRoute({
@@ -59,7 +59,7 @@ function workersOf({ workers }: QueueState, active: readonly TaskJob[]): AdminSt
   return workers.map(({ name, connectedAt }) => ({
     name,
     connected_at: connectedAt?.toISOString() ?? null,
-    // A job that ends while the list is read is missing in it.
+    // A job that ends while the list is read is undefined in it.
     tasks: active.flatMap((job) => (job?.processedBy === name && job.id !== undefined ? [job.id] : [])),
   }));
 }

@@ -70,7 +70,7 @@ function pullImage({
   });
 }
 
-/** Without the credentials: not even a hash of them is to be found in Redis. */
+/** Without the credentials: not even a hash of them may get into Redis. */
 function keyedRequest(owner: string, key: string | string[] | undefined, body: object): KeyedRequest | undefined {
   if (key === undefined) return undefined;
   if (typeof key !== 'string' || !/^[\x21-\x7e]{1,255}$/.test(key)) {
@@ -113,12 +113,12 @@ function importImage({ store, tasks }: Pick<Services, 'store' | 'tasks'>): Route
       const named = await nameUpload(store, id, asked);
       try {
         await tasks.enqueueImport(caller.owner, named, { id, archiveBytes, requestId });
-        // Sent twice at the same time, it may be done already: then nobody wants the second archive.
+        // If sent twice at once, the task may have ended already: then nobody wants the second archive.
         if (repeat !== undefined && isEnded((await tasks.find(id))?.view.status ?? 'queued')) {
           await store.uploads.remove(id);
         }
       } catch (error) {
-        // The repetition of a keyed request has the same task, and may have sent its archive by the time of that look.
+        // With a key, a repetition of the request has the same task id, and may have sent its archive by then.
         if (repeat === undefined) void removeUnlessQueued({ store, tasks }, id);
         throw error;
       }
@@ -131,7 +131,7 @@ function importImage({ store, tasks }: Pick<Services, 'store' | 'tasks'>): Route
   });
 }
 
-/** Throws ApiError `unsupported_media_type` for what `curl -F` sends: an archive wrapped in a form is none, which its task would find out. */
+/** Throws ApiError `unsupported_media_type` for an archive wrapped in a form, as `curl -F` sends it: its task would only fail. */
 function requireNoForm(contentType: string | undefined): void {
   if (!/^multipart\//i.test(contentType ?? '')) return;
   throw new ApiError(
@@ -141,7 +141,7 @@ function requireNoForm(contentType: string | undefined): void {
   );
 }
 
-/** What the client has not named is called as in the archive. An upload that does not tell that is not kept. */
+/** Takes the name from the archive unless the client gave one. Removes the upload where that fails. */
 async function nameUpload({ uploads }: Services['store'], id: string, asked: ImportRequest) {
   const { name } = asked;
   if (name !== undefined) return { ...asked, name };
@@ -184,7 +184,7 @@ function toPosition(cursor: string): ImagePosition {
   return { name, owner };
 }
 
-/** The first images, and the last of them; null for that where no other follows. */
+/** The first images, and the last one of them, which is null when no more follow. */
 async function pageOf(images: AsyncIterable<OwnedImage>, limit: number) {
   const shown: OwnedImage[] = [];
   for await (const image of images) {
@@ -224,7 +224,7 @@ async function wholeView(store: Services['store'], image: OwnedImage) {
   return { ...imageView(store, image), sha256 };
 }
 
-/** The tag of an image, and the one it had until its SHA-256 was taken, some time after its build: that is no change of it. */
+/** The tag of an image, and the one it had before its SHA-256 was recorded, which happens after the build and is no change to it. */
 function tagsOf(view: Awaited<ReturnType<typeof wholeView>>): string[] {
   return [etagOf(view), etagOf({ ...view, sha256: undefined })];
 }
@@ -254,7 +254,7 @@ function deleteImage({ store, tasks }: Pick<Services, 'store' | 'tasks'>): Route
   });
 }
 
-/** Owners change what is theirs; an admin changes another's only when saying whose. */
+/** Owners may change their own images; an admin has to name the owner of another's. Throws ApiError 403. */
 function requireOwner(caller: Caller, owner: string, named: string | undefined): void {
   if (owner === caller.owner || (caller.admin && named === owner)) return;
   const how = caller.admin ? `add ?owner=${owner} to change it` : 'only its owner or an admin can change it';
@@ -278,7 +278,7 @@ function shareImage({ store }: Pick<Services, 'store'>, method: 'PUT' | 'DELETE'
         if (!caller.admin) throw new ApiError(403, 'forbidden', 'only an admin can share images with everybody');
         if (ifMatch !== undefined) requireMatch(ifMatch, tagsOf(await wholeView(store, { owner, entry })));
         const changed = { ...entry, shared };
-        // A pull may just give the name another image, or somebody delete it: then that counts, and is looked at.
+        // A pull or a deletion came in between: look at the image again.
         if (!(await store.images.replace(owner, entry, changed))) continue;
         log.info({ image: entry.name, owner, shared }, 'sharing of an image changed');
         return { status: 200, body: imageView(store, { owner, entry: changed }) };

@@ -1,9 +1,9 @@
 import { Readiness } from '../api-schema.ts';
-import { lookWhetherReady } from '../readiness.ts';
+import { checkReadiness } from '../readiness.ts';
 import { defineRoute, noBody, noQuery, type Route } from '../route.ts';
 import type { Services } from '../services.ts';
 
-/** Ms that an answer is good for: anybody may ask, and each look starts processes and writes a file. */
+/** Ms that a result is reused: anybody may ask, and each check starts processes and writes a file. */
 const keepMilliseconds = 500;
 
 /** Would a pull be done? For orchestrators, which have no token; load balancers ask `/health`. */
@@ -24,7 +24,7 @@ export function readyRoutes(services: Pick<Services, 'store' | 'tasks'>): Route[
       handle: async ({ log }) => {
         const now = performance.now();
         if (latest === undefined || now - latest.at >= keepMilliseconds) {
-          latest = { at: now, readiness: lookWhetherReady(services, log) };
+          latest = { at: now, readiness: checkReadiness(services, log) };
         }
         const readiness = await latest.readiness;
         if (readiness.status === 'ready') return { status: 200, body: readiness };

@@ -10,7 +10,7 @@ import type { Services } from '../services.ts';
 import { findImage } from '../visible-image.ts';
 import { ownerQuery } from './images.ts';
 
-/** Bytes that are read from the file at once: fewer cost more switches than copying, see docs/performance.md. */
+/** Bytes per read: with less, switching costs more than copying, see docs/performance.md. */
 const chunkBytes = 1024 * 1024;
 
 /** The root file system of an image as a file: for hosts without the shared folder, and for exports. */
@@ -60,7 +60,7 @@ interface Sending {
   readonly offered: readonly ContentCoding[];
 }
 
-/** Without a stream where nothing of the file is to be sent. */
+/** The reply has a stream only if bytes of the file are to be sent. */
 async function replyWith(file: FileHandle, rootfs: RootfsFile, sending: Sending): Promise<Reply> {
   const { call, compression, offered } = sending;
   const { status, headers, bytes, coding } = rootfsAnswer(rootfs, call, offered);
@@ -70,22 +70,22 @@ async function replyWith(file: FileHandle, rootfs: RootfsFile, sending: Sending)
     });
   }
   if (bytes === undefined) return { status, headers };
-  // What answers HEAD is not read: nothing needs to be compressed for it.
+  // A HEAD request gets no body: nothing needs to be compressed.
   if (coding === undefined || call.method === 'HEAD') {
     return { status, headers, stream: contentOf(file, bytes === 'whole' ? {} : bytes) };
   }
   try {
     return { status, headers, stream: await compression.compress(coding, file) };
   } catch (error) {
-    // The program has gone since it was looked for, or no process can be had: the client takes other codings, or none.
+    // The program was removed since the start, or no process can be started: try another coding, or none.
     call.log.warn({ err: error }, `${coding} cannot be run`);
     return replyWith(file, rootfs, { ...sending, offered: offered.filter((other) => other !== coding) });
   }
 }
 
 /**
- * By the SHA-256 of the file, in hex, so that a client can check what it got. Until that is recorded, by the key and
- * the time of its build: in another form, so that nobody takes it for a checksum.
+ * The tag is the SHA-256 of the file in hex, so that a client can verify what it got. Until that is recorded, it is made of the
+ * key and the time of the build, in another form, so that nobody takes it for a checksum.
  */
 function rootfsTags(
   { rootfsKey }: ImageEntry,

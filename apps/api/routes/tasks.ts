@@ -112,8 +112,8 @@ export function taskRoutes({ tasks }: Pick<Services, 'tasks'>): Route[] {
 }
 
 /**
- * Decides for a waiting client which state to answer with. The first state is what later ones are compared with, or it
- * is the answer itself, when the client has not seen its progress line.
+ * Decides which state answers a long poll. The first state does if the client has not seen its progress line; otherwise later
+ * states are compared with it.
  */
 export function newsFor(caller: Caller, seen: string | undefined): (record: OwnedTask | null) => boolean {
   let first: TaskView | undefined;
@@ -128,7 +128,7 @@ export function newsFor(caller: Caller, seen: string | undefined): (record: Owne
   };
 }
 
-/** Another owner's task is no different from none. */
+/** Throws ApiError 404 for a task that is missing, or another owner's: the client cannot tell which. */
 function visible(record: OwnedTask | null, id: string, caller: Caller): TaskView {
   if (record === null || !mayRead(record, caller)) {
     const asked = JSON.stringify(id.slice(0, 64));
