@@ -33,7 +33,7 @@ export async function prune(store: Store, tasks: TaskService, dryRun: boolean): 
 }
 
 function isWanted(tasks: TaskService, kind: ClaimKind, digest: string): Promise<boolean> {
-  return tasks.look(({ queue, redis }) => new TaskClaims(redis, kind, liveTask(queue)).isWanted(digest));
+  return tasks.withQueue(({ queue, redis }) => new TaskClaims(redis, kind, liveTask(queue)).isWanted(digest));
 }
 
 /** Resolves with the bytes that each one took. */
@@ -52,7 +52,7 @@ async function prunePartials({ partials }: Store, tasks: TaskService, dryRun: bo
   const sizes: number[] = [];
   for (const digest of await partials.list()) {
     // A download in progress holds the lease; one that gets it after us starts from the first byte.
-    const lease = await tasks.look(({ redis }) =>
+    const lease = await tasks.withQueue(({ redis }) =>
       takeLease(redis, layerLease(digest), { ttl: LEASE_TTL, signal: new AbortController().signal }),
     );
     if (lease === null) continue;

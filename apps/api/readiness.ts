@@ -26,7 +26,7 @@ export async function checkReadiness(
 ): Promise<Readiness> {
   const [queue, data_dir] = await Promise.all([
     within('Redis', log, () =>
-      tasks.look(async ({ queue, redis }) => {
+      tasks.withQueue(async ({ queue, redis }) => {
         const refusal = await refusalOfWrites(redis);
         if (refusal !== null) return failed(`Redis takes no tasks (${refusal})`);
         return { workers: await readWorkers(queue), isPaused: await queue.isPaused() };

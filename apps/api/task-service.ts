@@ -196,9 +196,9 @@ export class TaskService {
     for (const listener of this.#listeners) listener(id);
   }
 
-  /** Looks at the queue as operators do. */
-  look<Result>(at: (access: QueueAccess) => Promise<Result>): Promise<Result> {
-    return this.#session.use(at);
+  /** Runs commands on the queue, or on Redis itself, for which there is no method here. */
+  withQueue<Result>(commands: (access: QueueAccess) => Promise<Result>): Promise<Result> {
+    return this.#session.use(commands);
   }
 
   close(): Promise<void> {

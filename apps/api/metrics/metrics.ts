@@ -35,7 +35,7 @@ export class Metrics {
 
   async #lookAtRedis(log: Logger) {
     try {
-      return await this.#tasks.look(async ({ queue, redis }) => ({
+      return await this.#tasks.withQueue(async ({ queue, redis }) => ({
         refusal: await refusalOfWrites(redis),
         queue: await readQueueState(queue),
         workers: await readWorkerMetrics(redis),

@@ -145,7 +145,7 @@ class Pages {
     const visitor = await this.#visitor(request);
     const id = z.string().parse(request.params.id);
     const task = TaskView.parse((await this.#run('GET', '/tasks/:id', request, visitor, { params: { id } })).body);
-    const [{ logs }, job] = await this.#options.tasks.look(({ queue }) =>
+    const [{ logs }, job] = await this.#options.tasks.withQueue(({ queue }) =>
       Promise.all([queue.getJobLogs(id), queue.getJob(id)]),
     );
     send(response, 200, show({ task, asked: job?.data ?? {}, log: logs }, visitor));

@@ -31,7 +31,7 @@ const jobData = z.looseObject({ sealedAuth: z.unknown().optional() });
 export function queueBoard(tasks: TaskService): RequestHandler {
   let board: RequestHandler | undefined;
   return async (request, response, next) => {
-    board ??= makeBoard(await tasks.look(async ({ queue }) => queue));
+    board ??= makeBoard(await tasks.withQueue(async ({ queue }) => queue));
     response.setHeader('Content-Security-Policy', contentSecurityPolicy);
     await board(request, response, next);
   };

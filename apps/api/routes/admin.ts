@@ -22,7 +22,7 @@ export function adminRoutes({ tasks, store, version }: Pick<Services, 'tasks' | 
       handle: async ({ caller }) => {
         if (!caller.admin) throw new ApiError(403, 'forbidden', 'the status is for admins: send the token of one');
         const [{ state, active, redis }, { bavail, blocks, bsize }] = await Promise.all([
-          tasks.look(async (access) => {
+          tasks.withQueue(async (access) => {
             const [state, active, redis] = await Promise.all([
               readQueueState(access.queue),
               access.queue.getJobs(['active'], 0, mostActive - 1),
