@@ -1,7 +1,7 @@
-/** Milliseconds without work after which a process counts as idle: the next pull of a series comes sooner. */
+/** Milliseconds without work after which a process counts as idle: within a series, the next pull comes sooner. */
 const LULL = 1000;
 
-/** What this process is at, for work that can wait for a lull. */
+/** Tracks whether this process is busy, for work that can wait for a lull. */
 export class Activity {
   readonly #listeners = new Set<() => void>();
   #running = 0;
@@ -19,8 +19,8 @@ export class Activity {
   }
 
   /**
-   * Resolves when nothing has run for a second, or after `patience` milliseconds all the same, or when the signal is aborted.
-   * Keeps no process alive.
+   * Resolves when nothing has run for a second, but after `patience` milliseconds at the latest, or when the signal aborts.
+   * Does not keep the process alive.
    */
   async lull(patience: number, signal: AbortSignal): Promise<void> {
     const deadline = performance.now() + patience;
@@ -32,7 +32,7 @@ export class Activity {
     }
   }
 
-  /** Resolves when work ends, or after so many milliseconds, or when the signal is aborted. */
+  /** Resolves when work ends, after so many milliseconds, or when the signal aborts. */
   async #change(milliseconds: number, signal: AbortSignal): Promise<void> {
     let wake = () => {};
     let timer: NodeJS.Timeout | undefined;

@@ -8,9 +8,8 @@ import { tidy } from './tidy.ts';
 import type { WorkerDeaths } from './worker-deaths.ts';
 
 /**
- * Looks after tasks that have ended: nothing of them may stay but the record. The processor has done it, except for those
- * that BullMQ itself ended (a task whose workers died again and again), or whose data were written anew by a cancellation
- * that crossed their end.
+ * Cleans up after tasks that have ended: only their record may stay. The processor has done so already, except where BullMQ
+ * itself ended the task (its workers died again and again), or a cancellation rewrote its data just as it ended.
  */
 export class Aftercare {
   readonly #services: PullServices;
@@ -29,7 +28,7 @@ export class Aftercare {
   }
 
   ended(job: TaskJob | undefined): void {
-    // Without the time of its end it is to be tried again.
+    // Without a time of its end it will be tried again.
     if (job?.id === undefined || job.finishedOn === undefined) return;
     const { id } = job;
     const care = this.#clear(id)
@@ -44,7 +43,7 @@ export class Aftercare {
 
   async #clear(id: string): Promise<void> {
     const job = await this.#queue.getJob(id);
-    // This worker had lost it: it is another's.
+    // This worker had lost it: it is another's now.
     if (job !== undefined && job.finishedOn === undefined) return;
     await freePartials(this.#services, id);
     await releaseClaims(this.#services, id);

@@ -16,7 +16,7 @@ import type { DownloadLayerOptions, ImageSource, SourceImage } from './image-sou
 export interface ArchiveSourceOptions {
   readonly store: Pick<Store, 'uploads'>;
   readonly limits: Partial<ArchiveLimits>;
-  /** Of the task, and so of its upload. */
+  /** Of the task and its upload. */
   readonly id: string;
   readonly data: ImportJobData;
   readonly signal: AbortSignal;
@@ -76,7 +76,7 @@ export class ArchiveSource implements ImageSource {
   }
 }
 
-/** OCI layouts often know the tag alone, which would read as the name of a repository. */
+/** Undefined for a bare tag, which is all that OCI layouts often have: it would parse as a repository. */
 function canonical(name: string | undefined): string | undefined {
   if (name === undefined || !/[:/]/.test(name)) return undefined;
   try {

@@ -10,9 +10,9 @@ export interface BackgroundWorkOptions {
 }
 
 /**
- * Work on published files that a publish does not wait for: bringing them to the disk (syncing a gigabyte takes seconds, and after a
- * power loss the store drops what was not synced), and taking their digests. One run at a time, and when there is a lull: a
- * digest taken beside the next pull made a build from cached layers a third slower on two processors.
+ * Work on published files that a publish does not wait for: syncing them (a gigabyte takes seconds, and after a power loss
+ * the store drops what was not synced), and taking their digests. One run at a time, during a lull: a digest taken beside
+ * the next pull made a build from cached layers a third slower on two processors.
  */
 export class BackgroundWork {
   readonly #what: string;
@@ -29,7 +29,7 @@ export class BackgroundWork {
     this.#logger = logger;
   }
 
-  /** Starts a run, or one more after the present one, which may have passed the new file already. */
+  /** Starts a run, or one more after the current one, which may be past the new file already. */
   request(): void {
     if (this.#running !== undefined) {
       this.#again = true;

@@ -4,8 +4,8 @@ import * as z from 'zod';
 import { describeFailure } from './failure.ts';
 
 /**
- * What is kept beside a root filesystem: all that a catalog entry needs but name and reference, so that the same image
- * under another name takes nothing from the registry but the manifest.
+ * The record beside a root filesystem: all that a catalog entry needs except name and reference, so that pulling the same
+ * image under another name takes only the manifest from the registry.
  */
 export const BuiltImage = RootfsRecord.extend({
   /** `sha256:<hex>` of the manifest of the platform. */
@@ -20,7 +20,7 @@ export async function readBuiltImage(store: Store, key: string): Promise<BuiltIm
   return BuiltImage.parse(await store.rootfs.read(key));
 }
 
-/** Whether it is built, and still there with its record. One that is damaged counts as absent, so that it is made anew. */
+/** Whether it is built, and file and record are intact. A damaged one counts as absent, so that it is built again. */
 export async function isBuilt(store: Store, key: string): Promise<boolean> {
   if (!(await store.rootfs.has(key))) return false;
   try {
@@ -28,7 +28,7 @@ export async function isBuilt(store: Store, key: string): Promise<boolean> {
     return (await stat(store.rootfs.path(key))).size === sizeBytes;
   } catch (error) {
     const { code } = describeFailure(error);
-    // All else is the disk's fault, or the host's: nothing says that it is damaged.
+    // Anything else is a fault of the disk or the host, and no sign of damage.
     if (code === 'internal' || code === 'not_found') return false;
     throw error;
   }

@@ -1,7 +1,7 @@
 import { parseBytes } from '@bhatti/tasks';
 import * as z from 'zod';
 
-/** Bytes of a limit as people write it (see `parseBytes`), for zod's `transform`; `none` is no limit, 0 keeps nothing. */
+/** Parses a limit to bytes (see `parseBytes`), for zod's `transform`; `none` is no limit, 0 keeps nothing. */
 export function parseCacheSize(text: string, context: z.RefinementCtx): number | undefined {
   if (text.trim().toLowerCase() === 'none') return undefined;
   const bytes = parseBytes(text);

@@ -12,13 +12,13 @@ export interface NamedImage {
 
 export interface Naming {
   readonly built: BuiltImage;
-  /** The reference that the name stood for, where that was of another repository: two repositories may end alike. */
+  /** The reference that the name stood for, if of another repository: two may end in the same word. */
   readonly displaced?: string;
 }
 
 /**
  * Makes the name stand for the root filesystem: the last step of a pull. An entry that says so already is left alone.
- * @param requireOwned asked just before the name is given: a worker that hung meanwhile must not take it from a later pull
+ * @param requireOwned called just before the name is set: a worker that hung meanwhile must not take it from a later pull
  */
 export async function nameImage(
   store: Store,
@@ -42,7 +42,7 @@ export async function nameImage(
       warnings: built.warnings,
       ...(present?.shared === undefined ? {} : { shared: present.shared }),
     };
-    // Once more where it is being shared, say, at this very moment.
+    // Fails if the entry changed meanwhile, as when it was shared: then once more.
     if (await store.images.replace(owner, present, entry, requireOwned)) {
       const isOther = present !== null && repositoryOf(present.reference) !== repositoryOf(reference);
       return isOther ? { built, displaced: present.reference } : { built };
@@ -50,7 +50,7 @@ export async function nameImage(
   }
 }
 
-/** Without tag and digest; the colon of a port stays. */
+/** The reference without tag and digest; the colon of a port stays. */
 function repositoryOf(reference: string): string {
   return reference.replace(/@.*$/, '').replace(/:[^/]*$/, '');
 }

@@ -6,10 +6,10 @@ interface Waiting {
 }
 
 /**
- * The turns of layers to be decoded. A decode keeps a processor busy as long as it is fed, so more of them than processors
- * help nobody: four at once instead of two took a 1 GB image 3.6 to 4.3 s instead of 3.2 to 3.8 s, and 360 MB instead of
- * 230 MB of memory. But one that waits for its download keeps nobody busy: slow downloads must not keep layers waiting that are
- * on disk already. So while it waits it does not count for those.
+ * Limits how many layers are decoded at once. A decode keeps a processor busy as long as it is fed, so more of them than
+ * processors do not help: with four at once instead of two, a 1 GB image took 3.6 to 4.3 s instead of 3.2 to 3.8 s, and 360 MB
+ * of memory instead of 230 MB. But slow downloads must not hold up layers that are on disk already: for these, a decode that
+ * waits for its download does not count.
  */
 export class DecodeSlots {
   readonly #count: number;
@@ -20,7 +20,7 @@ export class DecodeSlots {
     this.#count = count;
   }
 
-  /** Decodes when it is the file's turn; rejects with the signal's reason when aborted before. */
+  /** Runs `decode` when there is a slot for the file; rejects with the signal's reason when it aborts before that. */
   async run<T>(file: GrowingFile, signal: AbortSignal, decode: () => Promise<T>): Promise<T> {
     const unwatch = file.watch(() => this.#admit());
     try {
@@ -52,7 +52,7 @@ export class DecodeSlots {
     }
   }
 
-  /** Starts those whose turn it is, in order of asking. */
+  /** Starts those for which there is a slot now, first come, first served. */
   #admit(): void {
     for (const waiting of this.#waiting) {
       if (!this.#hasRoom(waiting.file)) continue;
@@ -62,7 +62,7 @@ export class DecodeSlots {
     }
   }
 
-  /** At most twice the count run, whatever the downloads do: those that had waited for theirs may all be fed later. */
+  /** At most twice the count run, whatever the downloads do: all those waiting for theirs may be fed again at once. */
   #hasRoom(file: GrowingFile): boolean {
     if (this.#running.size < this.#count) return true;
     if (!file.isWhole || this.#running.size >= 2 * this.#count) return false;

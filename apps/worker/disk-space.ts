@@ -3,7 +3,7 @@ import type { Store } from '@bhatti/store';
 import { formatBytes } from '@bhatti/tasks';
 import { WorkerError } from './failure.ts';
 
-/** A layer as far as its room on disk goes. */
+/** What determines the disk space that a layer takes. */
 export interface LayerSpace {
   /** Bytes of the blob. */
   readonly size: number;
@@ -13,12 +13,12 @@ export interface LayerSpace {
 }
 
 /**
- * Compressed layers of real images grow 2 to 3 times. The low end, because refusing a pull that would fit is worse than
- * failing one that does not: that one ends with `no_space` too, and gives back what it took.
+ * Compressed layers of real images grow 2 to 3 times. This is the low end, because refusing a pull that would fit is worse
+ * than starting one that does not: that one fails with `no_space`, too, and frees what it took.
  */
 const GROWTH = 2;
 
-/** Bytes that a pull will take at least: decoded layers that are not in the cache, and the image of all layers. */
+/** Bytes that a pull will take at least: the decoded layers that are not cached, and the image made of all layers. */
 export function estimateSpace(layers: readonly LayerSpace[]): number {
   let bytes = 0;
   for (const layer of layers) {
@@ -28,7 +28,7 @@ export function estimateSpace(layers: readonly LayerSpace[]): number {
   return bytes;
 }
 
-/** @throws WorkerError `no_space` when fewer bytes are free where the store is */
+/** @throws WorkerError `no_space` when fewer bytes are free on the disk of the store */
 export async function requireSpace(store: Pick<Store, 'directory' | 'freeBytes'>, bytes: number): Promise<void> {
   const free = await store.freeBytes();
   if (free >= bytes) return;

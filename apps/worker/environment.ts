@@ -16,13 +16,13 @@ const schema = z.object({
   REDIS_URL: z.string().trim().min(1).optional(),
   BHATTI_CONCURRENCY: count(64, 2),
   BHATTI_CACHE_SIZE: z.string().transform(parseCacheSize).optional(),
-  // A timer holds no more than 24 days.
+  // Node's timers go up to 24 days.
   BHATTI_HOUSEKEEPING_SECONDS: count(2_000_000, 86_400),
   BHATTI_OVERLAY: z.string().trim().min(1).optional(),
   BHATTI_LOG_LEVEL: z.enum(logLevels, { error: `must be one of ${logLevels.join(', ')}` }).default('info'),
 });
 
-/** What layers, images and archives may be; what is not set is the library's to say. */
+/** What layers, images and archives may take; where a limit is not set, the default of its library applies. */
 export interface UnpackLimits extends RootfsLimits {
   readonly archive: Partial<ArchiveLimits>;
 }

@@ -28,17 +28,17 @@ const codedError = z.object({
   message: z.string(),
   retryable: z.boolean(),
 });
-/** Redis refuses a command: its own disk is full, it fails over, it loads. */
+/** Redis refuses a command: its disk is full, it is failing over, it is loading. */
 const redisRefusal = z.object({
   name: z.literal('ReplyError'),
   message: z.string(),
-  /** Of the commands of a transaction, which only says that there were some. */
+  /** The errors of a transaction's commands; its own message only says that there are some. */
   previousErrors: z.array(z.object({ message: z.string() })).optional(),
 });
 
 /**
- * Names any thrown value. A full disk is `no_space`, however deep in the causes; so is a disk that failed, or a host that is short of
- * something, where nobody has said better what it is; the unforeseen is `internal`.
+ * Describes any thrown value. A full disk is `no_space`, however deep in the causes. Other failures of the disk or the host
+ * have their codes where the error has no better one itself. The unforeseen is `internal`.
  */
 export function describeFailure(error: unknown): Failure {
   const system = systemFailure(error);
@@ -60,7 +60,7 @@ export function describeFailure(error: unknown): Failure {
   return { code: 'internal', message: withoutUrlSecrets(messageOf(error)), retryable: false };
 }
 
-/** Whether the log has to tell more of it than its message. */
+/** Whether the message alone is too little for the log. */
 export function isUnexplained({ code }: Failure): boolean {
   return code === 'internal' || code === 'disk_failed' || code === 'out_of_resources';
 }

@@ -17,10 +17,10 @@ export interface FetchLayerOptions {
   readonly onBytes: (bytes: number) => void;
 }
 
-/** The bytes on disk are not the blob: they are worth nothing, and others may come when asked again. */
+/** The bytes on disk are not the blob: they are useless, and another download may bring the right ones. */
 const WRONG_BYTES = new Set(['digest_mismatch', 'size_mismatch']);
 
-/** The bytes are the blob, and the blob is no good: nothing to continue from. */
+/** The bytes are the blob, but the blob is bad: there is nothing to continue from. */
 const BAD_BLOB = new Set([
   'layer_corrupt',
   'path_escapes_root',
@@ -30,9 +30,9 @@ const BAD_BLOB = new Set([
 ]);
 
 /**
- * Brings a layer into the cache: its blob is downloaded to a partial file (continuing one that is there) while a thread
- * decodes what has come. Wrong bytes are thrown away and fetched once more: the partial may have been damaged by a crash,
- * or a mirror or proxy have answered for the registry.
+ * Brings a layer into the cache: downloads its blob to a partial file (continuing one that is there) while a thread decodes
+ * what has arrived. Wrong bytes are discarded and fetched once more: a crash may have damaged the partial file, or a mirror
+ * or proxy answered for the registry.
  */
 export async function fetchLayer(services: PullServices, options: FetchLayerOptions): Promise<void> {
   const { digest } = options.layer.descriptor;
@@ -46,7 +46,7 @@ export async function fetchLayer(services: PullServices, options: FetchLayerOpti
       if (options.signal.aborted) throw error;
       if (WRONG_BYTES.has(code) || BAD_BLOB.has(code)) await discardPartial();
       if (again || !WRONG_BYTES.has(code)) throw error;
-      // An archive gives the same bytes each time.
+      // An archive would give the same bytes again.
       if (options.source.kind === 'archive') {
         throw new WorkerError('layer_corrupt', `the uploaded archive is damaged: ${message}`, { cause: error });
       }

@@ -1,10 +1,10 @@
-/** Telling the decode thread costs a message; one a quarter of a megabyte keeps it busy all the same. */
+/** Bytes between messages to the decode thread: few enough messages, and it stays busy all the same. */
 const STEP_BYTES = 256 * 1024;
 
-/** Unread bytes with which a reader does not wait for the download: what the decode thread takes at a time. */
+/** With so many unread bytes a reader does not have to wait for the download: what the decode thread takes at a time. */
 const BACKLOG_BYTES = 1024 * 1024;
 
-/** How many bytes a file under download has, for those who follow it, and how many of them its reader has read. */
+/** How many bytes of a file have been downloaded, and how many of these its reader has read. */
 export class GrowingFile {
   readonly #size: number;
   readonly #listeners = new Set<(bytes: number) => void>();
@@ -38,7 +38,7 @@ export class GrowingFile {
     return this.#bytes >= this.#size;
   }
 
-  /** There are bytes enough for its reader to be busy. */
+  /** The reader does not have to wait for the download. */
   get isAhead(): boolean {
     return this.isWhole || this.#bytes - this.#read >= BACKLOG_BYTES;
   }

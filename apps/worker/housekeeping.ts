@@ -15,10 +15,10 @@ export interface HousekeepingOptions {
 }
 
 /**
- * Removes what nothing owns any more, at the start and daily: what dead processes were making, partial downloads a week
- * old, uploads without a task, root filesystems without a name, layers that only another version can use or beyond the limit of the
- * cache. Every worker does it; any number may at once. What is published and was not synced, or has no digest, because a worker died or
- * the disk failed, is begun again.
+ * Removes what nothing owns any more, at the start and daily: unfinished files of dead processes, partial downloads a week
+ * old, uploads without a task, root filesystems without a name, and layers that only another version can use or that exceed
+ * the limit of the cache. Every worker does so; any number may at once. Also starts over on published files that were not
+ * synced, or have no digest yet, because a worker died or the disk failed.
  */
 export class Housekeeping {
   readonly #options: HousekeepingOptions;
@@ -44,7 +44,7 @@ export class Housekeeping {
     await this.#round;
   }
 
-  /** A failure costs disk only, until the next round, and keeps nothing else from being removed. */
+  /** A failure only costs disk space until the next round, and does not keep the other steps from running. */
   async #clean(): Promise<void> {
     const { services, isLive, logger } = this.#options;
     const { store, layerCache, claims, redis } = services;

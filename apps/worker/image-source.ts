@@ -1,14 +1,14 @@
 import type { Descriptor, ResolvedImage } from '@bhatti/oci';
 import type { ProgressUpdate } from '@bhatti/tasks';
 
-/** What a task makes a root filesystem of, wherever it comes from. */
+/** The image that a task makes a root filesystem of, wherever it comes from. */
 export type SourceImage = Omit<ResolvedImage, 'reference'>;
 
 export interface DownloadLayerOptions {
   readonly signal: AbortSignal;
-  /** Called with the bytes in the file: those that are there at the start, and each time some are added. */
+  /** Called with the bytes in the file, at the start and each time some are added. */
   readonly onBytes: (totalBytesInFile: number) => void;
-  /** What came the first time were the wrong bytes: ask somebody else for them, where there is one. */
+  /** The first download brought wrong bytes: avoid its source (a mirror) if there is another. */
   readonly again: boolean;
 }
 
@@ -16,15 +16,15 @@ export interface DownloadLayerOptions {
 export interface ImageSource {
   /** As metrics call it. */
   readonly kind: 'registry' | 'archive';
-  /** What is told while the image is looked for. */
+  /** The progress to report while the image is being resolved. */
   readonly opening: ProgressUpdate;
-  /** Digest of the image's manifest, where that can be had for less than the image. */
+  /** Digest of the image's manifest, where that is cheaper to get than the image. */
   digest?(): Promise<string>;
   /** The image, chosen by reference and platform; manifest and config are checked. */
   resolve(): Promise<SourceImage>;
-  /** Brings the blob of a layer to a file. Its bytes are not checked here: who reads them does that. */
+  /** Downloads the blob of a layer to a file. The reader checks the bytes, not this. */
   download(descriptor: Descriptor, path: string, options: DownloadLayerOptions): Promise<void>;
-  /** What the catalog says the image comes from. Known once it is resolved. */
+  /** The reference for the catalog. Known once the image is resolved. */
   readonly reference: string;
   close(): Promise<void>;
 }

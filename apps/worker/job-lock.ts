@@ -2,9 +2,9 @@ import type { RedisClient, TaskJob } from '@bhatti/tasks';
 import { LOCK_DURATION, queueKey, RedisScript } from '@bhatti/tasks';
 
 /**
- * Renews the lock KEYS[1] of the job ARGV[2], or takes back one that has run out where the job is nobody else's: it is among the active
- * ones still, from which BullMQ takes those that it gives to another, in one step. Both in one script: a renewal that Redis gets late
- * must come before BullMQ's next look for jobs without a lock.
+ * Renews the lock KEYS[1] of the job ARGV[2], or takes back one that has run out if nobody else has the job: then it is still
+ * among the active ones, from which BullMQ removes a job in the step that gives it to another. One script for both, as a
+ * renewal that reaches Redis late must come before BullMQ's next check for stalled jobs.
  */
 const holdScript = new RedisScript(`
 local holder = redis.call('GET', KEYS[1])
@@ -14,15 +14,15 @@ redis.call('SREM', KEYS[3], ARGV[2])
 return 1`);
 
 /**
- * Milliseconds between renewals of a lock that lasts so many: one falls between any two of BullMQ's looks for jobs without a lock
- * (`stalledInterval`), the first of which only marks them. So where the whole machine slept, and both are due as it wakes, the renewal
- * comes first.
+ * Milliseconds between renewals of a lock that lasts `duration` ms. Short enough for one to fall between any two of BullMQ's
+ * checks for stalled jobs (`stalledInterval`), the first of which only marks them. So after the whole machine has slept, and
+ * both are due as it wakes, the renewal comes first.
  */
 export function renewalInterval(duration: number): number {
   return duration / 5;
 }
 
-/** BullMQ's locks on running jobs: whose a job is. */
+/** BullMQ's locks on running jobs, which say whose a job is. */
 export class JobLock {
   readonly #redis: RedisClient;
   readonly #duration: number;
@@ -33,21 +33,21 @@ export class JobLock {
     this.#duration = duration;
   }
 
-  /** Whether the job is still held with this token, that is, by this run of it; or again, see `#hold`. */
+  /** Whether this run of the job, to which the token belongs, holds it. Takes back a lock that has run out, see `#hold`. */
   async isHeld(jobId: string, token: string): Promise<boolean> {
     const holder = await this.#redis.get(queueKey(`${jobId}:lock`));
     return holder === null ? this.#hold(jobId, token) : holder === token;
   }
 
   /**
-   * Renews the lock of a job until the function returned is called. In place of BullMQ's own renewal, which goes by the wall clock: for
-   * as long as that is set back, it renews nothing, and the job is begun by another worker beside this one.
+   * Renews the lock of a job until the returned function is called. This replaces BullMQ's own renewal, which goes by the wall
+   * clock: after that is set back, it renews nothing for as long, and another worker starts the job beside this one.
    * @param onLost the job went to another worker: this process hung, or Redis was away
    */
   keep(job: TaskJob, token: string, onLost: () => void): () => void {
     let underWay = false;
     const renew = async () => {
-      // One at a time: while Redis is away they would pile up.
+      // One at a time: they would pile up while Redis is away.
       if (underWay) return;
       underWay = true;
       try {
@@ -63,8 +63,8 @@ export class JobLock {
   }
 
   /**
-   * Locks run out while Redis is away, or the whole machine sleeps. Nobody has died of that, and a job that nobody else has begun need
-   * not be begun anew, nor count a death.
+   * Locks run out while Redis is away, or the whole machine sleeps. No worker has died then, so a job that no other worker has
+   * started need not start over, nor count as one whose worker died.
    */
   async #hold(jobId: string, token: string): Promise<boolean> {
     const keys = [queueKey(`${jobId}:lock`), queueKey('active'), queueKey('stalled')];

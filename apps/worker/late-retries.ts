@@ -4,7 +4,7 @@ import type { Logger } from 'pino';
 /** Ms between looks. */
 const INTERVAL = 10_000;
 
-/** Looks for tasks whose next attempt a wrong clock has put off, and takes them up. */
+/** Starts tasks whose next attempt is overdue because a clock was wrong. */
 export class LateRetries {
   readonly #queue: TaskQueue;
   readonly #logger: Logger;

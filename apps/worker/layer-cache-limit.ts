@@ -6,7 +6,7 @@ import type { Logger } from 'pino';
 /** One evictor at a time, on whatever host: two would remove twice as much as is needed. */
 const EVICTION_LEASE = 'layer-eviction';
 
-/** Ms after which a layer of another version counts as nobody's: workers of that one may run beside this for as long as an upgrade takes. */
+/** Ms without use after which a layer of another version may go: during an upgrade, workers of both versions run. */
 const UNUSED_FOR = 24 * 3600 * 1000;
 
 export interface LayerCacheLimitOptions {
@@ -26,7 +26,7 @@ export class LayerCacheLimit {
     this.#options = options;
   }
 
-  /** Brings the cache below its limit. When another process is at it already, that is enough. */
+  /** Brings the cache below its limit, unless another process is doing so already. */
   async enforce(): Promise<void> {
     const { store, redis, limit } = this.#options;
     if (limit === Number.POSITIVE_INFINITY) return;
@@ -41,7 +41,7 @@ export class LayerCacheLimit {
     }
   }
 
-  /** Frees cached layers until `bytes` are free on the disk; none, when that would not be enough. */
+  /** Evicts cached layers until `bytes` are free on the disk, or none if that would not be enough. */
   async makeRoom(bytes: number, signal: AbortSignal): Promise<void> {
     const { store, redis } = this.#options;
     const hasRoom = async () => (await store.freeBytes()) >= bytes || undefined;
@@ -51,12 +51,12 @@ export class LayerCacheLimit {
     });
   }
 
-  /** Removes layers of versions that read tars otherwise, unless such a version uses them still. */
+  /** Removes layers of versions that read tars differently, unless such a version still uses them. */
   async removeOutdated(): Promise<void> {
     const { store, claims, logger } = this.#options;
     for (const { hex, lastUsed, allocatedBytes } of await store.layers.list()) {
       if (Date.now() - lastUsed.getTime() < UNUSED_FOR) continue;
-      // One that cannot be read is left to the limit: why it cannot may pass.
+      // One that cannot be read is left to the limit: the reason may be temporary.
       if (await isCurrentLayer(store.layers.directory(hex)).catch(() => true)) continue;
       if (!(await evictLayer(store.layers, `sha256:${hex}`, (diffId) => claims.isWanted(diffId)))) continue;
       logger.info({ layer: `sha256:${hex}`, bytes: allocatedBytes, lastUsed }, 'layer of another version removed');

@@ -16,20 +16,20 @@ export interface ProvideLayersOptions {
   readonly image: SourceImage;
   readonly source: ImageSource;
   readonly signal: AbortSignal;
-  /** Rejects unless the task is this worker's still. */
+  /** Rejects unless the task is still this worker's. */
   readonly requireOwned: () => Promise<void>;
-  /** Compressed bytes that are there of a layer, cached layers counting as whole. */
+  /** Called with the compressed bytes that are there of a layer, all of them for a cached one. */
   readonly onBytes: (digest: string, bytes: number) => void;
 }
 
-/** The image's layers, each once: an image may list the same layer again (empty ones, mostly). */
+/** The image's layers, each once: an image may list a layer several times (empty ones, mostly). */
 export function distinctLayers(image: SourceImage): ImageLayer[] {
   return [...new Map(image.layers.map((layer) => [layer.diffId, layer])).values()];
 }
 
 /**
- * Sees to it that every layer of the image is in the layer cache. Layers that are missing are fetched largest first, a
- * few at once; those that another pull is fetching are left to it, and looked at again.
+ * Ensures that every layer of the image is in the layer cache. Fetches missing layers largest first, a few at once; waits
+ * for those that another pull is fetching.
  *
  * @throws the first failure of a layer, after all others have ended
  */
@@ -68,7 +68,7 @@ class LayerWork {
     }
   }
 
-  /** Starts on every layer that is free, as many as may run. */
+  /** Starts to fetch layers that nobody else is fetching, as many as may run at once. */
   async #fillSlots(): Promise<void> {
     for (const layer of this.#open) {
       if (this.#fetching.size >= LAYERS_AT_ONCE) return;
@@ -77,14 +77,14 @@ class LayerWork {
     }
   }
 
-  /** Resolves when a layer under way here has ended, or it is time to look again at those under way elsewhere. */
+  /** Resolves when a fetch here has ended, or it is time to look again at those of other pulls. */
   async #change(): Promise<void> {
     const changes = [...this.#fetching];
     if (this.#open.length > 0 && this.#fetching.size < LAYERS_AT_ONCE) changes.push(wait(BUSY_INTERVAL, this.#signal));
     if (changes.length > 0) await Promise.race(changes);
   }
 
-  /** The right to fetch the layer; undefined when it is in the cache (then it is done) or another pull fetches it. */
+  /** The lease for fetching the layer; undefined when it is in the cache (then it is done) or another pull fetches it. */
   async #claim(layer: ImageLayer): Promise<Lease | undefined> {
     const { store, redis } = this.#services;
     const { digest } = layer.descriptor;
@@ -108,7 +108,7 @@ class LayerWork {
       // A crash between publishing the layer and removing its partial left that behind.
       await tidy(this.#services, () => store.partials.remove(digest));
     } catch (error) {
-      // It would be renewed for as long as this process lives.
+      // It would be renewed until this process ends.
       await lease.release();
       throw error;
     }
@@ -136,15 +136,15 @@ class LayerWork {
       });
       await this.#done(layer);
     } catch (error) {
-      // One that hung, and came back, may have published it and taken the partial file from under this download; or it did while this
-      // process hung. What has come since is nobody's: a task that has ended looks for it no more.
+      // Another worker, which hung and woke up, or worked while this one hung, may have published the layer and removed the
+      // partial file from under this download. Bytes written since then belong to nobody, so remove them here.
       const { store } = this.#services;
       const isThere = await hasLayer(store, layer.diffId);
       if (isThere) await tidy(this.#services, () => store.partials.remove(layer.descriptor.digest));
       if (this.#signal.aborted) throw error;
       if (isThere) return await this.#done(layer);
       if (!lease.lost.aborted) throw error;
-      // This process hung, or Redis was away: another fetches the layer now. Often it has the whole task.
+      // This process hung, or Redis was away: another fetches the layer now, and often has the whole task.
       await this.#options.requireOwned();
       this.#open = [...this.#open, layer];
     } finally {

@@ -11,11 +11,11 @@ import { describeFailure } from './failure.ts';
 import { openOverlay } from './overlay.ts';
 import { type RunningWorker, startWorker } from './worker.ts';
 
-/** Milliseconds for handing jobs back. Then the process ends as it stands, and its jobs are taken over. */
+/** Milliseconds for handing jobs back. Then the process exits regardless, and its jobs are taken over. */
 const STOP_DEADLINE = 8000;
 
 async function main(): Promise<void> {
-  // What libraries and tools write into the data directory is private, too.
+  // So that what libraries and tools write into the data directory is private, too.
   process.umask(0o077);
   const environment = readEnvironment(process.env);
   const logger = createLogger({ name: 'worker', level: environment.logLevel });
@@ -26,7 +26,7 @@ async function main(): Promise<void> {
     for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => resolve(signal));
     // The supervisor that forked this process is gone.
     process.once('disconnect', () => resolve('disconnect'));
-    // It went before anybody listened.
+    // It was gone before this listened.
     if (process.send !== undefined && !process.connected) resolve('disconnect');
   });
 
@@ -86,7 +86,7 @@ async function stop(worker: RunningWorker, tracing: Tracing | undefined, logger:
   process.exit(0);
 }
 
-/** BullMQ gives the jobs of a dead process to another; one that goes on in an unknown state is worse. */
+/** BullMQ gives the jobs of a dead process to another; going on in an unknown state would be worse. */
 function die(logger: Logger, error: unknown): never {
   logger.fatal({ err: error }, 'the worker ends because of an error that nothing handled');
   process.exit(1);

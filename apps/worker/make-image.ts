@@ -19,15 +19,15 @@ export interface ImageTask {
   readonly reporter: ProgressReporter;
   /** Aborts when the task is cancelled, the worker stops, or the task is another worker's now. */
   readonly signal: AbortSignal;
-  /** Writes a line for those who look at the job. */
+  /** Writes a line to the log of the job, for operators. */
   readonly note: (line: string) => Promise<void>;
-  /** Rejects unless the task is this worker's still. */
+  /** Rejects unless the task is still this worker's. */
   readonly requireOwned: () => Promise<void>;
 }
 
 /**
- * From an image, wherever it comes from, to the catalog entry: pulls and imports alike. Every step finds what is there
- * already, by digest, and does the rest: it can be broken off anywhere and begun again by any worker.
+ * Makes a root filesystem of an image and names it in the catalog: pulls and imports alike. Every step finds by digest what
+ * is there already and does the rest, so that it can be interrupted anywhere and repeated by any worker.
  */
 export async function makeImage(services: PullServices, task: ImageTask): Promise<PullResult> {
   const { store, metrics } = services;
@@ -59,13 +59,13 @@ function displacedWarning(name: string, reference: string): string {
   return `the name ${name} stood for ${reference} before; to keep both, pull that one again under another name`;
 }
 
-/** A root filesystem that is there, and what of it was there already. */
+/** A published root filesystem, and how much of the work was done before. */
 interface Made {
   readonly key: string;
   readonly reused?: PullResult['reused'];
 }
 
-/** Fetches what is missing and builds. */
+/** Fetches the missing layers and builds the root filesystem. */
 async function make(
   services: PullServices,
   task: ImageTask,
@@ -76,7 +76,7 @@ async function make(
   const { metrics, overlay } = services;
   const { source, signal, requireOwned } = task;
   const layers = distinctLayers(image);
-  // Before the look at what is there: what is claimed is not evicted.
+  // Before checking which layers are cached: what is claimed is not evicted.
   const needed = overlay === undefined ? layers : [...layers, overlay];
   await services.claims.layer.claim(
     task.id,
@@ -105,7 +105,7 @@ async function make(
   metrics.count('layers', { source: 'cache' }, layers.length - missing.size);
   progress.flattening();
   const { sizeBytes, force } = task.data;
-  // Once more: the layers may have come for an hour, and e2fsprogs been upgraded meanwhile.
+  // Once more: the download may have taken an hour, and e2fsprogs been upgraded meanwhile.
   const key = await keyOf(services, task.data, image.manifestDigest);
   if (key !== claimed) {
     await requireOwned();
@@ -123,7 +123,7 @@ async function missingLayers(services: PullServices, layers: readonly ImageLayer
   return missing;
 }
 
-/** What is there of each layer: all of one that is cached, of a missing one what an earlier attempt has fetched. */
+/** How much of each layer is there: all of a cached one; of a missing one, what an earlier attempt has fetched. */
 async function countLayers(
   { store }: PullServices,
   layers: readonly ImageLayer[],
@@ -149,7 +149,7 @@ async function requireRoom(
     missing: missing.has(layer),
   }));
   const bytes = estimateSpace(space) + FREE_SPACE_RESERVE;
-  // What is only cached gives way.
+  // Cached layers give way first.
   await layerCache.makeRoom(bytes, signal);
   await requireSpace(store, bytes);
 }

@@ -14,8 +14,8 @@ const KEEP_SECONDS = 7 * 24 * 3600;
 const keyOf = (taskId: string): string => `${KEY_PREFIX}:outcome:${taskId}`;
 
 /**
- * How tasks ended, for the moment between removing a task's credentials and BullMQ recording its end: a worker that takes
- * over a job whose worker died just then could not pull again without them, and need not.
+ * How tasks ended, for the moment between removing a task's credentials and BullMQ recording its end: should the worker die
+ * in between, the one that takes the job over could not repeat the pull without them, and need not.
  */
 export class Outcomes {
   readonly #redis: RedisClient;
@@ -28,7 +28,7 @@ export class Outcomes {
     await this.#redis.set(keyOf(taskId), JSON.stringify(outcome), 'EX', KEEP_SECONDS);
   }
 
-  /** Once BullMQ has the end: a task that an operator has tried again ends anew. */
+  /** To be called once BullMQ has recorded the end: an operator may retry the task, which then ends anew. */
   async forget(taskId: string): Promise<void> {
     await this.#redis.del(keyOf(taskId));
   }

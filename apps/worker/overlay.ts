@@ -10,15 +10,14 @@ import { describeFailure, messageOf, WorkerError } from './failure.ts';
 export interface Overlay {
   /** `sha256:<hex>` of its tar, not compressed. */
   readonly diffId: string;
-  /** Sees to it that it is in the layer cache, from where garbage collection may have taken it. */
+  /** Ensures that it is in the layer cache, from which it may have been evicted. */
   provide(signal?: AbortSignal): Promise<void>;
 }
 
 /**
- * Reads the overlay, as BHATTI_OVERLAY names it, whole: what is wrong with it is told when the worker starts, not by the first pull.
+ * Reads the whole overlay that BHATTI_OVERLAY names, so that a bad one fails the start of the worker, not the first pull.
  *
  * @param limits the operator's, as for any other layer
- *
  * @throws WorkerError `invalid_overlay`, which names the file and says what is wrong with it
  */
 export async function openOverlay(path: string, store: Store, limits: Partial<LayerLimits> = {}): Promise<Overlay> {
@@ -46,7 +45,7 @@ interface OverlayFile {
   readonly limits: Partial<LayerLimits>;
 }
 
-/** @throws WorkerError `invalid_overlay` when it has to be read again, and is not there any more or another */
+/** @throws WorkerError `invalid_overlay` when it has to be read again, and the file is gone or has changed */
 async function provide(
   { path, layer, limits }: OverlayFile,
   store: Store,
@@ -64,7 +63,7 @@ async function provide(
   }
 }
 
-/** What failed, in terms of the file where it is not the one any more that the worker started with. */
+/** The error to report: that the overlay is gone or has changed since the worker started, where it has; else the failure itself. */
 async function explain(error: unknown, path: string, layer: LayerFile): Promise<unknown> {
   try {
     const isSame = describeFailure(error).code !== 'digest_mismatch' && (await isAsLong(path, layer));
@@ -72,7 +71,7 @@ async function explain(error: unknown, path: string, layer: LayerFile): Promise<
     const message = `the overlay ${path} is not what it was when the worker started; start the worker again`;
     return new WorkerError('invalid_overlay', message, { cause: error });
   } catch (unreadable) {
-    // The disk's fault, or the host's.
+    // A fault of the disk or the host.
     if (describeFailure(unreadable).retryable) return error;
     return new WorkerError(
       'invalid_overlay',
@@ -82,7 +81,7 @@ async function explain(error: unknown, path: string, layer: LayerFile): Promise<
   }
 }
 
-/** Whether it is a file of so many bytes still, that can be read. */
+/** Whether it is still a file of the same size. Rejects when it cannot be opened. */
 async function isAsLong(path: string, { size }: LayerFile): Promise<boolean> {
   const file = await open(path, 'r');
   try {

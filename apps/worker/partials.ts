@@ -5,21 +5,21 @@ import { tidy } from './tidy.ts';
 /** Ms: a week. */
 const OLD = 7 * 24 * 3600 * 1000;
 
-/** Ms between looks at a download whose lease another has, and how many of them: the lease of a dead worker runs out before. */
+/** Ms between attempts at a lease that another holds, and how many: that of a dead worker runs out before the last one. */
 const INTERVAL = 100;
 const LOOKS = (2 * LEASE_TTL) / INTERVAL;
 
 type PartialServices = Pick<PullServices, 'claims' | 'redis' | 'store' | 'logger'>;
 
 /**
- * Removes the partial downloads of a task that has come to its end, except those that another task wants, and then gives up its
- * claims. A completed task can have left some, too: its tag pointed to another image when an earlier attempt began, or a worker
- * died between publishing a layer and this.
+ * Removes the partial downloads of a task that has ended, except those that another task wants, and releases its claims. Even
+ * a completed task may have left some: its tag pointed to another image during an earlier attempt, or a worker died between
+ * publishing a layer and this.
  */
 export async function freePartials(services: PartialServices, taskId: string): Promise<void> {
   const { partial } = services.claims;
   for (const digest of await partial.of(taskId)) {
-    // Before the look at who else wants it: of tasks that end together, each would find the others, and leave it to them.
+    // Before checking who else wants it: tasks that end together would otherwise leave it to each other.
     await partial.withdraw(taskId, digest);
     await freePartial(services, digest);
   }
@@ -27,16 +27,16 @@ export async function freePartials(services: PartialServices, taskId: string): P
 }
 
 /**
- * Removes partial downloads that nobody continued for a week, and no task wants: ended tasks are kept that long. A clock that is
- * wrong costs bytes that nobody needs.
+ * Removes partial downloads that nobody has continued for a week, as long as ended tasks are kept, and that no task wants. A
+ * wrong clock costs only bytes that nobody needs.
  */
 export async function freeOldPartials(services: PartialServices): Promise<void> {
   for (const digest of await services.store.partials.olderThan(OLD)) await freePartial(services, digest);
 }
 
 /**
- * Removes it unless a task wants it. Who else has its lease is about to do the same, or fetches it: then the task claims it. One that
- * gets the lease after us begins anew.
+ * Removes it unless a task wants it. Another holder of its lease is about to remove it, too, or is downloading it for a task
+ * that claims it. A download that gets the lease after us starts from the first byte.
  */
 async function freePartial({ claims, redis, store, logger }: PartialServices, digest: string): Promise<void> {
   let looks = 0;

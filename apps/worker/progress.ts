@@ -10,12 +10,12 @@ export interface CountedLayer {
 }
 
 /**
- * Of an image with more layers it is told how much there is in all. Redis keeps the last 10,000 updates of all tasks, each of them whole
- * (BullMQ's stream of events): 12,000 layers took 300 MB of it in half a minute. Docker's images have 127 at most.
+ * With more layers, only the sums are reported. Redis keeps the last 10,000 updates of all tasks, each in full (BullMQ's
+ * stream of events): an image of 12,000 layers took 300 MB of it in half a minute. Docker's images have 127 at most.
  */
 const MOST_LAYERS_TOLD = 128;
 
-/** The lines of a task, as the CLI prints them. */
+/** Reports the progress of a task, in the lines that the CLI prints. */
 export class PullProgress {
   readonly #reporter: ProgressReporter;
   #sizes: ReadonlyMap<string, number> = new Map();
@@ -25,7 +25,7 @@ export class PullProgress {
     this.#reporter = reporter;
   }
 
-  /** The image is looked for. */
+  /** The image is being resolved. */
   opening(update: ProgressUpdate): void {
     this.#reporter.report(update);
   }
@@ -37,7 +37,7 @@ export class PullProgress {
     this.#reportBytes();
   }
 
-  /** So many compressed bytes of the layer are there. */
+  /** `bytes` of the compressed layer are there now. */
   layerBytes(digest: string, bytes: number): void {
     if (this.#count(digest, bytes)) this.#reportBytes();
   }
@@ -46,9 +46,9 @@ export class PullProgress {
     this.#reporter.report({ phase: 'flattening', line: 'flattening to ext4...' });
   }
 
-  /** Whether that changes anything. */
+  /** Returns whether the count has changed. */
   #count(digest: string, bytes: number): boolean {
-    // What lies in the way of a download may be longer than the blob; the download clears it.
+    // A stale partial file may be longer than the blob; the download removes it.
     const counted = Math.min(bytes, this.#sizes.get(digest) ?? 0);
     if (this.#bytes.get(digest) === counted) return false;
     this.#bytes.set(digest, counted);

@@ -40,7 +40,7 @@ export interface PullProcessorOptions {
   readonly logger: Logger;
 }
 
-/** The BullMQ processor of tasks: everything about a job that is not the making of the image. */
+/** The BullMQ processor of tasks: everything about a job but the making of the image. */
 export class PullProcessor {
   readonly #options: PullProcessorOptions;
   #stopping = false;
@@ -89,7 +89,7 @@ class PullAttempt {
     this.#logger = options.logger.child({ task_id: this.#id, request_id: job.data.requestId });
   }
 
-  /** Throws what BullMQ is to make of a failure. */
+  /** Throws the error that BullMQ is to record. */
   run(): Promise<PullResult> {
     return withTaskLogger(this.#logger, () => this.#run());
   }
@@ -102,7 +102,7 @@ class PullAttempt {
       await this.#note(`completed: ${result.digest}${result.reused === undefined ? '' : ` (${result.reused} reused)`}`);
       return result;
     } catch (error) {
-      // It is told of among the dead: to others it was.
+      // Without `end`: to the workers that took the job over, this one counts as dead.
       if (await this.#isLost()) return this.#letGo();
       await end();
       if (this.#stop.reason === 'worker_stopping') return await this.#handBack();
@@ -110,7 +110,7 @@ class PullAttempt {
     }
   }
 
-  /** Returns what is to be called when the attempt has ended without its task. */
+  /** Returns the function to call when this attempt ends by itself: its worker did not die. */
   async #begin(): Promise<() => Promise<void>> {
     const { deaths } = this.#options;
     const { attemptsMade, stalledCounter, opts } = this.#job;
@@ -150,13 +150,13 @@ class PullAttempt {
         note: (line) => this.#note(line),
         requireOwned: () => this.#requireOwned(),
       });
-      // It may have hung after the image had its name: what it would remove then is what another works with.
+      // This process may have hung once the image had its name, and must not remove what another works with.
       await this.#requireOwned();
       await this.#conclude({ kind: 'completed', result });
       return result;
     } finally {
       await this.#close(source);
-      // Before the end is recorded, so that nothing follows it; not at all once the job is another's.
+      // Before the end is recorded, so that no progress follows it; not at all once the job is another's.
       if (this.#stop.reason !== 'lock_lost') await reporter.flush();
     }
   }
@@ -184,7 +184,7 @@ class PullAttempt {
     return registrySource({ registry: services.registry, data, credentials, signal });
   }
 
-  /** What cannot be removed is collected as an orphan once this process has ended. */
+  /** If this fails, its files are collected as orphans once this process has ended. */
   async #close(source: ImageSource): Promise<void> {
     try {
       await source.close();
@@ -199,13 +199,13 @@ class PullAttempt {
     this.#stop.signal.throwIfAborted();
   }
 
-  /** Whether the job is another worker's. One that hung, and is told to end as it wakes, has not noticed yet. */
+  /** Whether the job is another worker's. A process that hung, and is stopped as it wakes, has not noticed yet. */
   async #isLost(): Promise<boolean> {
     if (this.#stop.reason !== 'worker_stopping') return this.#stop.reason === 'lock_lost';
     return !(await this.#options.lock.isHeld(this.#id, this.#token));
   }
 
-  /** Gives the job back to the queue at its front, without a used attempt; another worker continues from its bytes. */
+  /** Returns the job to the front of the queue without using up an attempt; another worker continues from its bytes. */
   async #handBack(): Promise<never> {
     await this.#note('handed back: the worker stops');
     await this.#job.moveToWait(this.#token);
@@ -213,7 +213,7 @@ class PullAttempt {
     throw new WaitingError();
   }
 
-  /** The job is another worker's: what is written to it from here on would be wrong. BullMQ refuses the end, too. */
+  /** The job is another worker's: nothing may be written to it any more. BullMQ refuses the end, too. */
   #letGo(): never {
     this.#logger.warn('the job was taken over by another worker, which finds what was finished here');
     throw new Error('worker_crashed: the job was taken over by another worker');
@@ -231,7 +231,7 @@ class PullAttempt {
     return jobError(failure);
   }
 
-  /** What Redis refuses here is made up for once the task has ended (`Aftercare`); its failure must not be told in place of the task's. */
+  /** A failure here must not hide that of the task; `Aftercare` repeats what was not done. */
   async #concludeFailure(failure: Failure): Promise<void> {
     try {
       await this.#conclude({ kind: 'failed', failure }, failure.retryable);
@@ -245,11 +245,11 @@ class PullAttempt {
       return { code: 'cancelled', message: 'the task was cancelled', retryable: false };
     }
     const failure = describeFailure(error);
-    // Only a cancelled task ends as cancelled, whatever a library calls its end.
+    // Only a cancelled task may end as cancelled, whatever code a library gives.
     return failure.code === 'cancelled' ? { ...failure, code: 'internal', retryable: true } : failure;
   }
 
-  /** Removes what only a task under way needs. Its end is remembered first where the job could not be run again. */
+  /** Removes what only a task under way needs. Records its outcome first if that makes the job impossible to repeat. */
   async #conclude(outcome: Outcome, isRepeatable = false): Promise<void> {
     const { services, outcomes } = this.#options;
     const { data } = this.#job;
@@ -258,7 +258,7 @@ class PullAttempt {
       await removeCredentials(this.#job);
       await tidy(services, () => services.store.uploads.remove(this.#id));
     }
-    // What came from a registry that was down for longer than the attempts lasted is kept: the user may pull again.
+    // Where another try might have helped, but no attempts are left, downloads are kept: the user may pull again.
     if (isRepeatable) await services.claims.partial.release(this.#id);
     else await freePartials(services, this.#id);
     if (outcome.kind === 'failed' && outcome.failure.code === 'no_space') {
@@ -274,7 +274,7 @@ class PullAttempt {
     else this.#logger.warn(details, `failed, to be tried again: ${failure.message}`);
   }
 
-  /** A line in the job's own log, for operators, and in the worker's. */
+  /** Writes a line to the job's own log, for operators, and to the worker's. */
   async #note(line: string): Promise<void> {
     this.#logger.info(line);
     try {

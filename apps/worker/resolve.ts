@@ -4,14 +4,14 @@ import { isBuilt } from './built-image.ts';
 import type { ImageSource, SourceImage } from './image-source.ts';
 import type { PullServices } from './services.ts';
 
-/** What a task is to make: the root filesystem of this key, and the image to make it from where it is not there yet. */
+/** What a task is to make: the key of a root filesystem, and the image to build it from unless it exists. */
 export interface Target {
   readonly key: string;
-  /** Undefined: it is built. */
+  /** Undefined when it is built already. */
   readonly image?: SourceImage;
 }
 
-/** The key of what a task makes of an image, with the e2fsprogs that are there now. */
+/** The key of the root filesystem that a task makes of an image, with the e2fsprogs now installed. */
 export async function keyOf(
   { overlay }: Pick<PullServices, 'overlay'>,
   { sizeBytes }: TaskJobData,
@@ -22,9 +22,8 @@ export async function keyOf(
 }
 
 /**
- * Asks the source what the image is now, and claims its root filesystem for the task. Where the name is in the catalog, the digest
- * alone is asked for first: most often it is the same, and then not even the config has to be fetched. A forced task makes it anew in any
- * case.
+ * Resolves the image at its source, and claims its root filesystem for the task. If the name is in the catalog, asks for the
+ * digest alone first: most often it is the same, and then not even the config has to be fetched. A forced task always builds.
  */
 export async function resolveTarget(
   services: Pick<PullServices, 'store' | 'overlay' | 'claims'>,
@@ -34,7 +33,7 @@ export async function resolveTarget(
   const { store, claims } = services;
   const claimedKey = async (manifestDigest: string) => {
     const key = await keyOf(services, data, manifestDigest);
-    // Before the look whether it is there: what is claimed is not collected.
+    // Before checking whether it is built: what is claimed is not collected.
     await claims.rootfs.claim(id, [key]);
     return key;
   };

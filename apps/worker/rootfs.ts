@@ -17,14 +17,14 @@ export interface ProvideRootfsOptions {
   readonly image: SourceImage;
   /** Exact size of the file system in bytes; left out, the content decides. */
   readonly sizeBytes?: number | undefined;
-  /** Build it anew although it is there, and replace it. */
+  /** Build it even if it exists, and replace it. */
   readonly force?: boolean | undefined;
   readonly signal: AbortSignal;
-  /** Rejects unless the task is this worker's still. */
+  /** Rejects unless the task is still this worker's. */
   readonly requireOwned: () => Promise<void>;
 }
 
-/** Sees to it that the root filesystem is published: builds it, unless another pull has or does. */
+/** Ensures that the root filesystem is published: builds it, unless another pull has done so or is at it. */
 export async function provideRootfs(services: PullServices, options: ProvideRootfsOptions): Promise<void> {
   const { store, redis } = services;
   const { key, force, signal } = options;
@@ -61,7 +61,7 @@ async function build(services: PullServices, options: ProvideRootfsOptions): Pro
       ...(overlay === undefined ? {} : { overlay: overlay.diffId }),
     };
     await publication.writeRecord(built);
-    // The new one has the same bytes, unless the old one was damaged.
+    // An intact one is kept: it has the same bytes.
     const isDamaged = (await store.rootfs.has(key)) && !(await isBuilt(store, key));
     await publication.publish({ replace: force || isDamaged });
   } catch (error) {
@@ -75,20 +75,20 @@ async function build(services: PullServices, options: ProvideRootfsOptions): Pro
   digests.request();
 }
 
-/** What is damaged within shows when it is read; another attempt fetches it again. */
+/** Damage within a cached layer shows only when it is read. The next attempt fetches it again. */
 async function removeDamagedLayer(
   { store }: PullServices,
   { requireOwned }: ProvideRootfsOptions,
   directory: string,
 ): Promise<void> {
-  // Who hung since it was read may find a whole one there.
+  // If this process hung since it was read, an intact one may be there by now.
   await requireOwned();
   await store.layers.remove(basename(directory));
 }
 
 /**
- * Somebody removed a layer while it was read: a person, or an evictor when Redis had lost the claims. Another attempt
- * fetches it again.
+ * Throws a retryable error if a layer was removed while it was read, by a person, or by an eviction after Redis had lost the
+ * claims. The next attempt fetches it again.
  */
 async function requireLayers(
   { store }: PullServices,

@@ -13,12 +13,12 @@ import type { Overlay } from './overlay.ts';
 import { recordDigests } from './rootfs-digests.ts';
 import { taskLogger } from './task-log.ts';
 
-/** Decodes of a kind (see DecodeSlots) at once in a process, where the machine has as many processors. */
+/** Decodes that run at once in a process (see DecodeSlots), if the machine has as many processors. */
 const DECODE_THREADS = 2;
 
 /**
- * Milliseconds that files wait for a lull before they are synced all the same: what a power loss can take is fetched and built again,
- * but not much should be. A digest is missed by nobody but who asks for it.
+ * Milliseconds that work on published files waits for a lull before it starts regardless. What was not synced is lost with the
+ * power and has to be built again, so that should not be much; a digest is missed only by those who ask for it.
  */
 const SYNC_PATIENCE = 15_000;
 const DIGEST_PATIENCE = 120_000;
@@ -43,7 +43,7 @@ export interface PullServices {
   readonly overlay?: Overlay | undefined;
   readonly metrics: WorkerMetrics;
   readonly tracing?: Tracing | undefined;
-  /** Of what belongs to no task, see `taskLogger`. */
+  /** For what belongs to no task, see `taskLogger`. */
   readonly logger: Logger;
 }
 
@@ -59,7 +59,7 @@ export interface PullServicesOptions {
   readonly logger: Logger;
 }
 
-/** What of a worker its services go by. */
+/** The parts of a worker that its services depend on. */
 export interface WorkerState {
   readonly redis: RedisClient;
   /** Whether a task still waits or runs. */

@@ -7,7 +7,7 @@ import * as z from 'zod';
 const stopReasons = z.enum(['cancelled', 'worker_stopping', 'lock_lost']);
 export type StopReason = z.output<typeof stopReasons>;
 
-/** Reads the reason for which a run of a task is stopped (`RunningTasks`). */
+/** Parses the reason of an abort by `RunningTasks`; anything unknown is a cancellation. */
 export function stopReason(reason: unknown): StopReason {
   return stopReasons.safeParse(reason).data ?? 'cancelled';
 }

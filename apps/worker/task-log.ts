@@ -3,12 +3,12 @@ import type { Logger } from 'pino';
 
 const loggers = new AsyncLocalStorage<Logger>();
 
-/** Runs the work of a task: what is logged by parts that know nothing of tasks goes to its logger, see `taskLogger`. */
+/** Runs the work of a task. Parts that know nothing of tasks find its logger with `taskLogger`. */
 export function withTaskLogger<Result>(logger: Logger, work: () => Promise<Result>): Promise<Result> {
   return loggers.run(logger, work);
 }
 
-/** The logger of the task that is worked on here, or the other. */
+/** The logger of the task in whose `withTaskLogger` this is called, or else `otherwise`. */
 export function taskLogger(otherwise: Logger): Logger {
   return loggers.getStore() ?? otherwise;
 }

@@ -5,13 +5,13 @@ export function recordAttempt(metrics: WorkerMetrics, job: TaskJob | undefined):
   if (job === undefined) return;
   const { code } = job.failedReason ? parseFailure(job.failedReason, job.stalledCounter) : { code: 'none' };
   if (job.finishedOn === undefined) {
-    // A job that is handed back has no failure of this attempt; those are left to the worker that ends it.
+    // A job that was handed back has not failed: it is counted by the worker that ends it.
     if (code !== 'none') metrics.count('retries', { reason: code });
     return;
   }
   const isCompleted = job.returnvalue !== null && job.returnvalue !== undefined;
   const result = isCompleted ? 'completed' : code === 'cancelled' ? 'cancelled' : 'failed';
-  // What something else than this API has put on the queue may have any name, or none.
+  // A job that was not queued by this API may have any name, or none.
   const type = job.name === 'import' ? 'import' : 'pull';
   metrics.count('tasks', { type, result, reason: isCompleted ? 'none' : code });
   metrics.observe('duration', { result }, (job.finishedOn - job.timestamp) / 1000);

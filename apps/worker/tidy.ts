@@ -2,8 +2,8 @@ import type { PullServices } from './services.ts';
 import { taskLogger } from './task-log.ts';
 
 /**
- * Removes what a task needs no more. How the task ended is what counts: a failure to remove is logged, and the file left to who comes
- * next, housekeeping at the latest.
+ * Removes what a task no longer needs. A failure to do so does not change how the task ends: it is logged, and the file left
+ * to housekeeping.
  */
 export async function tidy({ logger }: Pick<PullServices, 'logger'>, remove: () => Promise<unknown>): Promise<void> {
   try {

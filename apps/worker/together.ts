@@ -1,6 +1,6 @@
 /**
- * Runs the works at the same time. The first to fail aborts the others through the signal they get; its error is thrown
- * once all have ended, so nothing runs on behind the caller's back.
+ * Runs the works concurrently. The first to fail aborts the others through the signal they get; its error is thrown once all
+ * have ended, so nothing runs on behind the caller's back.
  */
 export async function together(
   signal: AbortSignal,

@@ -6,8 +6,8 @@ const KEEP_SECONDS = 7 * 24 * 3600;
 const keyOf = (taskId: string): string => `${KEY_PREFIX}:begun:${taskId}`;
 
 /**
- * Which workers have begun a task and never came to an end with it, in order: `host:pid, begun at <ISO 8601>`. That is who died
- * or hung over it, and the one that works on it now.
+ * Which workers have begun a task and not ended their attempt, in order: `host:pid, begun at <ISO 8601>`. These are the ones
+ * that died or hung, and the one that works on it now.
  */
 export class WorkerDeaths {
   readonly #redis: RedisClient;
@@ -17,8 +17,8 @@ export class WorkerDeaths {
   }
 
   /**
-   * Notes that the worker begins. Returns what takes the note away again: the attempt came to an end, whatever that is. That never
-   * rejects: a note that Redis does not let go goes with the task.
+   * Notes that the worker begins. Returns the function that removes the note when the attempt ends, however it does. That one
+   * never rejects: a note that could not be removed is removed with the task.
    */
   async begin(taskId: string, worker: string): Promise<() => Promise<void>> {
     const note = `${worker}, begun at ${new Date().toISOString()}`;
@@ -32,7 +32,7 @@ export class WorkerDeaths {
     return this.#redis.lrange(keyOf(taskId), 0, -1);
   }
 
-  /** Once the task has ended. */
+  /** To be called once the task has ended. */
   async forget(taskId: string): Promise<void> {
     await this.#redis.del(keyOf(taskId));
   }

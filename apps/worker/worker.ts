@@ -46,7 +46,7 @@ export interface RunningWorker {
   close(): Promise<void>;
 }
 
-/** Starts to take pulls from the queue. Resolves once it does, which takes as long as Redis is away. */
+/** Starts to take pulls from the queue. Resolves once it does, which it cannot while Redis is away. */
 export async function startWorker(options: StartWorkerOptions): Promise<RunningWorker> {
   const { redisUrl, logger, housekeepingInterval } = options;
   const problems = new RedisProblems(logger);
@@ -62,20 +62,20 @@ export async function startWorker(options: StartWorkerOptions): Promise<RunningW
   return worker;
 }
 
-/** Waits for Redis, warns of settings that lose tasks. Rejects with TaskError when its version is too old. */
+/** Waits for Redis, and warns of settings that lose tasks. Rejects with TaskError when its version is too old. */
 async function requireRedis(redis: RedisClient, logger: Logger): Promise<void> {
   try {
     const { product, warnings } = await checkRedisServer(redis);
     logger.info({ redis: product }, 'connected to Redis');
     for (const warning of warnings) logger.warn(warning);
   } catch (error) {
-    // A connection that tries again for ever would keep the process.
+    // A connection that retries for ever would keep the process alive.
     redis.disconnect();
     throw error;
   }
 }
 
-/** All that a worker process has at work, from its start to its end. */
+/** The parts of a worker process, from its start to its end. */
 class PullWorker implements RunningWorker {
   readonly #redis: RedisClient;
   readonly #logger: Logger;
