@@ -11,8 +11,8 @@ export async function showStatus(client: ApiClient, console: Console, json: bool
   return 0;
 }
 
-/** A line for each part, whatever facts the server tells about it. */
-export function formatStatus({ version, queue, workers, disk, redis }: AdminStatus): string {
+/** A line for each part of the server, with whatever facts it gives. */
+function formatStatus({ version, queue, workers, disk, redis }: AdminStatus): string {
   return formatFields([
     ['version', version],
     ['queue', formatFacts(queue)],

@@ -6,7 +6,7 @@ import { CliError } from './cli-error.ts';
 import type { Endpoint, HttpAnswer } from './http-connection.ts';
 import { readPages } from './pages.ts';
 
-/** The API over HTTP. Every method rejects with ApiError, UnreachableError, or CliError `not_bhatti` for garbage. */
+/** The API over HTTP. Every method rejects with ApiError, UnreachableError, or CliError (`not_bhatti` for a nonsensical answer). */
 export class ApiClient {
   readonly #api: ApiConnection;
 
@@ -40,14 +40,14 @@ export class ApiClient {
     });
   }
 
-  /** The task; with `wait` (seconds) answered when its progress line is no longer `seen` ('' for none), it ended, or the time is over. */
+  /** The task. With `poll`, once its progress line is not `seen` any more ('' for none), it has ended, or `wait` seconds are over. */
   task(id: string, poll?: { wait: number; seen: string }): Promise<schema.Task> {
     return this.#api.call(schema.task, { method: 'GET', path: `${taskPath(id)}${pollQuery(poll)}` });
   }
 
   /**
-   * Every state of the task as the server tells it, until the server ends the stream, which it does after the end of the task.
-   * `silence` in ms: a stream on which nothing comes for so long is broken.
+   * Every state of the task as the server reports it, until the server ends the stream after the end of the task. A stream on
+   * which nothing arrives for `silence` ms counts as broken.
    */
   taskEvents(id: string, wait: { signal: AbortSignal; silence: number }): AsyncIterable<schema.Task> {
     return this.#api.events(schema.task, 'task', { method: 'GET', path: `${taskPath(id)}/events`, ...wait });
@@ -57,7 +57,7 @@ export class ApiClient {
     return this.#api.call(schema.task, { method: 'DELETE', path: taskPath(id) });
   }
 
-  /** The newest first, `limit` at most. */
+  /** The newest tasks first, `limit` at most. */
   tasks({ status, limit }: { status?: string; limit: number }): Promise<schema.Task[]> {
     return readPages(limit, async (page) => {
       const query = new URLSearchParams({ ...(status !== undefined && { status }), ...page });
@@ -68,19 +68,19 @@ export class ApiClient {
 
   images(): Promise<schema.Image[]> {
     return readPages(Number.POSITIVE_INFINITY, async (page) => {
-      // The first page is asked for as ever: servers that know no pages send everything.
+      // No query for the first page: an older server has no pages, and sends everything.
       const path = page.cursor === undefined ? '/images' : `/images?${new URLSearchParams(page)}`;
       const { images, next } = await this.#api.call(schema.imageList, { method: 'GET', path });
       return { items: images, next };
     });
   }
 
-  /** The own image of that name, else one that is shared; with `owner` that owner's. */
+  /** The caller's image of that name, else a shared one; with `owner`, that owner's. */
   image(name: string, owner?: string): Promise<schema.Image> {
     return this.#api.call(schema.image, { method: 'GET', path: imagePath(name, '', owner) });
   }
 
-  /** The ext4 file of an image, from byte `from` on where the server still has the file of that `etag`. */
+  /** The ext4 file of an image; from byte `from` on if the server still has the file of that `etag`, else all of it. */
   async rootfs(name: string, resume?: { from: number; etag: string }): Promise<HttpAnswer> {
     const answer = await this.#api.open({
       method: 'GET',
@@ -91,7 +91,7 @@ export class ApiClient {
         ...(resume !== undefined && { range: `bytes=${resume.from}-`, 'if-range': resume.etag }),
       },
     });
-    // The page of a login or of a proxy must not become a file system.
+    // The page of a login or a proxy must not end up as a file system.
     if (answer.headers['content-type']?.startsWith('application/octet-stream')) return answer;
     answer.body.destroy();
     throw notBhatti(this.endpoint, undefined);
@@ -99,7 +99,7 @@ export class ApiClient {
 
   async deleteImage(name: string, owner?: string): Promise<void> {
     const { status } = await this.#api.ask({ method: 'DELETE', path: imagePath(name, '', owner) });
-    // Whatever else says "well done" has deleted nothing.
+    // Any other success is not from a bhatti server, and has deleted nothing.
     if (status !== 204) throw notBhatti(this.endpoint, undefined);
   }
 
@@ -109,7 +109,7 @@ export class ApiClient {
     return this.#api.call(schema.image, { method, path: imagePath(name, '/share', owner) });
   }
 
-  /** Removes what nothing needs from the server's disk; with `dryRun` tells what would go. */
+  /** Removes what nothing needs from the server's disk; with `dryRun` only says what it would remove. */
   prune(dryRun: boolean): Promise<schema.Pruned> {
     return this.#api.call(schema.pruned, { method: 'POST', path: '/images/prune', body: { dry_run: dryRun } });
   }

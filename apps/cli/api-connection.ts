@@ -8,11 +8,11 @@ import type { RequestTiming } from './timing.ts';
 
 export interface ApiConnectionOptions {
   readonly onTiming?: (timing: RequestTiming) => void;
-  /** Told the version of the server with every answer of one that says it. */
+  /** Called with the server's version for every answer that has it. */
   readonly onServerVersion?: (version: string) => void;
 }
 
-/** Requests to a server, of which only successes come back. Rejects with ApiError, UnreachableError, or CliError `not_bhatti` for garbage. */
+/** Requests to a server, resolving only with successes. Rejects with ApiError, UnreachableError, or CliError (`not_bhatti` for a nonsensical answer). */
 export class ApiConnection {
   readonly endpoint: Endpoint;
   readonly #connection: HttpConnection;
@@ -24,13 +24,13 @@ export class ApiConnection {
     this.#options = options;
   }
 
-  /** A success of that shape. */
+  /** Resolves with a body of that shape. */
   async call<Schema extends z.ZodType>(shape: Schema, request: HttpRequest): Promise<z.output<Schema>> {
     const { json } = await this.ask(request);
     return this.#parse(shape, json);
   }
 
-  /** A success, whatever it is. */
+  /** Resolves with status and body of any success. */
   async ask(request: HttpRequest): Promise<{ status: number; json: unknown }> {
     const { status, location, text } = await this.#send(request);
     const json = parseJson(text);
@@ -39,7 +39,7 @@ export class ApiConnection {
     return { status, json };
   }
 
-  /** A success to be read as it comes. */
+  /** Resolves once the headers are here; the caller reads the body. */
   async open(request: HttpRequest): Promise<HttpAnswer> {
     const sentAt = performance.now();
     const answer = await this.#open(request);
@@ -57,7 +57,7 @@ export class ApiConnection {
     return answer;
   }
 
-  /** The data of each event of that name, of that shape, until the server ends the stream. */
+  /** The data of each event called `name`, parsed as `shape`, until the server ends the stream. */
   async *events<Schema extends z.ZodType>(
     shape: Schema,
     name: string,

@@ -4,7 +4,7 @@ import { describeEndpoint, type Endpoint, type HttpRequest } from './http-connec
 import { ProxyError } from './proxy.ts';
 import { type Explanation, explainCutUpload, explainProxy, explainUnreachable } from './unreachable.ts';
 
-/** The server answered with an error: `status` of HTTP, `code` stable, `message` the server's own words. */
+/** The server answered with an error: the HTTP status, a stable code, and a message in the server's words. */
 export class ApiError extends Error {
   readonly status: number;
   readonly code: string;
@@ -39,7 +39,7 @@ export function notBhatti(endpoint: Endpoint, cause: unknown): CliError {
   });
 }
 
-/** What is no answer of this program may be one of the proxy. */
+/** An answer that no bhatti server gives may be the proxy's. */
 function proxyNote(endpoint: Endpoint): string {
   if (endpoint.kind !== 'url' || endpoint.proxy === undefined) return '';
   return `; it was asked through the proxy ${endpoint.proxy.host}, and hosts in NO_PROXY are asked without one`;
@@ -49,14 +49,14 @@ function proxyNote(endpoint: Endpoint): string {
 export function redirected(endpoint: Endpoint, location: string | undefined): CliError {
   const where = describeEndpoint(endpoint);
   const target = location === undefined ? undefined : serverAt(where, location);
-  // What leads elsewhere on the very server, to a page for logging in, is none of ours.
+  // A redirect within the same server, say to a login page, is not from bhatti.
   if (target === undefined || target === where) return notBhatti(endpoint, undefined);
   return new CliError('not_bhatti', `${where} answers with a redirect to ${target}`, {
     hint: `If that is the server, use its URL: --url ${target}`,
   });
 }
 
-/** The URL of the server that a redirect from the one at `where` leads to: with the same path where that goes on there. */
+/** The URL of the server to which one at `where` redirects, with the path of `where` if the target is below it. */
 function serverAt(where: string, location: string): string | undefined {
   if (!URL.canParse(location, where)) return undefined;
   const { origin, pathname } = new URL(location, where);
@@ -65,12 +65,15 @@ function serverAt(where: string, location: string): string | undefined {
   return pathname.startsWith(`${path}/`) ? `${origin}${path}` : origin;
 }
 
-/** A route that is not there: every other 404 names what is missing. */
+/** Whether the server lacks the route: any other 404 names what is missing. */
 function isMissingRoute(status: number, message: string): boolean {
   return status === 405 || status === 501 || (status === 404 && message === 'there is no such route');
 }
 
-/** What goes wrong with the upload's own source is not the network's doing, and a server that took some of it was there. */
+/**
+ * The error for a request without an answer. A failure to read the upload's source is not the network's fault; a connection that
+ * breaks during an upload had reached a server.
+ */
 export function failedRequest(endpoint: Endpoint, { upload }: HttpRequest, error: unknown): Error {
   if (error instanceof CliError || error instanceof UnreachableError) return error;
   const code = systemErrorCode(error) ?? 'unknown error';

@@ -1,8 +1,8 @@
 import * as z from 'zod';
 
 /**
- * What the CLI reads in the answers of the API, and no more: a server of another version may say more than this, and
- * name phases that this one has not heard of. A test keeps it together with `TaskView` of `@bhatti/tasks`.
+ * What the CLI reads in the answers of the API, and no more: a server of another version may send more, and phases that this
+ * one does not know. A test keeps it in line with `TaskView` of `@bhatti/tasks`.
  */
 
 const step = z.object({ phase: z.string(), line: z.string() });
@@ -96,7 +96,7 @@ export type ImportAnswer = z.output<typeof importAnswer>;
 
 const facts = z.record(z.string(), z.unknown());
 
-/** What an operator sees; which facts there are is the server's business. */
+/** The state of the server, for operators; which facts there are is up to the server. */
 export const adminStatus = z.looseObject({
   version: z.string(),
   queue: facts,
@@ -118,7 +118,7 @@ export type Health = z.output<typeof health>;
 /** The body of every error of the API. */
 export const errorBody = z
   .looseObject({ error: z.string(), code: z.string().optional(), request_id: z.string().optional() })
-  // Many programs say `error` and no more.
+  // Many other programs answer with `error` alone.
   .refine(({ code, request_id }) => code !== undefined || request_id !== undefined);
 
 /** What `POST /images/pull` takes. */
@@ -137,7 +137,7 @@ export interface PullRequest {
 /** The query of `POST /images/import`; its body is the archive. */
 export interface ImportRequest {
   readonly name?: string;
-  /** Which image of an archive with several, and what the image is said to come from. */
+  /** Which image of an archive with several, and the reference to record for it. */
   readonly ref?: string;
   readonly platform?: string;
   readonly size?: string;

@@ -32,11 +32,11 @@ export async function archiveFile(path: string): Promise<Readable> {
 }
 
 /**
- * What `docker save REF` writes, or `podman save` where there is no docker. Resolves with the first bytes, so that an
- * image that is not there costs the server nothing; the stream fails when the program fails later.
+ * The output of `docker save REF`, or of `podman save` where there is no docker. Resolves once the first bytes are here, so that
+ * nothing is sent to the server for a missing image; the stream fails if the program fails later.
  */
 export async function savedImage(reference: string): Promise<Readable> {
-  // Docker would take it for a flag, or for nothing.
+  // Docker would take it for a flag, or for no argument.
   if (/^(-|\s*$)/.test(reference)) {
     throw new CliError('invalid_reference', `${JSON.stringify(reference)} is no image reference, such as python:3.12`);
   }
@@ -70,7 +70,7 @@ async function run(program: string, args: readonly string[], reference: string):
     throw new CliError('import_failed', `cannot run ${program} (${code})`, { cause });
   }
   const archive = new PassThrough();
-  // Whoever stops reading has no use for the program either.
+  // Once nobody reads the output, the program is not needed either.
   archive.once('close', () => child.kill());
   child.stdout.pipe(archive, { end: false });
   child.once('close', (code) => {

@@ -2,8 +2,7 @@ import { isNativeError } from 'node:util/types';
 import { systemErrorName } from '@bhatti/store';
 
 /**
- * A failure that the CLI explains itself: `message` goes to stderr after `error: ` and `hint` on the lines below it.
- * Everything else that is thrown is a bug or an answer of the API (`ApiError`).
+ * A failure that the CLI explains itself: `message` goes to stderr after `error: `, and `hint` on the lines below it.
  */
 export class CliError extends Error {
   readonly code: string;

@@ -4,13 +4,13 @@ import type { Command, Option } from 'commander';
 export interface Position {
   /** The last command that they name. */
   readonly command: Command;
-  /** Its arguments so far: what is neither a command nor a flag nor the value of one. */
+  /** Its arguments so far: words that are neither a command nor a flag nor a flag's value. */
   readonly operands: readonly string[];
   /** The option whose value comes next. */
   readonly optionAwaitingValue: Option | undefined;
 }
 
-/** Reads `words` as commander would, flags before and behind the commands too. */
+/** Reads `words` as commander would, with flags before and behind the commands. */
 export function positionOf(program: Command, words: readonly string[]): Position {
   let command = program;
   const operands: string[] = [];
@@ -33,7 +33,7 @@ export function positionOf(program: Command, words: readonly string[]): Position
   return { command, operands, optionAwaitingValue };
 }
 
-/** The commands above one, the next first. */
+/** The commands above one, its parent first. */
 export function ancestors(command: Command): Command[] {
   return command.parent === null ? [] : [command.parent, ...ancestors(command.parent)];
 }

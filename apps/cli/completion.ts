@@ -35,8 +35,8 @@ complete -c bhatti -n __bhatti_ask -f -a '$__bhatti_candidates'
 }
 
 /**
- * What could stand where the last of `words` is: commands, flags, values of flags with choices, names of images, ids of
- * tasks. Nothing, rather than an error, where the server cannot be asked; it is never started for this.
+ * Candidates for the last of `words`: commands, flags, values of flags with choices, names of images, ids of tasks. None,
+ * rather than an error, if the server cannot be asked; it is never started for this.
  */
 export async function complete(
   program: Command,

@@ -12,7 +12,7 @@ const text = z
   .string({ error: 'must be text' })
   .nullish()
   .transform((value) => value || undefined);
-/** One that depended on where a command is run would be another server in each folder; no shell is here to know what ~ is. */
+/** A relative path would mean another server in each folder, and no shell expands a ~ here. */
 const folder = text.refine((path) => !path || isAbsolute(path), {
   error: 'must be an absolute path, as /home/ann/bhatti',
 });
@@ -21,7 +21,7 @@ const schema = z
   .nullish()
   .transform((value) => value ?? {});
 
-/** The config files that count, the more specific first. `BHATTI_CONFIG` replaces the two usual places. */
+/** The config files to read, the more specific first. `BHATTI_CONFIG` replaces the two usual places. */
 export function configFilePaths(env: NodeJS.ProcessEnv): string[] {
   if (env.BHATTI_CONFIG) return [env.BHATTI_CONFIG];
   return [join(homeDirectory(env), '.bhatti', 'config.yaml'), SYSTEM_FILE];
@@ -63,14 +63,14 @@ async function readConfigFile(path: string, required: boolean, warn: (text: stri
     });
   }
   const config = await parseConfigFile(text, path);
-  // The one of the system is for everybody on purpose.
+  // The system's file is for everybody on purpose.
   if (config.token !== undefined && path !== SYSTEM_FILE && ((await stat(path)).mode & 0o077) !== 0) {
     warn(`other users may read the token in ${path}; keep it to yourself with: chmod 600 ${quoted(path)}`);
   }
   return config;
 }
 
-/** For a shell, where it needs quotes. */
+/** Quoted for a shell where necessary. */
 function quoted(path: string): string {
   return /^[\w./~+-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`;
 }
@@ -80,7 +80,7 @@ export async function parseConfigFile(text: string, path: string): Promise<Confi
   // Loaded here: the parser costs 30 ms, and most machines have no config file.
   const { parse } = await import('yaml');
   try {
-    // Its warnings are Node's, about tags and versions of YAML, and would stand beside every answer.
+    // Its warnings, about YAML tags and versions, would be printed by Node with every command.
     return schema.parse(parse(text, { logLevel: 'error' }));
   } catch (error) {
     throw new CliError('invalid_config', `the config file ${path} is not understood: ${reason(error)}`, {
@@ -93,6 +93,6 @@ function reason(error: unknown): string {
   if (error instanceof z.ZodError) {
     return error.issues.map((issue) => `${issue.path.join('.') || 'it'} ${issue.message}`).join('; ');
   }
-  // What follows the first line shows the place, which the first one names.
+  // The lines after the first one show the place, which that one names.
   return error instanceof Error ? (error.message.split('\n')[0] ?? '').replace(/:$/, '') : String(error);
 }

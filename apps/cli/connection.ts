@@ -43,7 +43,7 @@ async function refuseOtherHost(apiFile: string): Promise<void> {
   });
 }
 
-/** The same without starting anything: undefined where nothing runs. */
+/** The same without starting anything: undefined if no server runs. */
 export async function connectRunning(
   settings: Settings,
   options: ApiConnectionOptions,

@@ -2,7 +2,7 @@ import { printable } from './printable.ts';
 import { widthOf } from './text-width.ts';
 
 export interface Screen {
-  /** Whether lines can be drawn again in place. */
+  /** Whether lines can be redrawn in place. */
   readonly terminal: boolean;
   /** In characters; only used on a terminal. */
   readonly columns: number;
@@ -10,19 +10,19 @@ export interface Screen {
 }
 
 /**
- * Where a command writes: what was asked for to `out`, everything about it to `err`. Control characters in either are
- * shown, not obeyed.
+ * Where a command writes: what was asked for to `out`, everything else to `err`. Control characters are shown escaped in both,
+ * so that no terminal obeys them.
  */
 export interface Console {
   out(text: string): void;
   err(text: string): void;
   /**
-   * Lines that stand below everything that was written, until others replace them; none takes them away. Each must be
-   * narrower than the screen, all together lower. Nothing where there is no terminal.
+   * Draws lines below everything that was written, in place of those drawn before; an empty list removes them. Each must be
+   * narrower than the screen, and all together lower. Does nothing without a terminal.
    */
   live(lines: readonly string[]): void;
   screen(): Screen;
-  /** Calls back when the screen has another size, or shows something else; ends with the function that it returns. */
+  /** Calls the listener when the screen has changed in size or content. Returns the function that ends this. */
   onScreenChange(listener: () => void): () => void;
   /** True when a person can be asked: stdin and stderr are a terminal. */
   readonly interactive: boolean;
@@ -50,7 +50,7 @@ export function createConsole({ stdout, stderr, env, interactive }: ConsoleWorld
   let live: readonly string[] = [];
   const columns = () => stdout.columns || 80;
   const drawn = () => live.map((line) => `${line}\n`).join('');
-  /** The cursor is left at the start of the line below, where it is in nobody's way: nothing has to be put right at the end. */
+  /** The cursor always waits at the start of the line below: wherever the program ends, nothing has to be restored. */
   const erased = () => eraseLines(live.map(widthOf), columns());
   return {
     out(text) {
@@ -86,8 +86,8 @@ export function createConsole({ stdout, stderr, env, interactive }: ConsoleWorld
 }
 
 /**
- * The text that takes lines of these widths away, seen from the start of the line below. Lines that were drawn on a wider
- * screen are wrapped by now.
+ * The escape sequence that erases lines of these widths, from the start of the line below them. Lines that were drawn on a
+ * wider screen are wrapped by now.
  */
 function eraseLines(widths: readonly number[], columns: number): string {
   const rows = widths.reduce((sum, width) => sum + Math.max(1, Math.ceil(width / columns)), 0);

@@ -1,8 +1,8 @@
-/** How fast bytes come, from what was seen of them over the last seconds. Times in ms. */
+/** How fast bytes arrive, from their counts over the last seconds. Times in ms. */
 
-/** Long enough to be calm, short enough to tell soon that a download has stopped. */
+/** Long enough for a steady figure, short enough to show soon that a download has stopped. */
 const WINDOW = 5000;
-/** Less says nothing yet. */
+/** Over a shorter time the rate is not known yet. */
 const SHORTEST = 800;
 
 interface Sample {
@@ -10,7 +10,7 @@ interface Sample {
   readonly bytes: number;
 }
 
-/** What was seen of each download, by its key; the latest sample last. */
+/** The samples of each download, by its key; the latest one last. */
 export type SeenBytes = ReadonlyMap<string, readonly Sample[]>;
 
 export function seeBytes(seen: SeenBytes, counts: ReadonlyMap<string, number>, now: number): SeenBytes {
@@ -18,14 +18,14 @@ export function seeBytes(seen: SeenBytes, counts: ReadonlyMap<string, number>, n
     [...counts].map(([key, bytes]) => {
       const samples = seen.get(key) ?? [];
       const last = samples.at(-1);
-      // Bytes that have gone were thrown away: the download began anew.
+      // Fewer bytes than before: the download has started over.
       if (last === undefined || bytes < last.bytes) return [key, [{ at: now, bytes }]];
       return [key, [...recent(samples, now), { at: now, bytes }]];
     }),
   );
 }
 
-/** Bytes a second; undefined while too little was seen. */
+/** Bytes a second; undefined while not known yet. */
 export function rateOf(seen: SeenBytes, key: string, now: number): number | undefined {
   const samples = recent(seen.get(key) ?? [], now);
   const [first, last] = [samples[0], samples.at(-1)];
@@ -33,7 +33,7 @@ export function rateOf(seen: SeenBytes, key: string, now: number): number | unde
   return ((last.bytes - first.bytes) / (now - first.at)) * 1000;
 }
 
-/** The samples of the window, and the last one before it: what it began with. */
+/** The samples within the window, and the last one before it. */
 function recent(samples: readonly Sample[], now: number): readonly Sample[] {
   const first = samples.findLastIndex(({ at }) => at <= now - WINDOW);
   return first <= 0 ? samples : samples.slice(first);

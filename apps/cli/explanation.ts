@@ -3,7 +3,7 @@ import { CliError } from './cli-error.ts';
 import type { Console } from './console.ts';
 import { printableLine } from './printable.ts';
 
-/** Says what went wrong and what to do; the result is the exit code. */
+/** Prints what went wrong and what to do. Returns the exit code. */
 export function explain(error: unknown, { err }: Pick<Console, 'err'>): number {
   if (error instanceof CliError) {
     err(`error: ${printableLine(error.message)} (${error.code})\n${error.hint === undefined ? '' : `${error.hint}\n`}`);

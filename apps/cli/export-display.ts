@@ -7,7 +7,7 @@ import { type LiveStep, layoutStep } from './progress-layout.ts';
 const REDRAW_INTERVAL = 200;
 const FILE = 'file';
 
-/** How far an export is, drawn in place on a terminal; a pipe is told nothing. */
+/** The progress of an export, drawn in place on a terminal; not shown elsewhere. */
 export class ExportDisplay {
   readonly #console: Console;
   readonly #timer: NodeJS.Timeout | undefined;
@@ -21,19 +21,19 @@ export class ExportDisplay {
     if (console.screen().terminal) this.#timer = setInterval(() => this.#draw(), REDRAW_INTERVAL);
   }
 
-  /** So many bytes are here; `size` is undefined while nobody knows how many there are. */
+  /** `bytes` of `size` have arrived; `size` is undefined while unknown. */
   receive(bytes: number, size: number | undefined): void {
     this.#phase = 'receiving';
     this.#bytes = bytes;
     this.#size = size;
   }
 
-  /** All are here, and are brought to the disk and compared with the digest. */
+  /** All bytes have arrived, and are now synced and compared with the digest. */
   check(): void {
     this.#phase = 'checking';
   }
 
-  /** Nothing of it stays. */
+  /** Removes what was drawn. */
   close(): void {
     clearInterval(this.#timer);
     this.#console.live([]);

@@ -8,25 +8,25 @@ import { CliError, systemErrorCode } from './cli-error.ts';
 const BLOCK = 4096;
 const zeros = Buffer.alloc(BLOCK);
 
-/** Of an image whose SHA-256 has not been taken yet. */
+/** The ETag of an image whose SHA-256 is not known yet. */
 const BUILD_TAG = /^"([\w-]{43})"$/;
 
-/** Where an export stands while it is under way: beside the file, and named for the very bytes it will hold. */
+/** The file that an export writes to until it is complete: beside its target, and named for the ETag of its bytes. */
 export function partialPath(path: string, etag: string): string {
   const tag = BUILD_TAG.exec(etag)?.[1] ?? etag.replace(/[^0-9a-zA-Z]/g, '').slice(0, 16);
   return join(dirname(path), `.${basename(path)}.${tag}.partial`);
 }
 
-/** What `partialPath` makes of a tag, or of none. */
+/** What `partialPath` makes of a tag, or of a missing one. */
 const PARTIAL_TAG = /^([0-9a-zA-Z]{16}|[\w-]{43})?$/;
 
-/** The partial files of exports to this file that began before the SHA-256 of the image was taken, with the tag that it had then. */
+/** The partial files of exports to this file that began before the image's SHA-256 was known, with its ETag of that time. */
 export async function partialsOfBuilds(path: string): Promise<{ path: string; etag: string }[]> {
   const tagged = (await partialsOf(path)).map(({ path, tag }) => ({ path, etag: `"${tag}"` }));
   return tagged.filter(({ etag }) => BUILD_TAG.test(etag));
 }
 
-/** Removes what exports to this file have left of other bytes than those of `partial`: the image is another by now, and nothing goes on with it. */
+/** Removes the other partial files of exports to this file: the image has changed since, so nothing resumes them. */
 export async function removeOtherPartials(path: string, partial: string): Promise<void> {
   for (const other of await partialsOf(path)) {
     if (other.path !== partial) await rm(other.path, { force: true }).catch(() => undefined);
@@ -48,7 +48,7 @@ export async function checkTarget(path: string, force: boolean): Promise<void> {
   const there = await stat(path).catch(() => undefined);
   if (there?.isDirectory()) throw new CliError('invalid_request', `${path} is a directory; -o takes a file`);
   if (there !== undefined && !there.isFile()) {
-    // What is renamed over a device takes its place.
+    // A rename would replace the device.
     throw new CliError('invalid_request', `${path} is no plain file; -o takes one, or - for stdout`);
   }
   if (there !== undefined && !force) {
@@ -63,14 +63,14 @@ export async function checkTarget(path: string, force: boolean): Promise<void> {
   });
 }
 
-/** Bytes of it that are good: everything before the end of the file has been written, in order. 0 for none. */
+/** The bytes of a partial file, all of which are good, as they are written in order; 0 if there is no file. */
 export async function partialSize(path: string): Promise<number> {
   return (await stat(path).catch(() => undefined))?.size ?? 0;
 }
 
 /**
- * Adds `body` to the file from byte `from` on, and tells `received` how many are there; blocks of zeros become holes. The last bytes
- * may be a hole still to be made.
+ * Writes `body` to the file from byte `from` on, as it arrives; blocks of zeros become holes, and one at the end is left for
+ * `publishExport` to make. Calls `received` with the bytes there are, and resolves with them in the end.
  */
 export async function writeSparse(
   path: string,
@@ -81,7 +81,7 @@ export async function writeSparse(
   const file = await openPartial(path);
   let position = from;
   try {
-    // What stands there from before would show through where zeros are not written.
+    // Zeros are not written: what was there before would show through.
     if (from === 0) await file.truncate(0);
     for await (const chunk of body) {
       if (!Buffer.isBuffer(chunk)) continue;
@@ -97,7 +97,7 @@ export async function writeSparse(
   }
 }
 
-/** With these another path may be better. */
+/** Errors for which another path may help. */
 const WRONG_PATH: ReadonlySet<string> = new Set([
   'EACCES',
   'EFBIG',
@@ -108,10 +108,10 @@ const WRONG_PATH: ReadonlySet<string> = new Set([
   'EROFS',
 ]);
 
-/** With these it is the disk, or the machine. */
+/** Errors of the disk or the machine. */
 const FAILED: ReadonlySet<string> = new Set(['EINTR', 'EIO', 'EMFILE', 'ENFILE', 'ENOMEM', 'ENXIO', 'ESTALE']);
 
-/** What keeps the file from being written, explained; errors of the connection stay what they are. */
+/** Explains an error of writing the file; errors of the connection are returned as they are. */
 function writeError(path: string, error: unknown): unknown {
   const code = systemErrorCode(error) ?? '';
   if (code === 'ENOSPC' || code === 'EDQUOT') {
@@ -127,7 +127,7 @@ function writeError(path: string, error: unknown): unknown {
   });
 }
 
-/** Checks what was written against `sha256` (hex), where it is known, and puts it in its place. */
+/** Syncs what was written, checks it against `sha256` (hex) if known, and renames it to `path`. Rejects with CliError `digest_mismatch`. */
 export async function publishExport(
   partial: string,
   path: string,
@@ -145,7 +145,7 @@ export async function publishExport(
   }
 }
 
-/** What the disk has not taken is removed: another sync would succeed, and the bytes be lost all the same (fsync(2)). */
+/** Removes the file if the sync fails: another sync would succeed, although the bytes are lost (fsync(2)). */
 async function bringToDisk(partial: string, size: number): Promise<void> {
   const file = await open(partial, 'r+');
   try {
@@ -159,7 +159,7 @@ async function bringToDisk(partial: string, size: number): Promise<void> {
   }
 }
 
-/** Runs of blocks with something in them are written in one go. */
+/** Writes each run of blocks that are not all zeros in one go. */
 async function writeChunk(file: FileHandle, chunk: Buffer, position: number): Promise<void> {
   let start = 0;
   while (start < chunk.length) {
@@ -180,7 +180,7 @@ async function writeAll(file: FileHandle, bytes: Buffer, position: number): Prom
   }
 }
 
-/** The end of the block of the file that byte `offset` of the chunk lies in, within the chunk. */
+/** Where, within the chunk, the file block ends that contains byte `offset` of the chunk. */
 function nextBlock(offset: number, position: number, length: number): number {
   return Math.min(length, offset + BLOCK - ((position + offset) % BLOCK));
 }

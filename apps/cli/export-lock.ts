@@ -3,8 +3,8 @@ import { CliError } from './cli-error.ts';
 import { acquirePidLock, LOCK_REFRESH, type PidLock } from './serve/pid-lock.ts';
 
 /**
- * Writes a file while no other export does: two would go on with one partial file, and the first to end take it from the other. Where no
- * lock can be had (on a file system without links, say), nobody is kept out. Rejects with CliError `already_running`.
+ * Runs `write` while no other export writes the file: two would share one partial file, and the first to end take it from the
+ * other. Where no lock can be had (say, on a file system without links), it runs without. Rejects with CliError `already_running`.
  */
 export async function withExportLock<T>(path: string, write: () => Promise<T>): Promise<T> {
   const lock = await lockOf(path);

@@ -4,8 +4,8 @@ import { pathOf } from './help-format.ts';
 const meant = (ours: string) => `Did you mean ${ours}?`;
 
 /**
- * What people who know Docker, kubectl, gh or systemctl type, with the commands that it stands below, and what does it here. None is so like
- * the right command of ours that commander would find it.
+ * What people who know Docker, kubectl, gh or systemctl type, and what to use here instead. Only words too unlike the right
+ * command for commander to suggest it.
  */
 export const familiarWords: ReadonlyMap<string, string> = new Map([
   ['bhatti pull', meant('image pull')],
@@ -61,7 +61,7 @@ export const familiarWords: ReadonlyMap<string, string> = new Map([
   ['bhatti user token', meant('user rotate-key')],
 ]);
 
-/** The same of flags. */
+/** The same for flags. */
 const familiarFlags: ReadonlyMap<string, string> = new Map([
   ['-o', '--json'],
   ['--output', '--json'],
@@ -73,12 +73,12 @@ const familiarFlags: ReadonlyMap<string, string> = new Map([
   ['--server', '--url'],
 ]);
 
-/** What to say to a word that stands where `command` has none of that name; undefined where commander knows as much. */
+/** The hint for a word that is no command below `command`; undefined where commander's own suggestion does. */
 export function hintFor(command: Command, word: string): string | undefined {
   return familiarWords.get(`${pathOf(command)} ${word}`);
 }
 
-/** An error of commander, with which of our flags does what an unknown one does elsewhere. */
+/** Adds to an error of commander which flag does here what the unknown one does elsewhere. */
 export function withFlagHint(error: string): string {
   const typed = /^error: unknown option '(--[^=']*|-.)/.exec(error)?.[1] ?? '';
   const flag = familiarFlags.get(typed);

@@ -1,7 +1,7 @@
 import type { Console } from './console.ts';
 import { explain } from './explanation.ts';
 
-/** Does the same for each that was named, as docker and kubectl do: failures are told, and the others still done. Resolves with the exit code. */
+/** Runs the action for each name. Like docker and kubectl, prints a failure and goes on with the others. Resolves with the exit code. */
 export async function forEach(
   names: readonly string[],
   console: Console,

@@ -1,6 +1,6 @@
 /**
- * HTTP to one server, by Node's own client: it adds 5 ms to the start of a command, where undici adds 170 ms (its
- * import, and compiling its WebAssembly parser at the first request), and the whole start-up has to stay under 300 ms.
+ * HTTP to one server with Node's own client, which adds 5 ms to the start of a command. undici would add 170 ms (for importing
+ * it, and compiling its WebAssembly parser at the first request), and the whole start-up has to stay under 300 ms.
  */
 import type { ClientRequest, IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import http from 'node:http';
@@ -11,33 +11,33 @@ import { systemErrorCode } from './cli-error.ts';
 import { addressOf, CONNECT_TIMEOUT, ProxyError, proxyHeaders, TunnelAgent } from './proxy.ts';
 import { type HttpTimes, RequestClock } from './request-clock.ts';
 
-/** Where a server is: a URL with a bearer token, and the proxy on the way; or the unix socket of a local stack, which needs none. */
+/** Where a server is: a URL with a bearer token and perhaps a proxy, or the unix socket of a local stack, which needs neither. */
 export type Endpoint =
   | { readonly kind: 'url'; readonly url: URL; readonly token: string | undefined; readonly proxy?: URL | undefined }
   | { readonly kind: 'socket'; readonly path: string };
 
-/** The endpoint as an error message names it; never with a password that stands in the URL. */
+/** The endpoint for error messages, without a password that the URL may hold. */
 export function describeEndpoint(endpoint: Endpoint): string {
   return endpoint.kind === 'url' ? endpoint.url.origin + endpoint.url.pathname.replace(/\/+$/, '') : endpoint.path;
 }
 
 export interface HttpRequest {
   readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE';
-  /** With the query, below the path of the endpoint's URL. */
+  /** Below the path of the endpoint's URL, and with the query. */
   readonly path: string;
   /** Sent as JSON. */
   readonly body?: unknown;
-  /** Sent as it is instead, however long; its failure is that of the request. */
+  /** Streamed as it is instead; if it fails, so does the request. */
   readonly upload?: Readable;
   readonly headers?: Readonly<Record<string, string>>;
-  /** For the whole request, ms. */
+  /** Limit for the whole request, ms. */
   readonly timeout?: number;
-  /** For the server to say nothing, also within its answer, ms. */
+  /** How long the server may send nothing, before or within its answer, ms. */
   readonly silence?: number;
   readonly signal?: AbortSignal;
 }
 
-/** An answer of which the body is still to be read; `body.destroy()` gives up on it. */
+/** An answer whose body is still to be read; `body.destroy()` abandons it. */
 export interface HttpAnswer extends HttpTimes {
   readonly status: number;
   readonly headers: IncomingHttpHeaders;
@@ -54,10 +54,10 @@ export interface HttpResponse extends HttpTimes {
 
 /** Longer than the longest request takes at the server: resolving a tag against a slow registry. */
 const SILENCE_TIMEOUT = 30_000;
-/** What is uploaded may come from a program that thinks before it writes: `docker save` of a large image. */
+/** An upload may come from a program that takes a while before it writes, such as `docker save` of a large image. */
 const UPLOAD_SILENCE_TIMEOUT = 10 * 60_000;
 
-/** HTTP to one server. Requests reject with the system error of the connection, or ProxyError; a server that says nothing for 30 s is `ETIMEDOUT`. */
+/** HTTP to one server. Requests reject with the system error of the connection, or ProxyError; silence for 30 s is `ETIMEDOUT`. */
 export class HttpConnection {
   readonly #route: Route;
   readonly #token: string | undefined;
@@ -74,7 +74,7 @@ export class HttpConnection {
     return { ...answer, text: content, transfer: performance.now() - answeredAt };
   }
 
-  /** The same for an answer that is read as it comes: its body fails as the connection does. */
+  /** Resolves once the headers are here; the body fails if the connection does. */
   async open(wanted: HttpRequest): Promise<HttpAnswer> {
     const clock = new RequestClock();
     const body = await this.#answer(wanted, clock);
@@ -132,7 +132,7 @@ function silenceOf({ silence, upload }: HttpRequest): number {
   return silence ?? (upload === undefined ? SILENCE_TIMEOUT : UPLOAD_SILENCE_TIMEOUT);
 }
 
-/** Ends a request with `ETIMEDOUT` when nothing is said for so many ms, or the connection does not stand in time. */
+/** Fails a request with `ETIMEDOUT` after `silence` ms without a byte, or when it takes too long to connect. */
 function limitWaiting(request: ClientRequest, silence: number, secure: boolean): void {
   let answered: IncomingMessage | undefined;
   request.once('response', (response) => {
@@ -140,7 +140,7 @@ function limitWaiting(request: ClientRequest, silence: number, secure: boolean):
   });
   const giveUp = () => {
     const error = Object.assign(new Error('timed out'), { code: 'ETIMEDOUT' });
-    // Whoever reads the answer would hear of a reset only.
+    // Otherwise the reader of the answer would see only a reset.
     answered?.destroy(error);
     request.destroy(error);
   };
@@ -155,7 +155,7 @@ function limitWaiting(request: ClientRequest, silence: number, secure: boolean):
 
 function pipeUpload(upload: Readable, request: ClientRequest): void {
   upload.once('error', (error) => request.destroy(error));
-  // A server that has refused reads no further.
+  // A server that answers early has refused, and reads no further.
   request.once('response', () => upload.unpipe(request));
   upload.pipe(request);
 }
@@ -164,7 +164,7 @@ interface Route {
   readonly module: typeof http | typeof https;
   readonly agent: http.Agent;
   readonly target: Target;
-  /** Asks the server itself. */
+  /** Set where the proxy itself asks the server, instead of opening a tunnel. */
   readonly proxy?: URL;
   readonly secure: boolean;
 }
@@ -178,7 +178,7 @@ interface Target {
   readonly port?: string | number;
 }
 
-/** How requests get to the server. A proxy leads to encrypted servers by a tunnel, and asks the others itself: then it is in `proxy`. */
+/** How requests get to the server. A proxy opens a tunnel to an https:// server, and forwards the requests to an http:// one. */
 function routeTo(endpoint: Endpoint): Route {
   const options = { keepAlive: true, maxSockets: 1 };
   if (endpoint.kind === 'socket') {

@@ -21,7 +21,7 @@ export async function listImages(
   return 0;
 }
 
-/** SIZE is what the image takes on disk: the file itself is sparse, with room to grow. Who sees several owners' is told whose each is. */
+/** SIZE is what the image takes on disk: the file itself is sparse, with room to grow. OWNER is shown if there are several. */
 export function formatImages(images: readonly Image[], now: number): string {
   const withOwner = new Set(images.map(({ owner }) => owner)).size > 1;
   return formatTable(
@@ -37,7 +37,7 @@ export function formatImages(images: readonly Image[], now: number): string {
   );
 }
 
-/** `bhatti image inspect`: everything about one image. `--json` is what the API says of it, config and all. */
+/** `bhatti image inspect`: everything about one image. `--json` prints the answer of the API, config and all. */
 export async function inspectImage(
   client: ApiClient,
   name: string,
@@ -50,7 +50,7 @@ export async function inspectImage(
   return 0;
 }
 
-/** An image as `name value` lines; what it does not say is left out. */
+/** An image as `name value` lines; missing values are left out. */
 function formatImage(image: Image): string {
   const { entrypoint = [], cmd = [], user, workingDir } = image.config ?? {};
   return formatFields([
@@ -70,7 +70,7 @@ function formatImage(image: Image): string {
   ]);
 }
 
-/** `bhatti image delete`: asks a person first; a script has to say `-y`. One that cannot be deleted does not keep the others. */
+/** `bhatti image delete`: asks a person first; a script needs `-y`. Goes on when one cannot be deleted. */
 export async function deleteImages(
   client: ApiClient,
   names: readonly string[],
@@ -102,7 +102,7 @@ export async function shareImage(
   return 0;
 }
 
-/** `bhatti image prune`: asks a person first, as `deleteImage` does, and tells what would go. */
+/** `bhatti image prune`: asks a person first, as `deleteImage` does. */
 export async function pruneImages(
   client: ApiClient,
   console: Console,

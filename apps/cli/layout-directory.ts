@@ -10,8 +10,8 @@ import { CliError, systemErrorCode } from './cli-error.ts';
 const MARKER = 'oci-layout';
 
 /**
- * An OCI layout directory, as `skopeo copy … oci:DIR`, umoci and BuildKit leave it, as a tar. Symlinks and what else is no file
- * are left out: a layout has none.
+ * Packs an OCI layout directory, as `skopeo copy … oci:DIR`, umoci and BuildKit write it, into a tar. Leaves out symlinks and
+ * anything else that is no file: a layout has none.
  *
  * @throws CliError `not_found` when there is no layout in the directory; the stream fails with one when a file cannot be read
  */

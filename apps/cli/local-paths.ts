@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { type StorePaths, storePaths } from '@bhatti/store';
 import { CliError } from './cli-error.ts';
 
-/** Where the parts of a local stack meet, below its data directory. */
+/** The files through which the parts of a local stack find each other, below its data directory. */
 export interface LocalPaths extends StorePaths {
   readonly dataDirectory: string;
   /** Written by the API: its process and the address it listens on. */

@@ -1,4 +1,4 @@
-/** The entry of `bhatti`: the process around a command line. Exit codes: 0 done, 1 error, 130 detached by Ctrl+C. */
+/** The entry point of `bhatti`. Exit codes: 0 done, 1 error, 130 detached by Ctrl+C. */
 import { processConsole } from './console.ts';
 import { explain } from './explanation.ts';
 import { endProcess, endWhereOutputFails } from './output-failure.ts';

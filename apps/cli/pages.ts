@@ -1,4 +1,4 @@
-/** The most that a server sends at once. */
+/** Items asked for at once. */
 const PAGE_LIMIT = 500;
 
 export interface Page<Item> {
@@ -7,7 +7,7 @@ export interface Page<Item> {
   readonly next?: string | null;
 }
 
-/** Reads page after page, until there are no more or `limit` items are there. `read` is given the query: `limit`, and `cursor` but for the first. */
+/** Reads page after page until there are `limit` items or no more. `read` gets the query: `limit`, and from the second page on `cursor`. */
 export async function readPages<Item>(
   limit: number,
   read: (query: Record<string, string>) => Promise<Page<Item>>,

@@ -1,7 +1,7 @@
 import { OciError, parsePlatform } from '@bhatti/oci';
 import { CliError } from './cli-error.ts';
 
-/** What `--platform` was given, unchanged, for commander. Throws CliError `invalid_platform`, before anything is sent. */
+/** Checks the value of `--platform` for commander before anything is sent, and returns it unchanged. Throws CliError `invalid_platform`. */
 export function platformFlag(text: string): string {
   try {
     parsePlatform(text);

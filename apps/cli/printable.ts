@@ -1,6 +1,6 @@
 /**
- * Text as a terminal may show it: control characters and those that reorder what is read become escapes as JSON writes them
- * (`\u001b`), so that nothing in a name, a reference or an answer is obeyed. New lines and tabs stay. JSON stays the same JSON.
+ * Text that is safe to show on a terminal: control characters, and those that reorder text, become JSON escapes (`\u001b`), so
+ * that the terminal obeys nothing in a name, a reference or an answer. Newlines and tabs stay. JSON keeps its meaning.
  */
 export function printable(text: string): string {
   return text.replace(/[\p{Cc}\p{Bidi_Control}]/gu, (character) =>
@@ -8,7 +8,7 @@ export function printable(text: string): string {
   );
 }
 
-/** The same for one that has to stay on its line. */
+/** The same for text that has to stay on one line. */
 export function printableLine(text: string): string {
   return text.replace(/[\p{Cc}\p{Bidi_Control}\u2028\u2029]/gu, escaped);
 }

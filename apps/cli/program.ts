@@ -19,7 +19,7 @@ export async function runCommandLine(argv: readonly string[], world: CommandWorl
   try {
     return await runCommand(argv, world);
   } catch (error) {
-    // It has been told already. Commander would end the process by itself, before anybody knows whether the help could be written.
+    // Commander has printed it. It would also have ended the process, before a failed write of the help is noticed.
     if (error instanceof CommanderError) return error.exitCode;
     throw error;
   }
@@ -32,7 +32,7 @@ async function runCommand(argv: readonly string[], world: CommandWorld): Promise
   });
   const program = createProgram(context);
   const help = helpWord(program, argv);
-  // `help` of what there is not: the error names it.
+  // For `help` with a word that is no command, the error below names that word.
   const words = argv.filter((_word, index) => index !== help);
   const command = commandNamed(program, words);
   if (command !== undefined && (help !== -1 || command === program || isGroup(command))) {
@@ -47,7 +47,7 @@ async function runCommand(argv: readonly string[], world: CommandWorld): Promise
   return exitCode;
 }
 
-/** Where the word is that asks for help: `help image pull`, `image help pull`; -1 where there is none. */
+/** The index of the word `help` in `help image pull` and `image help pull`, or -1. */
 function helpWord(program: Command, argv: readonly string[]): number {
   const at = argv.indexOf('help');
   const isAsked =
@@ -55,7 +55,7 @@ function helpWord(program: Command, argv: readonly string[]): number {
   return isAsked ? at : -1;
 }
 
-/** The command that the words name, and nothing else. */
+/** The command that is named by all of the words together. */
 function commandNamed(program: Command, words: readonly string[]): Command | undefined {
   let command: Command | undefined = program;
   for (const word of words) {
@@ -64,7 +64,7 @@ function commandNamed(program: Command, words: readonly string[]): Command | und
   return command;
 }
 
-/** The tree of the commands: a group of them a file in `commands/`. */
+/** The tree of commands. Each group has a file in `commands/`. */
 export function createProgram(context: CommandContext): Command {
   const program = new Command('bhatti')
     .description('Pull OCI images into ext4 root filesystems that boot.')

@@ -4,11 +4,11 @@ import { rateOf, type SeenBytes, seeBytes } from './download-rate.ts';
 import { type LiveStep, layoutStep } from './progress-layout.ts';
 import { advance, emptyTranscript, type TranscriptStep } from './transcript.ts';
 
-/** How often what is drawn is looked at again, as rates and times left change without news. ms. */
+/** Ms between redraws without news, as rates and remaining times change. */
 const REDRAW_INTERVAL = 500;
 const TOTAL = 'total';
 
-/** The progress of a task on a console: lines for what is over, and on a terminal the step under way below them. */
+/** The progress of a task on a console: a line for each finished step, and on a terminal the current step below them. */
 export class ProgressDisplay {
   readonly #console: Console;
   #transcript = emptyTranscript;
@@ -34,7 +34,7 @@ export class ProgressDisplay {
     }
   }
 
-  /** What was drawn becomes lines like the others. */
+  /** Prints the current step as a line like the others. */
   close(): void {
     clearInterval(this.#timer);
     this.#offScreenChange();
@@ -72,7 +72,7 @@ export class ProgressDisplay {
   }
 }
 
-/** Every step so far. A completed task has them in its result; a server that gives none still has its progress line. */
+/** Every step so far. A completed task has them in its result; from a server that sends no steps, the progress line is one. */
 function stepsOf(task: Task): readonly TranscriptStep[] {
   if (task.status === 'completed' && task.result && task.result.steps.length > 0) return task.result.steps;
   if (task.detail) return task.detail.steps;

@@ -2,7 +2,7 @@ import { formatBytes } from '@bhatti/tasks';
 import { printableLine } from './printable.ts';
 import { cutTo, widthOf } from './text-width.ts';
 
-/** Bytes that are under way; `rate` in bytes a second, undefined while not known. */
+/** A download in progress; `rate` in bytes a second, undefined while not known. */
 export interface Download {
   readonly downloadedBytes: number;
   readonly totalBytes: number;
@@ -13,7 +13,7 @@ export interface LayerDownload extends Download {
   readonly digest: string;
 }
 
-/** The step under way. */
+/** The current step. */
 export interface LiveStep {
   /** The documented line, without indent. */
   readonly line: string;
@@ -22,7 +22,7 @@ export interface LiveStep {
   readonly layers: readonly LayerDownload[];
 }
 
-/** Wider is no easier to read. */
+/** A wider bar is no easier to read. */
 const LONGEST_BAR = 30;
 const SHORTEST_BAR = 8;
 const BYTES = '999 MB / 999 MB'.length;
@@ -76,7 +76,7 @@ function urgency(layer: LayerDownload | undefined): number {
   return layer.downloadedBytes > 0 ? 0 : 1;
 }
 
-/** As much as fits: the bar gives way to the figures, these to the share that is there. */
+/** As much as fits: the bar gives way to the figures, and these to the percentage. */
 function layerLine(layer: LayerDownload, width: number): string {
   const id = printableLine(layer.digest.replace(/^[a-z0-9]+:/, ''))
     .slice(0, ID)
@@ -104,14 +104,14 @@ function layerLine(layer: LayerDownload, width: number): string {
   );
 }
 
-/** How fast it comes, or why nothing does. */
+/** How fast it is downloaded, or why it is not. */
 function stateOf(layer: LayerDownload): string {
   if (isDone(layer)) return 'done';
   if (layer.downloadedBytes === 0) return 'waiting';
   return layer.rate === undefined ? '' : formatRate(layer.rate);
 }
 
-/** The first that fits, else the last as far as it does. */
+/** The first that fits, else the last, cut to the width. */
 function widest(candidates: readonly (string | undefined)[], width: number): string {
   const known = candidates.filter((text) => text !== undefined).map((text) => text.trimEnd());
   return known.find((text) => widthOf(text) <= width) ?? cutTo(known.at(-1) ?? '', width);
@@ -139,7 +139,7 @@ function formatRate(rate: number): string {
   return `${formatBytes(rate)}/s`;
 }
 
-/** `8s`, `2m 5s`, `3h 10m`; nothing where nobody can tell. */
+/** `8s`, `2m 5s`, `3h 10m`; empty if unknown or done. */
 function timeLeft(download: Download): string {
   if (isDone(download) || download.rate === undefined || download.rate <= 0) return '';
   const seconds = Math.ceil((download.totalBytes - download.downloadedBytes) / download.rate);

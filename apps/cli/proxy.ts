@@ -6,10 +6,10 @@ import tls from 'node:tls';
 import { OciError, proxyFor } from '@bhatti/oci';
 import { CliError, systemErrorCode } from './cli-error.ts';
 
-/** Milliseconds within which a server, or a proxy, has to be connected to. */
+/** Milliseconds to connect to a server or a proxy. */
 export const CONNECT_TIMEOUT = 10_000;
 
-/** A proxy that cannot be reached (`code` says how), or that refuses (`status`). */
+/** A proxy that cannot be reached (`code` says why), or that refuses (`status`). */
 export class ProxyError extends Error {
   readonly proxy: URL;
   readonly code: string;
@@ -24,7 +24,7 @@ export class ProxyError extends Error {
   }
 }
 
-/** The proxy on the way to a server, as curl, gh and kubectl choose it. Throws CliError `invalid_request` for one that is none. */
+/** The proxy on the way to a server, chosen as curl, gh and kubectl do. Throws CliError `invalid_request` for an unusable one. */
 export function serverProxy(url: URL, environment: NodeJS.ProcessEnv): URL | undefined {
   const hint = 'A server whose host stands in NO_PROXY is asked without one.';
   try {
@@ -37,20 +37,20 @@ export function serverProxy(url: URL, environment: NodeJS.ProcessEnv): URL | und
   throw new CliError('invalid_request', 'the proxy of the environment speaks SOCKS, which bhatti does not', { hint });
 }
 
-/** How a proxy is shown who asks, where its URL says so. */
+/** The credentials for a proxy, if its URL holds some. */
 export function proxyHeaders({ username, password }: URL): Record<string, string> {
   if (username === '') return {};
   const login = `${decodeURIComponent(username)}:${decodeURIComponent(password)}`;
   return { 'proxy-authorization': `Basic ${Buffer.from(login).toString('base64')}` };
 }
 
-/** Connects to one https:// server through tunnels of a proxy, encrypted from end to end. Its failures are `ProxyError`s and those of TLS. */
+/** Connects to one https:// server through a proxy's tunnels, encrypted end to end. Fails with `ProxyError` or the error of TLS. */
 export class TunnelAgent extends https.Agent {
   readonly #proxy: URL;
   readonly #url: URL;
   readonly #timeout: number;
 
-  /** @param timeout milliseconds, for the tunnel and then for TLS */
+  /** @param timeout milliseconds, for the tunnel and again for TLS */
   constructor(proxy: URL, url: URL, options: https.AgentOptions, timeout = CONNECT_TIMEOUT) {
     super(options);
     this.#proxy = proxy;
@@ -113,11 +113,11 @@ function requestOf(proxy: URL, authority: string): ClientRequest {
   });
 }
 
-/** Where the host of a URL is connected to. */
+/** The address to connect to for a URL. */
 export function addressOf({ hostname, port, protocol }: URL) {
   return {
     protocol,
-    // An IPv6 address stands in brackets in a URL, and without them everywhere else.
+    // An IPv6 address has brackets in a URL, and nowhere else.
     hostname: hostname.replace(/^\[(.*)\]$/, '$1'),
     port: port || (protocol === 'https:' ? 443 : 80),
   };

@@ -10,7 +10,7 @@ import { authenticationHint, interruptedLines, startLine, type TaskVerb } from '
 
 export interface PullOutput {
   readonly json: boolean;
-  /** Do not watch: say which task it is, and end. */
+  /** Print the task and end, without watching it. */
   readonly detach: boolean;
   /** Print the name of the image and nothing else. */
   readonly quiet: boolean;
@@ -36,7 +36,7 @@ export async function pullImage(
   return watchNewTask(client, pull, console, { detach, quiet });
 }
 
-/** Watches a task that was just made to its end; with `detach` says how to. Resolves with the exit code. */
+/** Watches a new task to its end; with `detach` only prints how to. Resolves with the exit code. */
 export async function watchNewTask(
   client: ApiClient,
   pull: WatchedPull,
@@ -49,14 +49,14 @@ export async function watchNewTask(
   return 0;
 }
 
-/** `bhatti task watch`: the transcript of a pull that is under way or over, as `image pull` prints it. */
+/** `bhatti task watch`: the transcript of a task, running or ended, as `image pull` prints it. */
 export async function watchTask(client: ApiClient, id: string, console: Console, json: boolean): Promise<number> {
   if (json) return printStates(client, id, console);
   const { name, ref, type } = await client.task(id);
   return watch(client, { id, name, reference: ref, verb: verbOf(type) }, console, false);
 }
 
-/** One object a line and a change, so that a program can act on each as it comes. */
+/** Prints each change as one line of JSON, so that a program can act on it at once. */
 async function printStates(client: ApiClient, id: string, console: Console): Promise<number> {
   let last = '';
   const ended = await followTask(client, id, (task) => {
@@ -86,11 +86,11 @@ function firstLine({ id, name, reference, verb }: WatchedPull): string {
 async function watch(client: ApiClient, pull: WatchedPull, console: Console, quiet: boolean): Promise<number> {
   if (!quiet) console.out(firstLine(pull));
   const display = quiet ? undefined : new ProgressDisplay(console);
-  // Ctrl+C only detaches. Nothing is awaited, so that the prompt is back at once.
+  // Ctrl+C only detaches, and awaits nothing, so that the shell's prompt is back at once.
   const detach = () => {
     display?.close();
     const lines = interruptedLines(console.screen().terminal, pull.verb);
-    // What a script reads of a quiet pull is the name only.
+    // The stdout of a quiet pull holds nothing but the name.
     if (quiet) console.err(lines);
     else console.out(lines);
     process.exit(130);
@@ -107,7 +107,7 @@ async function watch(client: ApiClient, pull: WatchedPull, console: Console, qui
   }
 }
 
-/** A server, or a proxy, that does not let this program watch any more (a token that was replaced) does not end the task. */
+/** Adds to an error that ends the watching, such as a replaced token, that the task goes on. */
 function goesOnUnwatched(error: unknown, pull: WatchedPull): unknown {
   if (!(error instanceof CliError) || error.code === 'server_unreachable') return error;
   const goesOn = `The ${kindOf(pull)} goes on at the server; to watch it again: bhatti task watch ${pull.id}`;

@@ -3,9 +3,9 @@ import { CliError } from './cli-error.ts';
 import { askLine } from './prompt.ts';
 
 /**
- * The registry credentials (`user:token`) to send along: `--auth`, from stdin for `--auth -` (so that they never stand
- * in the process list), else `BHATTI_REGISTRY_AUTH`. A terminal is asked for them, and does not show them. Throws CliError
- * `invalid_request` for empty ones.
+ * The registry credentials (`user:token`) to send along: `--auth`, or else `BHATTI_REGISTRY_AUTH`. For `--auth -`, which keeps
+ * them out of the process list, reads stdin, or asks on a terminal without showing them. Rejects with CliError
+ * `invalid_request` if they are empty.
  */
 export async function registryAuth(
   flag: string | undefined,

@@ -2,17 +2,17 @@ import type { ClientRequest } from 'node:http';
 
 /** Times of a request in ms. The first three are 0 when a connection was open already. */
 export interface HttpTimes {
-  /** Until the name was an address. */
+  /** Until the name was resolved. */
   readonly dns: number;
-  /** From then until the connection stood. */
+  /** From then until the connection was established. */
   readonly connect: number;
-  /** From then until it was encrypted. */
+  /** From then until the end of the TLS handshake. */
   readonly tls: number;
   /** From then until the headers of the answer. */
   readonly server: number;
 }
 
-/** Takes the times of a request, which is sent as it is made. */
+/** Measures the times of a request that is sent as soon as it is created. */
 export class RequestClock {
   readonly #sentAt = performance.now();
   #resolvedAt = this.#sentAt;
@@ -23,7 +23,7 @@ export class RequestClock {
   watch(request: ClientRequest, secure: boolean): void {
     request.once('socket', (socket) => {
       if (!socket.connecting) {
-        // A tunnel stands, encrypted, when it is handed over.
+        // A tunnel is connected and encrypted when it is handed over.
         if (!request.reusedSocket) this.#connected();
         return;
       }
@@ -41,7 +41,7 @@ export class RequestClock {
     return this.#readyAt !== this.#sentAt;
   }
 
-  /** As the headers of the answer have come. */
+  /** To be called when the headers of the answer arrive. */
   times(): HttpTimes {
     return {
       dns: this.#resolvedAt - this.#sentAt,

@@ -27,14 +27,14 @@ export interface Settings {
   readonly dataDirectoryGiven: boolean;
   readonly json: boolean;
   readonly timing: boolean;
-  /** For the proxies that are named there, which are looked up when a server is asked. */
+  /** Where to look for proxies when connecting to a server. */
   readonly environment: NodeJS.ProcessEnv;
 }
 
 /**
  * The effective settings. For each one: flag, then config file, then environment, then default. A flag for the data directory
- * means the server there, whatever URL is configured. Empty values count as not given. Throws CliError `invalid_request` for a
- * URL that is none.
+ * means the server there, whatever URL is configured. Empty values count as not given. Throws CliError `invalid_request` for an
+ * invalid URL or token.
  */
 export function resolveSettings(flags: GlobalFlags, file: ConfigFile, env: NodeJS.ProcessEnv): Settings {
   const dataDirectory = flags.dataDir || file.data_dir;
@@ -50,7 +50,7 @@ export function resolveSettings(flags: GlobalFlags, file: ConfigFile, env: NodeJ
   };
 }
 
-/** Without the line break of the file that it came from. What no header can hold would be told as a server that does not answer. */
+/** The token, trimmed. Throws CliError `invalid_request` for characters that no header can hold: the request would fail obscurely. */
 export function usableToken(text: string | undefined): string | undefined {
   const token = text?.trim();
   if (!token) return undefined;
@@ -60,12 +60,12 @@ export function usableToken(text: string | undefined): string | undefined {
   });
 }
 
-/** Throws CliError `invalid_request` for a URL that is none. */
+/** Parses the URL of a server. Throws CliError `invalid_request`. */
 export function serverUrl(text: string | undefined): URL | undefined {
   if (!text) return undefined;
   const url = URL.canParse(text) ? new URL(text) : undefined;
   if (url?.protocol !== 'http:' && url?.protocol !== 'https:') {
-    // Without a name and password, which may hold what ends them in a URL that is right.
+    // Without user and password. Up to the last @, as in a malformed URL they may hold any character.
     const shown = text.replace(/^(\w+:\/\/)?.*@/s, '$1');
     const guess = `http://${shown}`;
     const hasHost = !text.includes('://') && !text.startsWith('/') && URL.canParse(guess);

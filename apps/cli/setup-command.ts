@@ -10,7 +10,7 @@ import { serverProxy } from './proxy.ts';
 import { identifyProcess } from './serve/process-identity.ts';
 import { serverUrl, usableToken } from './settings.ts';
 
-/** Of a file that is written in one go, ms. */
+/** Ms after which a temporary file is a leftover: writing one takes milliseconds. */
 const LEFTOVER_AGE = 60_000;
 
 interface Answers {
@@ -19,13 +19,12 @@ interface Answers {
 }
 
 /**
- * `bhatti setup`: asks for what `given` does not say, tries it on the server, and writes the config file. Nothing is
- * written when the server refuses. Rejects with CliError `setup_incomplete` where something is missing and nobody can
- * be asked.
+ * `bhatti setup`: asks for what is not `given`, tries it on the server, and writes the config file, unless the server refuses.
+ * Rejects with CliError `setup_incomplete` if something is missing and there is no terminal to ask on.
  */
 export async function setUp(given: Answers, env: NodeJS.ProcessEnv, console: Console, json: boolean): Promise<number> {
   const [path = ''] = configFilePaths(env);
-  // Who keeps it elsewhere and links to it (dotfiles) finds it there.
+  // Keeps a symlink (dotfiles), and replaces its target.
   const target = await realpath(path).catch(() => path);
   await removeLeftovers(target);
   const text = await readExisting(path);
@@ -45,7 +44,7 @@ export async function setUp(given: Answers, env: NodeJS.ProcessEnv, console: Con
   return 0;
 }
 
-/** Replaces the two values and keeps the rest, comments too. The file is whole at every moment, and its owner's only. */
+/** Replaces the two values and keeps the rest, comments too. The file is replaced atomically, and private to its owner. */
 async function writeConfigFile(
   { path, target }: { path: string; target: string },
   before: string,
@@ -76,8 +75,8 @@ async function writeConfigFile(
 }
 
 /**
- * Removes what setups that were killed were writing, as a token may be in it. One that lives is done with that within milliseconds, and
- * a process that has been there for longer has come to the id of one that died.
+ * Removes the temporary files of setups that were killed, as they may hold a token. A process with the pid in the name does not
+ * keep an old file: a living setup writes it within milliseconds, so the pid has been reused.
  */
 async function removeLeftovers(target: string): Promise<void> {
   const folder = dirname(target);

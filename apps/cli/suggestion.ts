@@ -3,7 +3,7 @@ import type { ApiClient } from './api-client.ts';
 import { ApiError } from './api-error.ts';
 import { CliError } from './cli-error.ts';
 
-/** Where an action fails as there is no image of that name, the error names the one that was probably meant. */
+/** If the action fails because there is no image of that name, the error suggests the one that was probably meant. */
 export async function suggestingImage<Answer>(
   client: ApiClient,
   name: string,
@@ -18,13 +18,13 @@ export async function suggestingImage<Answer>(
       name,
       images.map((image) => image.name),
     );
-    // The very name is there, of another owner than the one who was asked for.
+    // The same name exists, but with another owner than the one asked for.
     if (near === undefined || near === name) throw error;
     throw new CliError(error.code, error.message, { cause: error, hint: `Did you mean "${near}"?` });
   }
 }
 
-/** The candidate that is most like `typed`: a few letters away, or with more at its end. */
+/** The candidate most like `typed`: a few letters different, or longer. */
 export function closest(typed: string, candidates: readonly string[]): string | undefined {
   if (typed === '' || typed.length > 100) return undefined;
   const limit = Math.max(1, Math.floor(typed.length * 0.3));

@@ -16,7 +16,7 @@ export function formatTable(header: readonly string[], rows: readonly (readonly 
     .join('');
 }
 
-/** `name  value` lines, the values below each other; a field without a value is left out. */
+/** `name  value` lines with the values aligned; a field without a value is left out. */
 export function formatFields(fields: readonly (readonly [string, string | false | null | undefined])[]): string {
   const known = fields.filter(([, value]) => Boolean(value));
   const width = Math.max(9, ...known.map(([name]) => name.length));

@@ -18,7 +18,7 @@ export async function listTasks(
   return 0;
 }
 
-/** LAST is why it failed, or else how far it is. */
+/** LAST is the code of a task's error, or else its progress. */
 function formatTasks(tasks: readonly Task[], now: number): string {
   return formatTable(
     ['ID', 'TYPE', 'STATUS', 'NAME', 'CREATED', 'LAST'],
@@ -55,7 +55,7 @@ export async function cancelTasks(
   });
 }
 
-/** A task as `name value` lines; what is not known yet is left out. */
+/** A task as `name value` lines; missing values are left out. */
 function formatTask(task: Task): string {
   return formatFields([
     ['id', task.id],

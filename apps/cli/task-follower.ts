@@ -12,18 +12,18 @@ const AWAY_PAUSE = 500;
 
 /** How patient the follower is with a stream of events, ms. */
 export interface EventPatience {
-  /** The server sends the first event at once; who keeps it back is a proxy that collects an answer before it passes it on. */
+  /** The server sends the first event at once: if it is late, a proxy buffers the answer. */
   readonly firstEvent: number;
-  /** The server says something every 15 s. */
+  /** The server sends something every 15 s. */
   readonly silence: number;
 }
 
 const usualPatience: EventPatience = { firstEvent: 3000, silence: 20_000 };
 
 /**
- * Shows every state of the task until it has ended. Follows its events; polls instead where those do not come through (an
- * older server, a proxy). Goes on when the server is away for a while. Either way begins with the present state, so the end
- * is never missed. Rejects with CliError `server_unreachable` when the server stays away, else as the client does.
+ * Calls `show` with every state of the task until it has ended. Follows its events, or polls if those do not come through (an
+ * older server, a proxy). Both begin with the current state, so the end is never missed. Survives an absence of the server;
+ * rejects with CliError `server_unreachable` if it stays away, else as the client does.
  */
 export async function followTask(
   client: ApiClient,
@@ -34,7 +34,7 @@ export async function followTask(
   let byEvents = true;
   let seen: string | undefined;
   let awaySince: number | undefined;
-  /** Tells whether it has ended. */
+  /** Returns whether the task has ended. */
   const see = (task: Task): boolean => {
     awaySince = undefined;
     seen = task.progress ?? '';
@@ -62,7 +62,7 @@ export async function followTask(
   }
 }
 
-/** Resolves with the ended task, or why the stream is over: only one that was `cut off` is worth another. */
+/** Resolves with the ended task, or with why the stream ended without it: only after `cut off` is another worth trying. */
 async function followEvents(
   client: ApiClient,
   id: string,
@@ -81,7 +81,7 @@ async function followEvents(
     return some ? 'cut off' : 'no use';
   } catch (error) {
     if (late.signal.aborted) return 'no use';
-    // What nobody answers is the server's absence. Every other failure is shown by a poll, if it is one there too.
+    // The server is away. Any other failure shows in the poll that follows, unless only events fail.
     if (error instanceof UnreachableError && error.systemCode !== 'ETIMEDOUT') throw error;
     return 'no use';
   } finally {

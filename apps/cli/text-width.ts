@@ -7,7 +7,7 @@ export function widthOf(text: string): number {
   return ascii.test(text) ? text.length : stringWidth(text);
 }
 
-/** The text as far as it fits into `columns`. */
+/** The text, cut to `columns`. */
 export function cutTo(text: string, columns: number): string {
   if (ascii.test(text)) return text.slice(0, Math.max(0, columns));
   let cut = '';

@@ -1,9 +1,9 @@
-/** What `--timing` tells: one line a request, then the whole. Times in ms. */
+/** What `--timing` prints of a request. Times in ms. */
 export interface RequestTiming {
   readonly method: string;
   readonly path: string;
   readonly status: number;
-  /** Finding the address, connecting, encrypting; 0 when a connection was open already. */
+  /** Resolving the name, connecting, the TLS handshake; 0 when a connection was open already. */
   readonly dns: number;
   readonly connect: number;
   readonly tls: number;

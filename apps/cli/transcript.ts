@@ -1,11 +1,11 @@
 import { printableLine } from './printable.ts';
 
 /**
- * The transcript of a pull, as a pure function of what the API says: views in, lines out. On a terminal a step's line is
- * printed once it is over, as the one under way is drawn in place; elsewhere each distinct line is printed once.
+ * The transcript of a pull, as a pure function: states from the API in, lines out. On a terminal a step's line is printed once
+ * the step is over, as the current one is drawn in place; elsewhere each distinct line is printed once.
  */
 
-/** One step of a pull: its phase and the latest line of it, without indent. */
+/** One step of a pull: its phase and its latest line, without indent. */
 export interface TranscriptStep {
   readonly phase: string;
   readonly line: string;
@@ -18,7 +18,7 @@ export interface Transcript {
   readonly printedAt: number;
 }
 
-/** Where lines cannot be redrawn, a step that counts bytes says so at most this often (ms): the documented poll. */
+/** Where lines cannot be redrawn, a step that counts bytes prints one at most this often (ms): the documented poll. */
 const PIPED_INTERVAL = 2000;
 
 export const emptyTranscript: Transcript = { printed: [], printedAt: 0 };
@@ -31,8 +31,8 @@ export function startLine(requested: string, name: string, taskId: string, verb:
 }
 
 /**
- * The lines that bring what is printed from `transcript` to `steps` (every phase so far, in order, each with its latest
- * line). `ended` when no more will follow, so that nothing is held back.
+ * The lines to print after `transcript` for `steps` (every phase so far, in order, each with its latest line). With `ended`, as
+ * no more will follow, nothing is held back.
  */
 export function advance(
   transcript: Transcript,
@@ -52,13 +52,13 @@ export function advance(
   return { transcript: next, output };
 }
 
-/** What Ctrl+C prints; on a terminal below the `^C` that it echoes. */
+/** What is printed on Ctrl+C. */
 export function interruptedLines(terminal: boolean, verb: TaskVerb = 'pulling'): string {
   const what = verb === 'importing' ? 'Import' : 'Pull';
   return `${terminal ? '^C\n' : ''}Interrupted. ${what} continues on server.\nCheck status: bhatti image list\n`;
 }
 
-/** How to get an image that the registry does not give to everyone; `reference` as the user typed it. */
+/** How to get an image that the registry does not serve to everyone; `reference` as the user typed it. */
 export function authenticationHint(reference: string): string {
   return [
     'This image may require authentication.',
@@ -69,7 +69,7 @@ export function authenticationHint(reference: string): string {
   ].join('\n');
 }
 
-/** A step that a retry goes through again has its line already. */
+/** A step that a retry repeats has its line already. */
 function isOver({ printed }: Transcript, step: TranscriptStep, underWay: boolean): boolean {
   return !underWay && !printed.some(({ phase }) => phase === step.phase);
 }

@@ -26,7 +26,7 @@ import { layoutStep } from './progress-layout.ts';
 import { type PullOutput, watchNewTask } from './pull-command.ts';
 import { suggestingImage } from './suggestion.ts';
 
-/** How often an export goes on after the connection broke without a byte more, and the pause before it does (ms). */
+/** Attempts in a row that bring no more bytes before an export gives up, and the pause between them (ms). */
 const EXPORT_ATTEMPTS = 5;
 const EXPORT_PAUSE = 1000;
 
@@ -95,7 +95,7 @@ export async function exportImage(
   { output, force, json }: { output?: string; force: boolean; json: boolean },
 ): Promise<number> {
   if (output === '-') return exportToStdout(client, name, console);
-  // A reference, which no name is: who is asked for it says what the image is called here.
+  // A name has no slash, so this is a reference: the server's error says what the image is called here.
   if (output === undefined && name.includes('/')) await suggestingImage(client, name, () => client.image(name));
   if (output?.endsWith('/')) throw new CliError('invalid_request', `${output} is a directory; -o takes a file`);
   const path = resolve(output ?? `${name}.ext4`);
@@ -125,7 +125,7 @@ async function download(client: ApiClient, name: string, path: string, display: 
     const { body, headers } = await suggestingImage(client, name, () => client.rootfs(name));
     const etag = headers.etag ?? '';
     const length = headers['content-length'];
-    // What is between may have left the length out: then the end of the stream tells it, and nothing is gone on with.
+    // A proxy may have dropped the length: then the end of the stream gives it, and nothing can be resumed.
     let size = length === undefined ? undefined : Number(length);
     const partial = partialPath(path, etag);
     if (await takeUpFormer(client, name, { path, partial, etag, body })) continue;
@@ -138,9 +138,9 @@ async function download(client: ApiClient, name: string, path: string, display: 
         size ??= end;
       } else {
         body.destroy();
-        // All of it may be there: what was interrupted then was the check.
+        // All bytes may be there, if it was the check that was interrupted.
         if (from < size && !(await continueExport(client, name, { partial, from, etag, received }))) {
-          // The file is another by now, and is looked at anew; or something between sends no parts.
+          // The file has changed, so start over; or a proxy does not pass on ranges.
           failures += 1;
           if (failures >= EXPORT_ATTEMPTS) throw noParts(name);
           continue;
@@ -168,13 +168,14 @@ interface ExportStart {
   readonly path: string;
   readonly partial: string;
   readonly etag: string;
-  /** Of the answer that is at hand. */
+  /** The body of the answer that has begun. */
   readonly body: Readable;
 }
 
 /**
- * What is there of an export that began before the SHA-256 of the image was taken has the tag in its name that the image had then. Where the
- * server takes that for the file of `etag`, it is gone on with. True when the server was asked: then the image is to be asked for anew.
+ * Adopts the partial file of an export that began before the image's SHA-256 was known: it is named for the ETag of that time.
+ * If the server confirms that this stands for the same bytes as `etag`, renames it to `partial`, else removes it. True if the
+ * server was asked: then the answer at hand is gone, and the image has to be requested again.
  */
 async function takeUpFormer(
   client: ApiClient,
@@ -183,7 +184,7 @@ async function takeUpFormer(
 ): Promise<boolean> {
   const former = (await partialsOfBuilds(path)).find((one) => one.path !== partial);
   if (former === undefined || (await partialSize(partial)) > 0) return false;
-  // An answer that is not read keeps the only connection.
+  // An unread answer would keep the only connection busy.
   body.destroy();
   const taken = await client.rootfs(name, { from: 0, etag: former.etag });
   taken.body.destroy();
@@ -196,11 +197,11 @@ interface ExportRest {
   readonly partial: string;
   readonly from: number;
   readonly etag: string;
-  /** Told how many bytes are here. */
+  /** Called with the bytes that have arrived. */
   readonly received: (bytes: number) => void;
 }
 
-/** False when the server does not send the rest alone. */
+/** Resumes the export. False if the server does not send the rest alone. */
 async function continueExport(
   client: ApiClient,
   name: string,

@@ -1,4 +1,4 @@
-/** What is said where no answer came, by what the system or the TLS library says of it. */
+/** What to print when no answer came. */
 export interface Explanation {
   readonly message: string;
   readonly hint: string;
@@ -12,7 +12,7 @@ const untrusted = new Set([
   'DEPTH_ZERO_SELF_SIGNED_CERT',
 ]);
 
-/** `where` is the URL or the path of the socket; `code` a system error code, or that of Node's TLS or HTTP. */
+/** `where` is the URL or the path of the socket; `code` an error code of the system, or of Node's TLS or HTTP. */
 export function explainUnreachable(where: string, code: string): Explanation {
   if (untrusted.has(code)) {
     return {
@@ -53,7 +53,7 @@ export function explainUnreachable(where: string, code: string): Explanation {
   };
 }
 
-/** The same where the connection broke while an archive was sent. */
+/** The same for a connection that broke while an archive was sent. */
 export function explainCutUpload(where: string, code: string): Explanation {
   return {
     message: `the connection to ${where} broke while the archive was sent (${code})`,
@@ -61,7 +61,7 @@ export function explainCutUpload(where: string, code: string): Explanation {
   };
 }
 
-/** The same of the proxy on the way, which did not answer, or refused with `status`. */
+/** The same for a proxy that did not answer, or refused with `status`. */
 export function explainProxy(proxy: string, where: string, code: string, status: number | undefined): Explanation {
   const without = 'A server whose host stands in NO_PROXY is asked without it.';
   if (status === undefined) {

@@ -45,7 +45,7 @@ export async function rotateKey(directory: string, name: string, console: Consol
   });
 }
 
-/** `bhatti user delete`: the images stay, so that a mistake loses nothing; their names are the user's. */
+/** `bhatti user delete`: the images stay, so that a mistake loses nothing, and keep their owner. */
 export async function deleteUser(directory: string, name: string, console: Console, json: boolean): Promise<number> {
   await requireDataDirectory(directory);
   return explained(directory, async ({ users, images }) => {
@@ -71,7 +71,7 @@ function printToken({ user, token }: UserWithToken, console: Console, json: bool
   console.out(`${token}\n`);
 }
 
-/** To open a store makes it: only who adds something wants that. Throws CliError `data_dir_unusable` where there is none. */
+/** Opening a store creates it, which only `createUser` should do. Rejects with CliError `data_dir_unusable` if there is none. */
 async function requireDataDirectory(directory: string): Promise<void> {
   const code = await stat(storePaths(directory).runDirectory).then(() => undefined, systemErrorCode);
   if (code !== 'ENOENT' && code !== 'ENOTDIR') return;

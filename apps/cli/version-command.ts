@@ -6,7 +6,7 @@ import { versionMismatch } from './version-match.ts';
 
 const HEALTH_TIMEOUT = 3000;
 
-/** `bhatti version`: this program's, and the server's where one runs. A server that cannot be asked is no failure. */
+/** `bhatti version`: this program's, and that of the server if it answers; if not, that is no failure. */
 export async function showVersion(version: string, settings: Settings, console: Console): Promise<number> {
   const server = await serverVersion(settings);
   if (settings.json) {

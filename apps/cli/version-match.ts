@@ -1,4 +1,4 @@
-/** What to say when client and server may not understand each other: they are of different releases. Patches fit. */
+/** The warning for client and server of different minor releases, which may not understand each other; undefined if they fit. */
 export function versionMismatch(client: string, server: string): string | undefined {
   const [ours, theirs] = [release(client), release(server)];
   if (ours === undefined || theirs === undefined || ours.join('.') === theirs.join('.')) return undefined;

@@ -16,22 +16,22 @@ const globalFlags = z.object({
   timing: z.boolean().optional(),
 });
 
-/** What the commands are given: the world around them, and how they reach a server. */
+/** What commands get to work with: the world around them, and a way to reach a server. */
 export interface CommandContext {
   readonly env: NodeJS.ProcessEnv;
   readonly console: Console;
   readonly version: string;
   settingsOf(command: Command): Promise<Settings>;
-  /** Runs `action` with a client of the server in use and closes it; what it resolves with is the exit code. */
+  /** Runs `action`, which resolves with the exit code, with a client of the server in use, and closes that. */
   withClient(
     command: Command,
     action: (client: ApiClient, settings: Settings) => number | Promise<number>,
   ): Promise<void>;
-  /** The exit code of a command that needs no client. */
+  /** Sets the exit code of a command that needs no client. */
   exit(code: number): void;
 }
 
-/** Warns of a server of another release, once. */
+/** Returns a function that warns once of a server of another release. */
 function warnOnce(version: string, console: Console): (server: string) => void {
   let warned = false;
   return (server) => {
@@ -48,7 +48,7 @@ export interface CommandWorld {
   readonly version: string;
 }
 
-/** `exit` is told the exit code of the command that ran. */
+/** @param exit called with the exit code of the command that ran */
 export function createContext({ env, console, version }: CommandWorld, exit: (code: number) => void): CommandContext {
   const settingsOf = async (command: Command) => {
     const flags = globalFlags.parse(command.optsWithGlobals());

@@ -88,7 +88,7 @@ export function addImageTransferCommands(image: Command, { console, withClient }
   });
 }
 
-/** A name such as `alpine` may be both; what looks like a path is meant as a file where there is one. */
+/** Whether a file is meant: a word such as `alpine` may be both, so only one that looks like a path and exists. */
 function isFile(reference: string): boolean {
   return reference === '-' || (/^[./~]|\.(tar|tgz|gz|zst|oci)$/.test(reference) && existsSync(reference));
 }

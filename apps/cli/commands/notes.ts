@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 
-/** What the help of a command says beside its arguments and flags. */
+/** What the help of a command says besides its arguments and flags. */
 export interface CommandNotes {
   /** Command lines as people type them. */
   readonly examples?: readonly string[];

@@ -20,7 +20,7 @@ const buildFlags = z.object({
   platform: z.string().optional(),
 });
 
-/** `bhatti rootfs`: what the server does to layers, for files at hand, and without it. */
+/** `bhatti rootfs …`: what the server does to layers, for local files and without it. */
 export function addRootfsCommands(program: Command, { env, settingsOf, exit }: CommandContext): void {
   const rootfs = program.command('rootfs').description('build root filesystems without a server').helpCommand(false);
   rootfs
@@ -67,24 +67,24 @@ export function addRootfsCommands(program: Command, { env, settingsOf, exit }: C
   });
 }
 
-/** Runs the program in a process of its own; what stops this process stops that one, which tidies up. */
+/** Runs the program in a process of its own. Signals that stop this process stop that one, which cleans up. */
 async function runProgram(request: BuildRequest, env: NodeJS.ProcessEnv): Promise<number> {
   const directory = import.meta.url.endsWith('.ts') ? '../../../dist/' : './';
   const program = fileURLToPath(new URL(`${directory}rootfs.js`, import.meta.url));
   const child = spawn(process.execPath, [program, JSON.stringify(request)], { stdio: 'inherit', env });
-  // Ctrl+C reaches both: the child answers it.
+  // Ctrl+C reaches both: the child reacts to it.
   process.on('SIGINT', () => undefined);
   for (const signal of ['SIGTERM', 'SIGHUP'] as const) process.on(signal, () => child.kill(signal));
   const [code, signal] = await once(child, 'close');
   if (typeof code === 'number') return code;
-  // It dies of what stops it, as long as it loads and does not listen yet.
+  // While it is still loading, such a signal kills it.
   if (['SIGINT', 'SIGTERM', 'SIGHUP'].includes(signal)) return 130;
   throw new CliError('out_of_resources', `the build was ended by ${signal}`, {
     hint: 'SIGKILL is what the kernel does where memory runs out; its log says so. Folders .bhatti-rootfs-* beside the output are left of it: remove them.',
   });
 }
 
-/** Bytes of a size as the API takes it: whole blocks, 16 MiB to 16 TiB. */
+/** Parses a size to bytes as the API does: whole blocks, 16 MiB to 16 TiB. */
 function parseSize(text: string): number {
   const given = parseBytes(text);
   if (given === null) throw new InvalidArgumentError('It is not a size; use 2GB, 512MB, 4GiB or a number of bytes.');

@@ -10,7 +10,7 @@ const serveFlags = z.object({
   listen: z.string().optional(),
 });
 
-/** `bhatti serve …`: the local stack, which is loaded only when asked for. */
+/** `bhatti serve …`: the local stack, whose code is loaded only when needed. */
 export function addServeCommands(program: Command, { env, console, settingsOf, exit }: CommandContext): void {
   const serve = program
     .command('serve')
@@ -65,7 +65,7 @@ function parseCount(text: string): number {
   return count;
 }
 
-/** The API says no to the same, but only after Redis and workers have been started. */
+/** The API would refuse the same, but only after Redis and workers have been started. */
 function parseListen(text: string): string {
   const [, port] = /^(?:\[[0-9a-fA-F:.]+\]|[^:[\]\s/*]*):([0-9]{1,5})$/.exec(text) ?? [];
   if (text === 'none' || (port !== undefined && Number(port) <= 65_535)) return text;

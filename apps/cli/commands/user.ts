@@ -62,8 +62,8 @@ export function addUserCommands(program: Command, { console, settingsOf, exit }:
 }
 
 /**
- * Throws CliError `invalid_request` where the server in use is on another host: its users are not those of a data directory here. A token
- * made here would be none there, and one that is refused here would still be good.
+ * Throws CliError `invalid_request` if the server in use is on another host: its users are not those of a data directory here. A
+ * token created here would be invalid there, and one deleted here still valid.
  */
 function requireHere({ url, token, dataDirectory }: Settings): void {
   if (url === undefined || isLoopbackHost(url.host)) return;

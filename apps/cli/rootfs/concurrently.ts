@@ -1,5 +1,5 @@
 /**
- * Does something with each item, in order, with at most `limit` under way at once. Begins no more once one has failed.
+ * Runs `work` on each item, in order, at most `limit` at once. Starts no more once one has failed.
  *
  * @returns the results, in the items' order
  * @throws the first failure, after those under way have ended

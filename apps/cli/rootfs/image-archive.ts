@@ -1,6 +1,6 @@
 /**
- * Whether the entries of a tar are those of an image as `docker save` or skopeo write it, and not of a layer: its list of images, and
- * the blobs or layers that it lists. `docker save IMAGE > x.tar` is the first tar that people have at hand.
+ * Whether the entries of a tar are those of an image as `docker save` or skopeo write it, not of a layer: a list of images, and the
+ * blobs or layers that it lists. The output of `docker save` is the first tar that people have at hand.
  */
 export function isImageArchive(entries: Iterable<{ readonly path: string }>): boolean {
   let [hasList, hasContent] = [false, false];

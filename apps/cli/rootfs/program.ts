@@ -29,20 +29,20 @@ class UsageError extends Error {}
 endWhereOutputFails();
 const request = BuildRequest.parse(JSON.parse(process.argv[2] ?? ''));
 const stop = new AbortController();
-// The last as its terminal is closed.
+// SIGHUP: its terminal was closed.
 for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, () => stop.abort());
 
-/** Layers that are decoded at the same time: each has a thread, and inflates on another. */
+/** Layers decoded at once: each has a thread, and inflates on another. */
 const LAYERS_AT_ONCE = availableParallelism();
 
 async function main(): Promise<number> {
   try {
     await requireAbsent(request.output);
     if (request.overlay !== undefined) await requireFile(request.overlay, 'is a folder: --overlay takes a tar');
-    // Beside the output: what is built there is linked into place, and the same disk has to hold it anyway.
+    // Beside the output: the result is linked into place, and the same disk has to hold it anyway.
     const scratch = await mkdtemp(join(dirname(request.output), '.bhatti-rootfs-'));
     const result = await build(scratch).finally(() => rm(scratch, { recursive: true, force: true }));
-    // Where it cannot be written, the process ends at once.
+    // If this cannot be written, the process ends at once.
     report(result);
     return 0;
   } catch (error) {
@@ -89,7 +89,7 @@ async function build(scratch: string): Promise<Result> {
   };
 }
 
-/** Those of the server's environment that limit a layer and an image. An empty variable counts as not set. */
+/** The limits for layers and images, from the same variables as the server's. An empty variable counts as not set. */
 function readLimits(): RootfsLimits {
   const given = Object.fromEntries(Object.entries(process.env).filter(([, value]) => value !== ''));
   const parsed = limitVariables.safeParse(given);
@@ -171,7 +171,7 @@ async function decode({ limits }: Decoder, source: string, layer: LayerFile, dir
   return { diffId: layer.diffId, directory };
 }
 
-/** SHA-256 of the file, in hex; it is on the disk then. */
+/** Resolves with the SHA-256 of the file, in hex, once it is synced. */
 async function hashAndSync(path: string): Promise<string> {
   const sha256 = await fileDigest(path, stop.signal);
   const file = await open(path, 'r+');
@@ -184,7 +184,7 @@ async function hashAndSync(path: string): Promise<string> {
 }
 
 async function requireAbsent(path: string): Promise<void> {
-  // Whatever else keeps it from being looked at would keep it from being written, after all the work.
+  // Any other error here would keep it from being written as well, after all the work.
   const isThere = await lstat(path).then(
     () => true,
     (error: unknown) => {
@@ -197,7 +197,7 @@ async function requireAbsent(path: string): Promise<void> {
   if (!folder?.isDirectory()) throw new UsageError(`there is no folder ${dirname(path)}`);
 }
 
-/** A tar is read more than once. To open a pipe waits for who writes it, and hears no signal. */
+/** A tar is read more than once, which a pipe cannot be; and opening one blocks until it has a writer, whatever the signal. */
 async function requireFile(path: string, whereFolder: string): Promise<void> {
   const found = await stat(path);
   if (found.isDirectory()) throw new UsageError(`${path} ${whereFolder}`);
@@ -220,7 +220,7 @@ function explain(error: unknown): string {
   const known = error instanceof RootfsError || error instanceof OciError ? error : undefined;
   if (system === 'no_space' || known?.code === 'no_space')
     return `the disk of ${request.output} is full, but for ${formatBytes(FREE_SPACE_RESERVE)} that stay free; make room and run the same command again (disk_full)`;
-  // What the libraries have no code for.
+  // `internal` is what the libraries have no code for.
   if (known !== undefined)
     return `${known.message} (${known.code === 'internal' && system !== undefined ? 'not_readable' : known.code})`;
   if (error instanceof UsageError) return `${error.message} (invalid_request)`;

@@ -5,10 +5,10 @@ import { makeFolders } from '@bhatti/store';
 import { CliError, systemErrorCode } from '../cli-error.ts';
 import type { LocalPaths } from '../local-paths.ts';
 
-/** What a stack writes until it is healthy is a quarter of that. Redis that cannot write any more refuses every task. */
+/** Bytes: four times what a stack writes until it is healthy. A Redis that cannot write refuses every task. */
 const ROOM = 256 * 1024;
 
-/** What the system says of a directory or a disk that cannot be written, other than that it is full. */
+/** Error codes of a directory or disk that cannot be written to, other than a full one. */
 const UNUSABLE: ReadonlySet<string> = new Set([
   'EACCES',
   'EIO',
@@ -31,7 +31,7 @@ export async function makeDirectories(paths: LocalPaths): Promise<void> {
   }
 }
 
-/** Writes as much as a start takes: permissions do not tell of a full disk. Rejects with CliError `disk_full` or `data_dir_unusable`. */
+/** Writes as much as a start takes: permissions do not reveal a full disk. Rejects with CliError `disk_full` or `data_dir_unusable`. */
 export async function requireRoom(paths: LocalPaths): Promise<void> {
   const path = join(paths.runDirectory, 'write-check');
   try {
@@ -44,7 +44,7 @@ export async function requireRoom(paths: LocalPaths): Promise<void> {
   }
 }
 
-/** What kept a stack from starting: its data directory, where that is so, else what is known already. */
+/** Why a stack did not start: a problem with its data directory if there is one, else the `error` given. */
 export async function reasonOfFailure(paths: LocalPaths, error: unknown): Promise<unknown> {
   if (isDisk(error)) return unusable('write to', paths, error);
   return requireRoom(paths).then(

@@ -23,21 +23,21 @@ export interface DetachedOptions {
 }
 
 const START_TIMEOUT = 30_000;
-/** A start that takes longer than people expect is worth a word. */
+/** A start that takes longer than people expect is announced. */
 const PATIENCE = 3000;
 const POLL = 20;
 const LOG_LIMIT = 10_000_000;
 const LOG_TAIL = 20;
-/** What keeps the API or a worker from starting is one line, before it ends. */
+/** The line in which the API or a worker says why it cannot start, before it exits. */
 const LAST_WORDS = /^bhatti (api|worker): (.+)$/;
 
-/** What belongs to the command at hand, and not to a server that outlives it. */
+/** Variables meant for this command, and not for a server that outlives it. */
 const PRIVATE_VARIABLES = ['BHATTI_TOKEN', 'BHATTI_URL', 'BHATTI_CONFIG', 'BHATTI_REGISTRY_AUTH'];
 
 /**
- * Starts the local stack in the background, unless one runs, and resolves when it is healthy. Two at once end with one
- * stack. Rejects with CliError `start_failed`, which tells why, or shows the end of the log, or names the process that runs and does not answer;
- * with `redis_unavailable` where it is the Redis of the server that does not.
+ * Starts the local stack in the background, unless one runs, and resolves when it is healthy. Two callers at once end up with
+ * one stack. Rejects with CliError `start_failed`, which gives the reason, the end of the log, or the process that runs and does
+ * not answer; with `redis_unavailable` if it is the server's Redis that does not.
  */
 export async function startDetached(options: DetachedOptions): Promise<StackState> {
   const paths = localPaths(options.dataDirectory);
@@ -58,7 +58,7 @@ export async function startDetached(options: DetachedOptions): Promise<StackStat
       const holder = await pidLockHolder(paths.lockFile);
       if (holder === undefined) {
         if (supervisor !== undefined) {
-          // A full disk has taken no log either.
+          // On a full disk there is no log to read the reason from.
           throw await reasonOfFailure(paths, await startFailed(paths, logStart, 'the local server does not start'));
         }
         supervisor = await spawnSupervisor(options, paths).catch(async (error: unknown) => {
@@ -88,7 +88,7 @@ async function healthyState(paths: LocalPaths): Promise<StackState | undefined> 
   return (await healthOf(paths)) === undefined ? undefined : state;
 }
 
-/** What the API says of itself; undefined where it does not answer. */
+/** The health of the API; undefined if it does not answer. */
 async function healthOf(paths: LocalPaths): Promise<Health | undefined> {
   const client = new ApiClient({ kind: 'socket', path: paths.apiSocket });
   try {
@@ -109,13 +109,13 @@ async function spawnSupervisor(options: DetachedOptions, paths: LocalPaths): Pro
   const log = await open(paths.logFile, 'a', 0o600);
   try {
     const supervisor = spawn(process.execPath, [fileURLToPath(import.meta.url), ...args], {
-      // Not the directory of the caller, which would be kept from being unmounted.
+      // Not the caller's directory, which could not be unmounted then.
       cwd: '/',
       env,
       detached: true,
       stdio: ['ignore', log.fd, log.fd],
     });
-    // Told by an event: too many processes, or no Node any more where this one came from.
+    // Some failures come as an event: too many processes, or a Node binary that is gone.
     await once(supervisor, 'spawn').catch((cause: Error) => {
       throw new CliError('start_failed', `the local server does not start: ${cause.message}`, { cause });
     });
@@ -130,7 +130,7 @@ function hasEnded(child: ChildProcess): boolean {
   return child.exitCode !== null || child.signalCode !== null;
 }
 
-/** Keeps one old log when the current one has grown large; resolves with where this start begins in it. */
+/** Rotates a large log, keeping one old one. Resolves with the byte at which this start's output begins. */
 async function rotateLog(paths: LocalPaths): Promise<number> {
   const size = await stat(paths.logFile).then(
     (file) => file.size,
@@ -141,7 +141,7 @@ async function rotateLog(paths: LocalPaths): Promise<number> {
   return 0;
 }
 
-/** `other` is who runs a server that was there before. */
+/** @param other the supervisor of a server that ran before */
 async function tooLate(
   paths: LocalPaths,
   logStart: number,
@@ -160,7 +160,7 @@ async function tooLate(
   });
 }
 
-/** With the reason that a part gave as it ended; else the end of the log has to tell. */
+/** With the reason that a part gave before it exited, or else the end of the log. */
 async function startFailed(paths: LocalPaths, logStart: number, message: string): Promise<CliError> {
   const lines = await logLines(paths.logFile, logStart);
   const reason = lines.flatMap((line) => LAST_WORDS.exec(line)?.slice(1).join(': ') ?? []).at(-1);
@@ -170,7 +170,7 @@ async function startFailed(paths: LocalPaths, logStart: number, message: string)
   });
 }
 
-/** The last lines of the log, none from before byte `start`; none where it cannot be read. */
+/** The last lines of the log from byte `start` on; none if it cannot be read. */
 async function logLines(path: string, start: number): Promise<string[]> {
   try {
     const file = await open(path, 'r');

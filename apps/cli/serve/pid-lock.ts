@@ -1,6 +1,6 @@
 /**
- * A lock file that names its holder, so that one left behind by a crash is told from one that is held. The file is
- * linked into place whole, so nobody ever reads half of it, and a lock left behind is taken over by one contender only.
+ * A lock file that names its holder, so that a stale one, left by a crash, can be told from one that is held. The file is linked
+ * into place complete, so nobody ever reads half of it, and only one contender takes over a stale lock.
  */
 import { link, readFile, rename, stat, unlink, writeFile } from 'node:fs/promises';
 import { isDeepStrictEqual } from 'node:util';
@@ -8,18 +8,18 @@ import { systemErrorCode } from '../cli-error.ts';
 import { identifyProcess, type ProcessIdentity, processIdentity, processState } from './process-identity.ts';
 
 export interface PidLock {
-  /** Shows that the holder lives to those who cannot look it up: processes on other hosts that share the folder. */
+  /** Shows processes on other hosts that share the folder, which cannot look up the holder, that it is alive. */
   refresh(): Promise<void>;
-  /** False once somebody has removed it, with the data directory most likely, or another host has taken it. */
+  /** False once it has been removed, most likely with the data directory, or another host has taken it. */
   isHeld(): Promise<boolean>;
   release(): Promise<void>;
 }
 
-/** A holder on another host that has not refreshed its lock for this long is taken for dead. ms. */
+/** A holder on another host that has not refreshed its lock for this long (ms) is considered dead. */
 export const LOCK_EXPIRY = 60_000;
 export const LOCK_REFRESH = 10_000;
 
-/** Takes the lock at `path` for this process, or says who holds it. */
+/** Takes the lock at `path` for this process, or resolves with its holder. */
 export async function acquirePidLock(path: string): Promise<{ lock: PidLock } | { holder: ProcessIdentity }> {
   const self = identifyProcess(process.pid);
   if (self === undefined) throw new Error('this process cannot be identified; is /proc mounted?');
@@ -85,15 +85,15 @@ async function readHolder(
   return { identity, alive: state === 'alive' || (state === 'unknown' && !(await expired(path, temporary))) };
 }
 
-/** Compares two times of the file system, as clocks of hosts differ. */
+/** Compares two timestamps of the file system, as the hosts' clocks differ. */
 async function expired(path: string, temporary: string): Promise<boolean> {
   const [lock, now] = await Promise.all([stat(path).catch(() => undefined), stat(temporary)]);
   return lock === undefined || now.mtimeMs - lock.mtimeMs > LOCK_EXPIRY;
 }
 
 /**
- * Only who made the file named for the dead holder may remove that holder's lock; under it, the lock is read once
- * more. So a contender that is late cannot remove the lock that another has taken meanwhile.
+ * Only the contender that created the claim file, named for the dead holder, may remove that holder's lock, and only after
+ * reading it once more. So a late contender cannot remove the lock that another has taken meanwhile.
  */
 async function removeStale(path: string, stale: ProcessIdentity, temporary: string): Promise<void> {
   const claim = `${path}.stale-${stale.pid}-${stale.startTime.replace(/\W/g, '')}`;

@@ -4,8 +4,8 @@ import { hostname } from 'node:os';
 import * as z from 'zod';
 
 /**
- * Names one process for good: a pid alone comes back for another process, and means nothing on another host or after
- * another boot. The start time is whatever the system counts in, and only compared.
+ * Identifies one process for good: a pid alone is reused, and means nothing on another host or after a reboot. The start time
+ * is in the system's own unit, and only compared.
  */
 export const processIdentity = z.object({
   host: z.string(),
@@ -24,7 +24,7 @@ export function identifyProcess(pid: number): ProcessIdentity | undefined {
   return { host: hostname(), boot: bootId(), pidNamespace: pidNamespace(), pid, startTime };
 }
 
-/** `unknown` when the process is one of another host or container, which nobody here can look up. */
+/** `unknown` for a process of another host or container, which cannot be looked up here. */
 export function processState(identity: ProcessIdentity): 'alive' | 'dead' | 'unknown' {
   if (identity.host !== hostname()) return 'unknown';
   if (identity.boot !== bootId()) return 'dead';

@@ -6,7 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { CliError } from '../cli-error.ts';
 import type { LocalPaths } from '../local-paths.ts';
 
-/** Directories of servers that an unprivileged PATH often lacks. */
+/** Directories for servers, which the PATH of an unprivileged user often lacks. */
 const EXTRA_DIRECTORIES = ['/usr/local/sbin', '/usr/sbin', '/sbin', '/usr/local/bin', '/opt/homebrew/bin'];
 const COMMAND_TIMEOUT = 2000;
 
@@ -25,8 +25,8 @@ export function findRedisServer(env: NodeJS.ProcessEnv): string {
 }
 
 /**
- * The configuration of the embedded Redis: reached only by its socket, every write in the append-only file, and never
- * an eviction, which would drop jobs.
+ * The configuration of the embedded Redis: it listens on its socket only, logs every write to the append-only file, and never
+ * evicts, which would drop jobs.
  */
 function redisConfiguration(paths: LocalPaths): string {
   return [
@@ -45,7 +45,7 @@ function redisConfiguration(paths: LocalPaths): string {
   ].join('\n');
 }
 
-/** Writes the configuration file and returns its path. Removes what a Redis that was killed was writing: it never does itself. */
+/** Writes the configuration file and resolves with its path. Removes the temporary files of a killed Redis, which Redis never does. */
 export async function writeRedisConfiguration(paths: LocalPaths): Promise<string> {
   for (const folder of [paths.redisDirectory, join(paths.redisDirectory, 'appendonlydir')]) {
     for (const name of await readdir(folder).catch(() => [])) {
@@ -65,8 +65,8 @@ export async function redisAnswers(socket: string, signal: AbortSignal): Promise
 }
 
 /**
- * Stops a Redis that a supervisor left behind when it was killed. Its append-only file is flushed first.
- * Throws CliError `redis_stuck` when it does not go away.
+ * Stops a Redis that a killed supervisor left behind. Its append-only file is flushed first.
+ * Rejects with CliError `redis_stuck` if it does not stop.
  */
 export async function stopLeftoverRedis(socket: string): Promise<void> {
   if ((await redisCommand(socket, 'PING')) === undefined) return;

@@ -1,4 +1,4 @@
-/** When a child that died is started again, as a pure function of how often it died. Times in ms. */
+/** When to restart a child that died, as a pure function of how often it died. Times in ms. */
 
 const FIRST_DELAY = 250;
 const LONGEST_DELAY = 10_000;

@@ -86,7 +86,7 @@ export async function serveStop(settings: Settings, console: Console): Promise<n
     throw new CliError('other_host', `the server runs on the host ${holder.host}; stop it there`);
   }
   signalProcess(holder, 'SIGTERM');
-  // One that was suspended (Ctrl+Z) hears of it when it goes on.
+  // A suspended process (Ctrl+Z) gets it only once it continues.
   signalProcess(holder, 'SIGCONT');
   const until = performance.now() + STOP_TIMEOUT;
   while (processState(holder) === 'alive') {
@@ -125,7 +125,7 @@ interface Status {
   readonly socket: string;
   readonly token: string | null;
   readonly data_dir: string;
-  /** null where what it says goes elsewhere: it runs in the foreground, or under a service manager. */
+  /** null if its output goes elsewhere: it runs in the foreground, or under a service manager. */
   readonly log: string | null;
 }
 
@@ -149,7 +149,7 @@ async function describeStatus(
   };
 }
 
-/** Whether what the process says goes to the file. Where there is no /proc, a file that is there has to do. */
+/** Whether the stderr of the process goes to the file. Without /proc, that the file exists has to do. */
 async function writesTo(path: string, pid: number): Promise<boolean> {
   const [file, stderr] = await Promise.all([path, `/proc/${pid}/fd/2`].map((one) => stat(one).catch(() => undefined)));
   return file !== undefined && (stderr === undefined || (stderr.ino === file.ino && stderr.dev === file.dev));

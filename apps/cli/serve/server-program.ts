@@ -6,7 +6,7 @@ import { CliError } from '../cli-error.ts';
 /** Where the programs of the server are: beside the CLI. */
 export const programDirectory = dirname(fileURLToPath(import.meta.url));
 
-/** Throws CliError `server_not_included` where the CLI came without a server, as a package does. */
+/** Throws CliError `server_not_included` if the CLI came without a server, as in the package. */
 export function requireServerProgram(): void {
   if (existsSync(join(programDirectory, 'api.js'))) return;
   throw new CliError('server_not_included', 'this is the command line alone, without a server to start', {

@@ -2,8 +2,8 @@ import { readFile, rename, rm, writeFile } from 'node:fs/promises';
 import * as z from 'zod';
 import { processIdentity } from './process-identity.ts';
 
-/** What a supervisor writes about its stack, for `serve status`, for who waits for it, and for the next one. */
-export const stackState = z.object({
+/** What a supervisor records about its stack, for `serve status`, for commands that wait for it, and for the next supervisor. */
+const stackState = z.object({
   supervisor: processIdentity,
   /** True from the moment that every part answered; says nothing about later failures. */
   healthy: z.boolean(),
@@ -13,7 +13,7 @@ export const stackState = z.object({
 });
 export type StackState = z.output<typeof stackState>;
 
-/** What the API writes about itself: its host and URL, or the address that it would have had, were it not another program's. */
+/** What the API records about itself: its host and URL, or the default address if another program had taken that. */
 const apiAddress = z.object({
   host: z.string().optional(),
   listen: z.string().nullable(),
@@ -55,12 +55,12 @@ async function writeStackState(path: string, state: StackState): Promise<void> {
   }
 }
 
-/** undefined when there is none, or none that this version understands. */
+/** undefined if there is none that this version understands. */
 export async function readStackState(path: string): Promise<StackState | undefined> {
   return stackState.safeParse(await readJson(path)).data;
 }
 
-/** Where the API of a local stack listens beside its socket; `listen` is null where it does not. */
+/** Where the API of a local stack listens apart from its socket; `listen` is null if nowhere. */
 export async function readApiAddress(path: string): Promise<ApiAddress> {
   return apiAddress.safeParse(await readJson(path)).data ?? { listen: null };
 }

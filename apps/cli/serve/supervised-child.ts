@@ -10,9 +10,9 @@ export interface ChildSpecification {
   readonly command: string;
   readonly args: readonly string[];
   readonly env: NodeJS.ProcessEnv;
-  /** Whether it is a Node program, which is given an IPC channel: it ends when that closes, so that none outlives us. */
+  /** Whether it is a Node program and gets an IPC channel: it exits when that closes, and so does not outlive us. */
   readonly ipc: boolean;
-  /** How it shows that it is ready: by `{type: 'ready'}` over IPC, or by being asked until the signal is aborted. */
+  /** How to know that it is ready: by `{type: 'ready'}` over IPC, or by a function that asks it until the signal aborts. */
   readonly readiness: 'message' | ((signal: AbortSignal) => Promise<void>);
   /** How long it may take to stop before it is killed, ms. */
   readonly stopTimeout: number;
@@ -38,7 +38,7 @@ export interface SupervisedChild {
 
 const readyMessage = z.object({ type: z.literal('ready') });
 
-/** Starts a child process and starts it again, with growing pauses, whenever it ends before `stop` is called. */
+/** Starts a child process, and restarts it with growing pauses whenever it ends before `stop` is called. */
 export function superviseChild(specification: ChildSpecification, events: ChildEvents): SupervisedChild {
   return new RestartedChild(specification, events);
 }
@@ -100,7 +100,7 @@ class RestartedChild implements SupervisedChild {
     try {
       process = spawnChild(this.#specification);
     } catch (error) {
-      // Node throws what is wrong in some cases (no memory for a process), and tells it by an event in others.
+      // Node throws some failures (no memory for a process), and emits others as an event.
       this.#onDeath({ startedAt, wasReady: false, outcome: error instanceof Error ? error.message : String(error) });
       return;
     }
@@ -147,7 +147,7 @@ function spawnChild({ command, args, env, ipc }: ChildSpecification): ChildProce
     env,
     // A process group of its own, so that Ctrl+C in the terminal reaches only the supervisor, which stops in order.
     detached: true,
-    // What children print on stdout is log as well.
+    // The stdout of children goes to the log as well.
     stdio: ['ignore', 2, 2, ipc ? 'ipc' : 'ignore'],
   });
 }
