@@ -3,9 +3,9 @@
  *
  *   npm run bench:api -- [--seconds 15] [--watchers 500] [--connections 50]
  *
- * 2,000 `GET /tasks/:id` a second, then as many as it can; 500 enqueues a second; 500 clients that watch a task each while it
- * answers 2,000 more, then see it cancelled; and the list of a long queue. Redis and the API are processes of their own, on a data
- * directory that is removed afterwards; no worker runs, so that nothing but the API is measured.
+ * 2,000 `GET /tasks/:id` a second, then as many as it can answer; 500 enqueues a second; 500 clients that watch a task each while it
+ * answers 2,000 more, and then see it cancelled; and the list of a long queue. Redis and the API are processes of their own, on a
+ * data directory that is removed afterwards. No worker runs, so that only the API is measured.
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -30,7 +30,7 @@ const { values } = parseArgs({
 });
 const seconds = z.coerce.number().int().min(1).parse(values.seconds);
 const watchers = z.coerce.number().int().min(1).parse(values.watchers);
-/** autocannon sends the requests of a second at once: more connections make longer queues, and not more requests. */
+/** autocannon sends the requests of each second at once: more connections make longer queues, not more requests. */
 const connections = z.coerce.number().int().min(1).parse(values.connections);
 
 const apiRecord = z.object({ listen: z.string() });
@@ -42,7 +42,7 @@ interface Api {
   readonly pid: number;
 }
 
-/** A pull of its own each time: identical ones are one task. */
+/** Makes each pull different, as identical ones are one task. */
 let pulls = 0;
 const pull: Options['requests'] = [
   {
@@ -55,7 +55,7 @@ const pull: Options['requests'] = [
   },
 ];
 
-// The load and Redis have the other processor, so that they take nothing from the API's.
+// The load generator and Redis run on the other processor, so that they take nothing from the API's.
 execFileSync('taskset', ['-pc', '1', String(process.pid)]);
 const directory = await mkdtemp(join(tmpdir(), 'bhatti-bench-api-'));
 const children: ChildProcess[] = [];
@@ -115,7 +115,7 @@ async function queueLength(api: Api, dispatcher: Agent): Promise<number> {
   return adminStatus.parse(await body.json()).queue.waiting;
 }
 
-/** `begun` with the first event; `end` resolves with the moment the server ended the stream after "cancelled". */
+/** `begun` resolves with the first event, `end` with the time (ms) at which the server ended the stream after "cancelled". */
 function watch(url: string, headers: Record<string, string>, dispatcher: Agent) {
   let begin = () => {};
   const begun = new Promise<void>((resolve) => {
@@ -136,7 +136,7 @@ function watch(url: string, headers: Record<string, string>, dispatcher: Agent) 
 
 /**
  * autocannon sends the requests of each second as fast as the connections take them, and then rests. Its correction for
- * what a late answer held up supposes one request a ms on each connection, so it is switched off.
+ * coordinated omission assumes one request a ms on each connection, so it is switched off.
  */
 async function load(api: Api, options: Partial<Options>): Promise<Result> {
   return autocannon({
@@ -156,7 +156,7 @@ function report(what: string, { requests, latency, errors, non2xx }: Result): vo
   );
 }
 
-/** On one processor: `taskset` holds it there, whatever else Node would start. */
+/** Starts the API pinned to one processor, with all threads that Node starts. */
 async function startApi(): Promise<Api> {
   const data = join(directory, 'data');
   await mkdir(data);

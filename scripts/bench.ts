@@ -1,5 +1,5 @@
 /**
- * `npm run bench`: pulls beside the floor and beside what people run today, in one run, as ratios.
+ * `npm run bench`: measures pulls, the floor and the tools that people use today in one run, and compares them as ratios.
  *
  *   npm run bench -- [--ref HOST/REPO:TAG] [--runs 3] [--megabytes 1000] [--peers]
  *   npm run bench -- scaling
@@ -8,24 +8,21 @@
  * Without --ref an image is made of this machine's /usr, in six layers, and served by a registry on loopback. --peers
  * also times `tar` with `mke2fs -d`, and umoci where it and skopeo are installed; that takes root.
  */
-import { spawnSync } from 'node:child_process';
 import { createWriteStream } from 'node:fs';
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { availableParallelism, cpus, tmpdir, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { gzipSync } from 'node:zlib';
 import * as z from 'zod';
+import { command, isInstalled } from './command.ts';
 import { measureLink } from './link/measure.ts';
-import { type LayerBlob, pushImage, sha256, startLoopbackRegistry } from './loopback-registry.ts';
+import { type LayerBlob, layersOf, pushImage, sha256, startLoopbackRegistry } from './loopback-registry.ts';
 import { measureScaling } from './scaling.ts';
 import { median, timed } from './timing.ts';
 
-const root = fileURLToPath(new URL('..', import.meta.url));
-const environment = { ...process.env, PATH: `${process.env.PATH ?? ''}:/usr/local/sbin:/usr/sbin:/sbin` };
 const LAYERS = 6;
 
 if (process.argv[2] === 'link') {
@@ -47,7 +44,6 @@ const { values, positionals } = parseArgs({
 const runs = z.coerce.number().int().min(1).parse(values.runs);
 const megabytes = z.coerce.number().int().min(1).parse(values.megabytes);
 
-const manifestSchema = z.object({ layers: z.array(z.object({ digest: z.string(), size: z.number() })) });
 const stackSchema = z.object({ children: z.array(z.object({ name: z.string(), pid: z.number() })) });
 
 if (positionals[0] === 'scaling') {
@@ -115,8 +111,8 @@ async function measure(reference: string): Promise<void> {
 }
 
 /**
- * The layers fetched and verified by libs/oci, beside `skopeo copy` where that is installed. The start of Node and tsx is not
- * counted, that of skopeo is (some 20 ms).
+ * The layers fetched and verified by libs/oci, and by `skopeo copy` if installed. Does not count the start of Node and tsx, but
+ * that of skopeo (some 20 ms).
  */
 async function measureFetch(reference: string, note: (row: string, time: number) => void): Promise<void> {
   const [seconds] = command(process.execPath, ['--import', 'tsx', 'scripts/fetch-layers.ts', reference]).split(' ');
@@ -130,7 +126,7 @@ async function measureFetch(reference: string, note: (row: string, time: number)
   await rm(work, { recursive: true });
 }
 
-/** What people run today: download, unpack on the host as root, and `mke2fs -d`. */
+/** The tools that people use today: download, unpack on the host as root, and `mke2fs -d`. */
 async function measurePeers(reference: string, note: (row: string, time: number) => void): Promise<void> {
   const work = join(directory, 'peer');
   const image =
@@ -164,7 +160,7 @@ function report(reference: string, seconds: ReadonlyMap<string, readonly number[
   console.log(`\npeak memory of the worker: ${Math.round(memory / 1e6)} MB`);
 }
 
-/** Bytes of memory that any worker of the stack held at its most. */
+/** The highest peak memory of a worker of the stack, in bytes. */
 async function peakMemory(status: string): Promise<number> {
   const { children } = stackSchema.parse(JSON.parse(status));
   const peaks = await Promise.all(
@@ -179,10 +175,8 @@ async function peakMemory(status: string): Promise<number> {
 async function fetchBlobs(reference: string, into: string): Promise<string[]> {
   const match = /^([^/]+)\/(.+):([^:/]+)$/.exec(reference);
   if (match === null) throw new Error('--ref takes HOST/REPOSITORY:TAG of a registry on loopback');
-  const [, host, repository, tag] = match;
-  const accept = 'application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json';
-  const answer = await fetch(`http://${host}/v2/${repository}/manifests/${tag}`, { headers: { accept } });
-  const { layers } = manifestSchema.parse(await answer.json());
+  const [, host = '', repository = '', tag = ''] = match;
+  const layers = await layersOf(host, repository, tag);
   await mkdir(into, { recursive: true });
   return Promise.all(
     layers.map(async ({ digest }, layer) => {
@@ -195,7 +189,7 @@ async function fetchBlobs(reference: string, into: string): Promise<string[]> {
   );
 }
 
-/** Layers of about equal size with files of /usr, the first directory first. */
+/** Layers of about equal size with files of /usr, in the order of `find`. */
 async function layersOfUsr(): Promise<LayerBlob[]> {
   const files = command('find', ['/usr', '-xdev', '(', '-type', 'f', '-o', '-type', 'l', ')', '-printf', '%s %P\n']);
   const groups: string[][] = Array.from({ length: LAYERS }, () => []);
@@ -227,20 +221,4 @@ async function layersOfUsr(): Promise<LayerBlob[]> {
     layers.push({ blob: gzipSync(tar), diffId: sha256(tar) });
   }
   return layers;
-}
-
-function isInstalled(tool: string): boolean {
-  return spawnSync('sh', ['-c', `command -v ${tool}`], { env: environment }).status === 0;
-}
-
-/** Runs a command that must not fail; returns what it printed. */
-function command(file: string, args: readonly string[]): string {
-  const { status, stdout, stderr, error } = spawnSync(file, args, {
-    cwd: root,
-    env: { ...environment, BHATTI_LISTEN: '127.0.0.1:0' },
-    encoding: 'utf8',
-    maxBuffer: 2 ** 28,
-  });
-  if (status !== 0) throw new Error(`${file} ${args.join(' ').slice(0, 200)} failed: ${stderr}`, { cause: error });
-  return stdout;
 }

@@ -15,13 +15,20 @@ export const manifest = z
   })
   .parse(JSON.parse(await readFile(new URL('../package.json', import.meta.url), 'utf8')));
 
-/** It starts threads from a file of its own, and so cannot be bundled. */
+/** Cannot be bundled, as it starts threads from a file of its own. */
 export const POOL = 'tinypool';
+
+/** The programs of the command line, which are also what its package holds. */
+export const clientPrograms = {
+  cli: 'apps/cli/main.ts',
+  rootfs: 'apps/cli/rootfs/program.ts',
+  'rootfs-thread': 'libs/rootfs/thread-program.ts',
+};
 
 /** The files that Bull Board serves. */
 const BOARD_FILES = '@bull-board/ui';
 
-/** esbuild's options for a program of Node with the third-party packages in it: those of the older kind ask for Node's modules by `require`. */
+/** esbuild's options for a Node program with third-party packages in it, of which the CommonJS ones `require` Node's modules. */
 export const program = {
   absWorkingDir: root,
   bundle: true,
@@ -37,7 +44,7 @@ export const program = {
 } as const satisfies BuildOptions;
 
 /**
- * For what speaks to Redis: BullMQ and ioredis tell classes by their names, of which there may be two in one file. Not for the worker
- * threads: each closure is given its name anew then, wherever it is made, and to build an image took 80 ms more, a third.
+ * For programs that use Redis: BullMQ and ioredis compare class names, which esbuild changes where two in a file are equal. Not for
+ * worker threads: names are then set on each closure as it is created, which made building an image 80 ms slower, a third.
  */
 export const withNames = { keepNames: true } as const satisfies BuildOptions;

@@ -1,9 +1,9 @@
 /**
- * `npm run chaos`: pulls and imports while processes are killed and stopped, Redis dies and the disk fills; then what is left is checked.
+ * `npm run chaos`: pulls and imports while processes are killed and stopped, Redis dies and the disk fills; then checks what is left.
  *
  *   npm run chaos -- [--seed 1] [--tasks 200] [--minutes 60]
  *
- * With --minutes seed after seed is run until the time is over. Filling the disk takes root, which mounts a small tmpfs.
+ * --minutes runs seed after seed until the time is over. Filling the disk takes root, to mount a small tmpfs.
  */
 import { parseArgs } from 'node:util';
 import * as z from 'zod';

@@ -1,5 +1,5 @@
 /**
- * Fetches the layers of an image with libs/oci and checks their digests as they come, four at a time as a pull does, and nothing
+ * Fetches the layers of an image with libs/oci, four at a time as a pull does, and checks their digests as they arrive. Does nothing
  * else. Prints `SECONDS BYTES`. Settings of registries come from the environment (docs/registries.md).
  *
  *     npx tsx scripts/fetch-layers.ts REFERENCE

@@ -1,6 +1,6 @@
 /**
- * `floor.ts BLOB...`: the least that a pull must do, in one Node process: inflate every layer, hash it compressed and
- * not. Prints the milliseconds it took.
+ * `floor.ts BLOB...`: the least that a pull has to do, in one Node process: inflate every layer, and hash it compressed and
+ * uncompressed. Prints the milliseconds that takes.
  */
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
@@ -14,7 +14,7 @@ async function inflateAndHash(path: string): Promise<void> {
     .on('data', (chunk) => compressed.update(chunk))
     .pipe(gunzip);
   await new Promise<void>((resolve, reject) => {
-    // Put off by a turn, so that a chunk is hashed here while the next is inflated on libuv's pool.
+    // Deferred, so that a chunk is hashed here while the next one is inflated in libuv's pool.
     gunzip.on('data', (chunk: Buffer) => setImmediate(() => tar.update(chunk)));
     gunzip.on('end', () => setImmediate(resolve));
     gunzip.on('error', reject);

@@ -1,10 +1,10 @@
 /**
- * Random stacks of layers, built and mounted, against the model of the OCI rules; as long as one likes:
+ * Builds and mounts random stacks of layers, and compares them with the model of the OCI rules:
  *
  *     npx tsx scripts/fuzz-rootfs.ts --runs 1000 [--seed N] [--stacks 10] [--umoci]
  *
- * `--runs` counts stacks, `--stacks` go into one image; `--umoci` holds the model against umoci instead. Prints the seed
- * first, and the shrunk counter-example when there is one. Needs root (loop mounts) and `npm run build`.
+ * `--runs` counts stacks, of which `--stacks` go into one image; `--umoci` compares the model with umoci instead. Prints the seed
+ * first, and a shrunk counterexample if there is one. Needs root (loop mounts) and `npm run build`.
  */
 import { parseArgs } from 'node:util';
 import fc from 'fast-check';

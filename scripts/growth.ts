@@ -1,6 +1,6 @@
 /**
- * `growth.ts`: how time and memory grow with ten times the bytes, and ten times the files. Each image is made here, decoded and
- * built in a process of its own, whose peak memory is told. Needs about 12 GB of disk. Run with `npm run bench:growth`.
+ * `npm run bench:growth`: how time and peak memory grow with ten times the bytes, and ten times the files. Makes, decodes and
+ * builds each image in a process of its own. Needs about 12 GB of disk.
  *
  *   growth.ts [--case NAME]   measures one case in this process, and prints it as JSON
  */
@@ -16,7 +16,7 @@ import { gzipSync } from 'node:zlib';
 import * as z from 'zod';
 import { buildRootfs, decodeLayer, startThreads } from '../libs/rootfs/index.ts';
 
-/** Files of an image and bytes of each; how many of them are in a directory, and bytes of each name, where that is not as usual. */
+/** An image: its number of files, the bytes of each, and, where not the usual, files of a directory and least bytes of a name. */
 interface Case {
   readonly files: number;
   readonly bytes: number;
@@ -81,7 +81,7 @@ async function measure(directory: string, image: Case): Promise<Measured> {
   await mkdir(outDirectory);
   const blob = writeLayer(source, image);
   startThreads();
-  // What making the layer took does not count.
+  // The memory for making the layer does not count.
   forgetPeak();
   const decodeMs = await timed(() => decodeLayer({ source, ...blob, compression: 'gzip', outDirectory }));
   const decodePeakBytes = peakBytes();
@@ -96,7 +96,7 @@ async function timed(work: () => Promise<unknown>): Promise<number> {
   return performance.now() - started;
 }
 
-/** proc_pid_clear_refs(5): the peak is what is held now. */
+/** Resets the peak to the memory in use now, see proc_pid_clear_refs(5). */
 function forgetPeak(): void {
   writeFileSync('/proc/self/clear_refs', '5');
 }
@@ -106,7 +106,7 @@ function peakBytes(): number {
   return Number(kilobytes) * 1024;
 }
 
-/** Writes a layer of files in directories of a hundred, as gzip members of a hundred files each. Random bytes, half of them zeros. */
+/** Writes a layer, as gzip members of a hundred files each. Each file has the same content: half random bytes, half zeros. */
 function writeLayer(path: string, image: Case) {
   const { files, bytes, ofDirectory = FILES_OF_A_DIRECTORY, nameBytes = 0 } = image;
   const blob = createHash('sha256');

@@ -17,7 +17,7 @@ export interface LoopbackRegistry {
 export interface LoopbackRegistryOptions {
   /** `host:port` to listen on. Default: a free port of 127.0.0.1. */
   readonly host?: string;
-  /** Command, with its arguments, that runs the registry; in another network namespace, say. */
+  /** A command, with arguments, to run the registry with, such as one that enters another network namespace. */
   readonly within?: readonly string[];
 }
 
@@ -76,7 +76,7 @@ async function answers(url: string): Promise<void> {
   }
 }
 
-/** The registry has no way to tell which port it was given, so one that is free is looked for before. */
+/** Finds a free port in advance, as the registry has no way to tell which one it got. */
 async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
@@ -84,6 +84,15 @@ async function freePort(): Promise<number> {
   server.close();
   await once(server, 'close');
   return port;
+}
+
+const manifestSchema = z.object({ layers: z.array(z.object({ digest: z.string(), size: z.number() })) });
+
+/** Digests and sizes (bytes) of an image's compressed layers, bottom first. */
+export async function layersOf(host: string, repository: string, tag: string) {
+  const accept = 'application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json';
+  const answer = await fetch(`http://${host}/v2/${repository}/manifests/${tag}`, { headers: { accept } });
+  return manifestSchema.parse(await answer.json()).layers;
 }
 
 /** Pushes an image for this machine's architecture. Returns the digest of its manifest. */

@@ -1,6 +1,6 @@
 /**
- * What restarts, stops and cancellations cost, on real processes: `npx tsx scripts/measure-durability.ts`, after `npm run build`. The figures
- * of docs/operating.md are its output.
+ * What restarts, stops and cancellations cost, on real processes: `npx tsx scripts/measure-durability.ts`, after `npm run build`. The
+ * figures in docs/operating.md come from it.
  */
 import { randomBytes } from 'node:crypto';
 import { mkdtemp, readdir, rm } from 'node:fs/promises';
@@ -67,7 +67,7 @@ async function ended(id: string): Promise<TaskView> {
 const ms = (from: number) => `${Math.round(performance.now() - from)} ms`;
 const quantile = (sorted: readonly number[], part: number) => sorted[Math.floor((sorted.length - 1) * part)] ?? 0;
 
-/** Seconds of each of the pulls, as many at once as the workers do; `meanwhile` runs beside them. */
+/** Seconds that each of `count` pulls takes, sorted, as many at once as there are workers; `meanwhile` runs beside them. */
 async function pulls(label: string, count: number, meanwhile: () => Promise<void>): Promise<number[]> {
   const running = new Set<Promise<void>>();
   const seconds: number[] = [];
@@ -90,7 +90,7 @@ async function pulls(label: string, count: number, meanwhile: () => Promise<void
   return seconds.sort((a, b) => a - b);
 }
 
-/** The next is told to end when the one before is back. */
+/** Restarts the workers one after the other, each once the one before is back. */
 async function rollingRestart(): Promise<void> {
   for (const worker of workers) {
     await worker.end('SIGTERM');

@@ -1,6 +1,6 @@
 /**
- * Packs the command line for `npm install -g`: one program with everything it needs in it, without the server. Writes
- * bhatti-VERSION.tgz into the folder that is given, or this one, and prints its path.
+ * Packs the command line for `npm install -g`, with everything it needs but without the server. Writes bhatti-VERSION.tgz into
+ * the folder given, or the current one, and prints its path.
  */
 import { execFile } from 'node:child_process';
 import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { build } from 'esbuild';
-import { manifest, POOL, program, root } from './bundle.ts';
+import { clientPrograms, manifest, POOL, program, root } from './bundle.ts';
 
 const staging = await mkdtemp(join(tmpdir(), 'bhatti-package-'));
 try {
@@ -33,14 +33,10 @@ try {
 async function bundle(): Promise<string[]> {
   const { metafile } = await build({
     ...program,
-    entryPoints: {
-      cli: 'apps/cli/main.ts',
-      rootfs: 'apps/cli/rootfs/program.ts',
-      'rootfs-thread': 'libs/rootfs/thread-program.ts',
-    },
+    entryPoints: clientPrograms,
     outdir: join(staging, 'dist'),
     metafile: true,
-    // Not the identifiers: classes keep their names, and the threads their speed, which esbuild's `keepNames` costs.
+    // Not the identifiers: that would take `keepNames`, which slows down the threads.
     minifyWhitespace: true,
     minifySyntax: true,
     legalComments: 'none',
@@ -64,7 +60,7 @@ function packageManifest() {
   };
 }
 
-/** mke2fs and e2fsck, which `rootfs build` runs, live where the PATH of a plain user often does not look. */
+/** Adds the directories of mke2fs and e2fsck, which `rootfs build` runs, and which the PATH of a plain user often lacks. */
 function launcher(): string {
   return `#!/usr/bin/env node
 process.env.PATH = \`\${process.env.PATH ?? ''}:/usr/local/sbin:/usr/sbin:/sbin\`;

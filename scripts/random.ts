@@ -1,4 +1,4 @@
-/** Numbers that a seed repeats (mulberry32): the same seed does the same in the same order. */
+/** Pseudo-random numbers (mulberry32): the same seed gives the same sequence. */
 export class Random {
   #state: number;
 
@@ -6,7 +6,7 @@ export class Random {
     this.#state = seed >>> 0;
   }
 
-  /** From 0 up to 1. */
+  /** From 0 to 1, 1 excluded. */
   next(): number {
     this.#state = (this.#state + 0x6d2b79f5) >>> 0;
     let mixed = this.#state;
@@ -20,7 +20,7 @@ export class Random {
     return low + Math.floor(this.next() * (high - low + 1));
   }
 
-  /** True as often as `probability` (0 to 1) says. */
+  /** True with this probability (0 to 1). */
   is(probability: number): boolean {
     return this.next() < probability;
   }

@@ -1,10 +1,10 @@
 /**
- * Pulls images of random shapes from registries that do wrong at random, many at a time with one client, and checks that each pull
- * ends with the right bytes or with the right error, and that no socket, file or memory stays behind.
+ * Pulls images of random shapes from registries that fail at random, many at a time with one client. Checks that each pull ends with
+ * the right bytes or the right error, and that no socket, file or memory leaks.
  *
  *     npx tsx scripts/soak-registry.ts [--pulls 200] [--seed N] [--lanes 4]
  *
- * Prints what was done and found; ends with 1 when anything was wrong. The same seed plans the same pulls and faults.
+ * Prints what was done and found; exits with 1 if anything was wrong. The same seed plans the same pulls and faults.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
@@ -25,10 +25,10 @@ const pulls = whole.default(200).parse(values.pulls);
 const seed = whole.default(Date.now() % 1_000_000).parse(values.seed);
 const laneCount = whole.min(1).default(4).parse(values.lanes);
 
-/** More than the faults that are planned for any one path, so that only lasting ones end a pull. */
+/** More than the faults planned for any one path, so that only lasting ones fail a pull. */
 const ATTEMPTS = 10;
 const STALL_MS = 250;
-/** Bytes of heap and buffers that may be more at the end than after a first tenth of the pulls. */
+/** Bytes by which heap and buffers may have grown at the end since the first tenth of the pulls. */
 const MEMORY_ALLOWANCE = 8 * 1024 * 1024;
 
 const megabytes = (bytes: number): string => `${(bytes / 1e6).toFixed(1)} MB`;
@@ -44,7 +44,7 @@ const client = createRegistryClient({
   onRetry: ({ error }) => tally.retries.add(error.code),
 });
 
-/** Pulls `first` up to `end`. Each has its lane, whatever the timing, so that a seed is the same run again. */
+/** Runs the pulls from `first` to before `end`. Each has a fixed lane, whatever the timing, so that a seed repeats its run. */
 async function run(first: number, end: number): Promise<void> {
   await Promise.all(
     lanes.map(async (lane, position) => {

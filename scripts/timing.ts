@@ -1,4 +1,4 @@
-/** The middle one, the upper of two. */
+/** The median, or the upper one of two. */
 export function median(times: readonly number[]): number {
   return [...times].sort((a, b) => a - b)[Math.floor(times.length / 2)] ?? Number.NaN;
 }

@@ -6,30 +6,30 @@ import type { BytesTwice, FetchedBytes } from './fetched-bytes.ts';
 import type { Installation } from './installation.ts';
 import { type AcceptedTask, checkFiles, checkImages, checkKeys, checkTasks } from './invariants.ts';
 
-/** Ms in which every accepted task must end once the mischief is over. */
+/** Ms within which every accepted task must end once the mischief is over. */
 const SETTLE = 120_000;
 /** Ms around the end of a task in which what it took is removed. */
 const CLEARING = 2000;
-/** Ms, and some, for which an upload that has no task is kept. */
+/** Ms after which an upload without a task is removed, and a bit more. */
 const ABANDONED = 61_000;
-/** Ms in which a worker that starts has removed what dead processes left. */
+/** Ms within which a worker that starts has removed what dead processes left. */
 const COLLECTING = 10_000;
 
 type Tasks = ReadonlyMap<string, AcceptedTask>;
 type Views = ReadonlyMap<string, TaskView | undefined>;
 
-/** What is there when all is over, seen from outside. */
+/** What is left when all is over, seen from outside. */
 export interface Aftermath {
   readonly ends: Readonly<Record<string, number>>;
   readonly takeovers: number;
   readonly bytesSent: number;
   readonly bytesTwice: BytesTwice;
   readonly imagesChecked: number;
-  /** What is not as it must be. */
+  /** What is wrong. */
   readonly violations: readonly string[];
 }
 
-/** Waits for the tasks to end and for what dead processes left to be removed, then looks. No worker runs any more afterwards. */
+/** Waits for the tasks to end and for leftovers of dead processes to be removed, then checks what is there. Ends all workers. */
 export async function inspect(installation: Installation, { accepted, expected }: Demand): Promise<Aftermath> {
   const { queue, fetched, registry, connection } = installation;
   const views = await settled(queue, accepted);
@@ -64,7 +64,7 @@ export function countBy(names: readonly string[]): Record<string, number> {
   return counts;
 }
 
-/** The tasks once all have ended, or as they are when the time is over. */
+/** The tasks once all have ended, or as they are when time is up. */
 async function settled(queue: TaskQueue, accepted: Tasks): Promise<Views> {
   const views = new Map<string, TaskView | undefined>();
   const deadline = Date.now() + SETTLE;
@@ -72,7 +72,7 @@ async function settled(queue: TaskQueue, accepted: Tasks): Promise<Views> {
     for (;;) {
       const view = (await findTask(queue, id))?.view;
       views.set(id, view);
-      // One that waited when it was cancelled shows so at once; the next free worker ends it.
+      // A waiting task shows as cancelled at once, but only the next free worker ends it.
       const isOver = view === undefined || (isEnded(view.status) && view.completed_at !== null);
       if (isOver || Date.now() > deadline) break;
       await sleep(100);
@@ -81,7 +81,7 @@ async function settled(queue: TaskQueue, accepted: Tasks): Promise<Views> {
   return views;
 }
 
-/** Of the tasks that removed what they had fetched. */
+/** Notes when tasks removed what they had fetched. */
 function noteFreed(fetched: FetchedBytes, accepted: Tasks, views: Views): void {
   for (const [id, { image }] of accepted) {
     const view = views.get(id);
@@ -99,14 +99,14 @@ async function countDeaths(queue: TaskQueue, accepted: Tasks): Promise<Map<strin
   return deaths;
 }
 
-/** One that an API was killed over, before it put the task on the queue, is nobody's after a minute. */
+/** Waits until no uploads are left. One whose API was killed before it queued the task is kept for a minute. */
 async function uploadsRemoved(store: Store): Promise<void> {
   for (const deadline = Date.now() + ABANDONED; Date.now() < deadline; await sleep(500)) {
     if ((await store.uploads.list()).length === 0) return;
   }
 }
 
-/** The files that are left although a worker has started, which collects what dead processes left. */
+/** The files that are left although another worker has started, which removes those of dead processes. */
 async function leftFiles(installation: Installation, store: Store): Promise<string[]> {
   const last = installation.worker('last');
   last.start();

@@ -4,7 +4,7 @@ import * as z from 'zod';
 
 /** Ms within which the API must be back and answer. */
 const PATIENCE = 90_000;
-/** Of the images, which hold a few MB. What is made where no size is asked for takes a worker 0.4 s of a processor more, for its SHA-256. */
+/** Of the images, which hold a few MB. At the default size, the SHA-256 of each would take 0.4 s more of CPU time. */
 const SIZE = '64MiB';
 
 const accepted = z.union([
@@ -14,7 +14,7 @@ const accepted = z.union([
 
 const noSpace = z.object({ code: z.literal('no_space') });
 
-/** A user of the API who tries again when nobody answers, or is told to come back later. */
+/** A user of the API who tries again when there is no answer, or a 503. */
 export class Client {
   readonly #agent: Agent;
 
@@ -43,7 +43,7 @@ export class Client {
     await this.#ask('DELETE', `/tasks/${id}`);
   }
 
-  /** One that is not there stays so. */
+  /** Deletes an image if there is one of that name. */
   async deleteImage(name: string): Promise<void> {
     await this.#ask('DELETE', `/images/${name}`);
   }
@@ -76,7 +76,7 @@ export class Client {
   }
 }
 
-/** The API answered, and not as it should. */
+/** The API gave an answer that it should not. */
 class Refused extends Error {
   override readonly name = 'Refused';
 }

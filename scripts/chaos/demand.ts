@@ -4,7 +4,7 @@ import type { Client } from './client.ts';
 import type { ChaosImage } from './image-set.ts';
 import type { AcceptedTask } from './invariants.ts';
 
-/** Tasks that are likely to be under way. */
+/** The number of latest tasks, which are likely to be under way. */
 const LATEST = 5;
 
 export interface DemandOptions {
@@ -15,7 +15,7 @@ export interface DemandOptions {
   readonly pause: number;
 }
 
-/** Somebody who asks for pulls and imports of random images, one after the other. */
+/** Asks for pulls and imports of random images, one after the other. */
 export class Demand {
   readonly #client: Client;
   readonly #images: readonly ChaosImage[];
@@ -29,11 +29,11 @@ export class Demand {
     this.#client = client;
     this.#images = images;
     this.#options = options;
-    // Of its own: else how long a piece of mischief takes would decide what is asked for.
+    // Separate, as the timing of the mischief would otherwise decide what is asked for.
     this.#random = new Random(options.seed + 1);
   }
 
-  /** Whether all has been asked for, or asking has failed. */
+  /** Whether everything has been asked for, or asking has failed. */
   get isOver(): boolean {
     return this.#isOver;
   }
@@ -48,7 +48,7 @@ export class Demand {
     return this.#expected;
   }
 
-  /** Those of long ago have ended. */
+  /** The tasks accepted last: older ones have ended. */
   get latest(): readonly (readonly [id: string, AcceptedTask])[] {
     return [...this.#accepted].slice(-LATEST);
   }

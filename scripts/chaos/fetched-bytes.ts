@@ -4,7 +4,7 @@ import type { LoggedRequest, PushedImage } from '../../test/support/registry.ts'
 
 /** Ms between looks at the data directory. */
 const LOOK_INTERVAL = 100;
-/** Ms that something must have been on the disk for a request to know of it: whoever makes one has looked just before. */
+/** Ms for which bytes must have been on the disk for a request to count them: whoever made it had looked just before. */
 const SETTLED = 500;
 
 /** Why bytes that were on the disk may be fetched again. */
@@ -12,18 +12,18 @@ export type FreedBy = 'full disk' | 'cancelled' | 'pruned';
 
 /** Bytes of layers that the registry sent more than once. */
 export interface BytesTwice {
-  /** They had never got to the disk: what was on its way when a process or a connection died. */
+  /** They never reached the disk: they were in flight when a process or a connection died. */
   readonly inFlight: number;
   readonly fullDisk: number;
   readonly cancelled: number;
   readonly pruned: number;
-  /** Whoever asked had looked for them before it was stopped. */
+  /** A worker that was stopped had looked for them before that. */
   readonly woken: number;
-  /** They were on the disk, and nothing was to free them. */
+  /** They were on the disk, and nothing should have freed them. */
   readonly withoutReason: number;
 }
 
-/** Ms in which a program that goes on does what it was about to do when it was stopped. */
+/** Ms within which a program that is continued does what it was about to do when it was stopped. */
 const WAKING = 5000;
 
 interface Sample {
@@ -38,7 +38,7 @@ interface Freed {
   readonly to: number;
 }
 
-/** Watches from outside how much of each layer is on the disk, so that it can be told what was fetched again, and why. */
+/** Watches from outside how much of each layer is on the disk, to find out what was fetched again, and why. */
 export class FetchedBytes {
   readonly #directory: string;
   readonly #sizes = new Map<string, number>();
@@ -74,7 +74,7 @@ export class FetchedBytes {
     this.#freed.push({ by, from, to, digests });
   }
 
-  /** A program that was stopped goes on now: what it asks for may have got to the disk meanwhile. */
+  /** A stopped program continues now: what it asks for may have reached the disk meanwhile. */
   woke(): void {
     this.#wakes.push(Date.now());
   }
@@ -89,7 +89,7 @@ export class FetchedBytes {
       const before = reached.get(digest);
       if (before !== undefined) {
         const again = Math.max(0, Math.min(before.bytes, start + sentBytes) - start);
-        // Not more than that: an import may have made the layer of its archive while it was fetched.
+        // At most `again`: an import may have decoded the layer from its archive while it was fetched.
         const stored = Math.max(0, Math.min(again, this.#stored(digest, before.at, at) - start));
         twice.inFlight += again - stored;
         const by = this.#freedBy(digest, before.at, at);
@@ -119,7 +119,7 @@ export class FetchedBytes {
     }
   }
 
-  /** The most that was on the disk between two requests for the layer, as the second must have known. */
+  /** The most bytes that were on the disk between two requests for the layer, early enough for the second to know. */
   #stored(digest: string, from: number, to: number): number {
     const seen = (this.#samples.get(digest) ?? []).filter(({ at }) => at >= from && at < to - SETTLED);
     return Math.max(0, ...seen.map(({ bytes }) => bytes));

@@ -14,7 +14,7 @@ export interface ChaosImage extends PushedImage {
   archive(): Promise<Buffer>;
 }
 
-/** Pushes images that share their lower layers, as images do that are made from the same base. */
+/** Pushes images that share their lower layers, like images made from the same base. */
 export async function pushImages(registry: TestRegistry, random: Random, count: number): Promise<ChaosImage[]> {
   const layer = (name: string): Promise<LayerSource> =>
     fileLayer({ [`${name}/data`]: random.bytes(random.pick(SIZES)), [`${name}/id`]: name });

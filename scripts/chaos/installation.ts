@@ -11,9 +11,9 @@ import { SmallDisk } from './small-disk.ts';
 
 const WORKERS = 3;
 
-/** An API, workers and Redis on a small disk, and a registry; with those who use it and watch it. */
+/** An API, workers and Redis on a small disk, and a registry; with a client, and what watches the disk. */
 export class Installation {
-  /** Has the logs, one a program. */
+  /** Holds the logs, one for each program. */
   readonly directory: string;
   readonly disk: SmallDisk;
   readonly redis: TestRedis;
@@ -38,7 +38,7 @@ export class Installation {
     this.queue = createTaskQueue(this.connection);
   }
 
-  /** With its programs not started yet. */
+  /** Opens one whose programs are not started yet. */
   static async open(): Promise<Installation> {
     const directory = await mkdtemp(join(tmpdir(), 'bhatti-chaos-'));
     const disk = new SmallDisk(join(directory, 'data'));

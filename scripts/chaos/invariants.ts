@@ -9,9 +9,9 @@ import type { ChaosImage } from './image-set.ts';
 
 const run = promisify(execFile);
 
-export const OWNER = 'local';
+const OWNER = 'local';
 
-/** A task that the API accepted, and what may have become of it. */
+/** A task that the API accepted, and what may happen to it. */
 export interface AcceptedTask {
   readonly type: 'pull' | 'import';
   readonly image: ChaosImage;
@@ -20,7 +20,7 @@ export interface AcceptedTask {
   cancelled: boolean;
 }
 
-/** What is wrong with how the tasks ended. `deaths`: of their workers, by task. */
+/** What is wrong with how the tasks ended. `deaths` counts the workers that died, by task. */
 export function checkTasks(
   accepted: ReadonlyMap<string, AcceptedTask>,
   views: ReadonlyMap<string, TaskView | undefined>,
@@ -43,14 +43,14 @@ export function checkTasks(
   return wrong;
 }
 
-/** The only reasons there are: the disk was filled, or workers were killed five times over the same task. */
+/** The only good reasons to fail: the disk was filled, or workers were killed five times over the same task. */
 function checkFailure(id: string, { error }: TaskView, deaths: number): string[] {
   if (error?.code === 'no_space') return [];
   if (error?.code === 'worker_crashed' && deaths >= 5) return [];
   return [`${id}: failed without reason: ${error?.code}: ${error?.message}`];
 }
 
-/** Checks every listed image with e2fsck; returns their number and what is wrong. `expected`: of those that were pulled, by name. */
+/** Checks every listed image with e2fsck. `expected` has the images that were pulled, by name. */
 export async function checkImages(
   store: Store,
   expected: ReadonlyMap<string, ChaosImage>,
@@ -74,7 +74,7 @@ export async function checkImages(
   return { checked: keys.size, wrong };
 }
 
-/** Files that nothing owns: temporary ones, and partial downloads and uploads (of tasks that all have ended). */
+/** Files that nothing owns: temporary ones, partial downloads and uploads. All tasks have ended by now. */
 export async function checkFiles(store: Store): Promise<string[]> {
   const wrong: string[] = [];
   for (const folder of ['layers/sha256', 'rootfs/sha256', 'partial/sha256', 'uploads', `images/${OWNER}`]) {
@@ -86,12 +86,12 @@ export async function checkFiles(store: Store): Promise<string[]> {
   return wrong;
 }
 
-/** Keys that only tasks under way may have: locks, deduplication, waiting and active lists; and those that should expire, and will not. */
+/** Keys that only tasks under way may have (locks, deduplication, waiting and active lists), and those that should expire but will not. */
 export async function checkKeys(redis: RedisClient): Promise<string[]> {
   const queue = `${KEY_PREFIX}:${QUEUE_NAME}`;
   const underWay = new RegExp(`^${escaped(queue)}:(?:.*:lock|de:.*|wait|active|delayed|prioritized|paused|stalled)$`);
-  // What a worker that died between the end of its task and their removal leaves, for a week; or one that hung before it made a claim or
-  // took a lease, wakes when another has ended the task, and is told to end. Claims of ended tasks count for nothing, leases last 6 s.
+  // Left for a week by a worker that died after the end of its task and before their removal, or that hung before it made a claim or
+  // took a lease, and woke only when another had ended the task. Claims of ended tasks have no effect, and leases last 6 s.
   const passing = new RegExp(`^${escaped(KEY_PREFIX)}:(?:begun|outcome|task-claims|lease):`);
   const wrong: string[] = [];
   for (const key of await redis.keys(`${KEY_PREFIX}:*`)) {

@@ -5,7 +5,7 @@ import type { Installation } from './installation.ts';
 import type { AcceptedTask } from './invariants.ts';
 import type { Program } from './program.ts';
 
-/** Ms that a worker is stopped: longer than its locks live, so that its jobs are another's when it wakes. */
+/** Ms for which a worker is stopped: longer than its locks last, so that its jobs are another's when it wakes. */
 const STOPPED = 14_000;
 
 export interface MischiefOptions {
@@ -18,12 +18,12 @@ export interface MischiefOptions {
 
 interface Piece {
   readonly name: string;
-  /** How often it is done beside the others; 0 where it cannot be. */
+  /** How often it is done relative to the others; 0 if it cannot be done. */
   readonly weight: number;
   readonly harm: () => Promise<void>;
 }
 
-/** Harms an installation at random, while it is asked for tasks. */
+/** Harms an installation at random while tasks are asked for. */
 export class Mischief {
   readonly #installation: Installation;
   readonly #demand: Demand;
@@ -61,7 +61,7 @@ export class Mischief {
     return this.#counts;
   }
 
-  /** Does piece after piece, until all has been asked for. */
+  /** Does piece after piece until everything has been asked for. */
   async run(): Promise<void> {
     const { pause, minimumMischief } = this.#options;
     for (let round = 0; !this.#demand.isOver || round < minimumMischief; round += 1) {
@@ -70,7 +70,7 @@ export class Mischief {
     }
   }
 
-  /** Resolves when nothing is harmed any more: what was stopped goes on. */
+  /** Resolves when all stopped workers have been continued. */
   async idle(): Promise<void> {
     await Promise.all(this.#later);
   }
@@ -129,7 +129,7 @@ export class Mischief {
     const { disk, fetched } = this.#installation;
     const began = Date.now();
     await disk.fill(() => sleep(this.#random.between(300, 2000)));
-    // What was only cached may have given way.
+    // Cached layers may have been evicted.
     fetched.freed('full disk', 'any', began, Date.now());
   }
 
@@ -137,7 +137,7 @@ export class Mischief {
     const picked = this.#oneTask();
     if (picked === undefined) return;
     const [id, task] = picked;
-    // Before it is known to have been heard: the answer may get lost.
+    // Before the request, as its answer may get lost.
     task.cancelled = true;
     await this.#installation.client.cancel(id);
   }

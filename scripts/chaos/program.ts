@@ -14,7 +14,7 @@ export class Program {
 
   /**
    * @param log file that its output is appended to
-   * @param onWake called as it goes on after SIGSTOP
+   * @param onWake called when it is continued after SIGSTOP
    */
   constructor(name: 'api' | 'worker', env: NodeJS.ProcessEnv, log: string, onWake = () => {}) {
     this.#name = name;
@@ -53,7 +53,7 @@ export class Program {
     if (child === undefined || !this.isRunning) return;
     const ended = once(child, 'exit');
     child.kill(signal);
-    // A stopped process takes no other signal before it goes on, but the one that has ended it.
+    // A stopped process receives other signals than SIGKILL only when it is continued.
     if (signal !== 'SIGKILL') this.signal('SIGCONT');
     await ended;
     this.#isStopped = false;

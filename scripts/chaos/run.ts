@@ -22,7 +22,7 @@ export interface ChaosReport extends Aftermath {
   readonly accepted: Readonly<Record<string, number>>;
 }
 
-/** Three workers, an API, Redis and a registry, all of them harmed at random; then looks at what is left from outside. */
+/** Runs three workers, an API, Redis and a registry, harms them at random, and then checks from outside what is left. */
 export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
   const { seed, tasks, pause, minimumMischief, onEvent = () => {} } = options;
   const random = new Random(seed);
@@ -36,7 +36,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
     const demand = new Demand(installation.client, images, { seed, tasks, pause: pause / 4 });
     const mischief = new Mischief(installation, demand, random, { pause, minimumMischief, onEvent });
     const asking = demand.run();
-    // Awaited below, when the mischief is done; until then a failure must not end the process, which has to clear up.
+    // Awaited below, after the mischief; until then a failure must not end the process, which has to clean up.
     asking.catch(() => {});
     await mischief.run();
     await asking;

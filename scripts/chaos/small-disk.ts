@@ -5,7 +5,7 @@ import { join } from 'node:path';
 /** Bytes of the tmpfs. */
 const DISK_BYTES = 1_500_000_000;
 
-/** A tmpfs that can be filled, where this user may mount one (root); else an ordinary folder that is not. */
+/** A tmpfs that can be filled if this user may mount one (root), else an ordinary folder that is never filled. */
 export class SmallDisk {
   readonly path: string;
   isMounted = false;
@@ -21,7 +21,7 @@ export class SmallDisk {
     this.isMounted = true;
   }
 
-  /** Leaves no room until `meanwhile` is over. */
+  /** Keeps the disk full until `meanwhile` has ended. */
   async fill(meanwhile: () => Promise<unknown>): Promise<void> {
     const ballast = join(this.path, 'ballast');
     try {
@@ -33,7 +33,7 @@ export class SmallDisk {
     }
   }
 
-  /** False when others were faster to what was free. */
+  /** False if others took the free space first. */
   #take(ballast: string): boolean {
     const free = execFileSync('df', ['--output=avail', '-B1', this.path], { encoding: 'utf8' }).split('\n')[1];
     const length = String(Math.max(4096, Number(free) - 65_536));

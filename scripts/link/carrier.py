@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""A link that is made slow: carries packets between two TUN devices at a rate, after a delay, through a queue that is full at some
-point. For kernels without netem; TCP on both sides is the kernel's own.
+"""A slow link: carries packets between two TUN devices at a limited rate, with a delay, and through a queue of limited length. For
+kernels without netem. TCP on both sides is the kernel's own.
 
     carrier.py NEAR_DEVICE FAR_DEVICE BITS_PER_SECOND ROUND_TRIP_MS QUEUE_BYTES
 
-Rate and queue are of whole IP packets, in each direction. Makes the devices (root), prints `ready`, and carries until it is ended.
+Rate and queue count whole IP packets, in each direction. Creates the devices (root), prints `ready`, and carries until it is ended.
 In Python, because Node cannot ask the kernel for a TUN device.
 """
 import collections

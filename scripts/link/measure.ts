@@ -1,30 +1,27 @@
 /**
- * `npm run bench -- link`: pulls over a slow link, beside what the link alone needs for the bytes of the layers and beside curl, which
- * fetches the same blobs one after the other on one connection.
+ * `npm run bench -- link`: pulls over a slow link, compared with what the link alone takes for the bytes of the layers, and with
+ * curl, which fetches the same blobs one after the other on one connection.
  *
  *   npm run bench -- link [--rate 50] [--delay 80] [--layers 60,40,30,20] [--ref HOST/REPO:TAG] [--runs 3]
  *       [--mtu 1500] [--congestion cubic] [--ranges 1,4,8]
  *
- * Rate in Mbit/s, delay in ms there and back, layers in MB. With --ranges curl alone is measured: the first layer, by so many
- * ranges at once. With --ref the image is that one, at a registry on loopback. Takes root, and iproute2, python3, curl,
- * docker-registry (skopeo for --ref).
+ * Rate in Mbit/s, delay in ms there and back, layers in MB. --ranges measures only curl, which fetches the first layer in so many
+ * ranges at once. --ref takes an image at a registry on loopback. Takes root, and iproute2, python3, curl, docker-registry
+ * (skopeo for --ref).
  */
-import { spawnSync } from 'node:child_process';
 import { createHash, randomFillSync } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { gzipSync } from 'node:zlib';
 import * as z from 'zod';
 import { fileLayer } from '../../test/support/layer.ts';
-import { type LayerBlob, pushImage, startLoopbackRegistry } from '../loopback-registry.ts';
+import { command } from '../command.ts';
+import { type LayerBlob, layersOf, pushImage, startLoopbackRegistry } from '../loopback-registry.ts';
 import { median, timed } from '../timing.ts';
 import { startSlowLink } from './slow-link.ts';
 
-const root = fileURLToPath(new URL('../..', import.meta.url));
-const environment = { ...process.env, PATH: `${process.env.PATH ?? ''}:/usr/local/sbin:/usr/sbin:/sbin` };
 const REPOSITORY = 'bench/link';
 const PORT = 5000;
 /** Bytes of IPv4 and TCP, with timestamps, in a packet. */
@@ -49,7 +46,6 @@ const optionsSchema = z.object({
     .optional(),
   ref: z.string().optional(),
 });
-const manifestSchema = z.object({ layers: z.array(z.object({ digest: z.string(), size: z.number() })) });
 
 /** Prints a table. */
 export async function measureLink(args: readonly string[]): Promise<void> {
@@ -86,7 +82,7 @@ export async function measureLink(args: readonly string[]): Promise<void> {
 
 type Options = z.infer<typeof optionsSchema>;
 
-/** Puts the image into a registry's directory, without the link. */
+/** Puts the image into a registry's directory, bypassing the link. */
 async function fill(blobs: string, { ref, layers }: Options): Promise<void> {
   const registry = await startLoopbackRegistry(blobs);
   try {
@@ -100,7 +96,7 @@ async function fill(blobs: string, { ref, layers }: Options): Promise<void> {
   }
 }
 
-/** So many megabytes when compressed, and about twice as many when not. */
+/** A layer of so many megabytes compressed, and about twice as many uncompressed. */
 async function randomLayer(megabytes: number): Promise<LayerBlob> {
   const files: Record<string, Buffer> = {};
   for (let i = 0; i < megabytes; i++) {
@@ -112,9 +108,7 @@ async function randomLayer(megabytes: number): Promise<LayerBlob> {
 }
 
 async function measure(directory: string, host: string, options: Options): Promise<void> {
-  const accept = 'application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json';
-  const answer = await fetch(`http://${host}/v2/${REPOSITORY}/manifests/1`, { headers: { accept } });
-  const { layers } = manifestSchema.parse(await answer.json());
+  const layers = await layersOf(host, REPOSITORY, '1');
   const bytes = layers.reduce((sum, { size }) => sum + size, 0);
   const packets = Math.ceil(bytes / (options.mtu - PACKET_OVERHEAD));
   const alone = ((bytes + packets * PACKET_OVERHEAD) * 8) / (options.rate * 1e6);
@@ -125,14 +119,12 @@ async function measure(directory: string, host: string, options: Options): Promi
     times.curl.push(
       timed(() => command('curl', ['--silent', '--fail', ...urls.flatMap((url) => ['-o', '/dev/null', url])])),
     );
-    const fetched = command(
-      process.execPath,
-      ['--import', 'tsx', 'scripts/fetch-layers.ts', `${host}/${REPOSITORY}:1`],
-      host,
-    );
+    const fetchLayers = ['--import', 'tsx', 'scripts/fetch-layers.ts', `${host}/${REPOSITORY}:1`];
+    const fetched = command(process.execPath, fetchLayers, { insecureRegistry: host });
     times.fetch.push(Number(fetched.split(' ')[0]));
     const data = join(directory, `data-${run}`);
-    const bhatti = (...args: string[]) => command('./bhatti', [...args, '--data-dir', data], host);
+    const bhatti = (...args: string[]) =>
+      command('./bhatti', [...args, '--data-dir', data], { insecureRegistry: host });
     bhatti('serve', '--detach');
     try {
       times.pull.push(timed(() => bhatti('image', 'pull', `${host}/${REPOSITORY}:1`, '--name', 'bench')));
@@ -141,10 +133,9 @@ async function measure(directory: string, host: string, options: Options): Promi
       await rm(data, { recursive: true, force: true });
     }
   }
-  const { rate, delay, congestion, mtu, runs } = options;
-  const sizes = layers.map(({ size }) => (size / 1e6).toFixed(0)).join(' + ');
-  console.log(
-    `\n${sizes} MB over ${rate} Mbit/s, ${delay} ms there and back, packets of ${mtu}, ${congestion}; ${runs} runs, medians\n`,
+  printHeading(
+    layers.map(({ size }) => size),
+    options,
   );
   console.log('| | seconds | x link alone |\n|---|---|---|');
   const row = (name: string, seconds: number) =>
@@ -155,11 +146,10 @@ async function measure(directory: string, host: string, options: Options): Promi
   row('pull, by the CLI', median(times.pull));
 }
 
-/** One layer, cut into so many ranges, each on a connection of its own. */
-function measureRanges(url: string, size: number, { ranges = [], runs, rate, delay, mtu, congestion }: Options): void {
-  console.log(
-    `\n${(size / 1e6).toFixed(0)} MB over ${rate} Mbit/s, ${delay} ms there and back, packets of ${mtu}, ${congestion}; ${runs} runs, medians\n`,
-  );
+/** Measures curl with one layer in several ranges, each on a connection of its own. */
+function measureRanges(url: string, size: number, options: Options): void {
+  const { ranges = [], runs } = options;
+  printHeading([size], options);
   console.log('| ranges at once | seconds | Mbit/s |\n|---|---|---|');
   for (const count of ranges) {
     const step = Math.ceil(size / count);
@@ -174,13 +164,9 @@ function measureRanges(url: string, size: number, { ranges = [], runs, rate, del
   }
 }
 
-/** Runs a command that must not fail; returns what it printed. */
-function command(file: string, args: readonly string[], insecure = ''): string {
-  const { status, stdout, stderr, error } = spawnSync(file, args, {
-    cwd: root,
-    env: { ...environment, BHATTI_LISTEN: '127.0.0.1:0', BHATTI_INSECURE_REGISTRIES: insecure },
-    encoding: 'utf8',
-  });
-  if (status !== 0) throw new Error(`${file} ${args.join(' ').slice(0, 200)} failed: ${stderr}`, { cause: error });
-  return stdout;
+function printHeading(bytes: readonly number[], { rate, delay, mtu, congestion, runs }: Options): void {
+  const sizes = bytes.map((size) => (size / 1e6).toFixed(0)).join(' + ');
+  console.log(
+    `\n${sizes} MB over ${rate} Mbit/s, ${delay} ms there and back, packets of ${mtu}, ${congestion}; ${runs} runs, medians\n`,
+  );
 }

@@ -1,4 +1,4 @@
-/** A network of two hosts, this one and a namespace, with a slow link between them. Takes root, ip (iproute2) and python3. */
+/** A network of two hosts, this one and a network namespace, with a slow link between them. Takes root, ip (iproute2) and python3. */
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
@@ -15,9 +15,9 @@ export interface LinkSettings {
 }
 
 export interface SlowLink {
-  /** The namespace's own. */
+  /** Of the namespace. */
   readonly address: string;
-  /** What runs a command there. */
+  /** The command that runs another one in the namespace. */
   readonly within: readonly string[];
   close(): Promise<void>;
 }
@@ -32,7 +32,7 @@ export async function startSlowLink(settings: LinkSettings): Promise<SlowLink> {
   const namespace = `bhatti-link-${process.pid}`;
   const near = `bhn${process.pid}`;
   const far = `bhf${process.pid}`;
-  // Twice what is under way, as routers have it or more.
+  // Twice the bandwidth-delay product: routers have that much or more.
   const queueBytes = Math.max(64 * 1024, Math.round(((bitsPerSecond / 8) * roundTripMs * 2) / 1000));
   const args = [near, far, bitsPerSecond, roundTripMs, queueBytes].map(String);
   const relay = spawn('python3', [carrier, ...args], { stdio: ['ignore', 'pipe', 'inherit'] });
@@ -52,7 +52,7 @@ export async function startSlowLink(settings: LinkSettings): Promise<SlowLink> {
     ip('-n', namespace, 'address', 'add', `${FAR}/30`, 'dev', far);
     ip('-n', namespace, 'link', 'set', far, 'mtu', String(mtu), 'up');
     ip('-n', namespace, 'link', 'set', 'lo', 'up');
-    // By route: namespaces may not choose each of them as their standard.
+    // On the route: a namespace may not set every algorithm as its default.
     const route = [`${NETWORK}/30`, 'dev', far, 'src', FAR, 'congctl', congestionControl];
     ip('-n', namespace, 'route', 'replace', ...route);
   } catch (error) {

@@ -2,10 +2,10 @@ import type { Fault, TestRegistry } from '../../test/support/registry.ts';
 import type { Random } from '../random.ts';
 import type { Lane } from './lane.ts';
 
-/** What goes wrong, wherever it does. */
+/** What goes wrong, on whichever path. */
 export type Wrong = Omit<Fault, 'path'>;
 
-/** Something wrong that a client gets over, for an answer of so many bytes. */
+/** A fault that a client recovers from, in an answer of `size` bytes. */
 export function passingFault(random: Random, size: number, storage: TestRegistry): Wrong {
   const offset = random.between(0, size);
   const kinds: readonly [() => Wrong, ...(() => Wrong)[]] = [
@@ -31,11 +31,11 @@ export function passingFault(random: Random, size: number, storage: TestRegistry
 export interface LastingFault {
   /** Codes that a pull may end with. */
   readonly expected: readonly string[];
-  /** Puts it in the way of this blob, or of every manifest, at both hosts of the lane. */
+  /** Plans it for this blob, or for every manifest, at both hosts of the lane. */
   plan(lane: Lane, blob: string): void;
 }
 
-/** Something wrong that no client gets over, and what it has to say of it. */
+/** Faults that no client recovers from, with the error codes to expect. */
 export const LASTING_FAULTS: readonly [LastingFault, ...LastingFault[]] = [
   lasting('registry_error', 'blob', { status: 404 }),
   lasting('registry_error', 'blob', { status: 500 }),

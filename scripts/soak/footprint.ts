@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 
-/** What this process holds of the system. */
+/** The system's resources that this process holds. */
 export interface Footprint {
   readonly sockets: number;
   readonly files: number;
@@ -17,7 +17,7 @@ export async function measureFootprint(): Promise<Footprint> {
 setFlagsFromString('--expose-gc');
 const collectGarbage: unknown = runInNewContext('gc');
 
-/** Bytes of heap and buffers that are left when the garbage has been collected. */
+/** Bytes of heap and buffers in use after garbage collection. */
 export async function memoryInUse(): Promise<number> {
   for (let round = 0; round < 5; round += 1) {
     if (typeof collectGarbage === 'function') collectGarbage();

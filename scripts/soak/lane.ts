@@ -9,7 +9,7 @@ const AUTHS: readonly RegistryAuth[] = [
   { kind: 'bearer' },
 ];
 
-/** What one pull after the other goes through: a registry, and the storage it redirects to. */
+/** Pulls go through a lane one after the other: a registry, and the storage it redirects to. */
 export interface Lane {
   readonly registry: TestRegistry;
   readonly storage: TestRegistry;
@@ -17,7 +17,7 @@ export interface Lane {
   readonly credentials: Credentials | undefined;
 }
 
-/** `count` lanes, with one way to log in after the other. */
+/** Opens `count` lanes, each with another way to log in. */
 export async function openLanes(count: number): Promise<Lane[]> {
   const lanes: Lane[] = [];
   for (let position = 0; position < count; position += 1) {

@@ -3,7 +3,7 @@ import type { Random } from '../random.ts';
 import { LASTING_FAULTS, passingFault } from './fault.ts';
 import { clearLane, type Lane } from './lane.ts';
 
-/** Passing faults in the way of one path, at the most. */
+/** The most passing faults on one path. */
 const FAULTS_PER_PATH = 3;
 
 export interface PlannedPull {
@@ -16,13 +16,13 @@ export interface PlannedPull {
   readonly cancelAfter?: number;
 }
 
-/** Puts an image into the lane's registry, and faults in its way. */
+/** Puts an image into the lane's registry, and plans faults for its pull. */
 export function planPull(random: Random, lane: Lane): PlannedPull {
   clearLane(lane);
   const { image, blobs } = putImage(random, lane);
   const { reference, manifest } = image;
   const lastingFault = random.is(0.25) ? random.pick(LASTING_FAULTS) : undefined;
-  // The first fault that matches strikes, so this one is not hidden by those that pass.
+  // Before the passing faults, as the first one that matches strikes.
   const [firstBlob = manifest.config.digest] = blobs.keys();
   lastingFault?.plan(lane, firstBlob);
   planPassingFaults(random, lane, image, blobs);
@@ -38,7 +38,7 @@ export function planPull(random: Random, lane: Lane): PlannedPull {
   return { reference, blobs, expected: [] };
 }
 
-/** An image of up to six layers, half the time behind an index; its blobs are in the storage too. */
+/** An image of up to six layers, behind an index half the time; its blobs are in the storage, too. */
 function putImage(random: Random, { registry, storage }: Lane): { image: PushedImage; blobs: Map<string, Buffer> } {
   const layers = Array.from({ length: random.between(0, 6) }, () => randomLayer(random));
   const repository = `soak/${random.pick(['one', 'two', 'three'])}`;
@@ -78,7 +78,7 @@ function planPassingFaults(
   for (const [path, size, isLayer] of answers) {
     for (let count = random.between(0, FAULTS_PER_PATH); count > 0; count -= 1) {
       const wrong = passingFault(random, size, storage);
-      // Small documents are either there or not; what only a ranged blob can survive is kept from them.
+      // Only a blob with ranges can survive the other faults.
       const isBroken = wrong.status !== undefined || wrong.cutAfter !== undefined || wrong.resetAfter !== undefined;
       if (isLayer || isBroken) registry.plan({ path, ...wrong, times: 1 });
     }

@@ -16,7 +16,7 @@ import type { Tally } from './tally.ts';
 
 const platform = parsePlatform('linux');
 
-/** Does a planned pull, and tallies how it ended; what should not be is a violation, under `label`. */
+/** Runs a planned pull and tallies how it ended; anything unexpected is a violation, named by `label`. */
 export async function checkedPull(
   client: RegistryClient,
   lane: Lane,
@@ -29,7 +29,7 @@ export async function checkedPull(
   try {
     await pull(client, lane, planned, directory, tally);
     tally.completed += 1;
-    // A cancellation may come too late, and a fault of a layer strikes nothing where there is no layer.
+    // A cancellation may come too late, and a fault of a layer has no effect on an image without layers.
     const mayComplete = expected.length === 0 || expected.includes('cancelled') || planned.blobs.size === 0;
     if (!mayComplete) tally.violations.push(`${label}: completed, but should have been ${expected.join(' or ')}`);
   } catch (error) {
@@ -74,7 +74,7 @@ async function pull(
   }
 }
 
-/** Fetches a layer as a worker does: bytes that turn out wrong are dropped and fetched once more. */
+/** Fetches a layer as a worker does: discards wrong bytes and fetches them once more. */
 async function fetchLayer(
   client: RegistryClient,
   reference: string,
