@@ -1,4 +1,4 @@
-/** Every example of docs/api.md, in order, in one shell after the other, against a real stack. */
+/** Runs every example of docs/api.md, in order, each in a shell, against a real stack. */
 import { execFile } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
@@ -15,7 +15,7 @@ import { startRegistry, type TestRegistry } from './support/registry.ts';
 
 const execute = promisify(execFile);
 const page = readFileSync(fileURLToPath(new URL('../docs/api.md', import.meta.url)), 'utf8');
-/** What runs, and what is shown as its output. */
+/** The commands, and the output shown for them. */
 const examples = [...page.matchAll(/```sh\n([\s\S]*?)```\n\n```(json)?\n([\s\S]*?)```/g)].map(
   ([, command = '', language, output = '']) => ({ command, json: language === 'json', output }),
 );
@@ -61,7 +61,7 @@ function normalized(text: string): string {
     .replace(/^(?:amd64|arm64)$/, 'ARCHITECTURE');
 }
 
-/** Of numbers only that they are some: sizes depend on the image. What the page leaves out is left out. */
+/** Numbers become a placeholder, as sizes depend on the image. Fields that the page leaves out are removed. */
 function shape(value: unknown): unknown {
   if (typeof value === 'number') return 'NUMBER';
   if (typeof value === 'string') return normalized(value);
@@ -80,7 +80,7 @@ test('every block of commands has its output below it', () => {
 
 const image = z.object({ sha256: z.string().optional() });
 
-/** Whether the SHA-256 of the imported image is taken: that happens some time after its build, and changes its tag. */
+/** Whether the SHA-256 of the imported image is known, which happens some time after its build and changes its ETag. */
 async function hasDigest(): Promise<boolean> {
   const headers = { authorization: `Bearer ${stack.token}` };
   const { sha256 } = image.parse(await (await fetch(`${stack.url}/images/imported`, { headers })).json());

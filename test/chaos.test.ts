@@ -10,7 +10,7 @@ test(
     const report = await runChaos({ seed: 1, tasks: 30, pause: 1000, minimumMischief: 11 });
     expect(report.violations).toEqual([]);
     expect(report.accepted.pull).toBeGreaterThan(10);
-    // Of eight asked for; a full disk refuses them.
+    // Of eight that are requested, as a full disk refuses some.
     expect(report.accepted.import).toBeGreaterThan(0);
     expect(report.imagesChecked).toBeGreaterThan(0);
     // The first rounds do each piece of mischief once.
@@ -23,8 +23,8 @@ test(
     ]) {
       expect(report.mischief[piece]).toBeGreaterThan(0);
     }
-    // Among the violations, too. What a full disk, a cancelled task or a prune freed may be fetched again, and is counted apart, as is what
-    // a worker asks for as it wakes.
+    // Also among the violations. Bytes that a full disk, a cancelled task or a prune freed may be fetched again, and those that a
+    // worker requests as it wakes; they are counted separately.
     expect(report.bytesTwice.withoutReason).toBe(0);
   },
   timeout,

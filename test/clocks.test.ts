@@ -6,8 +6,8 @@ import { expect, test } from '@jest/globals';
 const root = fileURLToPath(new URL('..', import.meta.url));
 
 /**
- * Who reads the wall clock for more than to tell it, and what happens where it is wrong, or set. Durations are for `performance.now()`,
- * and what is to hold between hosts for Redis, the file system, or time spent in watching. See docs/operating.md, "Clocks".
+ * Files that read the wall clock, and what happens if it is wrong, or set. Durations are measured with `performance.now()`; what has
+ * to hold between hosts goes by Redis, the file system, or the time spent watching. See docs/operating.md, "Clocks".
  */
 const readers: Readonly<Record<string, string>> = {
   'apps/api/page/session.ts': 'a log-in lasts shorter or longer by so much',

@@ -26,7 +26,7 @@ afterAll(async () => {
   await cluster.stop();
 });
 
-/** Asks until the task is as wanted. */
+/** Polls the task until the answer contains the text. */
 async function until(id: string, wanted: string): Promise<string> {
   for (;;) {
     const { text } = await api.send('GET', `/tasks/${id}?wait=5`);

@@ -1,4 +1,4 @@
-/** docker-compose.yml against the Dockerfile, the documentation and what is built; and as Docker reads it, where that is. */
+/** Checks docker-compose.yml against the Dockerfile, the documentation and the build, and with Docker Compose where installed. */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -16,7 +16,7 @@ const service = z.object({
   environment: z.record(z.string(), z.string()).default({}),
   ports: z.array(z.string()).default([]),
   volumes: z.array(z.string()),
-  // A second worker could not have it, too.
+  // A second worker could not have the same name.
   container_name: z.undefined().optional(),
   depends_on: z.record(z.string(), z.object({ condition: z.string() })).default({}),
   healthcheck: z.object({ test: z.array(z.string()) }),
@@ -29,7 +29,7 @@ const compose = z.object({
   volumes: z.record(z.string(), z.unknown()),
 });
 
-/** Of the last stage, which is what runs. */
+/** Its last stage, which is what runs. */
 const dockerfile =
   read('Dockerfile')
     .split(/^FROM /m)
@@ -87,12 +87,12 @@ describe('docker-compose.yml', () => {
     expect(instruction('USER')).toBe('node');
     for (const { read_only: readOnly, tmpfs, stop_grace_period: grace = '0s' } of [api, worker]) {
       expect([readOnly, tmpfs]).toEqual([true, ['/tmp']]);
-      // Both end themselves by force before.
+      // Both programs exit by force before that.
       expect(Number.parseInt(grace, 10)).toBeGreaterThanOrEqual(10);
     }
   });
 
-  // The plugin of the docker command, or the program of its own that Debian has; neither needs an engine for this.
+  // The plugin of docker, or Debian's separate program; neither needs an engine for this.
   const composeCommand = [['docker', 'compose'], ['docker-compose']].find(
     ([program = '', ...words]) => spawnSync(program, [...words, 'version']).status === 0,
   );

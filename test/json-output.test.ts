@@ -1,4 +1,4 @@
-/** What programs read: `--json` of every command, on a real stack, held to the OpenAPI document of its API where that names it. */
+/** What programs read: `--json` of every command, on a real stack, checked against the OpenAPI document where that has a schema. */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { Agent } from 'undici';
 import * as z from 'zod';
@@ -18,7 +18,7 @@ beforeAll(async () => {
 });
 afterAll(() => world.close());
 
-/** Resolves with what a command prints, parsed: one value, or where it streams one a line. */
+/** Resolves with the parsed output of a command: one value, or one for each line if it streams. */
 async function run(command: string): Promise<unknown[]> {
   const output = await world.piped({ command: `${command} 2> /dev/null`, output: '' });
   return output.split(/\n(?=\{)/).map((text) => JSON.parse(text));
@@ -45,7 +45,7 @@ test('is what the OpenAPI document says, one object a line where it streams', as
     ['bhatti image prune --dry-run', 'POST', '/images/prune', 200],
   ] as const;
   for (const [command, ...route] of answers) check((await run(`${command} --json`))[0], route);
-  // Lists are read whole: theirs is the last page.
+  // The CLI reads lists to the end, so it has no `next`.
   const lists = [
     ['image', 'images'],
     ['task', 'tasks'],
@@ -56,7 +56,7 @@ test('is what the OpenAPI document says, one object a line where it streams', as
       .parse((await run(`bhatti ${group} list --json`))[0]);
     check({ ...list, next: null }, ['GET', `/${items}`, 200]);
   }
-  // The document is strict: a field less is told.
+  // The check is strict: a missing field fails it.
   expect(() => check({ images: [{ name: 'a' }], next: null }, ['GET', '/images', 200])).toThrow();
 });
 

@@ -1,4 +1,4 @@
-/** The page in a real browser, before the whole stack: what people do there, with scripts and without. */
+/** The page in a real browser, on the whole stack: what people do there, with scripts and without. */
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
@@ -15,7 +15,7 @@ if (executable === undefined) {
   );
 }
 
-/** Pictures for people to look at, where a folder for them is named. */
+/** The folder for screenshots, which are for people to look at; none are taken if it is not set. */
 const pictures = process.env.BHATTI_TEST_PICTURES;
 
 (executable === undefined ? describe.skip : describe)('the page in a browser', () => {
@@ -69,7 +69,7 @@ const pictures = process.env.BHATTI_TEST_PICTURES;
     await page.keyboard.press('Enter');
     await page.getByText('downloading layers').first().waitFor();
     await picture(page, 'task-running');
-    // Nobody loads the page again: the script keeps it up to date.
+    // Without a reload: the script keeps the page up to date.
     await page.getByText('completed', { exact: true }).waitFor();
     expect(await page.getByRole('status').textContent()).toContain('completed');
     await picture(page, 'task-completed');
@@ -79,7 +79,7 @@ const pictures = process.env.BHATTI_TEST_PICTURES;
 
     registry.clearFaults();
     const slow = await push('slow');
-    // Minutes, so that it is under way still when it is cancelled.
+    // Takes minutes, so that it is still under way when it is cancelled.
     registry.plan({ path: 'library/slow/blobs/', bytesPerSecond: 10_000 });
     await page.getByLabel('Image reference').fill(slow);
     await page.getByRole('button', { name: 'Pull' }).click();

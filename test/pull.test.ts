@@ -1,6 +1,6 @@
 /**
- * The whole program from outside: the built command line, the stack that it starts (Redis, API, worker), a registry on
- * loopback. What must not be missed by chance is held up by the registry until the test lets it go on.
+ * The whole program from outside: the built command line, the stack that it starts (Redis, API, worker), and a registry on
+ * loopback, which holds up pulls where a test must not miss a moment.
  */
 import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
@@ -15,12 +15,12 @@ import { atMostStarting, type Bhatti, createBhatti, type RunningCommand } from '
 import { fileLayer } from './support/layer.ts';
 import { type LayerSource, type PushedImage, startRegistry, type TestRegistry } from './support/registry.ts';
 
-/** The tools of e2fsprogs live where the PATH of a plain user often does not look. */
+/** With the directories of e2fsprogs, which the PATH of a plain user often lacks. */
 const env = { ...process.env, PATH: `${process.env.PATH}:/usr/sbin:/sbin` };
 const execute = promisify(execFile);
 const PASSWORD = 'correct-horse-battery-staple';
 const NOBODY = 65534;
-/** Where no size is asked for an image is of 512 MiB, of all of which its SHA-256 is taken: the first test, and that of the sandbox, see one. */
+/** Saves time: by default an image has 512 MiB, all of which are hashed. The first test, and that of the sandbox, use the default. */
 const small = ['--size', '64MiB'];
 /** Nothing listens there, in case a bad request goes through. */
 const nowhere = '127.0.0.1:1/library/demo';
@@ -33,12 +33,12 @@ const imageSchema = z.object({
   size_bytes: z.int(),
 });
 
-/** Every test runs on its own; the layers are theirs together. */
+/** Tests are independent, but share the layers. */
 let registry: TestRegistry;
 let base: LayerSource;
 beforeAll(async () => {
   registry = await startRegistry();
-  // Random bytes do not shrink: 2 MB are 2 MB on the wire, and a blob can be held up in the middle.
+  // Random bytes do not compress: 2 MB stay 2 MB, so that a blob can be held up in the middle.
   base = await fileLayer({ 'bin/sh': '#!\n', 'etc/hello': 'hello\n', 'usr/lib/blob': randomBytes(2_000_000) });
 });
 afterAll(() => registry.close());
@@ -47,7 +47,7 @@ async function push(tag: string, files: Readonly<Record<string, string | Buffer>
   return registry.pushImage({ repository: 'library/demo', tag, layers: [base, await fileLayer(files)] });
 }
 
-/** Digests of the layers whose blobs were asked for since `since` requests. */
+/** Digests of the layers whose blobs were requested after the first `since` requests. */
 function layersAskedFor(image: PushedImage, since: number): string[] {
   const paths = registry.requests.slice(since).map(({ path }) => path);
   return image.layers.map(({ digest }) => digest).filter((digest) => paths.some((path) => path.endsWith(digest)));
@@ -68,7 +68,7 @@ async function contentOf(path: string, file: string): Promise<string> {
   return (await execute('debugfs', ['-R', `cat ${file}`, path], { env })).stdout;
 }
 
-/** Exit code 0 is a file system without any error. */
+/** Rejects unless e2fsck finds no error. */
 async function expectClean(path: string): Promise<void> {
   await execute('e2fsck', ['-fn', path], { env });
 }
@@ -77,7 +77,7 @@ function taskId(transcript: string): string {
   return /\(task: (tsk_[a-z2-7]{12})\)/.exec(transcript)?.[1] ?? '';
 }
 
-/** Holds up the first layer of the image in the middle, for everyone, until it is let go. */
+/** Holds up the first layer of the image in the middle, for every client, until it is released. */
 function holdUp(held: PushedImage): { release: () => void } {
   registry.plan({ path: held.layers[0]?.digest ?? '', stallAfter: 1_000_000 });
   return {
@@ -103,7 +103,7 @@ async function filesBelow(directory: string): Promise<string[]> {
     .sort();
 }
 
-/** One that has ended and waits for its parent to notice is not alive. */
+/** A zombie is not alive. */
 function lives(pid: number): boolean {
   return identifyProcess(pid) !== undefined;
 }
@@ -331,12 +331,12 @@ test('the whole stack killed in the middle of a pull: started again, it goes on 
     const hex = pushed.layers[0]?.digest.slice('sha256:'.length) ?? '';
     while ((await stat(join(partial, hex)).catch(() => ({ size: 0 }))).size < 1_000_000) await sleep(20);
     const { pid, children } = await bhatti.status();
-    // The supervisor first: it would start again what dies.
+    // The supervisor first, as it would restart the others.
     for (const victim of [pid, ...children.map((child) => child.pid)]) process.kill(victim, 'SIGKILL');
     const since = registry.requests.length;
     held.release();
     expect(await bhatti.run(['serve', '--detach'])).toMatchObject({ exitCode: 0 });
-    // The command that watches has stayed, and sees the end.
+    // The watching command is still there, and sees the end.
     const { exitCode, stdout, stderr } = await pull.outcome;
     expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: expect.stringMatching(atMostStarting) });
     expect(stdout).toMatch(transcript(pushed.reference, 'killed-latest', everyStep));
@@ -349,7 +349,7 @@ test('the whole stack killed in the middle of a pull: started again, it goes on 
 });
 
 const asRoot = process.getuid?.() === 0;
-/** Where the tests are not run by root, every other test has shown it. */
+/** Where the tests are not run as root, every other test shows this. */
 (asRoot ? test : test.skip)(
   'an unprivileged user runs the stack and pulls, where nothing can be written but the data directory',
   async () => {

@@ -1,4 +1,4 @@
-/** Runs every command of docs/redis-recipes.md as it stands there, against a Redis with a queue and a worker. */
+/** Runs every command of docs/redis-recipes.md unchanged, against a Redis with a queue and a worker. */
 import { execFile } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
@@ -47,7 +47,7 @@ async function readRecipes(): Promise<ReadonlyMap<string, readonly string[]>> {
   );
 }
 
-/** Runs the commands under a heading, from the page's own text; the answers in order. */
+/** Runs the commands of the page under a heading. Resolves with their answers in order. */
 async function run(heading: string, task = ''): Promise<string[]> {
   const commands = recipes.get(heading) ?? [];
   expect(commands.length).toBeGreaterThan(0);

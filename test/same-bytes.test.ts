@@ -20,7 +20,7 @@ const file = (path: string, bytes: number, more: Partial<TarEntry> = {}): TarEnt
   mtime: 1_700_000_000_123_456_789n,
   ...more,
 });
-/** Of different sizes, so that what is begun first does not end first; with something of all that is placed in an image. */
+/** Of different sizes, so that layers do not end in the order in which they begin; with every kind of thing that takes space in an image. */
 const layers: readonly (readonly TarEntry[])[] = [
   [...Array.from({ length: 600 }, (_, index) => file(`many/a-name-of-some-length-${index}`, index)), file('big', 5e6)],
   [file('big', 7e6), { path: 'hard', type: 'link', target: 'many/a-name-of-some-length-7' }],
@@ -55,7 +55,7 @@ beforeAll(async () => {
 });
 afterAll(() => rm(directory, { recursive: true, force: true }));
 
-/** The blob in a new folder of the form of the layer cache. */
+/** Decodes the blob into a new folder, as in the layer cache. */
 async function decoded(blob: LayerBlob, signal?: AbortSignal): Promise<string> {
   const outDirectory = await scratch();
   const { path: source, digest: compressedDigest, size, diffId, compression } = blob;
@@ -75,7 +75,7 @@ const exists = (path: string) =>
     () => false,
   );
 
-/** Starts a build of the same in a process of its own, into a new folder. */
+/** Starts a build of the same layers in a process of its own, into a new folder. */
 async function program(command: readonly string[], env: NodeJS.ProcessEnv = {}) {
   const folder = await scratch();
   const output = join(folder, 'rootfs.ext4');
@@ -127,7 +127,7 @@ test('a second attempt after a process that was killed at work makes the same by
   const first = await program([]);
   while (!(await readdir(first.folder)).some((name) => name.startsWith('.bhatti-rootfs-')))
     await new Promise((resolve) => setTimeout(resolve, 5));
-  // The process that works is a child of the one that was started: both are of its group.
+  // The process that builds is a child of the one started here, in the same group.
   process.kill(-(first.child.pid ?? 0), 'SIGKILL');
   await first.ended;
   expect(await readdir(first.folder)).not.toContain('rootfs.ext4');

@@ -1,6 +1,6 @@
 /**
- * Where credentials and tokens get to: the built command line, its stack and a registry that wants a login; then everything that
- * can be read from outside is searched for them. That the search finds what is there is tested first.
+ * Where credentials and tokens end up: runs the built command line, its stack and a registry that wants a login, and then searches
+ * everything that can be read from outside. That the search would find them is tested first.
  */
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
@@ -22,10 +22,10 @@ import { filePlaces, type Place, placesWith, processPlaces, redisPlaces, unlessG
 
 const USER = 'robot';
 const PASSWORD = `${randomBytes(9).toString('hex')}/+`;
-/** The ways in which the command line is given credentials, and the API token. The first command starts the stack. */
+/** The ways to give the command line credentials, and the API token. The first command starts the stack. */
 const SOURCES = ['environment', 'flag', 'stdin'] as const;
 type Source = (typeof SOURCES)[number];
-/** Of the pulls that are held up. */
+/** How the pulls that are held up end. */
 const ENDS = ['cancelled', 'crashed'] as const;
 
 let bhatti: Bhatti;
@@ -57,7 +57,7 @@ afterAll(async () => {
   await registry.close();
 });
 
-/** `held`: its layer is sent in part only, until the registry is told otherwise. */
+/** @param held its layer is only sent in part, until the registry is told otherwise */
 async function push(name: string, { isHeld = false } = {}): Promise<string> {
   const layers = [await fileLayer({ 'bin/sh': '#!\n', blob: randomBytes(100_000) })];
   const pushed = registry.pushImage({ repository: `private/${name}`, layers });
@@ -65,7 +65,7 @@ async function push(name: string, { isHeld = false } = {}): Promise<string> {
   return pushed.reference;
 }
 
-/** How the source is written on a command line. */
+/** The arguments that name the source on a command line. */
 async function given(source: Source): Promise<{ args: string[]; env?: Record<string, string>; stdin?: string }> {
   const login = `${USER}:${PASSWORD}`;
   if (source === 'environment') return { args: [], env: { BHATTI_REGISTRY_AUTH: login } };
@@ -85,7 +85,7 @@ async function pull(source: Source, reference: string, name: string): Promise<Ru
   return command;
 }
 
-/** Everything that may not be found: of the registry's tokens, those that were used. */
+/** Everything that must not be found; of the registry's tokens, those that were used. */
 function secrets(): string[] {
   const tokens = registry.requests.flatMap(({ authorization }) => /^Bearer (.+)$/.exec(authorization ?? '')?.[1] ?? []);
   return [PASSWORD, token, ...tokens];
@@ -155,7 +155,7 @@ test.each(SOURCES)('by %s: tasks that end completed and failed, and two that are
   expect(await failed.outcome).toMatchObject({ exitCode: 1, stderr: expect.stringContaining('manifest_unknown') });
 });
 
-/** What below the data directory is not 0600, or 0700 for a folder. */
+/** The files below the data directory that are not 0600, and the folders that are not 0700. */
 async function openToOthers(): Promise<string[]> {
   const open: string[] = [];
   for (const entry of await readdir(bhatti.dataDirectory, { recursive: true, withFileTypes: true })) {

@@ -51,7 +51,7 @@ describe('with a collector', () => {
     }
     const failedPhase = () => collector.spans.find((span) => span.name === 'resolving' && span.status.code === 2);
     while (!collector.spans.some((span) => span.kind === 2 && span.traceId === failedPhase()?.traceId)) await sleep(20);
-    // From here on nobody takes spans: that is told, and in the way of nothing.
+    // From here on nobody receives spans, which is logged, and disturbs nothing.
     await collector.close();
     expect((await bhatti.run(['image', 'pull', '--force', reference])).exitCode).toBe(0);
     expect((await bhatti.run(['serve', 'stop'])).exitCode).toBe(0);
@@ -74,10 +74,10 @@ describe('with a collector', () => {
     for (const phase of ['resolving', 'downloading', 'flattening']) {
       expect(find(phase)).toMatchObject({ service: 'bhatti-worker', parentSpanId: job?.spanId, status: { code: 0 } });
     }
-    // What fails is an error, in a trace that begins at the API.
+    // A failed phase is marked as an error, in a trace that begins at the API.
     expect(failedPhase()?.service).toBe('bhatti-worker');
 
-    // No traces of workers that look for work in vain, and nothing that could be a secret.
+    // Workers that look for work in vain leave no traces, and there are no secrets.
     const known = new Set(collector.spans.filter((span) => span.kind === 2).map((span) => span.traceId));
     expect(collector.spans.filter((span) => !known.has(span.traceId))).toEqual([]);
     expect(collector.received()).toContain('test-host');

@@ -10,7 +10,7 @@ const sources = ['apps', 'libs']
   )
   .filter((path) => path.endsWith('.ts') && !/\/(test|node_modules)\//.test(path));
 
-/** The members of the `…ErrorCode` types, and what the classes of errors are given as their code. */
+/** The members of the `…ErrorCode` types, and the codes that errors are constructed with. */
 function codesIn(source: string): string[] {
   const declared = [...source.matchAll(/(?:type \w+ErrorCode =|const codes = \[)([^;\]]*)[;\]]/g)].flatMap(
     ([, list = '']) => [...list.matchAll(/'([a-z][a-z0-9_]*)'/g)].map(([, code = '']) => code),

@@ -8,7 +8,7 @@ import * as z from 'zod';
 
 const project = fileURLToPath(new URL('../../', import.meta.url));
 
-/** All that a command may say on stderr that starts the stack, or waits for one: on a busy machine that takes long enough to be told. */
+/** All that a command that starts the stack, or waits for it, may print to stderr: on a busy machine a start is slow enough to be announced. */
 export const atMostStarting = /^((starting|waiting for) the local server\.\.\.\n)?$/;
 
 export interface Outcome {
@@ -17,11 +17,11 @@ export interface Outcome {
   readonly stderr: string;
 }
 
-/** A command that runs. */
+/** A running command. */
 export interface RunningCommand {
   readonly child: ChildProcess;
   readonly outcome: Promise<Outcome>;
-  /** Resolves to what is on stdout as soon as that holds the text; rejects when the command ends without it. */
+  /** Resolves with the stdout so far once it contains the text; rejects if the command ends before. */
   stdoutHas(text: string): Promise<string>;
 }
 
@@ -30,7 +30,7 @@ export interface RunOptions {
   readonly stdin?: string;
 }
 
-/** The built command line with a data directory of its own, and so with a stack of its own, as soon as it starts one. */
+/** The built command line with a data directory, and so a stack, of its own. */
 export interface Bhatti {
   readonly dataDirectory: string;
   start(args: readonly string[], options?: RunOptions): RunningCommand;
@@ -50,7 +50,7 @@ const stackStatus = z.object({
 });
 export type StackStatus = z.output<typeof stackStatus>;
 
-/** Where the user will see the program: a checkout may lie where only its owner can look. */
+/** Makes the folder in which the user will see the program: the checkout may be readable by its owner only. */
 async function placeFor(user: number, directory: string): Promise<string> {
   const place = join(directory, 'program');
   for (const folder of ['dist', 'node_modules']) await mkdir(join(place, folder), { recursive: true });
@@ -60,8 +60,8 @@ async function placeFor(user: number, directory: string): Promise<string> {
 }
 
 /**
- * Runs a command as the user, as near to the sandbox of deploy/systemd as goes without systemd: nothing can be written but the
- * directory, and there is no privilege, nor a way to one. In a mount namespace of its own, which has the program in its place.
+ * The command that runs another one as the user, as close to the sandbox of deploy/systemd as is possible without systemd: only the
+ * directory is writable, and there are no privileges, nor ways to gain any. A mount namespace has the program at `place`.
  */
 function inSandbox(user: number, directory: string, place: string): string[] {
   const bind = (folder: string) => `mount --bind '${join(project, folder)}' '${join(place, folder)}'`;
@@ -69,7 +69,7 @@ function inSandbox(user: number, directory: string, place: string): string[] {
     `mount --bind '${directory}' '${directory}'`,
     bind('dist'),
     bind('node_modules'),
-    // Each mount by itself: a new one of the same file system is not what is made read-only.
+    // Mount by mount, as making one read-only does not affect other mounts of the same file system.
     `for at in '${place}/dist' '${place}/node_modules' / /dev/shm; do mount -o remount,bind,ro "$at"; done`,
     `exec setpriv --reuid=${user} --regid=${user} --clear-groups --no-new-privs --bounding-set=-all --inh-caps=-all "$@"`,
   ].join(' && ');
@@ -77,7 +77,7 @@ function inSandbox(user: number, directory: string, place: string): string[] {
 }
 
 export interface BhattiOptions {
-  /** The numeric id to run as, in a sandbox, which only root can ask for. */
+  /** The numeric id to run as, in a sandbox; needs root. */
   readonly user?: number;
   /** Of the commands, octal. */
   readonly umask?: string;

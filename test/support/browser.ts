@@ -3,7 +3,7 @@ import { type Browser, chromium } from 'playwright-core';
 
 const names = ['chromium', 'chromium-browser', 'google-chrome-stable', 'google-chrome'];
 
-/** Where a browser of Chromium's kind is; undefined when there is none. */
+/** The path of Chromium or Chrome; undefined if there is none. */
 export function findChromium(): string | undefined {
   for (const name of names) {
     try {
@@ -15,7 +15,7 @@ export function findChromium(): string | undefined {
   return undefined;
 }
 
-/** Without a window and, because tests run as root, without a sandbox: it sees nothing but the tests' own pages. */
+/** Starts it headless and, as tests may run as root, without a sandbox: it only sees the tests' own pages. */
 export function startBrowser(executablePath: string): Promise<Browser> {
   return chromium.launch({ executablePath, args: ['--no-sandbox', '--disable-dev-shm-usage'] });
 }

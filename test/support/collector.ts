@@ -28,7 +28,7 @@ const exported = z.object({
 
 export type CollectedSpan = z.output<typeof span> & { readonly service: string };
 
-/** Takes traces as a collector for OpenTelemetry does (OTLP/HTTP, JSON), and keeps them. */
+/** Receives and keeps traces, like an OpenTelemetry collector (OTLP/HTTP, JSON). */
 export interface Collector {
   /** For OTEL_EXPORTER_OTLP_ENDPOINT. */
   readonly url: string;

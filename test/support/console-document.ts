@@ -1,6 +1,6 @@
 import { readFile, writeFile } from 'node:fs/promises';
 
-/** A command line of a document and what it says that comes out, without the last newline. */
+/** A command line of a document and its documented output, without the last newline. */
 export interface DocumentedCommand {
   readonly command: string;
   readonly output: string;
@@ -24,7 +24,7 @@ function commandsOf(block: string): DocumentedCommand[] {
     });
 }
 
-/** The page with other outputs, in the order of its commands. */
+/** The page with its outputs replaced, in the order of its commands. */
 export function withOutputs(page: string, outputs: readonly string[]): string {
   const left = [...outputs];
   return page.replace(FENCE, (whole, block: string) => {
@@ -43,14 +43,14 @@ export async function writePage(url: URL, text: string): Promise<void> {
   await writeFile(url, text);
 }
 
-/** What differs from run to run, and what stands for it. */
+/** What differs from run to run, and its placeholder. */
 const variable: readonly (readonly [RegExp, string])[] = [
   [/((?:_| )(?:bytes|seconds)|clients)("?:?) \d+/g, '$1$2 N'],
   [/\b(waiting|active|delayed|failed|completed)("?:?) \d+/g, '$1$2 N'],
   [/(layers|root filesystems|downloads): \d+/g, '$1: N'],
   [/Bytes":\d+/g, 'Bytes":N'],
   [/\btsk_(?:[a-z2-7]{12}|abc123)\b/g, 'TASK'],
-  // Its worker may have let go before the answer.
+  // The worker may have stopped before the answer.
   [/^cancelled TASK$/gm, 'cancelling TASK'],
   [/Redis \d[\d.]*/g, 'Redis N'],
   [/^(worker +)[\w.-]+:\d+/gm, '$1HOST:PID'],
@@ -69,19 +69,19 @@ const variable: readonly (readonly [RegExp, string])[] = [
 ];
 
 /**
- * The output with what differs from run to run replaced: ids, times, sizes, digests, addresses. Columns are as wide as what
- * stands in them, and a step that counts bytes may be told once or more often.
+ * The output with what differs from run to run replaced: ids, times, sizes, digests, addresses. Also evens out the widths of columns,
+ * and repeated lines, as a step that counts bytes may print several.
  */
 export function normalised(output: string): string {
   let text = output;
   for (const [pattern, name] of variable) text = text.replace(pattern, name);
   const lines = text.split('\n').map((line) => line.trimEnd().replace(/(\S) {2,}/g, '$1  '));
-  // A start that takes long is told of; the sum of a file is there soon after the image.
+  // A slow start is announced, and the SHA-256 is known only some time after the build.
   const kept = lines.filter((line) => !/^(?:starting|waiting for) the local server|^sha256 |"sha256":/.test(line));
   return kept.filter((line, index) => line !== kept[index - 1]).join('\n');
 }
 
-/** Values that commands name, and what they are in this run. */
+/** Values that documented commands use, and the actual ones of this run. */
 export class NamedValues {
   readonly #actual = new Map<string, string>();
   readonly #latest = new Map<string, string>();
@@ -90,14 +90,14 @@ export class NamedValues {
     this.#actual.set(documented, actual);
   }
 
-  /** Takes note of the ids and tokens of an output: a name that a page uses is that of the latest. */
+  /** Notes the ids and tokens in an output: the next new one in a command of the page stands for the latest. */
   see(output: string): void {
     for (const { name, told } of kinds) {
       for (const [, value = ''] of output.matchAll(told)) this.#latest.set(name.source, value);
     }
   }
 
-  /** The command as it is run. */
+  /** The command with the actual values. */
   in(command: string): string {
     for (const { name } of kinds) {
       for (const [documented] of command.matchAll(name)) {
@@ -108,19 +108,19 @@ export class NamedValues {
     return [...this.#actual].reduce((text, [documented, actual]) => text.replaceAll(documented, actual), command);
   }
 
-  /** An output as the page would have it. */
+  /** An output with the documented values. */
   from(output: string): string {
     return [...this.#actual].reduce((text, [documented, actual]) => text.replaceAll(actual, documented), output);
   }
 
-  /** Another page has names of its own. */
+  /** Forgets ids and tokens, as each page has its own. */
   forget(): void {
     for (const name of [...this.#actual.keys()].filter((one) => kinds.some(({ name }) => one.match(name))))
       this.#actual.delete(name);
   }
 }
 
-/** What pages have names for: how one looks, and where it is told that there is a new one. */
+/** The kinds of ids and tokens: how they look, and where an output announces a new one. */
 const kinds = [
   { name: /\btsk_[a-z0-9]{6,}/g, told: /\(task: (tsk_[a-z2-7]{12})\)/g },
   { name: /\bbht_[A-Za-z0-9]{4,}/g, told: /^(bht_[A-Za-z0-9]{40})$/gm },

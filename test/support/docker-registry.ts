@@ -1,4 +1,4 @@
-/** The distribution project's registry (Debian's `docker-registry`), which many registries are, on a loopback port of its own. */
+/** The distribution project's registry (Debian's `docker-registry`), which many registries use, on a loopback port of its own. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
@@ -9,9 +9,9 @@ import { createInterface } from 'node:readline';
 import { Agent, request } from 'undici';
 
 export interface DockerRegistryOptions {
-  /** Ask for HTTP Basic with these; the file of names holds the bcrypt hash. */
+  /** Ask for HTTP Basic with these; the htpasswd file holds the bcrypt hash. */
   readonly htpasswd?: { readonly username: string; readonly password: string; readonly hash: string };
-  /** Serve HTTPS with this key and certificate (PEM), vouched for by the authority. */
+  /** Serve HTTPS with this key and certificate (PEM), signed by the authority. */
   readonly tls?: { readonly key: string; readonly cert: string; readonly authority: string };
 }
 
@@ -101,7 +101,7 @@ export async function startDockerRegistry({ htpasswd, tls }: DockerRegistryOptio
   };
 }
 
-/** The registry tells the port that it was given in its log. */
+/** Reads from the registry's log which port it got. */
 function listeningPort(child: ChildProcess): Promise<number> {
   return new Promise((resolve, reject) => {
     const lines: string[] = [];
@@ -112,7 +112,7 @@ function listeningPort(child: ChildProcess): Promise<number> {
     );
     child.on('exit', (status) => reject(new Error(`docker-registry ended with ${status}:\n${lines.join('\n')}`)));
     if (child.stderr === null) return;
-    // Read to the end, or the registry would stand still once the pipe is full.
+    // Keep reading, as the registry would block on a full pipe.
     createInterface({ input: child.stderr }).on('line', (line) => {
       if (lines.length < 100) lines.push(line);
       const port = /listening on 127\.0\.0\.1:([0-9]+)/.exec(line)?.[1];

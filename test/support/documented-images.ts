@@ -11,12 +11,12 @@ const IMAGES = [
   ['org/app', '1'],
 ] as const;
 
-/** A registry that has the images of the documentation in place of Docker Hub and ghcr.io. A pull of one can be held up. */
+/** A registry with the images of the documentation, in place of Docker Hub and ghcr.io. Pulls can be held up. */
 export class DocumentedImages {
   /** The layer that all of them are made from. */
   readonly base: LayerSource;
   readonly #registry: TestRegistry;
-  /** By the name of the image: digest of the layer that no other has. */
+  /** By the name of the image: the digest of the layer that no other image has. */
   readonly #ownLayers = new Map<string, string>();
   readonly #held: (() => void)[] = [];
 
@@ -41,7 +41,7 @@ export class DocumentedImages {
     return this.#registry.host;
   }
 
-  /** The image is not there as a whole before it is let go, where a command leaves a pull under way. Tells whether it is held. */
+  /** Holds up the pull of a command that leaves it under way, until `release`. Returns whether it did. */
   hold({ command, output }: DocumentedCommand): boolean {
     const layer = this.#ownLayers.get(/image pull (\S+)/.exec(command)?.[1] ?? '');
     if (layer !== undefined && (output.includes('^C') || command.includes('--detach'))) {

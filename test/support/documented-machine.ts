@@ -12,8 +12,8 @@ import type { LayerSource } from './registry.ts';
 const program = fileURLToPath(new URL('../../dist/cli.js', import.meta.url));
 
 /**
- * A machine on which the commands of the documentation can be run as they stand: `bhatti` on the PATH, and a folder with the files
- * they name. Docker is one that can only save.
+ * A machine on which the commands of the documentation run unchanged: `bhatti` is on the PATH, and a folder has the files that they
+ * name. Its Docker can only save.
  */
 export class DocumentedMachine {
   /** Where commands run. */
@@ -48,7 +48,7 @@ export class DocumentedMachine {
     };
   }
 
-  /** Makes it as it was at first: nothing was pulled. `registry` (`host:port`) is asked in place of Docker Hub and ghcr.io. */
+  /** Restores its first state, with nothing pulled. `registry` (`host:port`) replaces Docker Hub and ghcr.io. */
   async reset(registry: string): Promise<void> {
     for (const path of [this.home, this.work, this.data]) await rm(path, { recursive: true, force: true });
     for (const path of [this.data, this.home]) await mkdir(path, { mode: 0o700 });
@@ -67,7 +67,7 @@ export class DocumentedMachine {
     return rm(this.#directory, { recursive: true, force: true });
   }
 
-  /** The work folder as pages begin with it. */
+  /** The work folder as it is at the start of a page. */
   get #files(): string {
     return join(this.#directory, 'files');
   }

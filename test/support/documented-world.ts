@@ -9,7 +9,7 @@ import { DocumentedImages } from './documented-images.ts';
 import { DocumentedMachine } from './documented-machine.ts';
 import { startRedis, type TestRedis } from './redis.ts';
 
-/** All that the commands of the documentation need to be run as they stand, and what reads their outputs as a page has them. */
+/** Runs the commands of the documentation unchanged, and brings their outputs into the form of a page. */
 export class DocumentedWorld {
   readonly values = new NamedValues();
   readonly #machine: DocumentedMachine;
@@ -31,7 +31,7 @@ export class DocumentedWorld {
     return new DocumentedWorld(machine, images, await startRedis());
   }
 
-  /** A page begins on a machine where nothing was pulled: a prune would leave what tasks that just ended may still hold. */
+  /** Starts a page on a machine where nothing was pulled; pruning would not do, as tasks that just ended may still hold something. */
   async reset(): Promise<void> {
     this.#images.release();
     this.values.forget();
@@ -44,7 +44,7 @@ export class DocumentedWorld {
     return this.#images.hold(command);
   }
 
-  /** A pull that was left has come as far as it can before the next command looks at it. */
+  /** Waits until a pull that was left under way has got as far as it can, before the next command looks at it. */
   async settle(): Promise<void> {
     const client = new ApiClient({ kind: 'socket', path: join(this.#machine.data, 'run/api.sock') });
     while (
@@ -55,24 +55,24 @@ export class DocumentedWorld {
     client.close();
   }
 
-  /** The address and the token of the server, as soon as it runs. */
+  /** Notes URL and token of the running server. */
   async seeServer(): Promise<{ readonly url: string }> {
     const { url, token } = serverStatus.parse(
       JSON.parse(await this.piped({ command: 'bhatti serve status --json', output: '' })),
     );
-    // The first is what a server says of itself.
+    // The first is how a server gives its own URL.
     const names = ['http://127.0.0.1:8080', 'http://localhost:8080', 'https://bhatti.example.com'];
     for (const name of names) this.values.set(name, url);
     this.values.set('bht_...', token);
     return { url };
   }
 
-  /** An output, or what a page has of it, without what differs from run to run. */
+  /** An output, actual or documented, without what differs from run to run. */
   told(text: string): string {
     return normalised(this.#machine.withUsualPaths(text));
   }
 
-  /** Runs a command as on a pipe. `^C` in the documented output is pressed when what stands before it is there. */
+  /** Runs a command on a pipe. Presses `^C` where the documented output has it, once the text before it is there. */
   async piped({ command, output }: DocumentedCommand): Promise<string> {
     const child = spawn('bash', ['-c', `exec 2>&1\n${this.#commandLine(command)}`], {
       cwd: this.#machine.work,
@@ -94,7 +94,7 @@ export class DocumentedWorld {
     return withExit(text.trimEnd(), code);
   }
 
-  /** The same in a terminal; what stands behind a question is typed. */
+  /** The same in a terminal, where documented answers to questions are typed. */
   async inTerminal({ command, output }: DocumentedCommand): Promise<string> {
     const terminal = await startInTerminal(['bash', '-c', this.#commandLine(command)], {
       directory: this.#machine.work,
@@ -127,7 +127,7 @@ export class DocumentedWorld {
     await this.piped({ command: 'bhatti serve stop', output: '' });
   }
 
-  /** What is to be there before Ctrl+C is pressed; undefined where it is not. */
+  /** The output to wait for before pressing Ctrl+C; undefined if it is not pressed. */
   #interruptIn(output: string): string | undefined {
     const at = output.indexOf('^C');
     return at === -1 ? undefined : this.told(output.slice(0, at).trimEnd());
@@ -144,7 +144,7 @@ export class DocumentedWorld {
   }
 }
 
-/** The output of a command, marked where it failed. */
+/** The output of a command, with the exit code if it failed. */
 function withExit(text: string, code: number): string {
   if (code === 0) return text;
   return text === '' ? `[exit ${code}]` : `${text}\n[exit ${code}]`;

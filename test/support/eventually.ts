@@ -4,10 +4,10 @@ import { afterAll, afterEach } from '@jest/globals';
 /** Ms between two questions. */
 const INTERVAL = 20;
 
-/** Ends with the test, or the hook, that waits. */
+/** Aborted when the test, or the hook, that waits has ended. */
 let waiting = new AbortController();
 
-/** A test whose time is up has ended, too: nothing of it may go on asking, or jest does not end. */
+/** Also ends the waits of a test that timed out: jest would not exit while one goes on. */
 function endWaits(): void {
   waiting.abort(new Error('the test ended before the answer was there'));
   waiting = new AbortController();
@@ -17,7 +17,7 @@ afterAll(endWaits);
 
 type Maybe<T> = T | undefined | null | false;
 
-/** What the question answers once that is none of undefined, null and false. The test's own timeout ends a wait in vain. */
+/** Repeats the question until its answer is none of undefined, null and false, and resolves with that. The test's timeout is the limit. */
 export async function eventually<T>(question: () => Promise<Maybe<T>> | Maybe<T>): Promise<T> {
   const { signal } = waiting;
   for (;;) {

@@ -1,6 +1,6 @@
 /**
- * The documentation, run: each page's commands in their order, on a machine where nothing was pulled, must print what the page
- * says (but for ids, times, sizes). `UPDATE_TRANSCRIPTS=1` writes what they print into the pages instead.
+ * Runs the documentation: each page's commands, in order, on a machine where nothing was pulled, must print what the page says
+ * (except for ids, times, sizes). `UPDATE_TRANSCRIPTS=1` writes what they print into the pages instead.
  */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { type DocumentedCommand, documentedCommands, readPage, withOutputs, writePage } from './console-document.ts';
@@ -12,11 +12,11 @@ const update = process.env.UPDATE_TRANSCRIPTS === '1';
 export interface Page {
   readonly path: string;
   readonly terminal?: boolean;
-  /** For people: keeps what it says as long as it means the same, and does not tell exit codes. */
+  /** A page for people: keeps its example values when it is updated, and has no exit codes. */
   readonly prose?: boolean;
 }
 
-/** Resolves with the outputs of the page's commands as they were now. */
+/** Runs the page's commands and resolves with their outputs. */
 async function play(
   world: DocumentedWorld,
   commands: readonly DocumentedCommand[],
@@ -39,7 +39,7 @@ async function play(
 
 const withoutExit = (output: string) => output.replace(/\n?\[exit \d+\]$/, '');
 
-/** Plays a page, and expects it to be true. */
+/** Plays a page, and expects it to be right, or updates it. */
 async function check(world: DocumentedWorld, page: Page): Promise<void> {
   const url = new URL(page.path, root);
   const text = await readPage(url);
@@ -57,7 +57,7 @@ async function check(world: DocumentedWorld, page: Page): Promise<void> {
     );
     return;
   }
-  // What stands in pages for the token of the reader.
+  // `bht_...` stands in pages for the reader's token.
   const told = (output: string) =>
     page.prose ? world.told(output).replaceAll('bht_...', 'TOKEN') : world.told(output);
   const pairs = (all: readonly string[]) =>
@@ -72,7 +72,7 @@ export const PROSE: readonly Page[] = [
 export const TERMINAL: Page = { path: 'test/transcripts/terminal.md', terminal: true };
 export const PIPED: Page = { path: 'test/transcripts/piped.md' };
 
-/** A test for each page. Each file of tests has a machine of its own, so that they run side by side. */
+/** A test for each page. Each test file has a machine of its own, so that they can run side by side. */
 export function testPages(pages: readonly Page[]): void {
   let world: DocumentedWorld;
   beforeAll(async () => {

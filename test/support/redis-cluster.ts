@@ -14,7 +14,7 @@ const NODES = 3;
 
 /** A Cluster of three masters on loopback. */
 export interface TestCluster {
-  /** For `connectRedis`, or `REDIS_URL`: one node, which tells the others. */
+  /** For `connectRedis`, or `REDIS_URL`: one node, from which clients learn the others. */
   readonly url: string;
   readonly ports: readonly number[];
   stop(): Promise<void>;
@@ -34,7 +34,7 @@ export async function startCluster(): Promise<TestCluster> {
       const own = join(directory, String(port));
       await mkdir(own);
       const network = ['--port', String(port), '--bind', '127.0.0.1', '--dir', own, '--save', ''];
-      // The port of the bus would be 10000 higher, which may not exist.
+      // The default for the bus is 10000 higher, which may be no valid port.
       const cluster = ['--cluster-enabled', 'yes', '--cluster-port', String(await freePort())];
       servers.push(spawn('redis-server', [...network, ...cluster], { stdio: 'ignore' }));
     }
@@ -64,7 +64,7 @@ async function end(server: ChildProcess): Promise<void> {
   await ended;
 }
 
-/** One that Linux gives to nobody of itself: what it gives to all who ask for any may go to another test before it is used. */
+/** A free port outside the ephemeral range, from which Linux might give it to another test before it is used. */
 export async function freePort(): Promise<number> {
   for (;;) {
     const port = randomInt(10_000, 32_768);

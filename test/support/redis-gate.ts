@@ -1,19 +1,19 @@
 import { once } from 'node:events';
 import { connect, createServer, type Socket } from 'node:net';
 
-/** When a gate shuts: as something is asked, before Redis hears of it; or as the answer to a command comes. */
+/** When a gate shuts: at a request, before Redis gets it, or at the answer to a command. */
 export interface Shutting {
-  /** Of the world beside Redis: looked at whenever something comes. */
+  /** A condition outside Redis, checked at each request. */
   readonly when: () => boolean;
-  /** Shuts at the answer to the command that this matches; left out, at whatever is asked. */
+  /** Shuts at the answer to a command that this matches; left out, at any request. */
   readonly answerTo?: RegExp;
-  /** Called at that moment, before anything goes on. */
+  /** Called as it shuts, before anything else happens. */
   readonly onShut: () => void;
 }
 
-/** The way between a process and Redis. While it is shut nothing passes, in either direction, and nothing is lost. */
+/** A relay between a process and Redis. While it is shut nothing passes in either direction, and nothing is lost. */
 export interface RedisGate {
-  /** Of the way in. */
+  /** Where the process connects to. */
   readonly socketPath: string;
   /** Shuts once; resolves when it has. */
   shut(shutting: Shutting): Promise<void>;

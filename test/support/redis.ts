@@ -15,9 +15,9 @@ export interface TestRedis {
   readonly url: string;
   readonly socketPath: string;
   readonly directory: string;
-  /** Of the process that runs now. */
+  /** Of the current process. */
   readonly pid: () => number;
-  /** Ends the server and waits for its end. The data stays. */
+  /** Kills the server and waits for its end. The data stays. */
   readonly kill: (signal?: NodeJS.Signals) => Promise<void>;
   /** Starts it again, on the same socket with the same data. */
   readonly start: () => Promise<void>;
@@ -31,8 +31,8 @@ export interface TestRedisOptions {
 }
 
 /**
- * Starts a server that keeps an append-only file, so that it has its data after `kill` and `start`. What it has answered it has written:
- * with `everysec` a write waits while the one before is brought to a busy disk, and is lost when the process is killed then.
+ * Starts a server that keeps an append-only file, so that it has its data after `kill` and `start`. Everything it has answered is
+ * written: with `everysec`, a write waits while the one before is synced to a busy disk, and is lost if the process is killed then.
  */
 export async function startRedis(options: TestRedisOptions = {}): Promise<TestRedis> {
   const directory = await mkdtemp(join(tmpdir(), 'bhatti-redis-'));
@@ -47,7 +47,7 @@ export async function startRedis(options: TestRedisOptions = {}): Promise<TestRe
     if (server === undefined || server.exitCode !== null || server.signalCode !== null) return;
     const ended = once(server, 'exit');
     server.kill(signal);
-    // A stopped process takes no other signal before it goes on.
+    // A stopped process receives the signal only when it is continued.
     server.kill('SIGCONT');
     await ended;
   };
@@ -82,14 +82,14 @@ async function untilReady(server: ChildProcess, socketPath: string): Promise<voi
   while (Date.now() < deadline) {
     if (failure !== undefined) throw new Error('redis-server does not start', { cause: failure });
     if (server.exitCode !== null) throw new Error(`redis-server ended with ${server.exitCode}`);
-    // One that wants a password answers, too.
+    // NOAUTH: it wants a password, but it is up.
     if (/^(\+PONG|-NOAUTH)/.test((await ping(socketPath)) ?? '')) return;
     await sleep(10);
   }
   throw new Error('redis-server does not answer');
 }
 
-/** The first line of the answer; it says so when the data is still being loaded. */
+/** The first line of the answer to PING, which is an error while the data is being loaded. */
 function ping(socketPath: string): Promise<string | undefined> {
   return new Promise((resolve) => {
     const socket = connect(socketPath, () => socket.write('PING\r\n'));

@@ -1,6 +1,6 @@
 /**
- * A registry in this process, over real HTTP on a loopback port, for tests: it serves what is put into it, asks for logins,
- * and does wrong by plan. It reads no more of the distribution spec than a client that pulls can see.
+ * A registry in this process for tests, over real HTTP on a loopback port. It serves what is put into it, asks for logins, and
+ * fails as planned. It implements only the part of the distribution spec that a pulling client can see.
  */
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';

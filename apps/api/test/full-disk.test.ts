@@ -20,7 +20,7 @@ const MEBIBYTE = 2 ** 20;
 const isRoot = process.getuid?.() === 0;
 if (!isRoot) process.stderr.write('skipped: the API on a full disk, because only root can mount a tmpfs\n');
 
-/** 64 MiB that stay free, and 16 for uploads. */
+/** Of 80 MiB, 64 stay free, and 16 are left for uploads. */
 (isRoot ? describe : describe.skip)('the disk of the data directory is full:', () => {
   let redis: TestRedis;
   let directory: string;

@@ -139,7 +139,7 @@ test('what comes while the server stops is refused, which is no error of it', as
   socket.on('data', (data) => {
     received += data.toString();
   });
-  // The second request has begun: its connection is none that the server may close.
+  // The second request has begun, so the server must not close its connection as idle.
   socket.write('GET /health HTTP/1.1\r\nHost: x\r\n\r\nGET /health HTTP/1.1\r\nHost: x\r\n');
   await eventually(() => received.includes('"status":"ok"'));
   const logged = stopping.log().length;

@@ -34,7 +34,7 @@ afterEach(async () => {
 
 const uploads = () => readdir(join(api.directory, 'uploads'));
 
-/** Sends the head of an upload, and what the test says after it. Resolves to all that was answered, once the connection ends. */
+/** Sends the head of an upload, and then what the test wants. Resolves with everything that was answered once the connection ends. */
 function rawUpload(lines: readonly string[], query = '?name=raw') {
   const socket = connect(api.socketPath);
   let received = '';
@@ -62,7 +62,7 @@ describe('POST /images/import', () => {
     expect(answer).toMatchObject({ status: 202, body: { status: 'queued', name: 'app-1.2' } });
     const [id = ''] = await uploads();
     expect(answer.body).toMatchObject({ task_id: id });
-    // From before it was there: no collector takes it for nobody's.
+    // Noted before the upload is there, so that no collector takes it for an orphan.
     expect(await isArriving(connection, id)).toBe(true);
     const file = await stat(api.store.uploads.path(id));
     expect([file.size, file.mode & 0o777]).toEqual([300_000, 0o600]);

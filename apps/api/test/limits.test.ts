@@ -44,7 +44,7 @@ test('the imports and pulls of an owner take turns with those of others', async 
   api = await startTestApi(redis.url);
   const { token } = await api.store.users.create('alice', 'user');
   for (const ref of ['a', 'b', 'c']) await queuePull(api.send, { ref });
-  // The same pull again is no turn.
+  // The same pull again does not take another turn.
   for (let again = 0; again < 3; again++) await queuePull(api.send, { ref: 'a' });
   const priorityOf = async ({ text }: Answer) =>
     (await queue.getJob(/tsk_[a-z2-7]{12}/.exec(text)?.[0] ?? ''))?.priority ?? 0;

@@ -2,7 +2,7 @@ import { setMaxListeners } from 'node:events';
 import { describe, expect, test } from '@jest/globals';
 import { LongPoll } from '../long-poll.ts';
 
-/** A state that is read as the database would be: each read is counted, and answers when the test says so. */
+/** A state that is read like a database: counts the reads, which answer when the test says so. */
 class Source {
   reads = 0;
   state = 0;

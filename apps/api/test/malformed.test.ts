@@ -11,10 +11,10 @@ beforeAll(async () => {
 });
 afterAll(() => api.close());
 
-/** Ms for an answer; none takes that long but one that hangs. */
+/** Ms for an answer: only one that hangs takes longer. */
 const patience = 10_000;
 
-/** An object whose keys are those of the schema and whose values are anything, a field too many, or no object at all. */
+/** An object with the keys of the schema and any values, one with an extra field, or no object at all. */
 function malformed(schema: z.ZodType): fc.Arbitrary<unknown> {
   const keys = schema instanceof z.ZodObject ? Object.keys(schema.shape) : [];
   const value = fc.oneof(fc.jsonValue(), fc.string({ unit: anyCharacter }), fc.double());
@@ -22,7 +22,7 @@ function malformed(schema: z.ZodType): fc.Arbitrary<unknown> {
   return fc.oneof(fc.dictionary(key, value, { maxKeys: 8 }), fc.jsonValue());
 }
 
-/** Not `.` and `..`: the client resolves them, and asks another route. */
+/** Not `.` and `..`: the client would resolve them, and ask another route. */
 const segment = fc
   .oneof(fc.string({ minLength: 1 }), fc.constantFrom('tsk_aaaaaaaaaaaa', 'app', '../..', '%', '\0'))
   .filter((text) => text !== '.' && text !== '..');
@@ -61,7 +61,7 @@ test('no route takes what is malformed for its own fault, or for ever', async ()
         const signal = AbortSignal.timeout(patience);
         const ask = { signal, ...(raw !== undefined && { raw }) };
         const answer = await api.send(route.method, `${path}${query}`, ask);
-        // Without a worker the server is not ready, and says so.
+        // Without a worker the server is not ready.
         if (route.path === '/ready' && answer.status === 503) return;
         expect(answer.status).toBeLessThan(500);
         if (answer.status >= 400) errorBody.parse(answer.body);
@@ -71,7 +71,7 @@ test('no route takes what is malformed for its own fault, or for ever', async ()
   }
 });
 
-/** What the table of pages does not have: those of the queue board, and with a query. */
+/** Paths that the table of pages lacks: those of the queue board, and one with a query. */
 const morePages = [
   '/ui/images/:name/delete?owner=:owner',
   '/admin/queues/:page',

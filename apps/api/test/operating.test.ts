@@ -26,7 +26,7 @@ describe('for those who run it', () => {
     expect(status).toBe(readiness.status === 'ready' ? 200 : 503);
     return readiness;
   };
-  /** An answer is kept for a moment, so that it is asked until it says so. */
+  /** Polls, as an answer is reused for a moment. */
   const untilReady = async (wanted: (seen: Readiness) => boolean) => {
     for (;;) {
       const seen = await ready();
@@ -47,7 +47,7 @@ describe('for those who run it', () => {
       },
     });
 
-    // One that has become a replica is told as that at once, and not tried again until the time is over.
+    // A replica is reported as such at once, rather than retried until the time is over.
     const operator = connectRedis(api.redis.url, { use: 'request' });
     await operator.replicaof('127.0.0.1', 1);
     const replica = await untilReady(({ checks }) => !checks.redis.ok);
@@ -67,7 +67,7 @@ describe('for those who run it', () => {
       const paused = await untilReady(({ checks }) => !checks.worker.ok);
       expect(paused.checks.worker.reason).toBe('the queue is paused: tasks wait until it is resumed');
       await queue.resume();
-      // Its memory is full: it answers, and takes no task.
+      // With its memory full it answers, but takes no tasks.
       await connection.config('SET', 'maxmemory', '1');
       expect(await api.send('POST', '/images/pull', { body: { ref: 'a:1' } })).toMatchObject({
         status: 503,
@@ -83,7 +83,7 @@ describe('for those who run it', () => {
       await queue.close();
       connection.disconnect();
 
-      // A folder stands where the check writes: what a disk that takes no more looks like to root, too.
+      // A folder where the check writes makes it fail even for root, as a full disk would.
       await mkdir(join(run, 'write-check'));
       const full = await untilReady(({ checks }) => !checks.data_dir.ok);
       expect(full.checks.data_dir.reason).toBe('the data directory cannot be used (EISDIR)');

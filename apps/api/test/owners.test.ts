@@ -43,7 +43,7 @@ afterAll(async () => {
   await redis.stop();
 });
 
-/** Where each route is asked: at what is alice's. A route that is not open, and takes a name or an id, hides it from bob. */
+/** How to ask each route for what is alice's. A route that is not open and takes a name or an id has to hide it from bob. */
 const pathOf = (path: string) => path.replace(':name', 'private').replace(':id', aliceTask);
 
 describe('every route of the table', () => {
@@ -54,7 +54,7 @@ describe('every route of the table', () => {
       const ask = async (headers: Record<string, string>) =>
         [what, (await api.sendTcp(method, pathOf(path), { headers })).status] as const;
       if (open) {
-        // No worker is there, and /ready says so.
+        // There is no worker, so /ready answers 503.
         expect(await ask({})).toEqual([what, path === '/ready' ? 503 : 200]);
         continue;
       }
@@ -82,7 +82,7 @@ describe('every route of the table', () => {
 });
 
 describe('every page of the table, and the queue board', () => {
-  /** Without a session. A page that is not named here leads to the log-in. */
+  /** What pages answer without a session. A page that is not listed redirects to the log-in. */
   const open: Readonly<Record<string, number>> = {
     'GET /login': 200,
     'POST /login': 401,
@@ -91,7 +91,7 @@ describe('every page of the table, and the queue board', () => {
     'GET /ui/assets/page.js': 200,
     'GET /ui/assets/style.css': 200,
   };
-  /** Forms that are sent without what they are about; and what is not there for bob is gone, as the form wants. */
+  /** What forms answer to bob: one is sent without its fields, and an image that bob cannot see counts as deleted. */
   const forms: Readonly<Record<string, number>> = {
     'POST /login': 401,
     'POST /ui/pull': 400,
@@ -144,7 +144,7 @@ describe('every page of the table, and the queue board', () => {
         const answer = await api.sendTcp(method, `${pathOf(path)}${query}`, ask);
         const hidden = /:(name|id)/.test(path);
         expect([what, answer.status]).toEqual([what, forms[what] ?? (hidden ? 404 : 200)]);
-        // That there is no such thing is said by the name that was asked for.
+        // The 404 quotes the name that was asked for.
         const told = hidden ? [] : [aliceTask, 'private'].filter((secret) => answer.text.includes(secret));
         expect([what, told]).toEqual([what, []]);
       }
@@ -210,7 +210,7 @@ describe('images', () => {
     const data = { reference: 'docker.io/library/b:1', requested: 'b:1', name: 'b', owner: 'alice' };
     const { id } = await enqueuePull(queue, data);
     await new TaskClaims(connection, 'layer', async () => true).claim(id, [needed]);
-    // Both as a pull leaves them this very moment: one is to have its name yet, the other's was taken away.
+    // Both in the middle of a pull: one has no name yet, the other's name was taken away.
     await api.store.removeUnreferenced({ isNeeded: async () => false });
     const unnamed = async (name: string) => {
       const { rootfsKey } = await putImage(api.store, { name }, 'bob', { content: Buffer.from(name) });
@@ -263,7 +263,7 @@ describe('tokens', () => {
     const cookie = String(login.headers['set-cookie']).split(';', 1)[0] ?? '';
     const id = await queuePull((method, path, ask) => api.sendTcp(method, path, { ...ask, ...dave }), { ref: 'c:1' });
     const waiting = api.sendTcp('GET', `/tasks/${id}?wait=60`, dave);
-    // They have begun to answer, so who asks is known.
+    // They have begun to answer, so the caller has been authenticated.
     const events = await fetch(`${api.url}/tasks/${id}/events`, dave);
     const page = await fetch(`${api.url}/ui/events`, { headers: { cookie } });
     await api.store.users.rotateToken('dave');

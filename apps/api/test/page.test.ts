@@ -239,7 +239,7 @@ describe('forms', () => {
   });
 });
 
-/** Listens to what the page is told, in a session; the text so far, and a wait for more. */
+/** Listens to the events of the page, in a session: the text so far, and a wait for more. */
 function listen(cookie: string) {
   let text = '';
   const request = get(`${api.url}/ui/events`, { headers: { cookie } });

@@ -76,7 +76,7 @@ describe('the API process', () => {
     child.stderr?.on('data', (data) => {
       text.stderr += String(data);
     });
-    // Node tells of no close once this side has let go of the channel.
+    // Node emits no close once this side has disconnected the channel.
     const ended = once(child, channel === 'ipc' ? 'exit' : 'close').then(([code, signal]) =>
       z.union([z.int(), z.string()]).parse(code ?? signal),
     );
@@ -116,7 +116,7 @@ describe('the API process', () => {
     expect([queued.statusCode, body]).toEqual([202, expect.objectContaining({ task_id: expect.any(String) })]);
     const { task_id: id } = z.looseObject({ task_id: z.string() }).parse(body);
     const waiting = request(`${listen}/tasks/${id}?wait=60`, { headers });
-    // One more answer on the way: the poll has been received before it.
+    // One more request and answer on the same way, so the poll has been received before it.
     await (await request(`${listen}/tasks/${id}`, { headers })).body.dump();
     started.child.kill('SIGTERM');
     const answer = await waiting;
@@ -172,7 +172,7 @@ describe('the API process', () => {
       const shut = gate.shut({ when: () => true, onShut: () => {} });
       const started = run({ REDIS_URL: gate.socketPath });
       await shut;
-      // One that does not wait for Redis listens by then.
+      // An API that does not wait for Redis would be listening by then.
       await sleep(300);
       expect(existsSync(join(directory, 'run', 'api.json'))).toBe(false);
       gate.open();

@@ -223,7 +223,7 @@ async function everythingIn(connection: RedisClient): Promise<string> {
   for (const key of await connection.keys('*')) {
     text += `${key}\n`;
     const dump = await connection.dumpBuffer(key);
-    // A dump may be compressed: hashes, where job data is, are read as they are.
+    // A dump may be compressed, so hashes, which hold the job data, are read directly.
     text +=
       (await connection.type(key)) === 'hash' ? JSON.stringify(await connection.hgetall(key)) : dump.toString('latin1');
   }

@@ -75,7 +75,7 @@ describe('when Redis is away', () => {
     await redis.start();
     await untilRedisIs('ok');
     const worker = await startWorker(redis.url, async (job) => resultOf(job));
-    // A poll from before is either told of the loss, or of what came after it; it does not hang.
+    // An earlier poll gets either the loss or what came after it, but does not hang.
     expect([200, 503]).toContain((await held).status);
     for (;;) {
       const { text } = await api.send('GET', `/tasks/${id}?wait=60`);

@@ -16,7 +16,7 @@ afterEach(() => {
   server.close();
 });
 
-/** The response to a request whose client hangs up when told to. */
+/** The response to a request whose client hangs up when the test says so. */
 async function request(): Promise<{ response: ServerResponse; leave: () => Promise<void> }> {
   const address = server.address();
   if (address === null || typeof address === 'string') throw new Error('the server listens on no port');

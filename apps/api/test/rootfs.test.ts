@@ -108,7 +108,7 @@ describe('the root file system of an image', () => {
     await untilClosed();
   });
 
-  /** Process ids of the compressors that this process, which is the API's, has started. */
+  /** Pids of the compressors that this process, which runs the API, has started. */
   const compressors = async () => {
     const ids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name));
     const stats = await Promise.all(ids.map((id) => readFile(`/proc/${id}/stat`, 'utf8').catch(() => '')));
@@ -120,13 +120,13 @@ describe('the root file system of an image', () => {
   const untilNoCompressor = async () => {
     while ((await compressors()).length > 0) await new Promise((resolve) => setTimeout(resolve, 5));
   };
-  /** By the program itself, which says when the end is missing. */
+  /** Decompresses with the program itself, which reports a missing end. */
   const decompressed = (body: Buffer) => {
     const { status, stdout } = spawnSync('zstd', ['-d', '-c', '-q'], { input: body, maxBuffer: 64 * MEGABYTE });
     expect(status).toBe(0);
     return stdout;
   };
-  /** A client that takes the first bytes of an answer, and nothing more. */
+  /** A client that reads the first bytes of an answer, and no more. */
   const slowClient = async (coding: string) => {
     const socket = connect(api.socketPath);
     socket.on('error', () => {});
@@ -292,7 +292,7 @@ describe('the root file system of an image', () => {
   });
 
   test.each(['identity', 'gzip'])('a client that leaves frees the file (%s)', async (coding) => {
-    // Whoever reads no more gets no more: the rest of the file waits on the disk, not in memory.
+    // Once the client stops reading, the rest of the file waits on the disk, not in memory.
     const { socket } = await slowClient(coding);
     expect(await openFiles()).toHaveLength(1);
     socket.destroy();

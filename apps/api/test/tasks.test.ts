@@ -138,7 +138,7 @@ describe('tasks', () => {
     );
     expect(states.at(-1)).toMatchObject({ id, status: 'completed' });
     expect(states.filter(({ status }) => status === 'completed')).toHaveLength(1);
-    // Who comes after the end is told of it at once.
+    // A client that comes after the end gets it at once.
     const late = await api.send('GET', `/tasks/${id}/events`);
     expect(late.text.match(/^event: task$/gm)).toHaveLength(1);
     expect((await api.send('GET', '/tasks/tsk_aaaaaaaaaaaa/events')).status).toBe(404);
@@ -174,7 +174,7 @@ describe('tasks', () => {
     });
     await until(id, ({ progress }) => progress === 'one');
     const waiting = view(id, '?wait=30');
-    // Nothing changes: a poll that is over answers with what there is.
+    // Nothing changes: when its time is over, a poll answers with the current state.
     expect(await view(id, '?wait=0.05')).toMatchObject({ progress: 'one' });
     first.open();
     expect(await waiting).toMatchObject({ status: 'running', progress: 'two' });
@@ -261,7 +261,7 @@ describe('tasks', () => {
     const { newsFor } = await import('../routes/tasks.ts');
     const id = await queue();
     const record = { owner: 'somebody', view: await view(id) };
-    // Answered at once, with 404: a wait would tell that there is something to wait for.
+    // Answered with 404 at once: a wait would reveal that there is something to wait for.
     expect(newsFor({ owner: 'local', admin: false }, undefined)(record)).toBe(true);
     expect(newsFor({ owner: 'local', admin: true }, undefined)(record)).toBe(false);
   });

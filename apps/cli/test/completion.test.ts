@@ -73,7 +73,7 @@ const cases: [string, string][] = [
   ['bhatti --json image pull --pl', '--platform'],
 ];
 
-/** Says why nothing is tested where the shell is not installed. */
+/** Skips the test, with the reason, if the shell is not installed. */
 function inShell(shell: string, name: string, run: () => Promise<void>): void {
   const there = (process.env.PATH ?? '').split(':').some((folder) => existsSync(join(folder, shell)));
   if (!there) console.warn(`${shell} is not installed: its completion is not tested (apt-get install ${shell})`);

@@ -16,7 +16,7 @@ import { type Answer, type Handler, serveAnswers } from './http-server.ts';
 import { recordedConsole } from './recorded-console.ts';
 import { cleanEnvironment, stageCli } from './staged-cli.ts';
 
-/** What goes wrong, and what the CLI says of it: each error with what to do next. */
+/** What the CLI prints when something goes wrong: each error, with what to do next. */
 let staged: Awaited<ReturnType<typeof stageCli>>;
 let directory: string;
 let url = '';
@@ -96,7 +96,7 @@ describe('a server that is not there, or another one', () => {
     await makeDirectory();
     const stderr = await failing([...list, '--url', wrong]);
     expect(stderr).toContain(message);
-    // Nothing is guessed where the message says nothing of it.
+    // No guess where the message gives no clue.
     if (!message.includes('Did you mean')) expect(stderr).not.toContain('Did you mean');
   });
 
@@ -290,7 +290,7 @@ describe('names', () => {
     const words = command.filter((word) => word !== undefined);
     expect(await failing([...words, 'pyhton-3.12'])).toBe('error: no image (not_found)\nDid you mean "python-3.12"?\n');
     expect(await failing([...words, 'else'])).toBe('error: no image (not_found)\n');
-    // There, but of another owner than the one that was named.
+    // It exists, but with another owner than the one named.
     expect(await failing([...words, 'python-3.12'])).toBe('error: no image (not_found)\n');
     expect(await failing([...words, ''])).toContain('the name of the image is empty (invalid_name)');
   });
@@ -341,7 +341,7 @@ describe('config files', () => {
     expect((await run(list)).stderr).toBe(
       `warning: other users may read the token in ${path}; keep it to yourself with: chmod 600 ${path}\n`,
     );
-    // What YAML itself warns of is nobody's matter.
+    // Warnings of YAML itself are not shown.
     await writeFile(path, `url: ${url}\nother: !tag x\n`);
     expect((await run(list)).stderr).toBe('');
     expect(server.calls.map(({ headers }) => headers.authorization)).toEqual(['Bearer bht_y', 'Bearer bht_x']);

@@ -13,7 +13,7 @@ jest.unstable_mockModule('node:fs/promises', () => ({
     const file = await real.open(path, flags);
     const name = failure;
     failure = undefined;
-    // As Node makes it: it has not for all of the system's a name.
+    // As Node makes it, which has no name for some error numbers.
     if (name !== undefined) file.sync = () => Promise.reject(systemError(-constants.errno[name]));
     return file;
   },

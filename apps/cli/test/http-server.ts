@@ -19,7 +19,7 @@ export type WrittenAnswer = (response: ServerResponse) => void | Promise<void>;
 
 export type Handler = (call: Call) => Answer | WrittenAnswer | Promise<Answer | WrittenAnswer>;
 
-/** The states as server-sent events, each when the one before it is awaited; then the end of the stream. */
+/** Sends the states as server-sent events, one after the other, and then ends the stream. */
 export function events(states: Iterable<unknown> | AsyncIterable<unknown>): WrittenAnswer {
   return async (response) => {
     response.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8' });
@@ -28,7 +28,7 @@ export function events(states: Iterable<unknown> | AsyncIterable<unknown>): Writ
   };
 }
 
-/** A server on a unix socket (or, without one, on a free port) that answers as the handler says, and notes what came. */
+/** A server on a unix socket (or, without one, on a free port) that answers as the handler says, and records the requests. */
 export async function serveAnswers(
   handler: Handler,
   socketPath?: string,

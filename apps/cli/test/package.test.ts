@@ -8,7 +8,7 @@ import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { fileLayer } from '../../../test/support/layer.ts';
 import { events, serveAnswers } from './http-server.ts';
 
-/** The package as people get it: packed, installed with npm into a folder of its own, run from there. No network is needed. */
+/** The package as people get it: packed, installed with npm into a folder of its own, and run from there, without network. */
 const root = fileURLToPath(new URL('../../../', import.meta.url));
 const run = promisify(execFile);
 let directory: string;
@@ -20,7 +20,7 @@ beforeAll(async () => {
   ).stdout.trim();
   const home = join(directory, 'home');
   await mkdir(home);
-  // Offline: whatever it needed from elsewhere would fail here.
+  // Offline, so that anything it needs from elsewhere fails here.
   await run('npm', ['install', '--global', '--offline', '--no-audit', '--no-fund', '--prefix', directory, archive], {
     env: { PATH: process.env.PATH, HOME: home },
   });

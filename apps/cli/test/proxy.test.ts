@@ -11,7 +11,7 @@ import { TunnelAgent } from '../proxy.ts';
 import { type Answer, type Call, serveAnswers } from './http-server.ts';
 import { cleanEnvironment, stageCli } from './staged-cli.ts';
 
-/** The CLI towards a server that is only to be had through a proxy: no name here is known to any name server. */
+/** The CLI with a server that can only be reached through a proxy: no name server knows the names here. */
 let staged: Awaited<ReturnType<typeof stageCli>>;
 let directory: string;
 beforeAll(async () => {
@@ -166,7 +166,7 @@ describe('a proxy that', () => {
       /^error: HTTPS_PROXY is not a proxy; write it as http:\/\/host:port \(invalid_request\)\n.*NO_PROXY/,
     );
     expect((await run('https://bhatti.test', { HTTPS_PROXY: 'socks5://proxy' })).stderr).toContain('SOCKS');
-    // What asks no server does not mind.
+    // Commands that ask no server are not affected.
     expect(await run('https://bhatti.test', { HTTPS_PROXY: 'ftp://proxy' }, ['completion', 'bash'])).toMatchObject({
       exitCode: 0,
     });

@@ -10,13 +10,13 @@ export interface TerminalSize {
   readonly rows: number;
 }
 
-/** A program in a terminal: what it writes is drawn by the emulator that editors and browsers use. */
+/** A program in a terminal. Its output is drawn by xterm.js, the emulator that editors and browsers use. */
 export interface PseudoTerminal {
   /** Everything that was written, with control sequences. */
   raw(): string;
-  /** What stands there, also above the screen; no trailing spaces, no empty lines at the end. */
+  /** The text of the terminal and its scrollback, without trailing spaces and empty lines at the end. */
   text(): Promise<string>;
-  /** The same of the screen alone. */
+  /** The text of the screen alone. */
   screen(): Promise<string>;
   /** Resolves as soon as `text` matches; rejects when the program ends without it. */
   shows(wanted: RegExp): Promise<string>;
@@ -61,7 +61,7 @@ export async function startInTerminal(
     const lines: string[] = [];
     for (let index = first(); index < screen.buffer.active.length; index += 1) {
       const line = screen.buffer.active.getLine(index);
-      // What the terminal wrapped is one line all the same.
+      // Lines that the terminal wrapped are joined.
       if (line?.isWrapped) lines.push(`${lines.pop() ?? ''}${line.translateToString(true)}`);
       else lines.push(line?.translateToString(true) ?? '');
     }
@@ -80,7 +80,7 @@ export async function startInTerminal(
         const before = raw.length;
         const shown = await text();
         if (wanted.test(shown)) return shown;
-        // It may be the last that comes.
+        // This may be the last output.
         if (raw.length > before) continue;
         if (await Promise.race([once(child.stdout, 'data').then(() => false), ended.then(() => true)])) {
           const last = await text();

@@ -1,6 +1,6 @@
 import { type Console, createConsole, type OutputStream } from '../console.ts';
 
-/** A console that nobody sees: `out` and `err` are what was written so far. A terminal where it has a size, which may change. */
+/** A console that records what is written to `out` and `err`. With a size, which may change, it is a terminal. */
 export function recordedConsole(size?: { columns: number; rows: number }) {
   const written = { out: '', err: '' };
   const stream = (name: 'out' | 'err'): OutputStream => ({

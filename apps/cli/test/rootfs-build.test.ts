@@ -40,7 +40,7 @@ beforeEach(async () => {
 });
 afterEach(() => rm(directory, { recursive: true, force: true }));
 
-/** Runs a program in the directory. No server is there, and none is wanted. */
+/** Runs a program in the directory, without a server. */
 function run(file: string, ...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
   const env = { PATH: `${process.env.PATH ?? ''}:/usr/sbin:/sbin`, HOME: directory, TZ: 'Asia/Kolkata' };
   return new Promise((resolve) => {
@@ -184,7 +184,7 @@ test.each([
     { code: 1, stderr: expect.stringContaining('error: the build was ended by SIGKILL (out_of_resources)\n') },
   ],
 ])('%s while the program loads', async (signal, ended) => {
-  // The program is what the CLI starts; it has not come to its first line.
+  // The program that the CLI starts, before its first line has run.
   const line = `if (process.argv[1].endsWith('rootfs.js')) process.kill(process.pid, '${signal}');`;
   await writeFile(join(directory, 'early.cjs'), line);
   const built = await run(

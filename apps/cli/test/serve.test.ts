@@ -15,8 +15,8 @@ import { serveAnswers } from './http-server.ts';
 import { bundle, cleanEnvironment, stageCli } from './staged-cli.ts';
 
 /**
- * The supervisor with a real Redis, and with an API and a worker that only keep to the contract with it: ready over IPC
- * or by answering, ending on SIGTERM and on disconnect. The whole stack is tested end to end elsewhere.
+ * The supervisor with a real Redis, and with an API and a worker that only fulfil its contract: they report ready over IPC
+ * or answer, and end on SIGTERM and on disconnect. The whole stack is tested end to end elsewhere.
  */
 const API = `
   import { createServer } from 'node:http';
@@ -87,7 +87,7 @@ function pidOf(of: z.output<typeof statusSchema>, name: string): number {
 }
 
 function lives(pid: number): boolean {
-  // One that has ended and waits for its parent to notice is not alive.
+  // A zombie is not alive.
   return identifyProcess(pid) !== undefined;
 }
 
@@ -114,7 +114,7 @@ describe('bhatti serve', () => {
     });
     const running = await status();
     expect(running).toMatchObject({ state: 'running', redis: 'embedded', log: join(dataDirectory, 'run/serve.log') });
-    // What is secret in the environment of a command does not stay in the server that it starts. (Redis writes its title there.)
+    // Secrets in a command's environment do not stay in the server that it starts. (Redis writes its process title there.)
     for (const pid of [running.pid, pidOf(running, 'api'), pidOf(running, 'worker 1')]) {
       const environment = await readFile(`/proc/${pid}/environ`, 'utf8');
       expect(environment).toContain('PATH=');
@@ -305,7 +305,7 @@ The whole log: ${dataDirectory}/run/serve.log
     await promisify(execFile)('mount', ['-t', 'tmpfs', '-o', 'size=1m,mode=0700', 'tmpfs', dataDirectory]);
     try {
       const ballast = join(dataDirectory, 'ballast');
-      // Without a byte, with some for the lock and the configuration of Redis, and with some for Redis itself.
+      // With no space, with enough for the lock and the configuration of Redis, and with enough for Redis to start.
       for (const room of [0, 16_384, 65_536]) {
         await writeFile(ballast, Buffer.alloc(1024 * 1024)).catch(() => undefined);
         await truncate(ballast, (await stat(ballast)).size - room);
@@ -327,7 +327,7 @@ The whole log: ${dataDirectory}/run/serve.log
     }
   });
 
-  /** Starts a stack as a command does, in a process that has run the lines before, and resolves with what it said. */
+  /** Starts a stack as a command does, in a process that runs `before` first, and resolves with its output. */
   async function startDetached(options: object, before = ''): Promise<string> {
     const module = join(dirname(staged.cli), 'detached.js');
     if (!existsSync(module)) await bundle('serve/detached.ts', module);
@@ -340,7 +340,7 @@ The whole log: ${dataDirectory}/run/serve.log
 
   test('one for which the machine has no process is told as one that does not start', async () => {
     fresh('no-process');
-    // Node was replaced by another meanwhile; a machine with too many processes answers in the same way.
+    // Node was replaced meanwhile; a machine with too many processes fails in the same way.
     expect(await startDetached({}, "process.execPath = '/nowhere/node';")).toBe(
       'start_failed the local server does not start: spawn /nowhere/node ENOENT\n',
     );
@@ -349,7 +349,7 @@ The whole log: ${dataDirectory}/run/serve.log
   test('one that runs and does not answer is told by its process, and not as one that does not start', async () => {
     fresh('silent');
     await mkdir(join(dataDirectory, 'run'), { recursive: true });
-    // This process is taken for the server, until nobody can stop it any more.
+    // This process passes for the server, until it cannot be stopped.
     const held = await acquirePidLock(join(dataDirectory, 'run/serve.pid'));
     try {
       expect(await startDetached({ startTimeout: 100 })).toBe(

@@ -75,7 +75,7 @@ describe('superviseChild', () => {
   });
 
   test.each([
-    // Told by an event, and thrown.
+    // One failure comes as an event, the other is thrown.
     ['ENOENT', '/no/such/program'],
     ['ENOTDIR', '/dev/null/program'],
   ])('a child that cannot be started (%s) is tried again', async (code, command) => {

@@ -7,7 +7,7 @@ import type { Task } from '../api-schema.ts';
 import { followTask } from '../task-follower.ts';
 import { type Answer, type Call, events, type Handler, serveAnswers } from './http-server.ts';
 
-/** The end of a task is told whatever stands between: every fault here is made by a real server. */
+/** The end of a task is seen whatever lies between: a real server makes every fault here. */
 let close = async () => {};
 afterEach(() => close());
 
@@ -29,7 +29,7 @@ const one = state('one');
 const two = state('two');
 const end = state('end', 'completed');
 
-/** Ms that no busy machine takes; where silence is the matter, a test says how much of it. */
+/** Ms that even a busy machine does not take; tests of silence set their own. */
 const long = 30_000;
 
 /** Follows a task. Resolves with the lines that were shown and the requests that were made. */
@@ -47,7 +47,7 @@ async function follow(handler: Handler, { firstEvent = long, silence = long } = 
   return { shown, asked, status: outcome.status };
 }
 
-/** Answers to the requests for events in turn, the last for good, and to polls with the end. */
+/** Answers each request for events with the next answer, the last one for good, and polls with the end. */
 function answering(...streams: Handler[]): Handler {
   const left = [...streams];
   return (call: Call) => {
@@ -62,7 +62,7 @@ const polled = (...shown: string[]) => ({
   status: 'completed',
 });
 
-/** Goes on without an end. */
+/** A response that never ends. */
 async function write(response: ServerResponse, ...pieces: string[]): Promise<void> {
   response.writeHead(200, { 'content-type': 'text/event-stream' });
   for (const piece of pieces) response.write(piece);

@@ -148,7 +148,7 @@ Pull it with Docker locally, then import:
         const lines = play(played, isTerminal).split('\n').slice(0, -1);
         expect(new Set(lines).size).toBe(lines.length);
         for (const { line, phase } of played.at(-1)?.steps.slice(-1) ?? []) {
-          // A terminal has one line a step, also where a retry went through it again.
+          // A terminal shows one line for each step, even if a retry repeats it.
           if (isTerminal) expect(lines.filter((one) => one.startsWith(`  ${phase}`))).toHaveLength(1);
           else expect(lines).toContain(`  ${line}`);
         }

@@ -1,4 +1,4 @@
-/** Root filesystems that are damaged where they are published: a pull makes them anew, without being forced to. */
+/** Published root filesystems that are damaged: a pull builds them again, without --force. */
 import { readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';

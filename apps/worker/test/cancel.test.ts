@@ -42,7 +42,7 @@ describe('a cancelled task', () => {
     const told = performance.now();
     await cancel(id);
     expect(await stack.ended(id)).toMatchObject({ status: 'cancelled', error: { code: 'cancelled' }, result: null });
-    // Before what stalls would have been asked for again.
+    // Before the stalled download would have been retried.
     expect(performance.now() - told).toBeLessThan(10_000);
     expect(await stack.leftovers()).toEqual([]);
     expect(await stack.connection.keys('*partial*')).toEqual([]);

@@ -14,7 +14,7 @@ beforeEach(async () => {
 });
 afterEach(() => rm(directory, { recursive: true }));
 
-/** The root filesystem of an image that is nothing. */
+/** Publishes the root filesystem of an image, with no content. */
 async function publish(digit: string): Promise<string> {
   const key = digit.repeat(64);
   const publication = await store.rootfs.begin(key);

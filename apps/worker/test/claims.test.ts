@@ -1,4 +1,4 @@
-/** What a task takes for itself while it runs, its end gives back at once: nobody waits for it to run out. */
+/** A task that ends releases at once what it held while it ran: nobody has to wait for that to expire. */
 import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { mkdir, rename } from 'node:fs/promises';
@@ -63,7 +63,7 @@ test.each([{ end: 'completed' }, { end: 'failed', answer: { status: 404 } }, { e
 test('a task that the disk fails while it looks for its layers holds none of them', async () => {
   const layers = [{ tar: await layerTar([{ name: 'f', content: randomBytes(1000) }]) }];
   const { reference, diffIds } = stack.registry.pushImage({ repository: 'first', layers });
-  // Damaged, so it has to go first; and what is deeper than the longest path cannot be removed by its path.
+  // Damaged, so it has to be removed first, which fails below a path that is too long.
   const cached = stack.store.layers.directory(diffIds[0] ?? '');
   await mkdir(cached);
   const deeper = 'for i in $(seq 20); do mkdir "$1" && cd -P "$1" || exit; done';

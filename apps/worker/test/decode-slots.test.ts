@@ -42,7 +42,7 @@ describe('DecodeSlots', () => {
     });
     await new Promise((resolve) => setImmediate(resolve));
     expect(isStarted).toBe(false);
-    // The decode has caught up: it waits now.
+    // The decode has caught up, and waits now.
     fast.readUpTo(5_000_000);
     await later;
   });

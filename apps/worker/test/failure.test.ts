@@ -8,7 +8,7 @@ class LibraryError extends Error {
   readonly retryable = true;
 }
 
-/** An error as Node makes it: it has not for all of the system's a name. */
+/** An error as Node makes it, which has no name for some error numbers. */
 function systemError(
   name: 'EACCES' | 'EDQUOT' | 'EINTR' | 'EIO' | 'EMFILE' | 'ENOMEM' | 'ENOSPC' | 'EROFS' | 'ESTALE',
 ): Error {

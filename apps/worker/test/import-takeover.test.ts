@@ -16,7 +16,7 @@ afterAll(() => stack.close());
 test('an import whose worker is killed is taken over by another, which finds the upload and leaves nothing', async () => {
   const tar = await layerTar([{ name: 'f', content: randomBytes(48_000_000) }]);
   const diffId = `sha256:${createHash('sha256').update(tar).digest('hex')}`;
-  // Random bytes do not shrink: what a higher level would give is as long.
+  // Random bytes do not compress, so the lowest level will do.
   const archive = gzipSync(await imageArchive('docker', [{ tags: ['large:1'], tars: [tar] }]), { level: 0 });
   const claims = new TaskClaims(stack.connection, 'layer', liveTask(stack.queue));
   const victim = await stack.startWorkerProcess();
@@ -26,9 +26,9 @@ test('an import whose worker is killed is taken over by another, which finds the
   expect((await stack.view(id)).status).toBe('running');
   // The upload, and at least what the victim unpacked.
   expect((await stack.leftovers()).length).toBeGreaterThan(1);
-  // No evictor takes its layer while nobody works on it.
+  // Its layer must not be evicted while nobody works on the task.
   expect(await claims.isWanted(diffId)).toBe(true);
-  // What time does to its lock and its lease: process.test.ts waits for it.
+  // Its lock and its lease expire, for which process.test.ts waits.
   await stack.giveUpOn(id);
   await stack.connection.del(`${KEY_PREFIX}:lease:layer:${diffId}`);
   await stack.startWorkerProcess();

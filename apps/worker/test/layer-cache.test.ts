@@ -109,7 +109,7 @@ if (!isRoot) process.stderr.write('skipped: a small disk, because only root can 
     expect(await stack.connection.keys('*claims*')).toEqual([]);
     await run('mount', ['-o', 'remount,size=256m', directory]);
     expect(await stack.pull(large)).toMatchObject({ status: 'completed' });
-    // Whoever still reads an image, for its digest, keeps its blocks.
+    // A reader of an image, for its digest, keeps its blocks allocated.
     await eventually(digestsTaken);
     await stack.store.images.delete('local', 'large');
     await stack.store.removeUnreferenced({ isNeeded: nobody });
@@ -126,7 +126,7 @@ if (!isRoot) process.stderr.write('skipped: a small disk, because only root can 
     const id = await stack.enqueue({ reference, name: 'cut-short' });
     await eventually(async () => (await stack.store.partials.size(blob)) > 0);
     const ballast = join(directory, 'ballast');
-    // Takes what there is, and then fails.
+    // Takes all the space, and then fails.
     await expect(run('dd', ['if=/dev/zero', `of=${ballast}`, 'bs=64k'])).rejects.toThrow('No space left on device');
     stack.registry.clearFaults();
     stack.registry.dropConnections();

@@ -1,4 +1,4 @@
-/** Layers that another version has cached, which read tars otherwise: nobody builds from them. */
+/** Layers cached by a version that read tars differently: nothing is built from them. */
 import { mkdir, readFile, rm, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { TaskClaims } from '@bhatti/tasks';
@@ -19,7 +19,7 @@ async function push(name: string) {
   return { reference, diffId: diffIds[0] ?? '' };
 }
 
-/** As the first version cached it: at its diff_id, and without its one file. */
+/** A layer as the first version cached it: at its diff_id, but without its file. */
 async function cachedByAnother(diffId: string): Promise<string> {
   const directory = stack.store.layers.directory(diffId);
   await mkdir(directory);

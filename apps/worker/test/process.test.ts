@@ -12,7 +12,7 @@ import { startStack, type TestStack } from './support/stack.ts';
 import { layerTar } from './support/tar.ts';
 
 const SIZE = 4_000_000;
-/** Bytes that are there, at least, when the worker is stopped. */
+/** The least bytes that are there when the worker is stopped. */
 const FETCHED = 500_000;
 const SENT = 1_000_000;
 
@@ -23,7 +23,7 @@ beforeAll(async () => {
 });
 afterAll(() => stack.close());
 
-/** An image of one layer, of which the first who asks gets a part, and then nothing more. */
+/** An image of one layer. The first request for it gets only a part, and then stalls. */
 async function stallingImage(name: string): Promise<PushedImage & { readonly blob: string }> {
   const tar = await layerTar([{ name: 'f', content: randomBytes(SIZE) }]);
   const image = stack.registry.pushImage({ repository: `library/${name}`, layers: [{ tar }] });
@@ -59,7 +59,7 @@ describe('a worker process', () => {
       seen.add((await stack.view(id)).status);
       return requestedFrom(image.blob).length > 1;
     });
-    // Up to 13 s: ten until the lock has run out, three until the next look. The others are for a busy machine.
+    // Takes up to 13 s: ten until the lock has run out, three until the next check. The rest is for a busy machine.
     expect(performance.now() - killed).toBeLessThan(20_000);
     expect(await stack.ended(id)).toMatchObject({ status: 'completed', result: { digest: image.digest } });
     for (const status of seen) expect(['queued', 'running']).toContain(status);
@@ -120,7 +120,7 @@ describe('a worker process', () => {
     for (const name of ['data', 'index']) await writeFile(join(layer.directory, name), name);
     await layer.publish();
     const published = stack.store.layers.directory(`sha256:${'a'.repeat(64)}`);
-    // A sync of it cannot open that.
+    // Syncing the layer fails, as it cannot open this.
     await symlink('loop', join(published, 'loop'));
     const worker = await stack.startWorkerProcess({ BHATTI_HOUSEKEEPING_SECONDS: '1' });
     const long = new Date(Date.now() - 120_000);

@@ -2,7 +2,7 @@ import type { ProgressUpdate } from '@bhatti/tasks';
 import { expect, test } from '@jest/globals';
 import { PullProgress } from '../progress.ts';
 
-/** The last update after a kilobyte of the first of so many layers. */
+/** The last update of an image with so many layers, after a kilobyte of the first. */
 function updateOf(layers: number): ProgressUpdate | undefined {
   const updates: ProgressUpdate[] = [];
   const progress = new PullProgress({ report: (update) => updates.push(update), steps: [], flush: async () => {} });

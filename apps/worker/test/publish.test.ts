@@ -1,7 +1,7 @@
 /**
- * A worker process that is stopped (SIGSTOP) between two steps of a publish, for as long as it takes another to end its task and
- * to make another image of the same name; and that then goes on. Each step waits for Redis, so a gate on the way there stops it
- * at that very point, each time.
+ * A worker process that is stopped (SIGSTOP) between two steps of a publish, until another has ended its task and made another
+ * image of the same name, and is then continued. Each step waits for Redis, so a gate in front of it stops the worker at the
+ * same point each time.
  */
 import { randomBytes } from 'node:crypto';
 import { readdirSync } from 'node:fs';
@@ -102,7 +102,7 @@ test.each([
     expect(stack.registry.requests.filter(({ path }) => path.endsWith(digest))).toHaveLength(1);
   }
 
-  // It is as good as before, and nothing of its own was kept for later.
+  // The catalog is unchanged, and nothing of the worker's own was kept.
   expect(await stack.pull({ reference: image.reference, name: 'next' })).toMatchObject({ status: 'completed' });
   await eventually(async () => (await stack.connection.keys(`${KEY_PREFIX}:*claims*`)).length === 0);
   for (const name of [NAME, 'next']) await stack.store.images.delete('local', name);
@@ -125,7 +125,7 @@ test('stopped, and told to end before it wakes, it lets go of a job that is anot
   const wrote = victim.output().length;
   const ending = victim.end('SIGTERM');
   victim.signal('SIGCONT');
-  // It has heard that it is to end, and Redis has not told it yet whose the job is.
+  // It has been told to end, but does not know from Redis yet whose the job is.
   await eventually(() => victim.output().slice(wrote).includes('"msg":"stopping"'));
   gate.open();
   expect(await ending).toBe(0);

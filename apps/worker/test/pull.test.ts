@@ -346,7 +346,7 @@ describe('a pull that fails', () => {
     }
     expect(await stack.ended(id)).toMatchObject({ status: 'failed', error: { code: 'rate_limited' } });
     expect(await stack.store.partials.size(digest)).toBe(100_000);
-    // It is nobody's until then.
+    // Until then nobody has it.
     expect(await stack.connection.keys('*claims*')).toEqual([]);
     stack.registry.clearFaults();
     const view = await stack.pull({ reference: image.reference, name: 'much-later' });

@@ -1,6 +1,6 @@
 /**
- * A task whose worker has lost it and takes it up again itself, while the run that lost it has not ended yet: that happens to a worker
- * that is alone, on a machine that slept for longer than a lock lasts.
+ * A task that its worker has lost and takes up again itself, before the run that lost it has ended. That happens to a lone worker
+ * on a machine that slept for longer than a lock lasts.
  */
 import { randomBytes } from 'node:crypto';
 import { cancelTask, QUEUE_NAME, queueKey, workerOptions } from '@bhatti/tasks';
@@ -22,7 +22,7 @@ beforeEach(async () => {
 });
 afterEach(() => stack.close());
 
-/** A task in its second run, whose first has ended. Its download stalls. */
+/** A task in its second run, after the first has ended. Its download stalls. */
 async function takenUpAgain(): Promise<string> {
   const tar = await layerTar([{ name: 'f', content: randomBytes(SIZE) }]);
   const { reference, layers } = stack.registry.pushImage({ repository: 'library/app', layers: [{ tar }] });
@@ -37,14 +37,14 @@ async function takenUpAgain(): Promise<string> {
   return id;
 }
 
-/** Takes the lock away, as if it had run out, unless the job was given back (which counts as a death of its worker) already. */
+/** Removes the lock, as if it had run out, unless the job has been returned already (which counts as a death of its worker). */
 const RUN_OUT = `
 if redis.call('HGET', KEYS[1], 'stc') then return 1 end
 redis.call('DEL', KEYS[2], KEYS[3])
 redis.call('SADD', KEYS[4], ARGV[1])
 return 0`;
 
-/** The lock runs out, and whoever looks next gives the job back to the queue. */
+/** Lets the lock run out; the next check returns the job to the queue. */
 async function loseLock(id: string): Promise<void> {
   const keys = [id, `${id}:lock`, 'stalled-check', 'stalled'].map(queueKey);
   const looker = new Worker(QUEUE_NAME, null, workerOptions({ connection: stack.connection }));

@@ -1,4 +1,4 @@
-/** A disk that writes and does not remove: what a task needs no more stays, and how the task ended is told all the same. */
+/** A disk on which files can be written but not removed: leftovers stay, and tasks end as they would otherwise. */
 import { randomBytes } from 'node:crypto';
 import { StoreError } from '@bhatti/store';
 import { KEY_PREFIX } from '@bhatti/tasks';
@@ -26,7 +26,7 @@ afterEach(() => {
 
 const layer = () => layerTar([{ name: 'f', content: randomBytes(1000) }]);
 
-/** The log tells of it, and Redis keeps nothing of the task. */
+/** Expects a line in the log, and nothing of the task in Redis. */
 async function expectLogged(id: string): Promise<void> {
   const warnings = stack
     .log()

@@ -97,7 +97,7 @@ export async function startTestApi(
     close: async () => {
       await Promise.all(agents.map((agent) => agent.destroy()));
       await api.close();
-      // A root filesystem that nobody names any more may be on its way out still.
+      // A root filesystem without a name may still be being removed.
       if (dataDirectory === undefined) await rm(directory, { recursive: true, maxRetries: 10 });
     },
   };

@@ -4,7 +4,7 @@ import { type Dispatcher, request } from 'undici';
 import * as z from 'zod';
 import type { Answer } from './api.ts';
 
-/** Throws when an answer is not what the OpenAPI document says of its route. */
+/** Throws unless the answer conforms to the OpenAPI document. */
 export type Conforms = (method: string, path: string, answer: Answer) => void;
 
 const content = z.record(z.string(), z.object({ schema: z.object({ $ref: z.string() }).optional() })).optional();
@@ -36,7 +36,7 @@ export async function documented(origin: string, dispatcher: Dispatcher): Promis
       throw new Error(`${method} ${path} answers ${answer.status}, which its documentation does not name`);
     }
     const reference = isProblem ? '#/components/schemas/Problem' : stated?.content?.['application/json']?.schema?.$ref;
-    // The queue board has a form of its own for errors, that its page understands.
+    // The queue board has its own form of errors, which its page understands.
     if (answer.body === undefined || reference === undefined || path.startsWith('/admin/queues')) return;
     if (!ajv.validate(`api${reference}`, answer.body)) {
       throw new Error(`${method} ${path} answers against its schema: ${ajv.errorsText()}: ${answer.text}`);

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { ImageEntry, Store } from '@bhatti/store';
 import { eventually } from '../../../../test/support/eventually.ts';
 
-/** Puts an image into the catalog whose root file system is a few bytes, or those given; with a size, a hole up to that. */
+/** Puts an image into the catalog whose root file system is a few bytes, or `content`, with a hole up to `sizeBytes`. */
 export async function putImage(
   store: Store,
   image: Pick<ImageEntry, 'name'> & Partial<ImageEntry>,

@@ -46,7 +46,7 @@ export interface PullRequest {
 export interface WorkerChoices {
   readonly concurrency?: number;
   readonly cacheBytes?: number;
-  /** Path of a tar, or what has been made of one. */
+  /** Path of a tar, or an opened overlay. */
   readonly overlay?: string | Overlay;
 }
 
@@ -61,8 +61,8 @@ export interface ImportRequest {
 }
 
 /**
- * Bytes of the images that tests do not ask another size of. What a worker makes where no size is asked for is 512 MiB, of which
- * it takes the SHA-256 afterwards: 0.4 s of a processor each.
+ * Bytes of an image unless a test asks for another size. By default a worker makes one of 512 MiB, and taking its SHA-256 costs
+ * 0.4 s of CPU time.
  */
 const SIZE = 2 ** 25;
 
@@ -72,11 +72,11 @@ interface StackParts {
   readonly directory: string;
   readonly store: Store;
   readonly secretKey: KeyObject;
-  /** Whether the directory goes with the stack. */
+  /** Whether closing the stack removes the directory. */
   readonly removesDirectory: boolean;
 }
 
-/** Everything a worker needs, for one test file: Redis, a registry and a data directory, and the queue's other end. */
+/** Everything a worker needs, for one test file: Redis, a registry, a data directory, and a client of the queue. */
 export class TestStack {
   readonly redis: TestRedis;
   readonly registry: TestRegistry;
@@ -174,13 +174,13 @@ export class TestStack {
   /** The task's view once it has ended. */
   ended(id: string): Promise<TaskView> {
     return eventually(async () => {
-      // What comes after the end belongs to it: the job is out of the hands of its worker.
+      // Including what comes after its end: the worker is done with the job.
       const seen = await this.view(id);
       return isEnded(seen.status) && (await this.job(id)).finishedOn !== undefined && seen;
     });
   }
 
-  /** The lock of the task runs out, and whoever looks next finds that: what otherwise takes up to 13 s. */
+  /** Lets the lock of the task run out, and has that noticed, which otherwise takes up to 13 s. */
   async giveUpOn(id: string): Promise<void> {
     if ((await this.connection.del(queueKey(`${id}:lock`))) !== 1) throw new Error(`nobody works on ${id}`);
     await this.connection.del(queueKey('stalled-check'));

@@ -5,7 +5,7 @@ import { once } from 'node:events';
 export interface WorkerProcess {
   /** Sends the signal and waits for the end. Resolves to the exit code, null when the signal itself ended it. */
   end(signal: NodeJS.Signals): Promise<number | null>;
-  /** Sends one that does not end it. */
+  /** Sends a signal that does not end it. */
   signal(signal: 'SIGSTOP' | 'SIGCONT'): void;
   /** Closes the channel to the supervisor, as its death does, and waits for the end. */
   abandon(): Promise<number | null>;
@@ -13,7 +13,7 @@ export interface WorkerProcess {
   output(): string;
 }
 
-/** Resolves when it takes jobs. `log` is a file to have its stderr, which is in `output` then no more. */
+/** Resolves when it takes jobs. `log` is the descriptor of a file for its stderr, which is then not in `output`. */
 export async function startWorkerProcess(
   env: NodeJS.ProcessEnv,
   log: 'pipe' | number = 'pipe',
