@@ -29,8 +29,10 @@ export async function setUp(given: Answers, env: NodeJS.ProcessEnv, console: Con
   await removeLeftovers(target);
   const text = await readExisting(path);
   const before = await parseConfigFile(text, path);
-  const url = serverUrl(given.url || (await ask('Server URL', before.url ?? 'http://localhost:8080', false, console)));
-  const token = usableToken(given.token || (await ask('API token (not shown)', before.token, true, console)));
+  const url = serverUrl(given.url || (await ask('Server URL', before.url ?? 'http://localhost:8080', console)));
+  const token = usableToken(
+    given.token || (await ask('API token (not shown)', before.token, console, { secret: true })),
+  );
   if (url === undefined || !token) throw new CliError('setup_incomplete', 'a URL and a token are needed');
   const client = new ApiClient({ kind: 'url', url, token, proxy: serverProxy(url, env) });
   try {
@@ -102,11 +104,12 @@ async function readExisting(path: string): Promise<string> {
   }
 }
 
+/** Resolves with the answer, or `fallback` for an empty one. A secret is neither echoed nor shown as the fallback. */
 async function ask(
   question: string,
   fallback: string | undefined,
-  secret: boolean,
   console: Console,
+  { secret = false } = {},
 ): Promise<string | undefined> {
   if (!console.interactive) {
     throw new CliError('setup_incomplete', 'setup has to ask, and there is no terminal to ask on', {

@@ -8,9 +8,8 @@ import { formatAge, formatTable } from './table.ts';
 export async function createUser(
   directory: string,
   name: string,
-  admin: boolean,
   console: Console,
-  json: boolean,
+  { admin, json }: { admin: boolean; json: boolean },
 ): Promise<number> {
   return explained(directory, async ({ users, images }) => {
     const created = await users.create(name, admin ? 'admin' : 'user');

@@ -29,8 +29,37 @@ const ownerOption = ['--owner <name>', 'the user whose image is meant (admin tok
 
 /** `bhatti image …` */
 export function addImageCommands(program: Command, context: CommandContext): void {
-  const { env, console, withClient } = context;
   const image = program.command('image').description('pull and manage images').helpCommand(false);
+  addPull(image, context);
+  addList(image, context);
+  addInspect(image, context);
+  addDelete(image, context);
+  addShare(image, context, true);
+  addShare(image, context, false);
+  addPrune(image, context);
+  addNotes(image, notes);
+  addImageTransferCommands(image, context);
+}
+
+const notes = {
+  pull: {
+    examples: [
+      'bhatti image pull python:3.12',
+      'bhatti image pull node:22-slim --name node-22',
+      'bhatti image pull ubuntu:24.04 --size 8GB --detach',
+      'bhatti image pull ghcr.io/org/app:1 --auth - < credentials',
+    ],
+    exitCodes: watchingExitCodes,
+  },
+  list: { examples: ['bhatti image list', 'bhatti image ls -q', "bhatti image ls --json | jq -r '.images[].name'"] },
+  inspect: { examples: ['bhatti image inspect python-3.12', 'bhatti image inspect python-3.12 --json'] },
+  delete: { examples: ['bhatti image delete node-22', 'bhatti image rm -y node-22'] },
+  share: { examples: ['bhatti image share python-3.12', 'bhatti image share app-1 --owner ann'] },
+  unshare: { examples: ['bhatti image unshare python-3.12'] },
+  prune: { examples: ['bhatti image prune --dry-run', 'bhatti image prune -y'] },
+};
+
+function addPull(image: Command, { env, console, withClient }: CommandContext): void {
   image
     .command('pull')
     .description('pull an image from a registry; Ctrl+C detaches, the pull goes on')
@@ -53,6 +82,9 @@ export function addImageCommands(program: Command, context: CommandContext): voi
         pullImage(client, { ref, ...flags, ...(auth !== undefined && { auth }) }, console, { json, detach, quiet }),
       );
     });
+}
+
+function addList(image: Command, { console, withClient }: CommandContext): void {
   image
     .command('list')
     .alias('ls')
@@ -62,16 +94,21 @@ export function addImageCommands(program: Command, context: CommandContext): voi
       const { quiet } = listFlags.parse(options);
       return withClient(command, (client, { json }) => listImages(client, console, { quiet, json }));
     });
+}
+
+function addInspect(image: Command, { console, withClient }: CommandContext): void {
   image
     .command('inspect')
     .description('show everything about an image')
     .argument('<name>', 'name of the image')
     .option(...ownerOption)
-    .action((name: string, options: unknown, command: Command) =>
-      withClient(command, (client, { json }) =>
-        inspectImage(client, name, console, { owner: ownerFlags.parse(options).owner, json }),
-      ),
-    );
+    .action((name: string, options: unknown, command: Command) => {
+      const { owner } = ownerFlags.parse(options);
+      return withClient(command, (client, { json }) => inspectImage(client, name, console, { owner, json }));
+    });
+}
+
+function addDelete(image: Command, { console, withClient }: CommandContext): void {
   image
     .command('delete')
     .aliases(['rm', 'remove', 'rmi'])
@@ -86,17 +123,22 @@ export function addImageCommands(program: Command, context: CommandContext): voi
         deleteImages(client, names, console, { yes: yes || force, owner, json }),
       );
     });
-  for (const shared of [true, false]) {
-    image
-      .command(shared ? 'share' : 'unshare')
-      .description(shared ? 'let every user see and use an image (admin token)' : 'stop sharing an image (admin token)')
-      .argument('<name>', 'name of the image')
-      .option(...ownerOption)
-      .action((name: string, options: unknown, command: Command) => {
-        const { owner } = ownerFlags.parse(options);
-        return withClient(command, (client, { json }) => shareImage(client, name, console, { shared, owner, json }));
-      });
-  }
+}
+
+/** `share`, or `unshare`. */
+function addShare(image: Command, { console, withClient }: CommandContext, shared: boolean): void {
+  image
+    .command(shared ? 'share' : 'unshare')
+    .description(shared ? 'let every user see and use an image (admin token)' : 'stop sharing an image (admin token)')
+    .argument('<name>', 'name of the image')
+    .option(...ownerOption)
+    .action((name: string, options: unknown, command: Command) => {
+      const { owner } = ownerFlags.parse(options);
+      return withClient(command, (client, { json }) => shareImage(client, name, console, { shared, owner, json }));
+    });
+}
+
+function addPrune(image: Command, { console, withClient }: CommandContext): void {
   image
     .command('prune')
     .description('remove cached layers and whatever else no image and no running task needs (admin token)')
@@ -109,22 +151,4 @@ export function addImageCommands(program: Command, context: CommandContext): voi
         pruneImages(client, console, { yes: yes || force, dryRun, json }),
       );
     });
-  addNotes(image, {
-    pull: {
-      examples: [
-        'bhatti image pull python:3.12',
-        'bhatti image pull node:22-slim --name node-22',
-        'bhatti image pull ubuntu:24.04 --size 8GB --detach',
-        'bhatti image pull ghcr.io/org/app:1 --auth - < credentials',
-      ],
-      exitCodes: watchingExitCodes,
-    },
-    list: { examples: ['bhatti image list', 'bhatti image ls -q', "bhatti image ls --json | jq -r '.images[].name'"] },
-    inspect: { examples: ['bhatti image inspect python-3.12', 'bhatti image inspect python-3.12 --json'] },
-    delete: { examples: ['bhatti image delete node-22', 'bhatti image rm -y node-22'] },
-    share: { examples: ['bhatti image share python-3.12', 'bhatti image share app-1 --owner ann'] },
-    unshare: { examples: ['bhatti image unshare python-3.12'] },
-    prune: { examples: ['bhatti image prune --dry-run', 'bhatti image prune -y'] },
-  });
-  addImageTransferCommands(image, context);
 }

@@ -26,11 +26,12 @@ export function addUserCommands(program: Command, { console, settingsOf, exit }:
     .description('create a user and print the token, which is shown only once')
     .argument('<name>', 'name of the user, and owner of the images')
     .option('--admin', 'make an admin, who sees everything and can share images')
-    .action((name: string, options: unknown, command: Command) =>
-      run(command, (commands, directory, json) =>
-        commands.createUser(directory, name, createFlags.parse(options).admin, console, json),
-      ),
-    );
+    .action((name: string, options: unknown, command: Command) => {
+      const { admin } = createFlags.parse(options);
+      return run(command, (commands, directory, json) =>
+        commands.createUser(directory, name, console, { admin, json }),
+      );
+    });
   user
     .command('list')
     .alias('ls')
