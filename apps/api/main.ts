@@ -24,12 +24,7 @@ async function main(): Promise<void> {
   process.on('unhandledRejection', (error) => die(log, error));
   process.on('uncaughtException', (error) => die(log, error));
   // Before the start: a signal that comes meanwhile must not leave a socket behind.
-  const stopRequested = new Promise<string>((resolve) => {
-    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, resolve);
-    // The supervisor that started this process is gone: nobody else would end it. It may have gone before this line.
-    process.once('disconnect', () => resolve('disconnect'));
-    if (process.connected === false) resolve('disconnect');
-  });
+  const stopRequested = whenStopRequested();
   const tracing = await startTracing({
     service: 'bhatti-api',
     version,
@@ -41,6 +36,16 @@ async function main(): Promise<void> {
   const api = await startApi(config, process.env, log, tracing, stopping.signal);
   log.info({ reason: await stopRequested }, 'stopping');
   await stop(api, tracing, log);
+}
+
+/** Resolves with the reason to stop: a signal, or `disconnect` once the supervisor that started this process is gone. */
+function whenStopRequested(): Promise<string> {
+  return new Promise((resolve) => {
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, resolve);
+    process.once('disconnect', () => resolve('disconnect'));
+    // It may have gone before this line.
+    if (process.connected === false) resolve('disconnect');
+  });
 }
 
 async function stop(api: RunningApi, tracing: Tracing | undefined, log: Logger): Promise<never> {

@@ -22,14 +22,7 @@ async function main(): Promise<void> {
   redirectClientWarnings((line) => logger.warn(line));
   process.on('unhandledRejection', (error) => die(logger, error));
   process.on('uncaughtException', (error) => die(logger, error));
-  const stopRequested = new Promise<string>((resolve) => {
-    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => resolve(signal));
-    // The supervisor that forked this process is gone.
-    process.once('disconnect', () => resolve('disconnect'));
-    // It was gone before this listened.
-    if (process.send !== undefined && !process.connected) resolve('disconnect');
-  });
-
+  const stopRequested = whenStopRequested();
   const tracing = await startTracing({
     service: 'bhatti-worker',
     version: process.env.BHATTI_VERSION ?? 'development',
@@ -64,6 +57,16 @@ async function main(): Promise<void> {
   if (process.connected) process.send?.({ type: 'ready' });
   logger.info({ reason: await stopRequested }, 'stopping');
   await stop(worker, tracing, logger);
+}
+
+/** Resolves with the reason to stop: a signal, or `disconnect` once the supervisor that forked this process is gone. */
+function whenStopRequested(): Promise<string> {
+  return new Promise((resolve) => {
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => resolve(signal));
+    process.once('disconnect', () => resolve('disconnect'));
+    // It was gone before this listened.
+    if (process.send !== undefined && !process.connected) resolve('disconnect');
+  });
 }
 
 /** Pulls fail without the tools, and say so. They may be installed while the worker runs, so their absence is not fatal. */

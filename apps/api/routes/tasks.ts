@@ -34,81 +34,93 @@ function toPosition(cursor: string): TaskPosition {
   return { ended: group === 'e', time: Number(time), id };
 }
 
+type TaskServices = Pick<Services, 'tasks'>;
+
 /** Watching and cancelling tasks. */
-export function taskRoutes({ tasks }: Pick<Services, 'tasks'>): Route[] {
-  return [
-    defineRoute({
-      method: 'GET',
-      path: '/tasks',
-      summary: 'The tasks of the caller, of all owners for an admin: those under way, then the ended, latest first.',
-      query: listQuery,
-      body: noBody,
-      answers: { 200: { description: 'A page of tasks.', schema: TaskList } },
-      handle: async ({ query, caller }) => {
-        const after = query.cursor === undefined ? undefined : toPosition(query.cursor);
-        const { tasks: found, next } = await tasks.list({
-          after,
-          limit: query.limit ?? defaultPage,
-          owner: caller.admin ? undefined : caller.owner,
-          status: query.status,
-        });
-        const cursor = next === null ? null : encodeCursor(`${next.ended ? 'e' : 'u'} ${next.time} ${next.id}`);
-        return { status: 200, body: { tasks: found.map(({ view }) => view), next: cursor } };
-      },
-    }),
-    defineRoute({
-      method: 'GET',
-      path: '/tasks/:id',
-      summary:
-        'One task. ?wait=SECONDS holds the answer until it ends, its status or progress line changes (from ?seen=LINE, where given), or the time is over.',
-      query: taskQuery,
-      body: noBody,
-      answers: { 200: { description: 'The task.', schema: TaskView } },
-      handle: async ({ params, query, caller, callerNow, signal }) => {
-        const id = params.id ?? '';
-        if (query.wait === 0) return { status: 200, body: visible(await tasks.find(id), id, caller) };
-        const record = await tasks.wait(id, newsFor(caller, query.seen), { milliseconds: query.wait * 1000, signal });
-        return { status: 200, body: visible(record, id, await callerNow()) };
-      },
-    }),
-    defineRoute({
-      method: 'GET',
-      path: '/tasks/:id/events',
-      summary:
-        'One task as server-sent events: an event "task" with the task now and after each change; closes after its end, or after an event "problem" when the caller may not see it any more.',
-      query: noQuery,
-      body: noBody,
-      answers: { 200: { description: 'Events.', contentType: 'text/event-stream' } },
-      handle: async ({ params: { id = '' }, caller, callerNow, signal, log, requestId }) => {
-        const first = visible(await tasks.find(id), id, caller);
-        const show = async (task: OwnedTask | null) => visible(task, id, await callerNow());
-        return {
-          status: 200,
-          contentType: 'text/event-stream; charset=utf-8',
-          headers: { 'X-Accel-Buffering': 'no' },
-          stream: taskEvents(tasks, first, show, { signal, log, requestId }),
-        };
-      },
-    }),
-    defineRoute({
-      method: 'DELETE',
-      path: '/tasks/:id',
-      summary: 'Cancel a task: 202 with the task as it is now, 409 when it has ended.',
-      query: noQuery,
-      body: noBody,
-      answers: { 202: { description: 'The task; it has been told to stop.', schema: TaskView } },
-      handle: async ({ params: { id = '' }, caller, log }) => {
-        const { status } = visible(await tasks.find(id), id, caller);
-        if (isEnded(status)) {
-          const how = status === 'cancelled' ? 'is cancelled already' : `has already ${status}`;
-          throw new ApiError(409, 'task_ended', `task ${id} ${how}`);
-        }
-        const view = await tasks.cancel(id);
-        log.info({ task_id: id, owner: caller.owner }, 'task cancelled');
-        return { status: 202, body: view };
-      },
-    }),
-  ];
+export function taskRoutes(services: TaskServices): Route[] {
+  return [listTasks(services), showTask(services), streamTask(services), cancelTask(services)];
+}
+
+function listTasks({ tasks }: TaskServices): Route {
+  return defineRoute({
+    method: 'GET',
+    path: '/tasks',
+    summary: 'The tasks of the caller, of all owners for an admin: those under way, then the ended, latest first.',
+    query: listQuery,
+    body: noBody,
+    answers: { 200: { description: 'A page of tasks.', schema: TaskList } },
+    handle: async ({ query, caller }) => {
+      const after = query.cursor === undefined ? undefined : toPosition(query.cursor);
+      const { tasks: found, next } = await tasks.list({
+        after,
+        limit: query.limit ?? defaultPage,
+        owner: caller.admin ? undefined : caller.owner,
+        status: query.status,
+      });
+      const cursor = next === null ? null : encodeCursor(`${next.ended ? 'e' : 'u'} ${next.time} ${next.id}`);
+      return { status: 200, body: { tasks: found.map(({ view }) => view), next: cursor } };
+    },
+  });
+}
+
+function showTask({ tasks }: TaskServices): Route {
+  return defineRoute({
+    method: 'GET',
+    path: '/tasks/:id',
+    summary:
+      'One task. ?wait=SECONDS holds the answer until it ends, its status or progress line changes (from ?seen=LINE, where given), or the time is over.',
+    query: taskQuery,
+    body: noBody,
+    answers: { 200: { description: 'The task.', schema: TaskView } },
+    handle: async ({ params: { id = '' }, query, caller, callerNow, signal }) => {
+      if (query.wait === 0) return { status: 200, body: visible(await tasks.find(id), id, caller) };
+      const record = await tasks.wait(id, newsFor(caller, query.seen), { milliseconds: query.wait * 1000, signal });
+      return { status: 200, body: visible(record, id, await callerNow()) };
+    },
+  });
+}
+
+function streamTask({ tasks }: TaskServices): Route {
+  return defineRoute({
+    method: 'GET',
+    path: '/tasks/:id/events',
+    summary:
+      'One task as server-sent events: an event "task" with the task now and after each change; closes after its end, or after an event "problem" when the caller may not see it any more.',
+    query: noQuery,
+    body: noBody,
+    answers: { 200: { description: 'Events.', contentType: 'text/event-stream' } },
+    handle: async ({ params: { id = '' }, caller, callerNow, signal, log, requestId }) => {
+      const first = visible(await tasks.find(id), id, caller);
+      const show = async (task: OwnedTask | null) => visible(task, id, await callerNow());
+      return {
+        status: 200,
+        contentType: 'text/event-stream; charset=utf-8',
+        headers: { 'X-Accel-Buffering': 'no' },
+        stream: taskEvents(tasks, first, show, { signal, log, requestId }),
+      };
+    },
+  });
+}
+
+function cancelTask({ tasks }: TaskServices): Route {
+  return defineRoute({
+    method: 'DELETE',
+    path: '/tasks/:id',
+    summary: 'Cancel a task: 202 with the task as it is now, 409 when it has ended.',
+    query: noQuery,
+    body: noBody,
+    answers: { 202: { description: 'The task; it has been told to stop.', schema: TaskView } },
+    handle: async ({ params: { id = '' }, caller, log }) => {
+      const { status } = visible(await tasks.find(id), id, caller);
+      if (isEnded(status)) {
+        const how = status === 'cancelled' ? 'is cancelled already' : `has already ${status}`;
+        throw new ApiError(409, 'task_ended', `task ${id} ${how}`);
+      }
+      const view = await tasks.cancel(id);
+      log.info({ task_id: id, owner: caller.owner }, 'task cancelled');
+      return { status: 202, body: view };
+    },
+  });
 }
 
 /**
