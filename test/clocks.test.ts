@@ -13,6 +13,8 @@ const readers: Readonly<Record<string, string>> = {
   'apps/api/page/session.ts': 'a log-in lasts shorter or longer by so much',
   'apps/api/page/time.ts': 'shown',
   'apps/api/queue-state.ts': 'shown',
+  'apps/cli/connection.ts':
+    'a server is started beside that of another host when it is a minute ahead; when it is behind, one that is gone refuses for longer',
   'apps/cli/export-display.ts': 'the rate shown',
   'apps/cli/image-command.ts': 'shown',
   'apps/cli/progress-display.ts': 'shown',
