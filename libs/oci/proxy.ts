@@ -36,7 +36,7 @@ export function proxyFor(
     return proxy;
   throw new OciError(
     'invalid_request',
-    `${isSecure ? 'HTTPS_PROXY' : 'HTTP_PROXY'} is not a proxy; write it as http://host:port`,
+    `${isSecure ? 'HTTPS_PROXY' : 'HTTP_PROXY'} is not the URL of a proxy; write it as http://host:port`,
   );
 }
 

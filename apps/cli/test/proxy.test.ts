@@ -163,7 +163,7 @@ describe('a proxy that', () => {
       );
     }
     expect((await run('https://bhatti.test', { HTTPS_PROXY: 'ftp://u:secret@proxy' })).stderr).toMatch(
-      /^error: HTTPS_PROXY is not a proxy; write it as http:\/\/host:port \(invalid_request\)\n.*NO_PROXY/,
+      /^error: HTTPS_PROXY is not the URL of a proxy; write it as http:\/\/host:port \(invalid_request\)\n.*NO_PROXY/,
     );
     expect((await run('https://bhatti.test', { HTTPS_PROXY: 'socks5://proxy' })).stderr).toContain('SOCKS');
     // Commands that ask no server are not affected.

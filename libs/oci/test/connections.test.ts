@@ -211,7 +211,7 @@ describe('proxies', () => {
       const error = await failure(asked(wrong));
       expect(error).toMatchObject({
         code: 'invalid_request',
-        message: expect.stringContaining('HTTPS_PROXY names no'),
+        message: expect.stringContaining('HTTPS_PROXY is not the URL of a proxy'),
       });
       expect(error.message).not.toContain('secret');
     }
