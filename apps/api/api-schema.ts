@@ -31,11 +31,8 @@ export const PullBody = z.strictObject({
 });
 
 export const ImportQuery = z.strictObject({
-  name: text(
-    256,
-    'a name for the image; derived from ref, else from what the archive calls it (not where that is compressed)',
-  ).optional(),
-  ref: text(1024, 'which image of the archive, as it is called there: "python:3.12"').optional(),
+  name: text(256, 'a name for the image; derived from ref, else from what an uncompressed archive calls it').optional(),
+  ref: text(1024, 'which image of the archive, by its name there: "python:3.12"').optional(),
   platform: text(64, 'a platform such as "linux/arm64"').optional(),
   size: text(64, 'the size of the file system: "2GB", "4GiB" or a number of bytes').optional(),
   force: z
@@ -60,7 +57,7 @@ export const PruneBody = z
 export const Pruned = z.object({
   freed_bytes: z.int().min(0).describe('bytes on disk'),
   layers: z.int().min(0).describe('cached layers'),
-  rootfs: z.int().min(0).describe('root file systems without a name'),
+  rootfs: z.int().min(0).describe('root filesystems without a name'),
   downloads: z.int().min(0).describe('partial downloads that no task continues'),
   dry_run: z.boolean().describe('nothing was removed'),
 });

@@ -28,7 +28,7 @@ export async function findProgram(name: string, path: string | undefined): Promi
   return null;
 }
 
-/** Compresses root file systems on their way out. */
+/** Compresses root filesystems on their way out. */
 export class RootfsCompression {
   readonly #zstd: string | null;
   readonly #running: Record<ContentCoding, number> = { zstd: 0, gzip: 0 };
@@ -58,7 +58,7 @@ export class RootfsCompression {
 
   #byGzip(file: FileHandle): Readable {
     const content = file.createReadStream({ highWaterMark: 1024 * 1024 });
-    // Level 1 halves a root file system, at three times the speed of the default.
+    // Level 1 halves a root filesystem, at three times the speed of the default.
     const gzip = createGzip({ level: constants.Z_BEST_SPEED, chunkSize: 64 * 1024 });
     this.#running.gzip += 1;
     content.once('close', () => {

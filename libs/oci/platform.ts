@@ -46,7 +46,7 @@ const HOST_ARCHITECTURES: ReadonlyMap<string, string> = new Map([
  * Reads `linux/arm64`, `linux/arm/v7`, or the architecture alone (`arm64`). Aliases such as `x86_64` are accepted. A bare
  * architecture must be a known one; after `linux/` any name may match an index (the spec lists Go's names, and forbids no others).
  *
- * @throws OciError `invalid_platform`, also for systems other than Linux, whose images hold no Linux root file system
+ * @throws OciError `invalid_platform`, also for systems other than Linux, whose images hold no Linux root filesystem
  */
 export function parsePlatform(text: string): Platform {
   const parts = text.trim().toLowerCase().split('/');

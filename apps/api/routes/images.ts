@@ -158,7 +158,7 @@ function listImages({ store }: Pick<Services, 'store'>): Route {
     method: 'GET',
     path: '/images',
     summary:
-      'The images that the caller sees, by name: the own ones and those that are shared, for an admin all; all of them, where no limit is given and no more than a page holds.',
+      'The images that the caller may see, by name: their own and shared ones, for an admin all. 1,000 a page, or ?limit=.',
     query: z.strictObject(pageQuery),
     body: noBody,
     answers: { 200: { description: 'A page of images.', schema: ImageList } },
@@ -199,7 +199,7 @@ function showImage({ store }: Pick<Services, 'store'>): Route {
     method: 'GET',
     path: '/images/:name',
     summary:
-      'One image: the own one of that name, else the shared one; ?owner=NAME for that of another. Its ETag changes with anything in it.',
+      "One image: the caller's own of that name, else the shared one; ?owner=NAME for another user's. Its ETag changes with any of its fields.",
     query: ownerQuery,
     body: noBody,
     answers: {
@@ -234,7 +234,7 @@ function deleteImage({ store, tasks }: Pick<Services, 'store' | 'tasks'>): Route
     method: 'DELETE',
     path: '/images/:name',
     summary:
-      'Take the name away, with If-Match only where it stands for that image still. Its root file system stays in the cache while anything else needs it.',
+      'Delete the name, with If-Match only while the image is the same. Its root filesystem stays while anything else needs it.',
     query: ownerQuery,
     body: noBody,
     answers: { 204: { description: 'The name was deleted.' } },
@@ -292,7 +292,7 @@ function pruneImages({ store, tasks }: Pick<Services, 'store' | 'tasks'>): Route
     method: 'POST',
     path: '/images/prune',
     summary:
-      'Remove from the disk what neither an image nor a task under way needs: cached layers, root file systems without a name, partial downloads. For admins.',
+      'Remove from the disk what neither an image nor a task under way needs: cached layers, root filesystems without a name, partial downloads. For admins.',
     query: noQuery,
     body: PruneBody,
     answers: { 200: { description: 'What was, or would be, removed.', schema: Pruned } },
@@ -310,8 +310,8 @@ function pruneImages({ store, tasks }: Pick<Services, 'store' | 'tasks'>): Route
 async function freeDisk(store: Services['store'], tasks: Services['tasks'], log: Call['log']): Promise<void> {
   try {
     const keys = await removeUnreferenced(store, tasks);
-    if (keys.length > 0) log.info({ rootfs_keys: keys }, 'root file systems without a name removed');
+    if (keys.length > 0) log.info({ rootfs_keys: keys }, 'root filesystems without a name removed');
   } catch (error) {
-    log.warn({ err: error }, 'root file systems without a name could not be removed; the next deletion tries again');
+    log.warn({ err: error }, 'root filesystems without a name could not be removed; the next deletion tries again');
   }
 }

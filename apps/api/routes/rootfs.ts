@@ -13,14 +13,14 @@ import { ownerQuery } from './images.ts';
 /** Bytes per read: with less, switching costs more than copying, see docs/performance.md. */
 const chunkBytes = 1024 * 1024;
 
-/** The root file system of an image as a file: for hosts without the shared folder, and for exports. */
+/** The root filesystem of an image as a file: for hosts without the shared folder, and for exports. */
 export function rootfsRoutes({ store, compression }: Pick<Services, 'store' | 'compression'>): Route[] {
   return [
     defineRoute({
       method: 'GET',
       path: '/images/:name/rootfs',
       summary:
-        'The ext4 file of an image; its ETag is its SHA-256 where that is known. Takes Range, If-Range, If-None-Match, and sends zstd (where the server has the program) or gzip to who accepts it.',
+        'The ext4 file of an image; its ETag is its SHA-256 once that is known. Supports Range, If-Range and If-None-Match, and sends zstd (if the server has the program) or gzip to clients that accept it.',
       query: ownerQuery,
       body: noBody,
       answers: {

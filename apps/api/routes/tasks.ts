@@ -45,7 +45,8 @@ function listTasks({ tasks }: TaskServices): Route {
   return defineRoute({
     method: 'GET',
     path: '/tasks',
-    summary: 'The tasks of the caller, of all owners for an admin: those under way, then the ended, latest first.',
+    summary:
+      'The tasks of the caller, for an admin of all owners: those under way, then ended ones, latest first. 100 a page, or ?limit=.',
     query: listQuery,
     body: noBody,
     answers: { 200: { description: 'A page of tasks.', schema: TaskList } },
@@ -68,7 +69,7 @@ function showTask({ tasks }: TaskServices): Route {
     method: 'GET',
     path: '/tasks/:id',
     summary:
-      'One task. ?wait=SECONDS holds the answer until it ends, its status or progress line changes (from ?seen=LINE, where given), or the time is over.',
+      'One task. ?wait=SECONDS (up to 60) holds the answer until it ends, its status or progress line changes (from ?seen=LINE, if given), or the time is up.',
     query: taskQuery,
     body: noBody,
     answers: { 200: { description: 'The task.', schema: TaskView } },
@@ -85,7 +86,7 @@ function streamTask({ tasks }: TaskServices): Route {
     method: 'GET',
     path: '/tasks/:id/events',
     summary:
-      'One task as server-sent events: an event "task" with the task now and after each change; closes after its end, or after an event "problem" when the caller may not see it any more.',
+      'One task as server-sent events: an event "task" with the task now and after each change; closes after its end, or after an event "problem" if the caller may no longer see it.',
     query: noQuery,
     body: noBody,
     answers: { 200: { description: 'Events.', contentType: 'text/event-stream' } },
@@ -106,7 +107,7 @@ function cancelTask({ tasks }: TaskServices): Route {
   return defineRoute({
     method: 'DELETE',
     path: '/tasks/:id',
-    summary: 'Cancel a task: 202 with the task as it is now, 409 when it has ended.',
+    summary: 'Cancel a task: 202 with the task as it is now, 409 if it has already ended.',
     query: noQuery,
     body: noBody,
     answers: { 202: { description: 'The task; it has been told to stop.', schema: TaskView } },

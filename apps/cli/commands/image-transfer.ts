@@ -30,7 +30,7 @@ export function addImageTransferCommands(image: Command, { console, withClient }
       'name of the image here (default: derived from the reference, that of the archive with --tar)',
     )
     .option('--platform <platform>', 'platform to import from a multi-platform archive', platformFlag)
-    .option('--size <size>', 'size of the filesystem, such as 2GB or 4GiB (default: content plus room to grow)')
+    .option('--size <size>', 'size of the file system, such as 2GB or 4GiB (default: content plus room to grow)')
     .option('-d, --detach', 'do not watch: print the task and return')
     .option('-q, --quiet', 'print the name of the image only')
     .action(async (reference: string | undefined, options: unknown, command: Command) => {

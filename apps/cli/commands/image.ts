@@ -71,7 +71,7 @@ function addPull(image: Command, { env, console, withClient }: CommandContext): 
       'platform of a multi-platform image, such as linux/arm64 or linux/arm/v7 (default: linux on the architecture of the server)',
       platformFlag,
     )
-    .option('--size <size>', 'size of the filesystem, such as 2GB or 4GiB (default: content plus room to grow)')
+    .option('--size <size>', 'size of the file system, such as 2GB or 4GiB (default: content plus room to grow)')
     .option('--force', 'pull again even if this digest is already there')
     .option('-d, --detach', 'do not watch: print the task and return')
     .option('-q, --quiet', 'print the name of the image only')

@@ -32,7 +32,7 @@ export function addRootfsCommands(program: Command, { env, settingsOf, exit }: C
     .requiredOption('-o, --output <file>', 'the ext4 file to write; it must not exist yet')
     .option(
       '--size <size>',
-      'size of the filesystem, such as 2GB or 4GiB (default: content plus room to grow)',
+      'size of the file system, such as 2GB or 4GiB (default: content plus room to grow)',
       parseSize,
     )
     .option('--overlay <tar>', 'one more layer, applied last')
