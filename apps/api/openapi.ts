@@ -21,7 +21,7 @@ export function openApiDocument(routes: readonly Route[], version: string): Json
     info: {
       title: 'bhatti images',
       version,
-      summary: 'Pulls OCI images into bootable ext4 root filesystems, as durable jobs.',
+      summary: 'Pulls OCI images into bootable ext4 root filesystems, as durable tasks.',
       license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
     },
     servers: [{ url: '/' }],
