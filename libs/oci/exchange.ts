@@ -31,7 +31,7 @@ export interface ExchangeRequest {
   readonly headers: Readonly<Record<string, string>>;
   readonly body?: string;
   readonly signal?: AbortSignal;
-  /** Longest silence from sending the request to the head of the response, in milliseconds. */
+  /** Longest time from sending the request to the head of the response, in milliseconds. */
   readonly headersTimeoutMs: number;
   /** Longest time without a byte of the body, in milliseconds. */
   readonly stallTimeoutMs: number;

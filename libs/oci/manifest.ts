@@ -59,7 +59,7 @@ const imageManifestSchema = z.object({
     .pipe(z.array(descriptorSchema)),
 });
 
-/** Validating each takes 40 µs; a hostile index can list some two million. */
+/** Most unreadable entries of an index. Reporting on each takes 40 µs; a hostile index can list some two million. */
 const UNREAD_LIMIT = 1024;
 
 export type IndexEntry = z.infer<typeof entrySchema>;
@@ -108,7 +108,7 @@ export interface ReceivedManifest {
  */
 export function parseManifest(received: ReceivedManifest): Manifest {
   const sentAs = bareMediaType(received.contentType);
-  // Before its digest, which covers only the signed part.
+  // Before the digest is verified: that of schema 1 covers only the signed part.
   if (isSchema1(sentAs)) throw unsupportedMediaType(received.name, 'its manifest', sentAs);
   const digest = verifiedDigest(received);
   const json = parseJson(received.body, `the manifest of ${received.name}`);

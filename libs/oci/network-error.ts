@@ -58,10 +58,10 @@ function proxyStatus(error: unknown): number | undefined {
 
 function proxyAdvice(status: number): string {
   if (status === 407) return 'it wants a name and a password: http://name:password@proxy in HTTPS_PROXY';
-  return status >= 500 ? 'it may not reach the host itself' : 'it may not allow the host, or may be none for HTTPS';
+  return status >= 500 ? 'it may not reach the host itself' : 'it may not allow the host, or not support HTTPS';
 }
 
-/** What is told of a failed request; `host`, `path` and the cause are added to each. */
+/** The part of a failed request's error that depends on the failure; `host`, `path` and the cause are added to it. */
 interface Failure {
   readonly code: OciErrorCode;
   readonly message: string;

@@ -128,7 +128,7 @@ export class Resolver {
     };
   }
 
-  /** Digest of the image manifest only, with as few requests as possible. The platform is checked as in `image`. */
+  /** Digest of the image manifest only, with as few requests as possible. Without an index, only a platform that was asked for is checked. */
   async digest(): Promise<string> {
     const target = await this.#target();
     if (target.kind === 'image') {

@@ -73,8 +73,8 @@ export function startThreads(): void {
 }
 
 /**
- * Runs work on a thread. Aborting the signal terminates the thread; what that is waiting for, such as mke2fs, is let end first, so
- * that nothing is written after this is over.
+ * Runs work on a thread. Aborting the signal terminates the thread; this rejects once the thread has ended, so that nothing is written
+ * afterwards. What the thread is waiting for, such as mke2fs, ends first, however long that takes.
  *
  * @throws RootfsError the work's failure, or `cancelled`
  */
@@ -100,7 +100,7 @@ export async function runOnThread<Result>(run: ThreadRun<Result>): Promise<Resul
     throw new RootfsError(code, message, details);
   } catch (error) {
     if (signal?.aborted) {
-      // Work that no thread had yet still has its port here.
+      // The port of work that no thread has begun is still here; the other end of any other port closes with its thread.
       port2.close();
       port1.ref();
       await closed;

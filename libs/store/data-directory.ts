@@ -34,7 +34,7 @@ export function homeDirectory(env: NodeJS.ProcessEnv): string {
   }
 }
 
-/** Whether the folder is writable, or its nearest existing parent is. */
+/** Whether the folder is writable or, if it does not exist, its nearest existing parent is. */
 function canWrite(path: string): boolean {
   if (!existsSync(path)) return path !== dirname(path) && canWrite(dirname(path));
   try {

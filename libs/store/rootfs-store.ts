@@ -106,7 +106,7 @@ export class RootfsStore {
     const path = join(this.content.path(key), recordFile);
     const confirm = async () => {
       if (isDeepStrictEqual(await this.read(key), present)) return;
-      throw new StoreError('not_found', `the root filesystem ${key} was built anew meanwhile`);
+      throw new StoreError('not_found', `the root filesystem ${key} was rebuilt meanwhile`);
     };
     return storing('write the record of a root filesystem', async () => {
       try {
@@ -122,7 +122,7 @@ export class RootfsStore {
 }
 
 function damaged(path: string, size: number, built: number): StoreError {
-  const message = `${path} has ${size} bytes where ${built} were built; pull the image again, which makes it anew`;
+  const message = `${path} has ${size} bytes where ${built} were built; pull the image again, which rebuilds it`;
   return new StoreError('rootfs_damaged', message);
 }
 

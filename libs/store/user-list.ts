@@ -161,7 +161,7 @@ function parseUsers(text: string, path: string): StoredUser[] {
     // Without its cause, which may quote the file.
     throw new StoreError(
       'internal',
-      `${path} is not a list of users; restore it, or remove it and create the users anew`,
+      `${path} is not a list of users; restore it, or remove it and create the users again`,
     );
   }
 }

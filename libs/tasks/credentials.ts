@@ -2,7 +2,7 @@ import { createCipheriv, createDecipheriv, type KeyObject, randomBytes } from 'n
 import * as z from 'zod';
 import { TaskError } from './error.ts';
 
-/** Credentials for a registry: user and password, or a token. */
+/** Credentials for a registry: user and password, or an identity token. */
 export const RegistryCredentials = z.union([
   z.strictObject({ username: z.string(), password: z.string() }),
   z.strictObject({ token: z.string() }),

@@ -108,7 +108,7 @@ function decoded(text: string): string {
   try {
     return decodeURIComponent(text);
   } catch {
-    throw invalid('a % in user, password or path that is no part of an escape is written %25');
+    throw invalid('a % in the user, password or path that does not begin an escape has to be written as %25');
   }
 }
 

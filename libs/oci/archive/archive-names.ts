@@ -14,7 +14,10 @@ import { readOciLayout } from './oci-layout.ts';
  */
 export async function readArchiveNames(path: string, label: string): Promise<readonly (readonly string[])[]> {
   if ((await sniffFile(path, label)) !== 'none') {
-    throw new OciError('invalid_request', `${label} is compressed: what its images are called cannot be read of it`);
+    throw new OciError(
+      'invalid_request',
+      `${label} is compressed: the names of its images cannot be read without unpacking it`,
+    );
   }
   // The scratch folder is only used for compressed archives.
   const source = { path, label, scratchDirectory: dirname(path), limits: DEFAULT_ARCHIVE_LIMITS, signal: undefined };

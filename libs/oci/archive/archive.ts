@@ -52,7 +52,11 @@ export interface ImageArchive {
    * @throws OciError `manifest_unknown` (no such name), `invalid_request` (several), `size_mismatch` (a layer), and as `RegistryClient.resolve`
    */
   resolve(selection?: ArchiveSelection): Promise<ResolvedArchiveImage>;
-  /** Copies a layer to a file, replacing what is there. @throws OciError `no_space`, `internal`, `cancelled` */
+  /**
+   * Copies a layer to a file, replacing what is there.
+   *
+   * @throws OciError `invalid_manifest` (no such layer), `no_space`, `internal`, `cancelled`
+   */
   extract(digest: string, destinationPath: string, options?: ExtractOptions): Promise<void>;
   close(): Promise<void>;
 }

@@ -52,7 +52,7 @@ export function crc32c(seed: number, bytes: Uint8Array, from = 0, to = bytes.len
 /** Most zeros that `crc32cZeros` handles: a block of them. */
 const MAX_ZEROS = 4096;
 
-/** The polynomial 1, bit-reversed, and by which polynomial `n` bytes of zeros multiply a CRC: x to the power of 8n. */
+/** The polynomial 1, bit-reversed as all are here; and x to the power of 8n, by which `n` bytes of zeros multiply a CRC. */
 const ONE = 0x8000_0000;
 const POWERS = makePowers();
 

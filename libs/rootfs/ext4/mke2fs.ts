@@ -53,7 +53,7 @@ export function makeFileSystem(path: string, geometry: Geometry, uuid: string): 
     if (systemCode(error) !== 'EFBIG') throw error;
     throw new RootfsError(
       'image_too_large',
-      `the disk of the data directory holds no file of ${bytes} bytes; ask for a smaller --size`,
+      `the disk of the data directory cannot hold a file of ${bytes} bytes; ask for a smaller --size`,
       { cause: error },
     );
   } finally {

@@ -16,7 +16,7 @@ import {
  * one is inflated there (hashing alone, one layer at a time: 2.5 s instead of 3.0 s for 1 GB).
  *
  * @param stated the compression that the manifest states; used if the blob is too short to tell
- * @throws RootfsError `layer_corrupt`, or what the callbacks throw
+ * @throws RootfsError `layer_corrupt`, `layer_too_large` (a zstd window), or what the blob and the callbacks throw
  */
 export async function decompress(
   stated: LayerCompression,
@@ -31,7 +31,7 @@ export async function decompress(
     onCompressed(head);
     throw new RootfsError(
       'layer_corrupt',
-      `a layer is compressed with ${foreign}, which is not unpacked here: push the image anew, with gzip or zstd`,
+      `a layer is compressed with ${foreign}, which is not unpacked here: push the image again, compressed with gzip or zstd`,
     );
   }
   const chunks = withHead(head, blob);
@@ -83,7 +83,8 @@ async function feed(
 
 /**
  * Reads what follows gzip data from a zero on: zeros up to the end are padding, as for GNU gzip. A gzip member after zeros is an error, as
- * for GNU gzip and Go; whether zlib would read it depends on where the chunks end, since it forgets with each that it was among zeros.
+ * for Go; GNU gzip warns that it ignores it. Whether zlib would read it depends on where the chunks end, since it forgets with each that
+ * it was among zeros.
  */
 async function passPadding(
   stream: Decompressor,

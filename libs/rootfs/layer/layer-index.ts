@@ -95,7 +95,7 @@ export function readLayerIndex(directory: string): LayerIndex {
     if (parsed.success) return { diffId: parsed.data.diffId, entries: parseEntries(directory) };
     break;
   }
-  throw damagedLayer(directory, 'its index is none that this version has written');
+  throw damagedLayer(directory, 'its index was not written by this version');
 }
 
 /** Whether the first line of an index says that it has this version's format. */

@@ -7,7 +7,7 @@ const MAX_NAME = 255;
  * or `.` components, `..` resolved by the text alone. '' is the root.
  *
  * @throws RootfsError `path_escapes_root` for a path that climbs above the root, `layer_corrupt` for a NUL or a
- * component that no file system can hold (over 255 bytes, and the four of `.wh.` where it is a whiteout's).
+ * component that no file system can hold (over 255 bytes, not counting the prefix `.wh.` of a whiteout).
  */
 export function normalizePath(path: string): string {
   const components: string[] = [];

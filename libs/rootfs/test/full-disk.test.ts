@@ -96,7 +96,7 @@ test('a file system that is larger than a file may be there ends with image_too_
     const building = buildRootfs({ layers: [], output: join(disk, 'rootfs.ext4'), sizeBytes: MAXIMUM_SIZE_BYTES });
     await expect(building).rejects.toMatchObject({
       code: 'image_too_large',
-      message: `the disk of the data directory holds no file of ${MAXIMUM_SIZE_BYTES} bytes; ask for a smaller --size`,
+      message: `the disk of the data directory cannot hold a file of ${MAXIMUM_SIZE_BYTES} bytes; ask for a smaller --size`,
     });
   });
 });
