@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { availableParallelism } from 'node:os';
+import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { Tinypool } from 'tinypool';
 import * as z from 'zod';
@@ -72,9 +73,12 @@ export function startThreads(): void {
   threads();
 }
 
+/** Ms. A program that hangs, on a network file system say, must not hold up a cancellation for as long as it does. */
+const END_TIMEOUT = 3000;
+
 /**
  * Runs work on a thread. Aborting the signal terminates the thread; this rejects once the thread has ended, so that nothing is written
- * afterwards. What the thread is waiting for, such as mke2fs, ends first, however long that takes.
+ * afterwards. What the thread is waiting for, such as mke2fs, is given 3 s to end first.
  *
  * @throws RootfsError the work's failure, or `cancelled`
  */
@@ -103,7 +107,7 @@ export async function runOnThread<Result>(run: ThreadRun<Result>): Promise<Resul
       // The port of work that no thread has begun is still here; the other end of any other port closes with its thread.
       port2.close();
       port1.ref();
-      await closed;
+      await Promise.race([closed, delay(END_TIMEOUT, undefined, { ref: false })]);
       throw cancelled(signal);
     }
     if (error instanceof RootfsError) throw error;
