@@ -30,15 +30,25 @@ export async function listenOnSocket(path: string, listener: RequestListener): P
   // Node removes the name that it was told, whoever's socket has it by then; so it is told one that is nobody else's, and no longer.
   const own = join(dirname(path), randomBytes(4).toString('hex'));
   await listen(server, { path: own });
-  await chmod(own, 0o600);
-  const { ino } = await lstat(own);
-  await rename(own, path);
-  server.once('close', () => removeSocket(path, ino));
-  return server;
+  try {
+    await chmod(own, 0o600);
+    const { ino } = await lstat(own);
+    await rename(own, path);
+    server.once('close', () => removeSocket(path, ino));
+    return server;
+  } catch (error) {
+    // Removes the file as well, which has its own name still.
+    server.close();
+    throw error;
+  }
 }
 
 function removeSocket(path: string, ino: number): void {
-  if (lstatSync(path, { throwIfNoEntry: false })?.ino === ino) unlinkSync(path);
+  try {
+    if (lstatSync(path).ino === ino) unlinkSync(path);
+  } catch {
+    // One that cannot be removed answers nobody, and the next API replaces it.
+  }
 }
 
 /** Rejects with ListenError where `listenOnSocket` would. */
@@ -129,7 +139,7 @@ function answers(path: string): Promise<boolean> {
     });
     socket.once('error', (error) => {
       const code = errorCode(error);
-      // ENOTSOCK: some other file has the name; unlink will fail if it is a folder.
+      // ENOTSOCK: some other file has the name; the rename will fail if it is a folder.
       if (code === 'ENOENT' || code === 'ECONNREFUSED' || code === 'ENOTSOCK') resolve(false);
       else reject(error);
     });

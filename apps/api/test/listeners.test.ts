@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -62,6 +62,23 @@ describe('listeners', () => {
     expect(await readdir(directory)).toEqual(['api.sock']);
     await expect(listenOnSocket(path, () => {})).rejects.toThrow(/answers/);
     expect(other.listening).toBe(true);
+  });
+
+  test('a folder with the name of the socket is refused, and nothing is left behind or listens', async () => {
+    const path = join(directory, 'api.sock');
+    await mkdir(path);
+    await expect(listenOnSocket(path, () => {})).rejects.toMatchObject({ code: 'EISDIR' });
+    expect(await readdir(directory)).toEqual(['api.sock']);
+  });
+
+  test('a server closes whatever has become of the folder of its socket', async () => {
+    const folder = join(directory, 'run');
+    await mkdir(folder);
+    const server = await listenOnSocket(join(folder, 'api.sock'), () => {});
+    await rename(folder, join(directory, 'moved'));
+    await writeFile(folder, 'no folder');
+    await closeServer(server, 0);
+    expect(server.listening).toBe(false);
   });
 
   test('a path that is too long for a socket is explained', async () => {
