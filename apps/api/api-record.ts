@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
@@ -23,7 +24,10 @@ const REFRESH = 10_000;
 export class ApiRecordFile {
   readonly #path: string;
   readonly #owner = { host: hostname(), pid: process.pid };
+  /** undefined unless this API has written the record, and not removed it. */
   #refreshing: NodeJS.Timeout | undefined;
+  /** Settles when the last refresh is over: one that a removal overtook would leave the record behind. */
+  #refreshed = Promise.resolve();
 
   constructor(runDirectory: string) {
     this.#path = join(runDirectory, 'api.json');
@@ -32,23 +36,33 @@ export class ApiRecordFile {
   /** Writes the record, whole or not at all, and keeps it fresh until it is removed. */
   async write(record: Omit<ApiRecord, 'host' | 'pid'>): Promise<void> {
     await this.#replace({ ...this.#owner, ...record });
-    this.#refreshing = setInterval(() => this.refresh().catch(() => undefined), REFRESH).unref();
+    this.#refreshing = setInterval(() => this.refresh(), REFRESH).unref();
   }
 
-  /** Shows those on other hosts that this API is still there. */
-  async refresh(): Promise<void> {
+  /** Shows those on other hosts that this API is still there. Never rejects: the next refresh may succeed. */
+  refresh(): Promise<void> {
+    this.#refreshed = this.#refresh().catch(() => undefined);
+    return this.#refreshed;
+  }
+
+  /** Removes the record that was written, unless another API has written its own meanwhile. */
+  async remove(): Promise<void> {
+    // An API that did not start leaves all as it is: the one that it found may have its host name and pid, in another container.
+    if (this.#refreshing === undefined) return;
+    clearInterval(this.#refreshing);
+    this.#refreshing = undefined;
+    await this.#refreshed;
+    if ((await this.#readOwn()) !== undefined) await rm(this.#path, { force: true });
+  }
+
+  async #refresh(): Promise<void> {
     const own = await this.#readOwn();
     if (own !== undefined) await this.#replace(own);
   }
 
-  /** Removes the record, unless another API has written its own meanwhile. */
-  async remove(): Promise<void> {
-    clearInterval(this.#refreshing);
-    if ((await this.#readOwn()) !== undefined) await rm(this.#path, { force: true });
-  }
-
   async #replace(record: ApiRecord): Promise<void> {
-    const temporary = `${this.#path}.${record.pid}`;
+    // Not named for the pid, which may be that of an API in another container.
+    const temporary = `${this.#path}.${randomBytes(4).toString('hex')}`;
     try {
       await writeFile(temporary, `${JSON.stringify(record)}\n`, { mode: 0o600 });
       await rename(temporary, this.#path);

@@ -31,10 +31,33 @@ test('a record names host and process, and goes with its API', async () => {
   expect(await readdir(directory)).toEqual([]);
 });
 
+test('an API that did not start leaves the record of one with its host name and pid, in another container', async () => {
+  await new ApiRecordFile(directory).remove();
+  expect(await readFile(path, 'utf8')).toBe(written);
+});
+
+test('a record that is being kept fresh while its API ends goes, too', async () => {
+  const refreshed = file.refresh();
+  await file.remove();
+  await refreshed;
+  expect(await readdir(directory)).toEqual([]);
+});
+
+test('APIs with the same pid, in two containers, write at the same time', async () => {
+  const files = Array.from({ length: 20 }, () => new ApiRecordFile(directory));
+  const record = { listen: null, taken: null, startedAt: '2026-01-02T03:04:05.678Z' };
+  await Promise.all(files.map((one) => one.write(record)));
+  expect(JSON.parse(await readFile(path, 'utf8'))).toMatchObject(record);
+  await Promise.all(files.map((one) => one.remove()));
+  expect(await readdir(directory)).toEqual([]);
+});
+
 test('the record of another API stays: two containers may have the same pids', async () => {
   for (const text of another()) {
+    const own = new ApiRecordFile(directory);
+    await own.write({ listen: null, taken: null, startedAt: '2026-01-02T03:04:05.678Z' });
     await writeFile(path, text);
-    await file.remove();
+    await own.remove();
     expect(await readFile(path, 'utf8')).toBe(text);
   }
 });
