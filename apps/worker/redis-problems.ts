@@ -9,27 +9,28 @@ const quiet = 60_000;
  */
 export class RedisProblems {
   readonly #logger: Logger;
-  /** When each was told, by `performance.now()`. */
-  readonly #told = new Map<string, number>();
-  #isOver = true;
+  /** When each command's refusal was told, by `performance.now()`. */
+  readonly #refused = new Map<string, number>();
+  /** The same for failures of the connection, since it was last made. */
+  readonly #lost = new Map<string, number>();
 
   constructor(logger: Logger) {
     this.#logger = logger;
   }
 
   tell(error: Error, message: string): void {
+    const told = error.name === 'ReplyError' ? this.#refused : this.#lost;
     const now = performance.now();
-    for (const [text, at] of this.#told) if (now - at >= quiet) this.#told.delete(text);
-    if (this.#told.has(error.message)) return;
-    this.#told.set(error.message, now);
-    this.#isOver = false;
+    for (const [text, at] of told) if (now - at >= quiet) told.delete(text);
+    if (told.has(error.message)) return;
+    told.set(error.message, now);
     this.#logger.warn({ err: error }, message);
   }
 
-  /** A connection was made. */
+  /** A connection was made. What Redis refuses may go on; should the connection be lost again, that is another problem. */
   connected(): void {
-    if (this.#isOver) return;
-    this.#isOver = true;
+    if (this.#lost.size === 0) return;
+    this.#lost.clear();
     this.#logger.info('connected to Redis again');
   }
 }
