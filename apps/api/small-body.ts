@@ -1,7 +1,7 @@
 import express, { type Request, type RequestHandler, type Response } from 'express';
 import { ApiError } from './errors.ts';
 
-/** The largest JSON or form body in bytes, before and after decompression. */
+/** The largest JSON or form body in bytes, before and after decompression: ten times the longest valid pull request. */
 const limitBytes = 64 * 1024;
 
 /** Ms that such a body may take to arrive. The server as a whole has no limit, which would apply to uploads, too. */
