@@ -97,9 +97,10 @@ async function runHolding(
       onHealthy?.();
     },
   });
+  let isOver = false;
   const looks = setInterval(async () => {
-    // What cannot be looked at is not lost.
-    if (await lock.isHeld().catch(() => true)) return;
+    // What cannot be looked at is not lost. A look may take so long that the lock has been released meanwhile.
+    if ((await lock.isHeld().catch(() => true)) || isOver) return;
     log('the data directory was removed, or is another server’s now: ending');
     // Killed: on their way out they would remove the sockets of these names, which may be those of the next stack.
     parts.endAtOnce();
@@ -107,6 +108,7 @@ async function runHolding(
   try {
     await withReason(paths, parts.run());
   } finally {
+    isOver = true;
     clearInterval(looks);
     await file.written();
   }
