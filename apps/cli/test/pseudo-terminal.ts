@@ -52,9 +52,13 @@ export async function startInTerminal(
     drawing = new Promise((resolve) => screen.write(text, resolve));
   });
   child.stdin.on('error', () => {});
-  const ended = once(child, 'close').then(([code]) => Number(code));
+  let hasEnded = false;
+  const ended = once(child, 'close').then(([code]) => {
+    hasEnded = true;
+    return Number(code);
+  });
 
-  const terminal = await Promise.race([nameOf(noted), ended.then(() => '')]);
+  const terminal = await nameOf(noted, () => hasEnded);
   if (terminal === '') throw new Error(`the command did not start in a terminal: ${raw}`);
   const shownFrom = async (first: () => number) => {
     await drawing;
@@ -98,13 +102,14 @@ export async function startInTerminal(
   };
 }
 
-async function nameOf(noted: string): Promise<string> {
+/** '' when the command has ended without noting it. */
+async function nameOf(noted: string, hasEnded: () => boolean): Promise<string> {
   for (;;) {
+    // Looked at first: a command may note its terminal and end between two looks.
+    const isLast = hasEnded();
     const name = await readFile(noted, 'utf8').catch(() => '');
-    if (name !== '') {
-      await unlink(noted);
-      return name.trim();
-    }
+    if (name !== '') await unlink(noted);
+    if (name !== '' || isLast) return name.trim();
     await sleep(5);
   }
 }
