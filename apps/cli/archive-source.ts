@@ -38,7 +38,10 @@ export async function archiveFile(path: string): Promise<Readable> {
 export async function savedImage(reference: string): Promise<Readable> {
   // Docker would take it for a flag, or for no argument.
   if (/^(-|\s*$)/.test(reference)) {
-    throw new CliError('invalid_reference', `${JSON.stringify(reference)} is no image reference, such as python:3.12`);
+    throw new CliError(
+      'invalid_reference',
+      `${JSON.stringify(reference)} is not an image reference, such as python:3.12`,
+    );
   }
   const programs: readonly (readonly [string, readonly string[]])[] = [
     ['docker', ['save', reference]],

@@ -74,7 +74,7 @@ function printToken({ user, token }: UserWithToken, console: Console, json: bool
 async function requireDataDirectory(directory: string): Promise<void> {
   const code = await stat(storePaths(directory).runDirectory).then(() => undefined, systemErrorCode);
   if (code !== 'ENOENT' && code !== 'ENOTDIR') return;
-  throw new CliError('data_dir_unusable', `${directory} is no data directory of bhatti`, {
+  throw new CliError('data_dir_unusable', `${directory} is not a data directory of bhatti`, {
     hint: 'Name that of the server with --data-dir; "bhatti serve status" on it shows which it is.',
   });
 }

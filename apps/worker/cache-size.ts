@@ -8,7 +8,7 @@ export function parseCacheSize(text: string, context: z.RefinementCtx): number |
   if (bytes !== null) return Math.floor(bytes);
   context.addIssue({
     code: 'custom',
-    message: `"${text.slice(0, 32)}" is no size; use 20GB, 512MiB, a number of bytes, or none`,
+    message: `"${text.slice(0, 32)}" is not a size; use 20GB, 512MiB, a number of bytes, or none`,
   });
   return z.NEVER;
 }

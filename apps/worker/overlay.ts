@@ -24,7 +24,7 @@ export async function openOverlay(path: string, store: Store, limits: Partial<La
   try {
     if (!isAbsolute(path)) throw new Error('it has to be an absolute path');
     if (!(await stat(path)).isFile())
-      throw new Error('it is no file; it has to be a tar, plain or compressed with gzip or zstd');
+      throw new Error('it is not a file; it has to be a tar, plain or compressed with gzip or zstd');
     const layer = await describeLayerFile(path, { limits });
     const overlay = {
       diffId: layer.diffId,

@@ -38,7 +38,7 @@ export function addImageTransferCommands(image: Command, { console, withClient }
       if (tar === undefined && reference !== undefined && isFile(reference)) {
         throw new CliError(
           'invalid_request',
-          `${reference === '-' ? 'stdin' : reference} is no image of the local Docker, but an archive`,
+          `${reference === '-' ? 'stdin' : reference} is not an image of the local Docker, but an archive`,
           {
             hint: `Did you mean bhatti image import --tar ${reference}?`,
           },

@@ -202,7 +202,7 @@ async function requireFile(path: string, whereFolder: string): Promise<void> {
   const found = await stat(path);
   if (found.isDirectory()) throw new UsageError(`${path} ${whereFolder}`);
   if (!found.isFile())
-    throw new UsageError(`${path} is no file but a pipe or a device: write what it gives to a file first`);
+    throw new UsageError(`${path} is not a file but a pipe or a device: write what it gives to a file first`);
 }
 
 function report(result: Result): void {

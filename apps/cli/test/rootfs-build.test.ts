@@ -124,7 +124,11 @@ test.each([
   ['a folder that is no layout', ['.', '-o', 'x.ext4'], 'it has neither an index.json'],
   ['an output that no file can have', ['base.tar', '-o', 'x'.repeat(256)], `${'x'.repeat(256)} (ENAMETOOLONG)`],
   ['an output that is a link to nothing', ['base.tar', '-o', 'link'], 'link is there already'],
-  ['a pipe', ['pipe', '-o', 'x.ext4'], 'pipe is no file but a pipe or a device: write what it gives to a file first'],
+  [
+    'a pipe',
+    ['pipe', '-o', 'x.ext4'],
+    'pipe is not a file but a pipe or a device: write what it gives to a file first',
+  ],
   ['an overlay that is a folder', ['base.tar', '-o', 'x.ext4', '--overlay', '.'], 'is a folder: --overlay takes a tar'],
   ['a size that is too small', ['big.tar', '-o', 'x.ext4', '--size', '15MiB'], 'It must be 16MiB to 16TiB'],
   ['content that the size has no room for', ['big.tar', '-o', 'x.ext4', '--size', '16MiB'], '(image_too_large)'],

@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { chmod, mkdir, readdir, readFile, readlink, stat, symlink, utimes, writeFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
 import { basename, dirname, join } from 'node:path';
+import type { Writable } from 'node:stream';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { eventually } from '../../../test/support/eventually.ts';
 import { createContext } from '../commands/context.ts';
@@ -140,22 +141,19 @@ describe('image import', () => {
     const address = files.address();
     url = `http://127.0.0.1:${typeof address === 'object' ? address?.port : ''}`;
 
-    const cut = start(['image', 'import', '--tar', '-', '--name', 'cut']);
-    child = cut.child;
-    child.stdin.write('the beginning');
-    expect(await cut.ended).toEqual({
-      exitCode: 130,
-      stdout: '',
-      stderr: 'Interrupted. The archive was not sent whole: nothing is imported.\n',
-    });
-    const whole = start(['image', 'import', '--tar', '-', '--name', 'whole']);
-    child = whole.child;
-    child.stdin.end('all of it');
-    expect(await whole.ended).toEqual({
-      exitCode: 130,
-      stdout: '',
-      stderr: 'Interrupted. The import may have been queued.\nCheck: bhatti task list\n',
-    });
+    const interrupted = async (name: string, send: (stdin: Writable) => void) => {
+      const started = start(['image', 'import', '--tar', '-', '--name', name]);
+      child = started.child;
+      send(child.stdin);
+      return started.ended;
+    };
+    const ended = (stderr: string) => ({ exitCode: 130, stdout: '', stderr });
+    expect(await interrupted('cut', (stdin) => stdin.write('the beginning'))).toEqual(
+      ended('Interrupted. The archive was not sent whole: nothing is imported.\n'),
+    );
+    expect(await interrupted('whole', (stdin) => stdin.end('all of it'))).toEqual(
+      ended('Interrupted. The import may have been queued.\nCheck: bhatti task list\n'),
+    );
   });
 
   test('an OCI layout directory is sent as a tar; any other directory is refused', async () => {
@@ -237,8 +235,8 @@ describe('image import', () => {
     [['image', 'import'], 'either a Docker image or --tar is needed'],
     [['image', 'import', 'app', '--tar', 'x'], 'either a Docker image or --tar is needed'],
     [['image', 'import', 'app', '--ref', 'app:1'], '--ref says which image of an archive is meant'],
-    [['image', 'import', ''], '"" is no image reference'],
-    [['image', 'import', '--', '--output=x'], '"--output=x" is no image reference'],
+    [['image', 'import', ''], '"" is not an image reference'],
+    [['image', 'import', '--', '--output=x'], '"--output=x" is not an image reference'],
     [['image', 'import', '--tar', 'missing.tar', '--name', 'x'], 'cannot read the archive missing.tar (ENOENT)'],
   ])('%p is refused', async (args, message) => {
     await startServer(() => accepted);

@@ -40,7 +40,7 @@ test('users are made, listed, given a new token and deleted in the data director
 
 test('where no data directory is, only who adds a user makes one', async () => {
   const typo = join(directory, 'typo');
-  const unusable = { code: 'data_dir_unusable', message: `${typo} is no data directory of bhatti` };
+  const unusable = { code: 'data_dir_unusable', message: `${typo} is not a data directory of bhatti` };
   for (const words of [['list'], ['rotate-key', 'ann'], ['delete', 'ann']]) {
     await expect(run([...words, '--data-dir', typo], {})).rejects.toMatchObject(unusable);
   }

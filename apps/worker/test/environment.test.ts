@@ -40,7 +40,7 @@ test.each([
 
 test.each(['much', '-1', '20G'])('a cache of %j is refused, and its variable named', (text) => {
   expect(() => readEnvironment({ BHATTI_CACHE_SIZE: text })).toThrow(
-    `BHATTI_CACHE_SIZE: "${text}" is no size; use 20GB, 512MiB, a number of bytes, or none`,
+    `BHATTI_CACHE_SIZE: "${text}" is not a size; use 20GB, 512MiB, a number of bytes, or none`,
   );
 });
 

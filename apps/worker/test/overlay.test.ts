@@ -130,7 +130,7 @@ describe('an overlay', () => {
     for (const [path, why] of [
       ['overlay.tar', 'absolute path'],
       [join(stack.directory, 'missing.tar'), 'ENOENT'],
-      [stack.directory, 'no file'],
+      [stack.directory, 'not a file'],
       [overlay, 'layer'],
     ] as const) {
       await expect(stack.startWorkerProcess({ BHATTI_OVERLAY: path })).rejects.toThrow(
