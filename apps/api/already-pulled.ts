@@ -1,5 +1,6 @@
 import { stat } from 'node:fs/promises';
-import { parsePlatform, type RegistryClient } from '@bhatti/oci';
+import { isDeepStrictEqual } from 'node:util';
+import { parsePlatform, type RegistryClient, type Resolution } from '@bhatti/oci';
 import type { ImageEntry, Store } from '@bhatti/store';
 import type { Logger } from 'pino';
 import type { PullRequest } from './pull-request.ts';
@@ -9,7 +10,7 @@ const registryTimeoutMilliseconds = 5_000;
 
 export interface AlreadyPulledServices {
   readonly store: Pick<Store, 'images' | 'rootfs'>;
-  readonly registry: Pick<RegistryClient, 'resolveDigest'>;
+  readonly registry: Pick<RegistryClient, 'isUnchanged' | 'resolveDigests'>;
   readonly overlay: boolean;
   readonly log: Logger;
 }
@@ -33,18 +34,38 @@ export async function alreadyPulled(
     const { overlay, sizeBytes } = await services.store.rootfs.read(entry.rootfsKey);
     if (overlay !== undefined || (await stat(services.store.rootfs.path(entry.rootfsKey))).size !== sizeBytes)
       return null;
-    const digest = await services.registry.resolveDigest(pull.reference, {
+    const options = {
       platform: pull.platform === undefined ? undefined : parsePlatform(pull.platform),
       credentials: pull.credentials,
       signal: AbortSignal.any([signal, AbortSignal.timeout(registryTimeoutMilliseconds)]),
-    });
-    return digest === entry.manifestDigest ? entry : null;
+    };
+    const known = entry.resolution;
+    if (known !== undefined && (await services.registry.isUnchanged(pull.reference, known, options))) return entry;
+    const resolution = await services.registry.resolveDigests(pull.reference, options);
+    if (resolution.manifestDigest !== entry.manifestDigest) return null;
+    await keepResolution(services, owner, entry, resolution);
+    return entry;
   } catch (error) {
     services.log.info(
       { err: error, image: entry.name },
       'cannot tell whether the image is the one asked for; a task will',
     );
     return null;
+  }
+}
+
+/** So that the next check is cheap, too: the index may have changed for other platforms. An entry that changed meanwhile is left alone. */
+async function keepResolution(
+  { store, log }: AlreadyPulledServices,
+  owner: string,
+  entry: ImageEntry,
+  resolution: Resolution,
+): Promise<void> {
+  if (isDeepStrictEqual(resolution, entry.resolution)) return;
+  try {
+    await store.images.replace(owner, entry, { ...entry, resolution });
+  } catch (error) {
+    log.info({ err: error, image: entry.name }, 'cannot note what the reference of the image points to');
   }
 }
 

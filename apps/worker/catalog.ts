@@ -1,4 +1,6 @@
-import type { Store } from '@bhatti/store';
+import { isDeepStrictEqual } from 'node:util';
+import type { Resolution } from '@bhatti/oci';
+import type { ImageEntry, Store } from '@bhatti/store';
 import { type BuiltImage, readBuiltImage } from './built-image.ts';
 
 export interface NamedImage {
@@ -6,6 +8,7 @@ export interface NamedImage {
   readonly name: string;
   /** Canonical. */
   readonly reference: string;
+  readonly resolution: Resolution;
   /** `rootfsKey` of a published root filesystem. */
   readonly key: string;
 }
@@ -22,22 +25,26 @@ export interface Naming {
  */
 export async function nameImage(
   store: Store,
-  { owner, name, reference, key }: NamedImage,
+  { owner, name, reference, resolution, key }: NamedImage,
   requireOwned: () => Promise<void>,
 ): Promise<Naming> {
   const built = await readBuiltImage(store, key);
+  const { manifestDigest, targetDigest, wantedPlatform } = resolution;
+  const resolved = { manifestDigest, targetDigest, wantedPlatform };
   for (;;) {
     const present = await store.images.get(owner, name);
-    if (present?.rootfsKey === key && present.reference === reference) return { built };
-    const entry = {
+    const isSame = present?.rootfsKey === key && present.reference === reference;
+    if (isSame && isDeepStrictEqual(present.resolution, resolved)) return { built };
+    const entry: ImageEntry = {
       name,
       rootfsKey: key,
       reference,
+      resolution: resolved,
       manifestDigest: built.manifestDigest,
       platform: built.platform,
       sizeBytes: built.sizeBytes,
       allocatedBytes: built.allocatedBytes,
-      createdAt: new Date().toISOString(),
+      createdAt: isSame ? present.createdAt : new Date().toISOString(),
       config: built.config,
       warnings: built.warnings,
       ...(present?.shared === undefined ? {} : { shared: present.shared }),

@@ -1,4 +1,4 @@
-import type { Descriptor, ResolvedImage } from '@bhatti/oci';
+import type { Descriptor, Resolution, ResolvedImage } from '@bhatti/oci';
 import type { ProgressUpdate } from '@bhatti/tasks';
 
 /** The image that a task makes a root filesystem of, wherever it comes from. */
@@ -18,8 +18,8 @@ export interface ImageSource {
   readonly kind: 'registry' | 'archive';
   /** The progress to report while the image is being resolved. */
   readonly opening: ProgressUpdate;
-  /** Digest of the image's manifest, where that is cheaper to get than the image. */
-  digest?(): Promise<string>;
+  /** Whether the image is what it was at an earlier pull, where that is cheaper to find out than the image. */
+  isUnchanged?(known: Resolution): Promise<boolean>;
   /** The image, chosen by reference and platform; manifest and config are checked. */
   resolve(): Promise<SourceImage>;
   /** Downloads the blob of a layer to a file. The reader checks the bytes, not this. */

@@ -43,7 +43,8 @@ export async function makeImage(services: PullServices, task: ImageTask): Promis
   signal.throwIfAborted();
   await task.requireOwned();
   metrics.count('rootfs', { source: reused === 'rootfs' ? 'cache' : 'built' });
-  const named = { owner: data.owner, name: data.name, reference: source.reference, key };
+  const { resolution } = target;
+  const named = { owner: data.owner, name: data.name, reference: source.reference, resolution, key };
   const { built, displaced } = await nameImage(store, named, task.requireOwned);
   return {
     image: data.name,

@@ -18,7 +18,7 @@ export function registrySource({ registry, data, credentials, signal }: Registry
     kind: 'registry',
     opening: { phase: 'resolving', line: 'resolving manifest...' },
     reference: data.reference,
-    digest: () => registry.resolveDigest(reference, options),
+    isUnchanged: (known) => registry.isUnchanged(reference, known, options),
     resolve: (): Promise<SourceImage> => registry.resolve(reference, options),
     download: (descriptor: Descriptor, path: string, { again, ...rest }: DownloadLayerOptions) =>
       registry.download(reference, descriptor, path, { credentials, avoidMirrors: again, ...rest }),

@@ -1,3 +1,4 @@
+import type { Resolution } from '@bhatti/oci';
 import { e2fsprogsVersion, rootfsKey } from '@bhatti/rootfs';
 import type { TaskJobData } from '@bhatti/tasks';
 import { isBuilt } from './built-image.ts';
@@ -7,6 +8,7 @@ import type { PullServices } from './services.ts';
 /** What a task is to make: the key of a root filesystem, and the image to build it from unless it exists. */
 export interface Target {
   readonly key: string;
+  readonly resolution: Resolution;
   /** Undefined when it is built already. */
   readonly image?: SourceImage;
 }
@@ -22,8 +24,8 @@ export async function keyOf(
 }
 
 /**
- * Resolves the image at its source, and claims its root filesystem for the task. If the name is in the catalog, asks for the
- * digest alone first: most often it is the same, and then not even the config has to be fetched. A forced task always builds.
+ * Resolves the image at its source, and claims its root filesystem for the task. If the name is in the catalog, asks first
+ * whether the image has changed: most often it has not, and then nothing has to be fetched. A forced task always builds.
  */
 export async function resolveTarget(
   services: Pick<PullServices, 'store' | 'overlay' | 'claims'>,
@@ -37,11 +39,13 @@ export async function resolveTarget(
     await claims.rootfs.claim(id, [key]);
     return key;
   };
-  if (source.digest !== undefined && !data.force && (await store.images.get(data.owner, data.name)) !== null) {
-    const key = await claimedKey(await source.digest());
-    if (await isBuilt(store, key)) return { key };
+  const resolution = data.force ? undefined : (await store.images.get(data.owner, data.name))?.resolution;
+  if (resolution !== undefined && (await source.isUnchanged?.(resolution))) {
+    const key = await claimedKey(resolution.manifestDigest);
+    if (await isBuilt(store, key)) return { key, resolution };
   }
   const image = await source.resolve();
   const key = await claimedKey(image.manifestDigest);
-  return !data.force && (await isBuilt(store, key)) ? { key } : { key, image };
+  const isDone = !data.force && (await isBuilt(store, key));
+  return { key, resolution: image, ...(!isDone && { image }) };
 }

@@ -10,6 +10,7 @@ import type { Reference } from './reference.ts';
 import { type CredentialSource, RegistryApi } from './registry-api.ts';
 import { RegistryOrigins } from './registry-origin.ts';
 import { RegistryConfiguration, type RegistrySettings } from './registry-settings.ts';
+import type { Resolution } from './resolution.ts';
 import { type ResolvedImage, type ResolveOptions, Resolver } from './resolver.ts';
 import { type RetryNotice, type RetryOptions, withRetries } from './retry.ts';
 
@@ -46,8 +47,13 @@ export interface RegistryClient {
    * @throws OciError `manifest_unknown`, `unauthorized`, `platform_not_found`, `unsupported_media_type`, `invalid_manifest`, …
    */
   resolve(reference: Reference, options?: ResolveOptions): Promise<ResolvedImage>;
-  /** Digest of the image manifest that the reference points to now for the platform, with fewer requests than `resolve`. */
-  resolveDigest(reference: Reference, options?: ResolveOptions): Promise<string>;
+  /** The digests that the reference resolves to now, with fewer requests than `resolve`. */
+  resolveDigests(reference: Reference, options?: ResolveOptions): Promise<Resolution>;
+  /**
+   * Whether the reference resolves to what it did before. Takes one HEAD request, which registries that limit pulls do not count as
+   * one. False also if that cannot be told in this way: then resolve it.
+   */
+  isUnchanged(reference: Reference, known: Resolution, options?: ResolveOptions): Promise<boolean>;
   /**
    * Appends a blob to a file up to the size in its descriptor, continuing after the bytes that are already there. Bytes are in
    * the page cache once they are reported. They are not hashed: the reader of the file does that.
@@ -65,7 +71,7 @@ export interface RegistryClient {
 }
 
 interface GuardedCall {
-  readonly api: Pick<RegistryApi, 'get'>;
+  readonly api: Pick<RegistryApi, 'send'>;
   readonly onRetry: (notice: RetryNotice) => void;
 }
 
@@ -96,8 +102,12 @@ class Client implements RegistryClient {
     return this.#resolveWith(reference, options, (resolver) => resolver.image());
   }
 
-  resolveDigest(reference: Reference, options: ResolveOptions = {}): Promise<string> {
-    return this.#resolveWith(reference, options, (resolver) => resolver.digest());
+  resolveDigests(reference: Reference, options: ResolveOptions = {}): Promise<Resolution> {
+    return this.#resolveWith(reference, options, (resolver) => resolver.digests());
+  }
+
+  isUnchanged(reference: Reference, known: Resolution, options: ResolveOptions = {}): Promise<boolean> {
+    return this.#resolveWith(reference, options, (resolver) => resolver.isUnchanged(known));
   }
 
   download(
@@ -137,7 +147,7 @@ class Client implements RegistryClient {
     const redaction = new Redaction();
     try {
       return await run({
-        api: { get: (request) => this.#api.get({ ...request, redaction }) },
+        api: { send: (request) => this.#api.send({ ...request, redaction }) },
         onRetry: (notice) => this.#onRetry({ ...notice, error: redaction.error(notice.error) }),
       });
     } catch (error) {

@@ -21,7 +21,7 @@ export interface DownloadOptions {
 }
 
 export interface DownloadRequest {
-  readonly api: Pick<RegistryApi, 'get'>;
+  readonly api: Pick<RegistryApi, 'send'>;
   readonly reference: Reference;
   /** Tried in this order, each until its first failure, except the last, which is the registry and is retried. */
   readonly sources: readonly Source[];
@@ -42,7 +42,7 @@ const STALE_REDIRECT: ReadonlySet<number> = new Set([400, 401, 403, 404, 410]);
 
 /** Downloads one blob to one file, over as many connections as it takes. */
 export class Download {
-  readonly #api: Pick<RegistryApi, 'get'>;
+  readonly #api: Pick<RegistryApi, 'send'>;
   readonly #sources: Source[];
   readonly #descriptor: Descriptor;
   readonly #options: DownloadOptions;
@@ -131,7 +131,7 @@ export class Download {
     const range = this.#rangeHeaders(offset);
     const isWhole = range.range === undefined;
     // The registry is asked each time, not the URL that it redirected to before, since those expire.
-    const fetching = this.#api.get({
+    const fetching = this.#api.send({
       reference,
       path: `blobs/${this.#descriptor.digest}`,
       purpose: 'blob',

@@ -27,7 +27,7 @@ export type Receiver = (chunk: Buffer, flow: Flow) => 'stop' | undefined;
 export interface ExchangeRequest {
   readonly dispatcher: Dispatcher;
   readonly url: URL;
-  readonly method: 'GET' | 'POST';
+  readonly method: 'GET' | 'HEAD' | 'POST';
   readonly headers: Readonly<Record<string, string>>;
   readonly body?: string;
   readonly signal?: AbortSignal;

@@ -28,7 +28,7 @@ export interface Authorization {
 export interface HttpRequest {
   readonly url: URL;
   readonly purpose: Purpose;
-  readonly method?: 'GET' | 'POST';
+  readonly method?: 'GET' | 'HEAD' | 'POST';
   readonly headers?: Readonly<Record<string, string>>;
   /** Sent to this URL's origin only, not to another that it redirects to. */
   readonly authorization?: Authorization;

@@ -26,5 +26,6 @@ export { type ProxySettings, proxyFor } from './proxy.ts';
 export { formatReference, parseReference, type Reference } from './reference.ts';
 export type { CredentialSource } from './registry-api.ts';
 export type { RegistrySettings } from './registry-settings.ts';
+export type { Resolution } from './resolution.ts';
 export type { ResolvedImage, ResolvedLayer, ResolveOptions } from './resolver.ts';
 export type { RetryNotice, RetryOptions } from './retry.ts';

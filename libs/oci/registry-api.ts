@@ -13,6 +13,8 @@ import type { RegistryOrigins } from './registry-origin.ts';
 export type CredentialSource = (reference: Reference) => Promise<Credentials | undefined>;
 
 export interface RegistryRequest {
+  /** Default: GET. */
+  readonly method?: 'GET' | 'HEAD';
   readonly reference: Reference;
   /** Path below the repository: `manifests/latest`, `blobs/sha256:…`. */
   readonly path: string;
@@ -41,14 +43,14 @@ export class RegistryApi {
   }
 
   /** The response, whatever its status, after redirects are followed and a challenge is answered. @throws OciError */
-  async get(request: RegistryRequest): Promise<HttpAnswer> {
-    const { reference, path, purpose, headers, signal, receive, redaction } = request;
+  async send(request: RegistryRequest): Promise<HttpAnswer> {
+    const { method, reference, path, purpose, headers, signal, receive, redaction } = request;
     const registry = await this.#origins.of(registryHost(reference), signal);
     const access = { registry, repository: reference.path, identity: this.#identity(request), signal };
     const url = new URL(`/v2/${reference.path}/${path}`, registry);
     const send = (authorization: Authorization | undefined): Promise<HttpAnswer> => {
       redaction?.authorization(authorization);
-      return this.#http.send({ url, purpose, headers, authorization, signal, receive });
+      return this.#http.send({ method, url, purpose, headers, authorization, signal, receive });
     };
 
     const known = await this.#authenticator.known(access);

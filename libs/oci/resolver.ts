@@ -30,6 +30,7 @@ import { formatPlatform, hostPlatform, type Platform, platformDistance } from '.
 import { familiarReference, type Reference } from './reference.ts';
 import type { RegistryApi } from './registry-api.ts';
 import { registryError } from './registry-error.ts';
+import { isReusable, type Resolution } from './resolution.ts';
 import { enumeration } from './texts.ts';
 
 /** One layer of an image, as its manifest and config describe it. */
@@ -41,12 +42,9 @@ export interface ResolvedLayer {
 }
 
 /** What a reference points to, for one platform. */
-export interface ResolvedImage {
+export interface ResolvedImage extends Resolution {
   readonly reference: Reference;
-  /** Digest of the image manifest of this platform. */
-  readonly manifestDigest: string;
-  /** Digest of what the reference itself points to: the index, where there is one. */
-  readonly targetDigest: string;
+  /** The image's own, as its config states it. */
   readonly platform: Platform;
   readonly config: ImageConfig;
   readonly configDigest: string;
@@ -70,7 +68,7 @@ const FETCH_LIMIT = 24;
 type PlatformManifest = Manifest & { readonly kind: 'image' };
 
 export interface ResolverRequest {
-  readonly api: Pick<RegistryApi, 'get'>;
+  readonly api: Pick<RegistryApi, 'send'>;
   readonly reference: Reference;
   readonly options: ResolveOptions;
   /** The image's reference at the host that is asked: another one for a mirror. Default: `reference`. */
@@ -81,7 +79,7 @@ export interface ResolverRequest {
 
 /** Finds the image of a reference: manifest, platform, config. One object serves one call. */
 export class Resolver {
-  readonly #api: Pick<RegistryApi, 'get'>;
+  readonly #api: Pick<RegistryApi, 'send'>;
   readonly #reference: Reference;
   readonly #source: Reference;
   readonly #name: string;
@@ -119,8 +117,7 @@ export class Resolver {
     for (const diffId of diffIds) this.#assertSha256(diffId);
     return {
       reference: this.#reference,
-      manifestDigest,
-      targetDigest: target.digest,
+      ...this.#resolution(target, manifestDigest),
       platform,
       config,
       configDigest: image.config.digest,
@@ -128,20 +125,59 @@ export class Resolver {
     };
   }
 
-  /** Digest of the image manifest only, with as few requests as possible. Without an index, only a platform that was asked for is checked. */
-  async digest(): Promise<string> {
+  /** The digests only, with as few requests as possible. Without an index, only a platform that was asked for is checked. */
+  async digests(): Promise<Resolution> {
     const target = await this.#target();
     if (target.kind === 'image') {
       if (this.#options.platform !== undefined) this.#assertPlatform((await this.#config(target.image)).platform);
-      return target.digest;
+      return this.#resolution(target, target.digest);
     }
     const [only, ...others] = this.#fitting(target.entries);
     // Of several, one may be an artifact, which only its manifest shows.
-    return only !== undefined && others.length === 0 ? only.digest : (await this.#choose(target)).digest;
+    const chosen = only !== undefined && others.length === 0 ? only : await this.#choose(target);
+    return this.#resolution(target, chosen.digest);
+  }
+
+  /** See `RegistryClient.isUnchanged`. */
+  async isUnchanged(known: Resolution): Promise<boolean> {
+    const isAsked = this.#options.platform !== undefined;
+    return isReusable(known, this.#wanted, isAsked) && (await this.#pointsTo(known.targetDigest));
+  }
+
+  get #tagOrDigest(): string {
+    return this.#reference.digest ?? this.#reference.tag ?? 'latest';
+  }
+
+  #resolution(target: Manifest, manifestDigest: string): Resolution {
+    return { manifestDigest, targetDigest: target.digest, wantedPlatform: formatPlatform(this.#wanted) };
   }
 
   async #target(): Promise<Manifest> {
-    return this.#manifest(this.#reference.digest ?? this.#reference.tag ?? 'latest');
+    return this.#manifest(this.#tagOrDigest);
+  }
+
+  /**
+   * Whether the reference points to this digest, without fetching what it points to: Docker Hub counts each GET of a manifest as a pull
+   * ("Pull usage and limits"). False if that cannot be told.
+   */
+  async #pointsTo(digest: string): Promise<boolean> {
+    const { credentials, signal } = this.#options;
+    try {
+      const { head } = await this.#api.send({
+        method: 'HEAD',
+        reference: this.#source,
+        path: `manifests/${this.#tagOrDigest}`,
+        purpose: 'metadata',
+        headers: { accept: MANIFEST_ACCEPT },
+        credentials,
+        signal,
+        receive: () => () => undefined,
+      });
+      return head.status === 200 && head.headers.get('docker-content-digest') === digest;
+    } catch (error) {
+      if (error instanceof OciError && !['cancelled', 'registry_unreachable'].includes(error.code)) return false;
+      throw error;
+    }
   }
 
   async #choose(target: Manifest): Promise<PlatformManifest> {
@@ -274,7 +310,7 @@ export class Resolver {
     const { credentials, signal } = this.#options;
     const tooLarge = (): OciError => documentTooLarge(what);
     const body = collector(MANIFEST_SIZE_LIMIT, tooLarge);
-    const { head, url, errorBody } = await this.#api.get({
+    const { head, url, errorBody } = await this.#api.send({
       reference: this.#source,
       path,
       purpose: 'metadata',

@@ -15,6 +15,8 @@ export const ImageEntry = z.object({
   /** `sha256:<hex>` of the platform's image manifest. */
   manifestDigest: z.string(),
   platform: z.string(),
+  /** What the reference resolved to, as `@bhatti/oci` tells it: with it, a later pull can ask whether that has changed. */
+  resolution: z.object({ manifestDigest: z.string(), targetDigest: z.string(), wantedPlatform: z.string() }).optional(),
   /** Size of the ext4 file system in bytes. */
   sizeBytes: z.int().min(0),
   /** Bytes that the sparse file takes on disk. */

@@ -1,6 +1,8 @@
 import { rm, truncate } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { dirname, join } from 'node:path';
+import { hostPlatform } from '@bhatti/oci';
+import { LOCAL_USER } from '@bhatti/store';
 import type { RedisClient } from '@bhatti/tasks';
 import {
   connectRedis,
@@ -164,6 +166,22 @@ describe('POST /images/pull', () => {
       });
       push('library/moving', 'two');
       expect(await api.send('POST', '/images/pull', { body: { ref: reference } })).toMatchObject({ status: 202 });
+    });
+
+    test('a HEAD request tells that it is the same, once it is known what the tag points to', async () => {
+      const { reference, digest, descriptor } = push('library/listed', 'one');
+      const entry = await putImage(api.store, { name: 'listed-1', manifestDigest: digest });
+      const ask = async () => {
+        registry.requests.length = 0;
+        expect((await api.send('POST', '/images/pull', { body: { ref: reference } })).status).toBe(200);
+        return registry.requests.filter(({ path }) => path.includes('/manifests/')).map(({ method }) => method);
+      };
+      expect(await ask()).toEqual(['GET']);
+      expect(await ask()).toEqual(['HEAD']);
+      registry.pushIndex('library/listed', '1', [{ ...descriptor, platform: hostPlatform() }]);
+      expect(await ask()).toEqual(['HEAD', 'GET']);
+      expect(await ask()).toEqual(['HEAD']);
+      expect(await api.store.images.get(LOCAL_USER, 'listed-1')).toMatchObject(entry);
     });
 
     test('another size or platform than the one that is there is pulled', async () => {

@@ -32,9 +32,12 @@ async function publish(digit: string): Promise<string> {
   return key;
 }
 
+const resolution = { manifestDigest: 'sha256:a', targetDigest: 'sha256:b', wantedPlatform: 'linux/amd64' };
+
 test('a name that is taken from another repository is told, and not that a tag moved', async () => {
   const key = await publish('a');
-  const name = (reference: string) => nameImage(store, { owner: 'ann', name: 'app-1', reference, key }, async () => {});
+  const name = (reference: string) =>
+    nameImage(store, { owner: 'ann', name: 'app-1', reference, resolution, key }, async () => {});
   expect((await name('host:5000/a/app:1')).displaced).toBeUndefined();
   expect((await name('host:5000/a/app:1')).displaced).toBeUndefined();
   expect((await name(`host:5000/a/app@sha256:${'a'.repeat(64)}`)).displaced).toBeUndefined();
@@ -42,9 +45,19 @@ test('a name that is taken from another repository is told, and not that a tag m
   expect((await name('host:5001/b/app:1')).displaced).toBe('host:5000/b/app:1');
 });
 
+test('an index that changed, but not for this platform, is noted, and the image stays as old as it was', async () => {
+  const named = { owner: 'ann', name: 'app', reference: 'docker.io/library/app:1', key: await publish('a') };
+  await nameImage(store, { ...named, resolution }, async () => {});
+  const before = await store.images.get('ann', 'app');
+  const changed = { ...resolution, targetDigest: 'sha256:c' };
+  expect(before).toMatchObject({ resolution });
+  await nameImage(store, { ...named, resolution: changed }, async () => {});
+  expect(await store.images.get('ann', 'app')).toEqual({ ...before, resolution: changed });
+});
+
 test('an image that is shared at the very moment when it is pulled anew stays shared', async () => {
   const [before, after] = [await publish('a'), await publish('b')];
-  const named = { owner: 'ann', name: 'app', reference: 'docker.io/library/app:1' };
+  const named = { owner: 'ann', name: 'app', reference: 'docker.io/library/app:1', resolution };
   await nameImage(store, { ...named, key: before }, async () => {});
   const asked: string[] = [];
   await nameImage(store, { ...named, key: after }, async () => {

@@ -128,7 +128,7 @@ class Archive implements ImageArchive {
         'invalid_manifest',
         `the image ${JSON.stringify(labelOf(first).slice(0, 200))} of ${this.#label} has a digest that cannot be checked here: ${problem}`,
       );
-    const api: Pick<RegistryApi, 'get'> = { get: (request) => this.#get(request, target) };
+    const api: Pick<RegistryApi, 'send'> = { send: (request) => this.#get(request, target) };
     const digest = target === undefined ? first.entry.digest : undefined;
     const resolver = new Resolver({
       api,

@@ -100,7 +100,18 @@ describe('the real registry', () => {
       }
     }
     const byDigest = parseReference(`${open.host}/${REPOSITORY}@${image.arm64.digest}`);
-    expect(await client.resolveDigest(byDigest)).toBe(image.arm64.digest);
+    expect(await client.resolveDigests(byDigest)).toMatchObject({ manifestDigest: image.arm64.digest });
+  });
+
+  test('tells by HEAD that a tag, or a digest, is what it was', async () => {
+    const client = fixture.client();
+    for (const suffix of ['', `@${image.index.digest}`, `@${image.amd64.digest}`]) {
+      const reference = parseReference(`${open.host}/${REPOSITORY}${suffix}`);
+      const known = await client.resolveDigests(reference);
+      expect(await client.isUnchanged(reference, known)).toBe(true);
+      const moved = { ...known, targetDigest: image.arm64.digest };
+      expect(await client.isUnchanged(reference, moved)).toBe(false);
+    }
   });
 
   const skopeoTest = missingTool('skopeo') ? test.skip : test;
@@ -207,6 +218,6 @@ describe('the real registry', () => {
     const trusting = fixture.client({
       registries: { [registry.host]: { certificateAuthorities: [certificates.authority] } },
     });
-    expect(await trusting.resolveDigest(reference, options)).toBe(amd64.digest);
+    expect(await trusting.resolveDigests(reference, options)).toMatchObject({ manifestDigest: amd64.digest });
   });
 });

@@ -40,7 +40,9 @@ describe('a mirror', () => {
     const reference = parseReference(image.reference);
     const resolved = await client.resolve(reference);
     expect(resolved).toMatchObject({ reference, manifestDigest: image.digest });
-    expect(await client.resolveDigest(reference)).toBe(image.digest);
+    const digests = await client.resolveDigests(reference);
+    expect(digests).toMatchObject({ manifestDigest: image.digest });
+    expect(await client.isUnchanged(reference, digests)).toBe(true);
     for (const { descriptor } of resolved.layers) await client.download(reference, descriptor, path);
     await expectContents(path, blob);
     expect(registry.requests).toEqual([]);
@@ -119,7 +121,7 @@ describe('a mirror', () => {
     const { mirror } = await scene();
     const { digest } = mirror.pushImage({ repository: 'library/python', layers: [] });
     const client = fixture.client({ registries: { 'docker.io': { mirrors: [mirror.host] } } });
-    expect(await client.resolveDigest(parseReference('python'))).toBe(digest);
+    expect(await client.resolveDigests(parseReference('python'))).toMatchObject({ manifestDigest: digest });
   });
 
   test.each(['', 'name', 'https://mirror.example', 'mirror.example/UPPER', '/x'])('%j is none', (mirror) => {

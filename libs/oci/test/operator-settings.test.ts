@@ -115,7 +115,7 @@ test('a client made of them keeps to them', async () => {
   });
   expect(registry.requests).toEqual([]);
   const allowing = fixture.client(await read('', { ...open, BHATTI_ALLOW_HOSTS: registry.host }));
-  expect(await allowing.resolveDigest(reference)).toBe(image.digest);
+  expect(await allowing.resolveDigests(reference)).toMatchObject({ manifestDigest: image.digest });
 });
 
 test.each([

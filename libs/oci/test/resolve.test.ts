@@ -9,7 +9,14 @@ import {
   type TestRegistry,
   zstdFrame,
 } from '../../../test/support/registry.ts';
-import { type OciError, parsePlatform, parseReference, type ResolvedImage, type ResolveOptions } from '../index.ts';
+import {
+  type OciError,
+  parsePlatform,
+  parseReference,
+  type Resolution,
+  type ResolvedImage,
+  type ResolveOptions,
+} from '../index.ts';
 import { failure, random, useFixture } from './support/fixture.ts';
 
 const fixture = useFixture();
@@ -22,6 +29,8 @@ interface Scene {
   push(platform?: { os?: string; architecture: string; variant?: string }, tag?: string): PushedImage;
   resolve(suffix?: string, options?: ResolveOptions): Promise<ResolvedImage>;
   digest(suffix?: string, options?: ResolveOptions): Promise<string>;
+  digests(suffix?: string, options?: ResolveOptions): Promise<Resolution>;
+  isUnchanged(known: Resolution, options?: ResolveOptions): Promise<boolean>;
   refusal(suffix?: string, options?: ResolveOptions): Promise<OciError>;
 }
 
@@ -39,7 +48,9 @@ async function scene(): Promise<Scene> {
         layers: [{ tar: random(100) }, { tar: random(200) }],
       }),
     resolve: (suffix, options) => client.resolve(reference(suffix), options),
-    digest: (suffix, options) => client.resolveDigest(reference(suffix), options),
+    digest: async (suffix, options) => (await client.resolveDigests(reference(suffix), options)).manifestDigest,
+    digests: (suffix, options) => client.resolveDigests(reference(suffix), options),
+    isUnchanged: (known, options) => client.isUnchanged(reference(), known, options),
     refusal: (suffix, options) => failure(client.resolve(reference(suffix), options)),
   };
 }
@@ -206,6 +217,61 @@ describe('an image', () => {
       `${registry.host} does not have the manifest of ${registry.host}/team/app:nope: MANIFEST_UNKNOWN: manifest unknown (status 404). Check the name and the tag`,
     );
     expect(registry.requests).toHaveLength(1);
+  });
+});
+
+describe('whether a reference resolves to what it did before', () => {
+  async function indexed() {
+    const made = await scene();
+    const { registry, push, digests } = made;
+    const [amd64, arm64] = [push({ architecture: 'amd64' }, 'a'), push({ architecture: 'arm64' }, 'b')];
+    registry.pushIndex(REPOSITORY, 'latest', [amd64.descriptor, arm64.descriptor]);
+    const known = await digests(':latest', on('linux/arm64'));
+    registry.requests.length = 0;
+    return { ...made, amd64, arm64, known };
+  }
+
+  test('is told by one HEAD request', async () => {
+    const { registry, isUnchanged, known, amd64, arm64 } = await indexed();
+    expect(await isUnchanged(known, on('linux/arm64'))).toBe(true);
+    registry.pushIndex(REPOSITORY, 'latest', [arm64.descriptor, amd64.descriptor]);
+    expect(await isUnchanged(known, on('linux/arm64'))).toBe(false);
+    expect(registry.requests.map(({ method }) => method)).toEqual(['HEAD', 'HEAD']);
+  });
+
+  test('of another platform is not known', async () => {
+    const { registry, isUnchanged, known } = await indexed();
+    expect(await isUnchanged(known, on('linux/amd64'))).toBe(false);
+    expect(registry.requests).toEqual([]);
+  });
+
+  test('without an index is not known if a platform is asked for, as that has to be checked', async () => {
+    const { push, digests, isUnchanged } = await scene();
+    push({ architecture: 's390x' });
+    const known = await digests();
+    expect(await isUnchanged(known)).toBe(true);
+    expect(await isUnchanged(known, on(known.wantedPlatform))).toBe(false);
+  });
+
+  test.each([
+    [{ status: 405 }],
+    [{ status: 429 }],
+    [{ headers: { 'docker-content-digest': undefined } }],
+    [{ redirect: 'ftp://127.0.0.1/' }],
+  ])('is not known from an answer of %j', async (fault) => {
+    const { registry, isUnchanged, known } = await indexed();
+    registry.plan({ path: '/manifests/', times: 1, ...fault });
+    expect(await isUnchanged(known, on('linux/arm64'))).toBe(false);
+    expect(registry.requests).toHaveLength(1);
+  });
+
+  test('is asked with the login that the registry demands', async () => {
+    const credentials = { username: 'ann', password: 'secret' };
+    const registry = await fixture.registry({ auth: { kind: 'bearer', ...credentials } });
+    const reference = parseReference(registry.pushImage({ repository: REPOSITORY, layers: [] }).reference);
+    const known = await fixture.client().resolveDigests(reference, { credentials });
+    expect(await fixture.client().isUnchanged(reference, known, { credentials })).toBe(true);
+    expect(await fixture.client().isUnchanged(reference, known)).toBe(false);
   });
 });
 
