@@ -7,6 +7,7 @@ import {
   MAX_DEATHS,
   openCredentials,
   type PullResult,
+  queueKey,
   removeCredentials,
   sealedAuthOf,
   type TaskJob,
@@ -39,6 +40,8 @@ export interface PullProcessorOptions {
   readonly secretKey: KeyObject;
   readonly logger: Logger;
 }
+
+const goneFromRedis = 'the task is no longer in Redis: somebody deleted it, or Redis evicted it or lost its data';
 
 /** The BullMQ processor of tasks: everything about a job but the making of the image. */
 export class PullProcessor {
@@ -103,7 +106,7 @@ class PullAttempt {
       return result;
     } catch (error) {
       // Without `end`: to the workers that took the job over, this one counts as dead.
-      if (await this.#isLost()) return this.#letGo();
+      if (await this.#isLost()) return await this.#letGo();
       await end();
       if (this.#stop.reason === 'worker_stopping') return await this.#handBack();
       throw await this.#fail(error);
@@ -133,7 +136,7 @@ class PullAttempt {
     if (ended?.kind === 'completed') return ended.result;
     if (ended?.kind === 'failed') throw new WorkerError(ended.failure.code, ended.failure.message);
 
-    const data = this.#readData();
+    const data = await this.#readData();
     if (data.cancelRequested === true) this.#stop.stop('cancelled');
     this.#stop.signal.throwIfAborted();
     const reporter = createProgressReporter(this.#job, {
@@ -161,9 +164,10 @@ class PullAttempt {
     }
   }
 
-  #readData(): TaskJobData {
+  async #readData(): Promise<TaskJobData> {
     const data = TaskJobData.safeParse(this.#job.data);
     if (data.success) return data.data;
+    if (await this.#isGone()) throw new WorkerError('task_lost', `${goneFromRedis}; pull or import it again`);
     throw new WorkerError(
       'invalid_request',
       `the task was put on the queue by something else than this API: ${data.error.message}`,
@@ -213,19 +217,29 @@ class PullAttempt {
     throw new WaitingError();
   }
 
-  /** The job is another worker's: nothing may be written to it any more. BullMQ refuses the end, too. */
-  #letGo(): never {
+  /** The job is another worker's, or gone: nothing may be written to it any more. BullMQ refuses the end, too. */
+  async #letGo(): Promise<never> {
+    if (await this.#isGone()) {
+      const message = `${goneFromRedis}; the next pull of this image finds what was finished here`;
+      this.#logger.warn({ code: 'task_lost' }, message);
+      throw new Error(`task_lost: ${goneFromRedis}`);
+    }
     this.#logger.warn('the job was taken over by another worker, which finds what was finished here');
     throw new Error('worker_crashed: the job was taken over by another worker');
+  }
+
+  /** Whether Redis no longer has what to do. The key alone says little: BullMQ makes a job that is not there anew as it hands it out. */
+  async #isGone(): Promise<boolean> {
+    return (await this.#options.services.redis.hexists(queueKey(this.#id), 'data')) === 0;
   }
 
   async #fail(error: unknown): Promise<Error> {
     const failure = this.#failureOf(error);
     const { attemptsMade, opts } = this.#job;
     const isLast = !failure.retryable || attemptsMade + 1 >= (opts.attempts ?? 1);
-    this.#log(failure, error, isLast);
+    this.#logFailure(failure, error, isLast);
     if (await this.#options.lock.isHeld(this.#id, this.#token)) {
-      await this.#note(`${isLast ? 'failed' : 'failed, to be tried again'}: ${failure.code}: ${failure.message}`);
+      await this.#noteOnJob(`${howItFailed(isLast)}: ${failure.code}: ${failure.message}`);
       if (isLast) await this.#concludeFailure(failure);
     }
     return jobError(failure);
@@ -267,20 +281,34 @@ class PullAttempt {
     await releaseClaims(services, this.#id);
   }
 
-  #log(failure: Failure, error: unknown, isLast: boolean): void {
-    const details = { code: failure.code, duration_ms: Math.round(performance.now() - this.#started) };
-    if (isUnexplained(failure)) this.#logger.error({ ...details, err: error }, failure.message);
-    else if (isLast) this.#logger.info(details, `failed: ${failure.message}`);
-    else this.#logger.warn(details, `failed, to be tried again: ${failure.message}`);
+  #logFailure(failure: Failure, error: unknown, isLast: boolean): void {
+    const details = {
+      code: failure.code,
+      attempt: this.#job.attemptsMade + 1,
+      retried: !isLast,
+      duration_ms: Math.round(performance.now() - this.#started),
+    };
+    const message = `${howItFailed(isLast)}: ${failure.message}`;
+    if (isUnexplained(failure)) this.#logger.error({ ...details, err: error }, message);
+    else if (isLast) this.#logger.info(details, message);
+    else this.#logger.warn(details, message);
   }
 
   /** Writes a line to the job's own log, for operators, and to the worker's. */
   async #note(line: string): Promise<void> {
     this.#logger.info(line);
+    await this.#noteOnJob(line);
+  }
+
+  async #noteOnJob(line: string): Promise<void> {
     try {
       await this.#job.log(`${new Date().toISOString()} ${line}`);
     } catch (error) {
       this.#logger.warn({ err: error }, 'cannot write to the log of the job');
     }
   }
+}
+
+function howItFailed(isLast: boolean): string {
+  return isLast ? 'failed' : 'failed, to be tried again';
 }

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import * as z from 'zod';
+import { eventually } from '../../../test/support/eventually.ts';
 import { startStack, type TestStack } from './support/stack.ts';
 import { layerTar } from './support/tar.ts';
 
@@ -42,6 +43,30 @@ test('each line about a task has its id and that of its request, those of the re
       .filter((seen) => seen.request_id === 'req_other')
       .map((seen) => seen.task_id),
   ).toContain(second);
+});
+
+test('a failed attempt is one line, with its code, which attempt it was, and whether another follows', async () => {
+  const { reference } = stack.registry.pushImage({
+    repository: 'library/limited',
+    layers: [{ tar: await layerTar([{ name: 'a', content: 'limited' }]) }],
+  });
+  stack.registry.plan({
+    path: 'library/limited/manifests/',
+    status: 429,
+    headers: { 'retry-after': '3600' },
+    times: 1,
+  });
+  stack.registry.plan({ path: 'library/limited/manifests/', status: 404 });
+  const id = await stack.enqueue({ reference, name: 'limited' });
+  await eventually(async () => (await stack.job(id)).isDelayed());
+  await (await stack.job(id)).promote();
+  await stack.ended(id);
+  const told = lines().filter((seen) => seen.task_id === id && /fail/.test(seen.msg));
+  const duration_ms = expect.any(Number);
+  expect(told).toEqual([
+    expect.objectContaining({ code: 'rate_limited', attempt: 1, retried: true, duration_ms }),
+    expect.objectContaining({ code: 'manifest_unknown', attempt: 2, retried: false, duration_ms }),
+  ]);
 });
 
 test('fields are named alike: lower case, with underscores', async () => {

@@ -369,4 +369,34 @@ describe('a pull that fails', () => {
     );
     expect(failed.attemptsMade).toBe(1);
   });
+
+  test('because Redis lost it while it waited says so', async () => {
+    await stack.queue.pause();
+    const id = await stack.enqueue({ reference: `${stack.registry.host}/library/none:1`, name: 'none' });
+    await stack.connection.del(queueKey(id));
+    await stack.queue.resume();
+    const failed = await eventually(async () => {
+      const job = await stack.queue.getJob(id);
+      return (await job?.isFailed()) && job;
+    });
+    expect(failed).toMatchObject({
+      attemptsMade: 1,
+      failedReason: expect.stringMatching(/^task_lost: .*no longer in Redis/),
+    });
+  });
+
+  test('because Redis lost everything while it ran says so, and does not speak of another worker', async () => {
+    const image = stack.registry.pushImage({ repository: 'library/lost', layers: [await smallLayer('lost')] });
+    stack.registry.plan({ path: image.layers[0]?.digest ?? '', stallAfter: 1 });
+    const logged = stack.log().length;
+    await stack.enqueue({ reference: image.reference, name: 'lost' });
+    await eventually(() => stack.registry.requests.some(({ path }) => path.endsWith(image.layers[0]?.digest ?? '-')));
+    await stack.connection.flushall();
+    const told = () => stack.log().slice(logged);
+    await eventually(() => told().includes('"code":"task_lost"'));
+    expect(told()).toContain('the task is no longer in Redis');
+    expect(told()).not.toContain('another worker');
+    stack.registry.clearFaults();
+    expect(await stack.pull({ reference: image.reference, name: 'lost' })).toMatchObject({ status: 'completed' });
+  });
 });
