@@ -1,7 +1,5 @@
+import { RecentlyTold } from '@bhatti/logging';
 import type { Logger } from 'pino';
-
-/** Ms before the same problem is told again. */
-const quiet = 60_000;
 
 /**
  * Tells in the log what is wrong with Redis: each problem once, and once a minute while it lasts. It comes with every attempt, up to ten
@@ -9,10 +7,12 @@ const quiet = 60_000;
  */
 export class RedisProblems {
   readonly #logger: Logger;
-  /** When each command's refusal was told, by `performance.now()`. */
-  readonly #refused = new Map<string, number>();
-  /** The same for failures of the connection, since it was last made. */
-  readonly #lost = new Map<string, number>();
+  /** Commands that Redis refused. */
+  readonly #refused = new RecentlyTold();
+  /** Failures of the connection, since it was last made. */
+  readonly #lost = new RecentlyTold();
+  /** Whether it was ever made. */
+  #wasConnected = false;
 
   constructor(logger: Logger) {
     this.#logger = logger;
@@ -20,17 +20,14 @@ export class RedisProblems {
 
   tell(error: Error, message: string): void {
     const told = error.name === 'ReplyError' ? this.#refused : this.#lost;
-    const now = performance.now();
-    for (const [text, at] of told) if (now - at >= quiet) told.delete(text);
-    if (told.has(error.message)) return;
-    told.set(error.message, now);
-    this.#logger.warn({ err: error }, message);
+    if (told.isDue(error.message)) this.#logger.warn({ err: error }, message);
   }
 
   /** A connection was made. What Redis refuses may go on; should the connection be lost again, that is another problem. */
   connected(): void {
-    if (this.#lost.size === 0) return;
-    this.#lost.clear();
-    this.#logger.info('connected to Redis again');
+    const wasLost = this.#lost.end();
+    // The first one is told with the name of the product, see `startWorker`.
+    if (wasLost && this.#wasConnected) this.#logger.info('connected to Redis again');
+    this.#wasConnected = true;
   }
 }
