@@ -2,11 +2,11 @@ import { rm, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { requireE2fsprogs } from '@bhatti/rootfs';
-import type { Logger } from 'pino';
 import type { Readiness } from './api-schema.ts';
 import { errorCode } from './error-code.ts';
 import { ApiError } from './errors.ts';
 import { type ConnectedWorker, readWorkers } from './queue-state.ts';
+import type { ReadinessLog } from './readiness-log.ts';
 import { redisRefusal } from './redis-failure.ts';
 import { refusalOfWrites } from './redis-writes.ts';
 import type { Services } from './services.ts';
@@ -22,7 +22,7 @@ const checkMilliseconds = 2_000;
  */
 export async function checkReadiness(
   { store, tasks }: Pick<Services, 'store' | 'tasks'>,
-  log: Logger,
+  log: ReadinessLog,
 ): Promise<Readiness> {
   const [queue, data_dir] = await Promise.all([
     within('Redis', log, () =>
@@ -69,7 +69,7 @@ async function checkTools(workers: readonly ConnectedWorker[]): Promise<Check> {
 
 async function within<Result extends object>(
   what: string,
-  log: Logger,
+  log: ReadinessLog,
   check: () => Promise<Result>,
 ): Promise<Result | Check> {
   let timer: NodeJS.Timeout | undefined;
@@ -94,7 +94,7 @@ const missingTools: Readonly<Record<string, string>> = {
   e2fsck_missing: 'e2fsck was not found; install e2fsprogs',
 };
 
-function reasonOf(what: string, error: unknown, log: Logger): string {
+function reasonOf(what: string, error: unknown, log: ReadinessLog): string {
   const code = errorCode(error) ?? '';
   const missing = missingTools[code];
   if (missing !== undefined) return missing;
@@ -102,9 +102,7 @@ function reasonOf(what: string, error: unknown, log: Logger): string {
   if (/^[A-Z0-9_]+$/.test(code)) return `${what} cannot be used (${code})`;
   const refusal = error instanceof ApiError ? redisRefusal(error.cause) : undefined;
   // The loss of Redis has been logged already.
-  if (code !== 'redis_unavailable' || refusal !== undefined) {
-    log.warn({ err: error }, `not ready: ${what} cannot be used`);
-  }
+  if (code !== 'redis_unavailable' || refusal !== undefined) log.failed(what, error);
   if (refusal !== undefined) return `${what} refuses to work (${refusal}; see the log)`;
   return `${what} cannot be used (see the log)`;
 }

@@ -1,5 +1,7 @@
+import { RecentlyTold } from '@bhatti/logging';
 import { Readiness } from '../api-schema.ts';
 import { checkReadiness } from '../readiness.ts';
+import { ReadinessLog } from '../readiness-log.ts';
 import { defineRoute, noBody, noQuery, type Route } from '../route.ts';
 import type { Services } from '../services.ts';
 
@@ -8,6 +10,7 @@ const keepMilliseconds = 500;
 
 /** Would a pull be done? For orchestrators, which have no token; load balancers ask `/health`. */
 export function readyRoutes(services: Pick<Services, 'store' | 'tasks'>): Route[] {
+  const told = new RecentlyTold();
   let latest: { readonly at: number; readonly readiness: Promise<Readiness> } | undefined;
   return [
     defineRoute({
@@ -21,14 +24,15 @@ export function readyRoutes(services: Pick<Services, 'store' | 'tasks'>): Route[
         200: { description: 'It would be done.', schema: Readiness },
         503: { description: 'It would not be done; the body says why.', schema: Readiness },
       },
-      handle: async ({ log }) => {
+      handle: async ({ log: requestLog }) => {
+        const log = new ReadinessLog(requestLog, told);
         const now = performance.now();
         if (latest === undefined || now - latest.at >= keepMilliseconds) {
           latest = { at: now, readiness: checkReadiness(services, log) };
         }
         const readiness = await latest.readiness;
+        log.checked(readiness);
         if (readiness.status === 'ready') return { status: 200, body: readiness };
-        log.warn({ checks: readiness.checks }, 'not ready');
         return { status: 503, headers: { 'Retry-After': '2' }, body: readiness };
       },
     }),
