@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { type StorePaths, storePaths } from '@bhatti/store';
+import { counted } from '@bhatti/tasks';
 import { CliError } from './cli-error.ts';
 
 /** The files through which the parts of a local stack find each other, below its data directory. */
@@ -37,7 +38,7 @@ export function checkSocketPaths(paths: LocalPaths): void {
     'data_dir_too_long',
     `the path of the data directory is too long for unix sockets: ${paths.dataDirectory}`,
     {
-      hint: `Choose one that is at least ${longest - SOCKET_PATH_MAX} bytes shorter with --data-dir or BHATTI_DATA_DIR.`,
+      hint: `Choose one that is at least ${counted(longest - SOCKET_PATH_MAX, 'byte')} shorter with --data-dir or BHATTI_DATA_DIR.`,
     },
   );
 }

@@ -1,3 +1,4 @@
+import { counted } from '@bhatti/tasks';
 import { printableLine } from './printable.ts';
 import { padTo, widthOf } from './text-width.ts';
 
@@ -36,7 +37,7 @@ export function formatAge(then: number, now: number): string {
   ] as const;
   for (const [unit, length] of units) {
     const count = Math.floor(seconds / length);
-    if (count > 0) return `${count} ${unit}${count === 1 ? '' : 's'} ago`;
+    if (count > 0) return `${counted(count, unit)} ago`;
   }
   return 'just now';
 }

@@ -1,5 +1,5 @@
 import { FREE_SPACE_RESERVE, requireE2fsprogs } from '@bhatti/rootfs';
-import { formatBytes, type ProgressReporter, type PullResult, type TaskJobData } from '@bhatti/tasks';
+import { counted, formatBytes, type ProgressReporter, type PullResult, type TaskJobData } from '@bhatti/tasks';
 import { hasLayer } from './cached-layer.ts';
 import { nameImage } from './catalog.ts';
 import { estimateSpace, requireSpace } from './disk-space.ts';
@@ -87,7 +87,7 @@ async function make(
   await requireE2fsprogs();
   await requireRoom(services, layers, missing, signal);
   await task.note(
-    `${image.manifestDigest}: ${layers.length} layers, ${formatBytes(totalSize(layers))}; ${missing.size} to fetch, ${formatBytes(totalSize(missing))}`,
+    `${image.manifestDigest}: ${counted(layers.length, 'layer')}, ${formatBytes(totalSize(layers))}; ${missing.size} to fetch, ${formatBytes(totalSize(missing))}`,
   );
   await services.claims.partial.claim(
     task.id,

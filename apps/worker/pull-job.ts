@@ -2,6 +2,7 @@ import type { KeyObject } from 'node:crypto';
 import { hostname } from 'node:os';
 import { parseReference } from '@bhatti/oci';
 import {
+  counted,
   createProgressReporter,
   jobError,
   MAX_DEATHS,
@@ -118,7 +119,7 @@ class PullAttempt {
     const { deaths } = this.#options;
     const { attemptsMade, stalledCounter, opts } = this.#job;
     this.#stop.signal.throwIfAborted();
-    const takenOver = stalledCounter > 0 ? `, its worker died or hung ${stalledCounter} times` : '';
+    const takenOver = stalledCounter > 0 ? `, its worker died or hung ${counted(stalledCounter, 'time')}` : '';
     await this.#note(
       `attempt ${attemptsMade + 1} of ${opts.attempts ?? 1} on ${hostname()}, pid ${process.pid}${takenOver}`,
     );

@@ -252,7 +252,7 @@ export class Download {
     const host = this.#source.reference.domain;
     return new OciError(
       'size_mismatch',
-      `${host} has ${stated} bytes for ${this.#what} where its manifest states ${size}; the image at the registry is damaged`,
+      `${host} has ${stated} ${stated === '1' ? 'byte' : 'bytes'} for ${this.#what} where its manifest states ${size}; the image at the registry is damaged`,
       { host },
     );
   }

@@ -31,7 +31,7 @@ import { familiarReference, type Reference } from './reference.ts';
 import type { RegistryApi } from './registry-api.ts';
 import { registryError } from './registry-error.ts';
 import { isReusable, type Resolution } from './resolution.ts';
-import { enumeration } from './texts.ts';
+import { counted, enumeration } from './texts.ts';
 
 /** One layer of an image, as its manifest and config describe it. */
 export interface ResolvedLayer {
@@ -111,7 +111,7 @@ export class Resolver {
     if (diffIds.length !== layers.length) {
       throw new OciError(
         'invalid_manifest',
-        `the image ${this.#name} is invalid: its manifest has ${layers.length} layers and its config ${diffIds.length}`,
+        `the image ${this.#name} is invalid: its manifest has ${counted(layers.length, 'layer')} and its config ${diffIds.length}`,
       );
     }
     for (const diffId of diffIds) this.#assertSha256(diffId);
@@ -327,7 +327,7 @@ export class Resolver {
     if (bytes.length === size) return;
     throw new OciError(
       'size_mismatch',
-      `the ${part} of ${this.#name} has ${bytes.length} bytes where ${size} are stated; it was cut short or changed on its way`,
+      `the ${part} of ${this.#name} has ${counted(bytes.length, 'byte')} where ${size} are stated; it was cut short or changed on its way`,
     );
   }
 

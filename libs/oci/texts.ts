@@ -25,6 +25,11 @@ export const textRecord = z
       Object.fromEntries(Object.entries(texts).map(([name, text]) => [name, text ?? ''])),
   );
 
+/** `1 layer`, `3 layers`. */
+export function counted(count: number, one: string): string {
+  return `${count} ${count === 1 ? one : `${one}s`}`;
+}
+
 /** Most items that a message lists, and most characters of each. */
 const SHOWN_ITEMS = 40;
 const SHOWN_CHARACTERS = 200;

@@ -1,5 +1,6 @@
 import { UnrecoverableError } from 'bullmq';
 import * as z from 'zod';
+import { counted } from './counted.ts';
 
 /** Why a task failed. The code is stable, snake_case; the message is for people. */
 export const TaskFailure = z.object({ code: z.string(), message: z.string() });
@@ -24,7 +25,7 @@ export function parseFailure(reason: string, deaths?: number): TaskFailure {
   if (crashReasons.has(reason)) {
     return {
       code: 'worker_crashed',
-      message: `the worker process died or hung ${deaths === undefined ? 'again and again' : `${deaths} times`} while it worked on this task; the log of the workers tells why`,
+      message: `the worker process died or hung ${deaths === undefined ? 'again and again' : counted(deaths, 'time')} while it worked on this task; the log of the workers tells why`,
     };
   }
   const match = encoded.exec(reason);

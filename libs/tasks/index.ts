@@ -2,6 +2,7 @@
 
 export { isArriving, noteArrival } from './arriving-upload.ts';
 export { type CancellationSubscription, cancelTask, subscribeCancellations } from './cancellation.ts';
+export { counted } from './counted.ts';
 export { openCredentials, RegistryCredentials, sealCredentials } from './credentials.ts';
 export { TaskError, type TaskErrorCode } from './error.ts';
 export { encodeFailure, jobError, parseFailure, TaskFailure } from './failure.ts';

@@ -1,3 +1,4 @@
+import { counted } from './counted.ts';
 import { TaskError } from './error.ts';
 import { KEY_PREFIX, queueKey } from './queue.ts';
 import type { RedisClient } from './redis-connection.ts';
@@ -56,10 +57,10 @@ export async function admitTask(
   throw answer === -2
     ? new TaskError(
         'too_many_tasks',
-        `${limits.ofOwner} of your tasks are in progress, which is the limit; try again when some have ended`,
+        `you have ${counted(limits.ofOwner, 'task')} in progress, which is the limit; try again when one has ended`,
         { retryable: true },
       )
-    : new TaskError('queue_full', `the queue is full: ${answer} tasks are in progress; try again later`, {
+    : new TaskError('queue_full', `the queue is full, with ${counted(answer, 'task')} in progress; try again later`, {
         retryable: true,
       });
 }

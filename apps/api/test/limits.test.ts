@@ -15,10 +15,10 @@ beforeAll(async () => {
 afterEach(() => api.close());
 afterAll(() => redis.stop());
 
-function expectRefused(answer: Answer, code: string): void {
+function expectRefused(answer: Answer, code: string, message = ''): void {
   expect(answer.status).toBe(429);
   expect(answer.headers['retry-after']).toMatch(/^\d+$/);
-  expect(errorBody.parse(answer.body).code).toBe(code);
+  expect(errorBody.parse(answer.body)).toMatchObject({ code, error: expect.stringContaining(message) });
 }
 
 test('one task more than an owner may have is refused, until another has ended', async () => {
@@ -65,7 +65,11 @@ test('a full queue refuses every owner', async () => {
   await queue.obliterate({ force: true });
   api = await startTestApi(redis.url, { ofOwner: 100, inAll: 1 });
   await queuePull(api.send, { ref: 'x' });
-  expectRefused(await api.send('POST', '/images/pull', { body: { ref: 'y' } }), 'queue_full');
+  expectRefused(
+    await api.send('POST', '/images/pull', { body: { ref: 'y' } }),
+    'queue_full',
+    'with 1 task in progress',
+  );
   expectRefused(await api.send('POST', '/images/import?name=y', { raw: 'an archive' }), 'queue_full');
   await queue.close();
   connection.disconnect();

@@ -17,7 +17,7 @@ import {
   readLayerIndex,
 } from '@bhatti/rootfs';
 import { systemErrorName, systemFailure } from '@bhatti/store';
-import { formatBytes } from '@bhatti/tasks';
+import { counted, formatBytes } from '@bhatti/tasks';
 import * as z from 'zod';
 import { endProcess, endWhereOutputFails } from '../output-failure.ts';
 import { mapConcurrently } from './concurrently.ts';
@@ -210,7 +210,7 @@ function report(result: Result): void {
   if (request.json) process.stdout.write(`${JSON.stringify(result, null, 2)}\n`);
   else {
     process.stdout.write(
-      `${result.path}: ${formatBytes(result.size_bytes)} (${formatBytes(result.disk_bytes)} on disk), ${result.entries} entries\nsha256:${result.sha256}\n`,
+      `${result.path}: ${formatBytes(result.size_bytes)} (${formatBytes(result.disk_bytes)} on disk), ${counted(result.entries, 'entry', 'entries')}\nsha256:${result.sha256}\n`,
     );
   }
 }

@@ -34,6 +34,7 @@ test('each line about a task has its id and that of its request, those of the re
 
   const ofFirst = lines().filter((seen) => seen.task_id === first);
   expect(ofFirst.length).toBeGreaterThan(2);
+  expect(ofFirst.map(({ msg }) => msg)).toContainEqual(expect.stringMatching(/: 1 layer, /));
   expect(new Set(ofFirst.map((seen) => seen.request_id))).toEqual(new Set(['req_one']));
   expect(lines().filter(({ msg }) => msg.startsWith('registry: '))).toEqual([
     expect.objectContaining({ task_id: first, request_id: 'req_one', delay_ms: expect.any(Number), failures: 1 }),

@@ -66,7 +66,7 @@ describe('a worker process', () => {
     expect(requestedFrom(image.blob)).toEqual([0, fetched]);
     expect(await stack.job(id)).toMatchObject({ attemptsMade: 1, stalledCounter: 1 });
     expect((await stack.queue.getJobLogs(id)).logs).toContainEqual(
-      expect.stringMatching(/attempt 1 of 3 .* its worker died or hung 1 times/),
+      expect.stringMatching(/attempt 1 of 3 .* its worker died or hung 1 time$/),
     );
     // The folders that the dead one was filling go when the next worker starts.
     await successor.end('SIGTERM');

@@ -11,7 +11,7 @@ import { formatReference, parseReference } from '../reference.ts';
 import type { RegistryApi, RegistryRequest } from '../registry-api.ts';
 import { type ResolvedImage, Resolver } from '../resolver.ts';
 import { isDiskFull } from '../system-error.ts';
-import { enumeration } from '../texts.ts';
+import { counted, enumeration } from '../texts.ts';
 import { noArchive } from './archive-names.ts';
 import { type Container, type Member, openContainer } from './container.ts';
 import { type ArchiveContent, type ArchivedImage, readMember } from './content.ts';
@@ -206,7 +206,7 @@ class Archive implements ImageArchive {
     if (found.size === size) return;
     throw new OciError(
       'size_mismatch',
-      `the layer ${digest} in ${this.#label} has ${found.size} bytes where ${size} are stated; the archive is damaged or cut short`,
+      `the layer ${digest} in ${this.#label} has ${counted(found.size, 'byte')} where ${size} are stated; the archive is damaged or cut short`,
     );
   }
 

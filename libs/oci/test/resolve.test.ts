@@ -589,7 +589,7 @@ describe('what is not what it should be', () => {
     const { refusal, registry, push } = await scene();
     const { manifest } = push();
     registry.putManifest(REPOSITORY, 'latest', { ...manifest, layers: manifest.layers.slice(1) });
-    expect((await refusal()).message).toContain('its manifest has 1 layers and its config 2');
+    expect((await refusal()).message).toContain('its manifest has 1 layer and its config 2');
   });
 
   test('thousands of layers', async () => {

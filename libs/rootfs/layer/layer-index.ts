@@ -47,7 +47,7 @@ export class LayerIndexWriter {
     if (this.#entries > this.#limits.entries)
       throw new RootfsError(
         'layer_too_large',
-        `a layer has more than ${this.#limits.entries} entries, which is the limit`,
+        `a layer has more entries than ${this.#limits.entries}, which is the limit`,
       );
     if (this.#bytes > this.#limits.indexBytes) {
       throw new RootfsError(

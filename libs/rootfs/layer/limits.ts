@@ -66,7 +66,7 @@ export function checkEntries(limit: number, entries: number): void {
   if (entries <= limit) return;
   throw new RootfsError(
     'image_too_large',
-    `the image has more than ${limit} entries, which is the limit that the operator sets`,
+    `the image has more entries than ${limit}, which is the limit that the operator sets`,
   );
 }
 

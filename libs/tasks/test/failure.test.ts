@@ -32,6 +32,7 @@ describe('a failure as the reason of a job', () => {
     (reason) => {
       expect(parseFailure(reason).code).toBe('worker_crashed');
       expect(parseFailure(reason).message).toContain('died or hung again and again while');
+      expect(parseFailure(reason, 1).message).toContain('died or hung 1 time while');
       expect(parseFailure(reason, 3).message).toContain('died or hung 3 times while');
     },
   );
