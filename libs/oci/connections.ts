@@ -4,6 +4,7 @@ import { rootCertificates, type ConnectionOptions as TlsOptions } from 'node:tls
 import { Agent, buildConnector, type Dispatcher, ProxyAgent } from 'undici';
 import type { AddressGuard } from './address-policy.ts';
 import { hostAndPort, hostName } from './host.ts';
+import { isTlsError } from './network-error.ts';
 import { type ProxySettings, proxyFor } from './proxy.ts';
 import type { RegistryConfiguration } from './registry-settings.ts';
 
@@ -44,7 +45,7 @@ export class Connections {
   for(url: URL, purpose: Purpose): Dispatcher {
     // Hosts without TLS settings of their own share a dispatcher, in which each origin has its own pool.
     const host = hostAndPort(url);
-    const trust = this.#options.configuration.hasOwnTrust(host) ? host : '';
+    const trust = this.#options.configuration.hasOwnTls(host) ? host : '';
     const proxy = this.proxyFor(url);
     const key = `${purpose} ${proxy?.href ?? ''} ${trust}`;
     const known = this.#dispatchers.get(key);
@@ -93,6 +94,7 @@ export class Connections {
     const authorities = configuration.certificateAuthorities(host);
     return {
       ...(authorities.length > 0 && { ca: [...usualCertificates(), ...authorities] }),
+      ...configuration.clientCertificate(host),
       ...(configuration.isInsecure(host) && { rejectUnauthorized: false }),
     };
   }
@@ -100,8 +102,8 @@ export class Connections {
   /** Connects as undici does, but only to addresses that the policy allows. */
   #connector(options: buildConnector.BuildOptions): buildConnector.connector {
     const { guard } = this.#options;
-    const connect = buildConnector(options);
-    const connectGuarded = buildConnector({ ...options, lookup: guard.lookup });
+    const connect = keepingTlsErrors(buildConnector(options));
+    const connectGuarded = keepingTlsErrors(buildConnector({ ...options, lookup: guard.lookup }));
     return (target, callback) => {
       const host = target.host ?? target.hostname;
       if (!guard.watches(host, target.protocol)) return connect(target, callback);
@@ -114,6 +116,21 @@ export class Connections {
       return connectGuarded(target, callback);
     };
   }
+}
+
+/**
+ * An alert after the handshake, with which TLS 1.3 asks for a client certificate, is followed by the end of the connection, and undici
+ * would tell of that alone. A connection that is destroyed at the alert ends for that reason.
+ */
+function keepingTlsErrors(connect: buildConnector.connector): buildConnector.connector {
+  return (target, callback) =>
+    connect(target, (...[error, socket]) => {
+      if (error !== null) return callback(error, null);
+      socket.on('error', (problem) => {
+        if (isTlsError(problem)) socket.destroy();
+      });
+      callback(null, socket);
+    });
 }
 
 /** Certificates given for a connection replace the default ones, so those are given too, with what NODE_EXTRA_CA_CERTS adds. */

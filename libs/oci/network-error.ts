@@ -28,8 +28,15 @@ const tlsError = z.object({ code: z.string().regex(/^ERR_SSL_|^EPROTO$/), reason
 const NO_TLS = new Set(['wrong version number', 'packet length too long', 'record layer failure', 'http request']);
 
 /** Reasons that will not go away: the two sides are incompatible. Others may come from bytes damaged on the way. */
-const NO_AGREEMENT =
-  /handshake failure|protocol version|unsupported protocol|certificate required|unrecognized name|no shared cipher/;
+const NO_AGREEMENT = /handshake failure|protocol version|unsupported protocol|unrecognized name|no shared cipher/;
+
+/** Alerts about the certificate of the one who asks, with which a registry that demands one ends the connection. */
+const CLIENT_CERTIFICATE_REFUSED = /alert (?:certificate|bad certificate|unsupported certificate|unknown ca)/i;
+
+/** @param said the registry's word for it */
+export function clientCertificateRefused(host: string, said: string): string {
+  return `${host} demands a client certificate, or does not accept the one that it got (${said}); an operator can set client_certificate of this registry in registries.yaml`;
+}
 
 /** The code of a system, TLS or undici error; empty when it has none. */
 export function errorCode(error: unknown): string {
@@ -40,6 +47,16 @@ export function errorCode(error: unknown): string {
 /** Whether the server's certificate was not accepted. */
 export function isCertificateError(error: unknown): boolean {
   return CERTIFICATE.test(errorCode(error));
+}
+
+/** Whether OpenSSL failed, or got an alert from the other side. */
+export function isTlsError(error: unknown): boolean {
+  return tlsError.safeParse(error).success;
+}
+
+/** Whether the server demands a client certificate, and got none that it accepts. */
+export function isClientCertificateRefused(error: unknown): boolean {
+  return CLIENT_CERTIFICATE_REFUSED.test(tlsError.safeParse(error).data?.reason ?? '');
 }
 
 /** Whether no connection was established at all. */
@@ -116,9 +133,14 @@ function tlsFailure(error: unknown, { host }: URL): Failure | undefined {
     const message = `cannot reach ${host}: what answers there does not speak TLS. If it is a registry with plain HTTP, an operator may allow that: BHATTI_INSECURE_REGISTRIES=${host}, or insecure in registries.yaml`;
     return { code, message };
   }
+  if (CLIENT_CERTIFICATE_REFUSED.test(tls.reason)) {
+    return { code: 'unauthorized', message: clientCertificateRefused(host, tls.reason) };
+  }
+  // Servers with TLS 1.2 refuse so, too, whoever shows no certificate.
+  const advice = /handshake failure/.test(tls.reason) ? '; it may demand a client certificate' : '';
   return {
     code,
-    message: `cannot reach ${host}: TLS failed (${tls.reason})`,
+    message: `cannot reach ${host}: TLS failed (${tls.reason})${advice}`,
     retryable: !NO_AGREEMENT.test(tls.reason),
   };
 }

@@ -19,7 +19,12 @@ const fileSchema = z.strictObject({
   registries: z
     .record(
       z.string().min(1),
-      z.strictObject({ insecure: z.boolean().optional(), ca: oneOrMore.optional(), mirrors: oneOrMore.optional() }),
+      z.strictObject({
+        insecure: z.boolean().optional(),
+        ca: oneOrMore.optional(),
+        client_certificate: z.strictObject({ cert: z.string(), key: z.string() }).optional(),
+        mirrors: oneOrMore.optional(),
+      }),
     )
     .optional(),
   ca: oneOrMore.optional(),
@@ -142,32 +147,34 @@ async function readRegistries(
   registries: FileSettings['registries'] = {},
   path: string,
 ): Promise<Record<string, RegistrySettings>> {
-  const entries = Object.entries(registries).map(async ([host, { insecure, ca, mirrors }]) => {
-    const settings: RegistrySettings = {
-      ...(insecure !== undefined && { insecure }),
-      ...(ca !== undefined && { certificateAuthorities: await readCertificates(ca, path) }),
-      ...(mirrors !== undefined && { mirrors }),
-    };
-    return [host, settings] as const;
-  });
+  const entries = Object.entries(registries).map(
+    async ([host, { insecure, ca, client_certificate: client, mirrors }]) => {
+      const settings: RegistrySettings = {
+        ...(insecure !== undefined && { insecure }),
+        ...(ca !== undefined && { certificateAuthorities: await readCertificates(ca, path) }),
+        ...(client !== undefined && {
+          clientCertificate: { cert: await readPem(client.cert, path), key: await readPem(client.key, path) },
+        }),
+        ...(mirrors !== undefined && { mirrors }),
+      };
+      return [host, settings] as const;
+    },
+  );
   return Object.fromEntries(await Promise.all(entries));
 }
 
-/** Reads files of PEM certificates; relative paths start from the folder of the settings file. */
 function readCertificates(files: readonly string[] = [], settingsPath: string): Promise<string[]> {
-  return Promise.all(
-    files.map(async (file) => {
-      try {
-        return await readFile(resolve(dirname(settingsPath), file), 'utf8');
-      } catch (cause) {
-        throw new OciError(
-          'invalid_request',
-          `cannot read the CA file ${file} that ${settingsPath} names (${errorCode(cause)})`,
-          { cause },
-        );
-      }
-    }),
-  );
+  return Promise.all(files.map((file) => readPem(file, settingsPath)));
+}
+
+/** Relative paths start from the folder of the settings file. */
+async function readPem(file: string, settingsPath: string): Promise<string> {
+  try {
+    return await readFile(resolve(dirname(settingsPath), file), 'utf8');
+  } catch (cause) {
+    const message = `cannot read the file ${file} that ${settingsPath} names (${errorCode(cause)})`;
+    throw new OciError('invalid_request', message, { cause });
+  }
 }
 
 function problems(error: z.ZodError): string {

@@ -1,6 +1,7 @@
 import * as z from 'zod';
 import { OciError, type OciErrorCode } from './error.ts';
 import type { ResponseHead } from './exchange.ts';
+import { clientCertificateRefused } from './network-error.ts';
 import { parseRetryAfter } from './retry.ts';
 
 /** Most bytes that are read of an error response's body. */
@@ -17,6 +18,9 @@ const otherSchema = z.object({
   details: z.string().nullish(),
   message: z.string().nullish(),
 });
+
+/** nginx answers requests without the client certificate that it demands by this page. */
+const NGINX_CLIENT_CERTIFICATE = /No required SSL certificate was sent|The SSL certificate error/;
 
 export interface RefusedRequest {
   readonly head: ResponseHead;
@@ -46,6 +50,8 @@ export function registryError({ head, body, url, kind, what }: RefusedRequest): 
     const hint = kind === 'token' ? 'Check the credentials' : 'The image may not exist, or may require authentication';
     return make('unauthorized', `${url.host} refused access to ${what}: ${said}. ${hint}`, false);
   }
+  const nginxSaid = status === 400 ? NGINX_CLIENT_CERTIFICATE.exec(Buffer.from(body).toString('utf8')) : null;
+  if (nginxSaid !== null) return make('unauthorized', clientCertificateRefused(url.host, nginxSaid[0]), false);
   if (status === 404 && kind === 'manifest') {
     return make('manifest_unknown', `${url.host} does not have ${what}: ${said}. Check the name and the tag`, false);
   }

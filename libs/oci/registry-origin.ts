@@ -3,7 +3,14 @@ import type { Connections } from './connections.ts';
 import { OciError } from './error.ts';
 import { DeadlineError, exchange } from './exchange.ts';
 import { hostAndPort, isLoopbackHost } from './host.ts';
-import { errorCode, isCertificateError, isUnreachable, networkError, orCancelled } from './network-error.ts';
+import {
+  errorCode,
+  isCertificateError,
+  isClientCertificateRefused,
+  isUnreachable,
+  networkError,
+  orCancelled,
+} from './network-error.ts';
 import type { RegistryConfiguration } from './registry-settings.ts';
 import { StallError } from './stall.ts';
 
@@ -99,7 +106,8 @@ export class RegistryOrigins {
       const proxy = connections.proxyFor(url);
       // Where no port is given, plain HTTP has another one, which may be open.
       if (CLOSED_PORT.has(errorCode(error)) && proxy === undefined && secure.port === '') return 'nothing';
-      if (error instanceof OciError || isUnreachable(error) || isCertificateError(error)) {
+      const isKnown = error instanceof OciError || isUnreachable(error);
+      if (isKnown || isCertificateError(error) || isClientCertificateRefused(error)) {
         throw networkError(error, secure, 'metadata', proxy);
       }
       return 'plain';

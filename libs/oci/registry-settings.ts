@@ -1,7 +1,15 @@
 import { X509Certificate } from 'node:crypto';
+import { createSecureContext } from 'node:tls';
 import { OciError } from './error.ts';
 import { hostAndPort, placesOf, registryHost } from './host.ts';
 import { parseReference, type Reference } from './reference.ts';
+
+/** With which a registry is shown who asks, as PEM. */
+export interface ClientCertificate {
+  /** With those between it and the authority, if there are any. */
+  readonly cert: string;
+  readonly key: string;
+}
 
 /** How one registry is reached. */
 export interface RegistrySettings {
@@ -9,6 +17,8 @@ export interface RegistrySettings {
   readonly insecure?: boolean;
   /** PEM certificates trusted for this host, in addition to those trusted for all. */
   readonly certificateAuthorities?: readonly string[];
+  /** Shown to this host, if it demands one, and to no other. */
+  readonly clientCertificate?: ClientCertificate;
   /**
    * Tried first, in this order; the registry itself is tried last. `host[:port]` or `host[:port]/prefix`, the prefix being put before
    * the repository. A mirror's own settings are those of its own host.
@@ -30,12 +40,13 @@ export class RegistryConfiguration {
   readonly #byHost = new Map<string, RegistrySettings>();
   readonly #certificateAuthorities: readonly string[];
 
-  /** @throws OciError `invalid_request` for a malformed certificate, `invalid_reference` for a malformed mirror */
+  /** @throws OciError `invalid_request` for a malformed certificate or key, `invalid_reference` for a malformed mirror */
   constructor({ registries = {}, insecureRegistries = [], certificateAuthorities = [] }: AllRegistrySettings) {
     for (const host of insecureRegistries) this.#set(host, { insecure: true });
     for (const [host, settings] of Object.entries(registries)) {
       this.#set(host, settings);
       for (const pem of settings.certificateAuthorities ?? []) assertCertificate(pem, ` of ${host}`);
+      assertClientCertificate(settings.clientCertificate, host);
       for (const mirror of settings.mirrors ?? []) mirrorReference(mirror, { domain: host, path: 'image' });
     }
     for (const pem of certificateAuthorities) assertCertificate(pem, '');
@@ -47,8 +58,13 @@ export class RegistryConfiguration {
   }
 
   /** Whether connections to this host need TLS settings of their own. */
-  hasOwnTrust(host: string): boolean {
-    return this.isInsecure(host) || this.#of(host)?.certificateAuthorities !== undefined;
+  hasOwnTls(host: string): boolean {
+    const { certificateAuthorities, clientCertificate } = this.#of(host) ?? {};
+    return this.isInsecure(host) || certificateAuthorities !== undefined || clientCertificate !== undefined;
+  }
+
+  clientCertificate(host: string): ClientCertificate | undefined {
+    return this.#of(host)?.clientCertificate;
   }
 
   certificateAuthorities(host: string): readonly string[] {
@@ -93,5 +109,18 @@ function assertCertificate(pem: string, whose: string): void {
     new X509Certificate(pem);
   } catch (cause) {
     throw new OciError('invalid_request', `a configured CA certificate${whose} is not a PEM certificate`, { cause });
+  }
+}
+
+function assertClientCertificate(pair: ClientCertificate | undefined, host: string): void {
+  if (pair === undefined) return;
+  try {
+    createSecureContext({ ...pair });
+  } catch (cause) {
+    throw new OciError(
+      'invalid_request',
+      `the client certificate of ${host} is not a PEM certificate with its key, which must not need a passphrase`,
+      { cause },
+    );
   }
 }

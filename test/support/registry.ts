@@ -46,8 +46,14 @@ export interface LoggedRequest {
 export interface RegistryOptions {
   readonly auth?: RegistryAuth;
   readonly faults?: readonly Fault[];
-  /** Serve HTTPS with this key and certificate (PEM). */
-  readonly tls?: { readonly key: string; readonly cert: string };
+  /** Serve HTTPS with this key and certificate (PEM); with `requestCert` only to clients whose certificate the authority `ca` signed. */
+  readonly tls?: {
+    readonly key: string;
+    readonly cert: string;
+    readonly ca?: string;
+    readonly requestCert?: boolean;
+    readonly maxVersion?: 'TLSv1.2';
+  };
   /** Loopback address to listen on. Default 127.0.0.1. */
   readonly address?: '127.0.0.1' | '::1';
 }

@@ -118,6 +118,62 @@ describe('TLS', () => {
   });
 });
 
+describe('a registry that demands a client certificate', () => {
+  const start = async (maxVersion?: 'TLSv1.2') => {
+    const { key, cert, authority: ca } = certificates;
+    const tls = { key, cert, ca, requestCert: true, ...(maxVersion !== undefined && { maxVersion }) };
+    const registry = await fixture.registry({ tls });
+    const { reference, digest } = push(registry);
+    return { registry, digest, reference: parseReference(reference) };
+  };
+  const authorities = () => ({ certificateAuthorities: [certificates.authority] });
+
+  test('gets the one that is configured for it', async () => {
+    const { registry, reference, digest } = await start();
+    const { key, cert } = certificates;
+    const client = fixture.client({
+      ...authorities(),
+      registries: { [registry.host]: { clientCertificate: { key, cert } } },
+    });
+    expect((await client.resolve(reference)).manifestDigest).toBe(digest);
+  });
+
+  test('does not get that of another registry; the error says what it demands, and is not retried', async () => {
+    const { registry, reference } = await start();
+    const { key, cert } = certificates;
+    const client = fixture.client({
+      ...authorities(),
+      registries: { 'other.example': { clientCertificate: { key, cert } } },
+    });
+    const error = await failure(client.resolve(reference));
+    expect(error).toMatchObject({ code: 'unauthorized', retryable: false, host: registry.host });
+    expect(error.message).toContain(`${registry.host} demands a client certificate`);
+    expect(error.message).toContain('client_certificate of this registry in registries.yaml');
+    expect(registry.requests).toEqual([]);
+  });
+
+  test('with TLS 1.2, which does not say so, may be one', async () => {
+    const { registry } = await start('TLSv1.2');
+    // On loopback, plain HTTP would be tried next.
+    const proxy = await startProxy(registry.port);
+    const client = fixture.client({ ...authorities(), proxies: { https: proxy.url, exclude: '' } });
+    const error = await failure(client.resolve(parseReference('registry.test/team/app')));
+    expect(error).toMatchObject({ code: 'registry_unreachable', retryable: false });
+    expect(error.message).toContain('it may demand a client certificate');
+    await proxy.close();
+  });
+
+  test('as nginx does it, with a page, is told by its words', async () => {
+    const registry = await fixture.registry();
+    const page = '<html><head><title>400 No required SSL certificate was sent</title></head></html>';
+    registry.plan({ path: '/v2/', status: 400, body: page });
+    const error = await failure(fixture.client().resolve(parseReference(`${registry.host}/team/app`)));
+    expect(error).toMatchObject({ code: 'unauthorized', status: 400, retryable: false });
+    expect(error.message).toContain('demands a client certificate');
+    expect(error.message).toContain('(No required SSL certificate was sent)');
+  });
+});
+
 describe('proxies', () => {
   const proxies: TestProxy[] = [];
   afterEach(async () => {

@@ -9,12 +9,14 @@ import { failure, random, useFixture } from './support/fixture.ts';
 const fixture = useFixture();
 let directory: string;
 let authority: string;
+let cert: string;
+let key: string;
 
 beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), 'bhatti-settings-'));
   const certificates = join(directory, 'tls');
   await mkdir(certificates);
-  ({ authority } = await makeCertificates(certificates));
+  ({ authority, cert, key } = await makeCertificates(certificates));
   await writeFile(join(directory, 'ca.pem'), authority);
 });
 afterAll(() => rm(directory, { recursive: true }));
@@ -46,6 +48,7 @@ test('the file', async () => {
 registries:
   registry.internal:5000: { insecure: true }
   ghcr.io: { ca: ca.pem, mirrors: [mirror.internal/ghcr] }
+  internal.example: { client_certificate: { cert: tls/cert.pem, key: tls/key.pem } }
 ca: [ca.pem]
 addresses: { deny: [private], allow: [10.0.0.1:5000] }
 connections_per_host: 3
@@ -55,6 +58,7 @@ stall_timeout: 7.5
     registries: {
       'registry.internal:5000': { insecure: true },
       'ghcr.io': { certificateAuthorities: [authority], mirrors: ['mirror.internal/ghcr'] },
+      'internal.example': { clientCertificate: { cert, key } },
     },
     certificateAuthorities: [authority],
     addressPolicy: { deny: ['private'], allowHosts: ['10.0.0.1:5000'] },
@@ -121,8 +125,13 @@ test('a client made of them keeps to them', async () => {
 test.each([
   ['registries: { ghcr.io: { insecur: true } }', 'registries.ghcr.io: Unrecognized key: "insecur"'],
   ['registries: { ghcr.io: { mirrors: [https://mirror.example] } }', 'leave out the scheme'],
-  ['ca: none.pem', 'cannot read the CA file none.pem'],
+  ['ca: none.pem', 'cannot read the file none.pem'],
   ['ca: registries.yaml', 'is not a PEM certificate'],
+  [
+    'registries: { ghcr.io: { client_certificate: { cert: ca.pem, key: ca.pem } } }',
+    'the client certificate of ghcr.io is not a PEM certificate with its key',
+  ],
+  ['registries: { ghcr.io: { client_certificate: { cert: ca.pem } } }', 'registries.ghcr.io.client_certificate.key'],
   ['addresses: { deny: [lan] }', 'addresses.deny.0'],
   ['stall_timeout: 0', 'stall_timeout'],
   ['[', 'are not valid YAML'],
