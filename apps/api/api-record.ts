@@ -61,7 +61,7 @@ export class ApiRecordFile {
   }
 
   async #replace(record: ApiRecord): Promise<void> {
-    // Not named for the pid, which may be that of an API in another container.
+    // Not named for the pid, which may be that of an API in another container. libs/store/orphans.ts knows the form.
     const temporary = `${this.#path}.${randomBytes(4).toString('hex')}`;
     try {
       await writeFile(temporary, `${JSON.stringify(record)}\n`, { mode: 0o600 });

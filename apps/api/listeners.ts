@@ -28,6 +28,7 @@ export async function listenOnSocket(path: string, listener: RequestListener): P
   await requireFreeSocket(path);
   const server = httpServer(listener);
   // Node removes the name that it was told, whoever's socket has it by then; so it is told one that is nobody else's, and no longer.
+  // libs/store/orphans.ts knows its form.
   const own = join(dirname(path), randomBytes(4).toString('hex'));
   await listen(server, { path: own });
   try {

@@ -1,3 +1,4 @@
+import type { Stats } from 'node:fs';
 import { lstat, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { storing, systemCode } from './error.ts';
@@ -13,13 +14,17 @@ import { toTheEnd } from './to-the-end.ts';
 const foreignAge = 24 * 3600 * 1000;
 
 /** Temporary files of other parts, which they link or rename within milliseconds, unless they die. */
-const unlinked = /^(?:(?:token|secret\.key)\.[0-9a-f-]{36}|api\.json\.\d+|serve\.pid\.\d+\.tmp|write-check)$/;
+const unlinked = /^(?:(?:token|secret\.key)\.[0-9a-f-]{36}|api\.json\.[0-9a-f]{8}|serve\.pid\.\d+\.tmp|write-check)$/;
+
+/** The name of an API's socket until it takes the place of `api.sock`, which is as long: the path may not be longer. */
+const unlinkedSocket = /^[0-9a-f]{8}$/;
 
 /** Removes such files from the folder once they are older than `foreignAge`. Rejects with the first failure, after trying all. */
 export async function removeUnlinked(folder: string): Promise<void> {
   await collecting(folder, async (name) => {
     const path = join(folder, name);
-    if (unlinked.test(name) && Date.now() - (await changeTime(path)) > foreignAge) await rm(path, { force: true });
+    if (!unlinked.test(name) && !(unlinkedSocket.test(name) && (await isSocket(path)))) return;
+    if (Date.now() - (await changeTime(path)) > foreignAge) await rm(path, { force: true });
   });
 }
 
@@ -57,10 +62,19 @@ async function lastChange(path: string): Promise<number> {
 }
 
 async function changeTime(path: string): Promise<number> {
+  return (await statusOf(path))?.mtimeMs ?? Number.NEGATIVE_INFINITY;
+}
+
+async function isSocket(path: string): Promise<boolean> {
+  return (await statusOf(path))?.isSocket() ?? false;
+}
+
+/** undefined where there is nothing (any more). */
+async function statusOf(path: string): Promise<Stats | undefined> {
   try {
-    return (await lstat(path)).mtimeMs;
+    return await lstat(path);
   } catch (error) {
-    if (systemCode(error) === 'ENOENT') return Number.NEGATIVE_INFINITY;
+    if (systemCode(error) === 'ENOENT') return undefined;
     throw error;
   }
 }

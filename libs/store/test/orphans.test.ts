@@ -2,6 +2,7 @@ import { execFile, spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdir, readdir, readFile, rename, utimes, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
@@ -75,11 +76,22 @@ describe('what dead processes were making', () => {
   );
 
   test('small files that they had not linked or renamed yet are removed after a day', async () => {
-    const left = [`token.${randomUUID()}`, `secret.key.${randomUUID()}`, 'run/api.json.17', 'run/serve.pid.17.tmp'];
-    const kept = ['token', 'secret.key', 'token.old', `token.${randomUUID()}`];
+    const left = [
+      `token.${randomUUID()}`,
+      `secret.key.${randomUUID()}`,
+      'run/api.json.17abcdef',
+      'run/serve.pid.17.tmp',
+    ];
+    const kept = ['token', 'secret.key', 'token.old', 'deadbeef', `token.${randomUUID()}`];
     for (const name of [...left, ...kept]) await writeFile(join(directory.path, name), '');
+    // As an API leaves it that is killed before it gives its socket the right name.
+    left.push('run/0123abcd');
+    const api = createServer().listen(join(directory.path, 'run', 'made'));
+    await once(api, 'listening');
+    await rename(join(directory.path, 'run', 'made'), join(directory.path, 'run', '0123abcd'));
+    api.close();
     const old = hoursAgo(25);
-    for (const name of [...left, ...kept.slice(0, 3)]) await utimes(join(directory.path, name), old, old);
+    for (const name of [...left, ...kept.slice(0, 4)]) await utimes(join(directory.path, name), old, old);
     await store.collectOrphans();
     const names = [...(await readdir(directory.path)), ...(await readdir(join(directory.path, 'run')))];
     expect(names).toEqual(expect.arrayContaining(kept));
