@@ -1,4 +1,4 @@
-import { once } from 'node:events';
+import { once, setMaxListeners } from 'node:events';
 import { availableParallelism } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -85,6 +85,8 @@ const END_TIMEOUT = 3000;
 export async function runOnThread<Result>(run: ThreadRun<Result>): Promise<Result> {
   const { signal } = run;
   if (signal?.aborted) throw cancelled(signal);
+  // As many may listen as work runs at once under one signal; Node warns of a leak at eleven.
+  if (signal !== undefined) setMaxListeners(Number.POSITIVE_INFINITY, signal);
   const { port1, port2 } = new MessageChannel();
   if (run.onMessage !== undefined) port1.on('message', run.onMessage);
   const closed = once(port1, 'close');

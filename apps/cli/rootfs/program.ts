@@ -1,4 +1,5 @@
 /** The program behind `bhatti rootfs build`: from local layers to an ext4, without a server. A process of its own, so that the CLI starts without loading it. */
+import { setMaxListeners } from 'node:events';
 import { link, lstat, mkdir, mkdtemp, open, rm, stat } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -29,6 +30,8 @@ class UsageError extends Error {}
 endWhereOutputFails();
 const request = BuildRequest.parse(JSON.parse(process.argv[2] ?? ''));
 const stop = new AbortController();
+// Each layer under way listens, of which there are as many as processors; Node warns of a leak at eleven.
+setMaxListeners(Number.POSITIVE_INFINITY, stop.signal);
 // SIGHUP: its terminal was closed.
 for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, () => stop.abort());
 

@@ -160,6 +160,16 @@ test('a full disk is told as that, by the name of the file that it was to have',
   }
 });
 
+test('on a machine with many processors the error is all that is told', async () => {
+  await writeFile(join(directory, 'damaged.tar.gz'), gzipSync('').subarray(0, 10));
+  const many = `require('os').availableParallelism = () => 16; require('module').syncBuiltinESMExports();`;
+  await writeFile(join(directory, 'many.cjs'), many);
+  const layers = Array.from({ length: 16 }, () => 'damaged.tar.gz');
+  const option = `NODE_OPTIONS=--require ${join(directory, 'many.cjs')}`;
+  const built = await run('env', option, process.execPath, cli, 'rootfs', 'build', ...layers, '-o', 'x.ext4');
+  expect(built.stderr).toMatch(/^error: \S*damaged\.tar\.gz: .*\(layer_corrupt\)\n$/);
+});
+
 test.each(['SIGINT', 'SIGTERM', 'SIGHUP'] as const)('%s leaves nothing behind', async (signal) => {
   const tar = pack();
   tar.entry({ name: 'big', size: 2 ** 33 });

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { getEventListeners, getMaxListeners } from 'node:events';
 import { open, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileDigest } from '@bhatti/rootfs';
@@ -13,7 +14,10 @@ describe('the digest of a file', () => {
       await file.write(Buffer.alloc(length, 'content'), 0, length, 2 * 1024 * 1024);
       await file.close();
       const bytes = await readFile(path);
-      expect(await fileDigest(path)).toBe(createHash('sha256').update(bytes).digest('hex'));
+      const { signal } = new AbortController();
+      expect(await fileDigest(path, signal)).toBe(createHash('sha256').update(bytes).digest('hex'));
+      // Any number of works may have the same signal: Node warns of none.
+      expect([getMaxListeners(signal), getEventListeners(signal, 'abort')]).toEqual([Number.POSITIVE_INFINITY, []]);
     }),
   );
 });
