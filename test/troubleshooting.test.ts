@@ -28,3 +28,16 @@ test('docs/troubleshooting.md explains every code that users can see', () => {
   const page = readFileSync(`${root}/docs/troubleshooting.md`, 'utf8');
   expect([...codes].filter((code) => !page.includes(`\`${code}\``)).sort()).toEqual([]);
 });
+
+test.each(['oci', 'rootfs', 'store', 'tasks'])(
+  'the README of libs/%s has every code of its errors, and no other',
+  (lib) => {
+    const codes = codesIn(readFileSync(`${root}/libs/${lib}/error.ts`, 'utf8'));
+    const errors = readFileSync(`${root}/libs/${lib}/README.md`, 'utf8')
+      .split(/^## /m)
+      .find((part) => part.startsWith('Errors'));
+    const rows = [...(errors ?? '').matchAll(/^\| (`[^|]*`) +\|/gm)].map(([, cell = '']) => cell);
+    const listed = rows.flatMap((cell) => [...cell.matchAll(/`([a-z0-9_]+)`/g)].map(([, code]) => code));
+    expect(listed.sort()).toEqual([...new Set(codes)].sort());
+  },
+);
