@@ -1,5 +1,6 @@
 import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { RecentlyTold } from '@bhatti/logging';
 import type { RedisClient } from '@bhatti/tasks';
 import {
   checkRedisServer,
@@ -135,6 +136,7 @@ export class RedisSession {
   }
 
   async #open(): Promise<void> {
+    const told = new RecentlyTold();
     while (!this.#stopped.signal.aborted) {
       try {
         this.#access = await this.#connect();
@@ -142,7 +144,9 @@ export class RedisSession {
       } catch (error) {
         if (this.#stopped.signal.aborted) return;
         this.#away.abort();
-        this.#options.log.error({ err: error }, 'the task queue in Redis cannot be opened; trying again');
+        if (told.isDue(String(error))) {
+          this.#options.log.error({ err: error }, 'the task queue in Redis cannot be opened; trying again');
+        }
         await sleep(retryMilliseconds, undefined, { signal: this.#stopped.signal }).catch(() => {});
       }
     }

@@ -130,14 +130,18 @@ describe('the API process', () => {
     for (const line of started.stderr().trim().split('\n')) JSON.parse(line);
   });
 
-  test('writes lines of JSON only, also of what the Redis client warns of', async () => {
+  test('writes lines of JSON only, also of what the Redis client warns of; the same problem once', async () => {
     const admin = connectRedis(redis.url, { use: 'request' });
     await admin.call('ACL', 'SETUSER', 'blind', 'on', '>secret', '~*', '&*', '+@all', '-info');
-    admin.disconnect();
+    await admin.config('RESETSTAT');
     const started = run({ REDIS_URL: `redis+unix://blind:secret@${redis.socketPath}` });
     await eventually(() => started.stderr().includes('Skipping the ready check'));
+    // Two of its connections ask when they are made; then it asks each second whether the queue can be opened now.
+    await eventually(async () => /cmdstat_info:.*rejected_calls=([5-9]|\d\d)/.test(await admin.info('commandstats')));
+    admin.disconnect();
     started.child.kill('SIGTERM');
     expect(await started.ended).toBe(0);
+    expect(started.stderr().split('cannot be opened')).toHaveLength(2);
     for (const line of started.stderr().trim().split('\n')) JSON.parse(line);
   });
 
