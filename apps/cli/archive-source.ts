@@ -35,7 +35,7 @@ export async function archiveFile(path: string): Promise<Readable> {
  * The output of `docker save REF`, or of `podman save` where there is no docker. Resolves once the first bytes are here, so that
  * nothing is sent to the server for a missing image; the stream fails if the program fails later.
  */
-export async function savedImage(reference: string): Promise<Readable> {
+export async function savedImage(reference: string, env: NodeJS.ProcessEnv): Promise<Readable> {
   // Docker would take it for a flag, or for no argument.
   if (/^(-|\s*$)/.test(reference)) {
     throw new CliError(
@@ -48,7 +48,7 @@ export async function savedImage(reference: string): Promise<Readable> {
     ['podman', ['save', '--format', 'docker-archive', reference]],
   ];
   for (const [program, args] of programs) {
-    const archive = await run(program, args, reference);
+    const archive = await run(program, args, env, reference);
     if (archive !== undefined) return archive;
   }
   throw new CliError('docker_missing', 'neither docker nor podman is installed here, to save the image with', {
@@ -59,8 +59,13 @@ export async function savedImage(reference: string): Promise<Readable> {
 }
 
 /** Undefined when there is no such program. */
-async function run(program: string, args: readonly string[], reference: string): Promise<Readable | undefined> {
-  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+async function run(
+  program: string,
+  args: readonly string[],
+  env: NodeJS.ProcessEnv,
+  reference: string,
+): Promise<Readable | undefined> {
+  const child = spawn(program, args, { env, stdio: ['ignore', 'pipe', 'pipe'] });
   let said = '';
   child.stderr.setEncoding('utf8').on('data', (text: string) => {
     said = (said + text).slice(-2000);

@@ -37,17 +37,19 @@ export interface ImportSource {
   /** Image in the local Docker; undefined with `tar`. */
   readonly reference: string | undefined;
   readonly tar: string | undefined;
+  /** Of the Docker that saves the image. */
+  readonly env: NodeJS.ProcessEnv;
 }
 
 /** `bhatti image import`: sends an archive and watches the task that makes an image of it. */
 export async function importImage(
   client: ApiClient,
-  { reference, tar }: ImportSource,
+  { reference, tar, env }: ImportSource,
   request: ImportRequest,
   console: Console,
   output: PullOutput,
 ): Promise<number> {
-  const archive = tar === undefined ? await savedImage(reference ?? '') : await archiveFile(tar);
+  const archive = tar === undefined ? await savedImage(reference ?? '', env) : await archiveFile(tar);
   let answer: Awaited<ReturnType<ApiClient['importImage']>>;
   try {
     if (!output.json && !output.quiet) showUpload(archive, console);

@@ -18,7 +18,7 @@ const importFlags = z.object({
 const exportFlags = z.object({ output: z.string().optional(), force: z.boolean().default(false) });
 
 /** `bhatti image import` and `export`: images from and to files. */
-export function addImageTransferCommands(image: Command, { console, withClient }: CommandContext): void {
+export function addImageTransferCommands(image: Command, { env, console, withClient }: CommandContext): void {
   image
     .command('import')
     .description('import an image from the local Docker, or from an archive that docker save wrote')
@@ -54,7 +54,7 @@ export function addImageTransferCommands(image: Command, { console, withClient }
       }
       const { importImage } = await import('../transfer-command.ts');
       await withClient(command, (client, { json }) =>
-        importImage(client, { reference, tar }, request, console, { json, detach, quiet }),
+        importImage(client, { reference, tar, env }, request, console, { json, detach, quiet }),
       );
     });
   image
