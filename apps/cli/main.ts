@@ -1,6 +1,5 @@
 /** The entry point of `bhatti`. Exit codes: 0 done, 1 error, 130 detached by Ctrl+C. */
 import { processConsole } from './console.ts';
-import { explain } from './explanation.ts';
 import { endProcess, endWhereOutputFails } from './output-failure.ts';
 import { runCommandLine } from './program.ts';
 
@@ -8,16 +7,10 @@ import { runCommandLine } from './program.ts';
 process.title = 'bhatti';
 
 endWhereOutputFails();
-endProcess(await main());
-
-async function main(): Promise<number> {
-  try {
-    return await runCommandLine(process.argv.slice(2), {
-      env: process.env,
-      console: processConsole,
-      version: process.env.BHATTI_VERSION ?? 'unknown',
-    });
-  } catch (error) {
-    return explain(error, processConsole);
-  }
-}
+endProcess(
+  await runCommandLine(process.argv.slice(2), {
+    env: process.env,
+    console: processConsole,
+    version: process.env.BHATTI_VERSION ?? 'unknown',
+  }),
+);

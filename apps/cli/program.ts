@@ -11,17 +11,18 @@ import { addSetupCommand } from './commands/setup.ts';
 import { addTaskCommands } from './commands/task.ts';
 import { addUserCommands } from './commands/user.ts';
 import { addVersionCommand } from './commands/version.ts';
+import { explain } from './explanation.ts';
 import { hintFor, withFlagHint } from './familiar-word.ts';
 import { formatHelp } from './help-format.ts';
 
-/** Runs the command line `argv` (without node and script). Resolves with the exit code. */
+/** Runs the command line `argv` (without node and script), and prints what goes wrong. Resolves with the exit code. */
 export async function runCommandLine(argv: readonly string[], world: CommandWorld): Promise<number> {
   try {
     return await runCommand(argv, world);
   } catch (error) {
     // Commander has printed it. It would also have ended the process, before a failed write of the help is noticed.
     if (error instanceof CommanderError) return error.exitCode;
-    throw error;
+    return explain(error, world.console);
   }
 }
 
@@ -66,6 +67,7 @@ function commandNamed(program: Command, words: readonly string[]): Command | und
 
 /** The tree of commands. Each group has a file in `commands/`. */
 export function createProgram(context: CommandContext): Command {
+  const { out, err, screen } = context.console;
   const program = new Command('bhatti')
     .description('Pull OCI images into ext4 root filesystems that boot.')
     .version(context.version, '--version', 'print the version')
@@ -78,7 +80,12 @@ export function createProgram(context: CommandContext): Command {
     .helpCommand(false)
     .exitOverride()
     .configureHelp({ showGlobalOptions: true, formatHelp })
-    .configureOutput({ outputError: (text, write) => write(withFlagHint(text)) })
+    .configureOutput({
+      writeOut: out,
+      writeErr: err,
+      outputError: (text, write) => write(withFlagHint(text)),
+      getOutHelpWidth: () => screen().columns,
+    })
     .showHelpAfterError('Run with --help for the usage.');
   addImageCommands(program, context);
   addTaskCommands(program, context);

@@ -1,5 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
+import type { ChildProcess } from 'node:child_process';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
@@ -8,11 +7,12 @@ import { createContext } from '../commands/context.ts';
 import { processConsole } from '../console.ts';
 import { familiarWords } from '../familiar-word.ts';
 import { createProgram } from '../program.ts';
+import { runHere } from './command-line.ts';
 import type { Answer, Call, Handler } from './http-server.ts';
 import { events, serveAnswers } from './http-server.ts';
 import { cleanEnvironment, stageCli } from './staged-cli.ts';
 
-/** The CLI as a process of its own, against a server that answers by script. */
+/** Command lines, against a server that answers by script; as a process of its own where the process is what is tested. */
 let staged: Awaited<ReturnType<typeof stageCli>>;
 let environment: NodeJS.ProcessEnv;
 let server: Awaited<ReturnType<typeof serveAnswers>> | undefined;
@@ -55,21 +55,14 @@ async function listen(handler: Handler) {
   );
 }
 
-function start(args: readonly string[], env: NodeJS.ProcessEnv = {}, stdin = '') {
-  const child = spawn(process.execPath, [staged.cli, ...args], { env: { ...environment, ...env }, stdio: 'pipe' });
-  const output = { stdout: '', stderr: '' };
-  child.stdout.on('data', (data) => {
-    output.stdout += data;
-  });
-  child.stderr.on('data', (data) => {
-    output.stderr += data;
-  });
-  child.stdin.end(stdin);
-  const ended = once(child, 'close').then(([exitCode]) => ({ exitCode: Number(exitCode), ...output }));
-  return { child, output, ended };
-}
+const run = (args: readonly string[], env: NodeJS.ProcessEnv = {}) =>
+  runHere(args, { env: { ...environment, ...env } });
 
-const run = (args: readonly string[], env?: NodeJS.ProcessEnv, stdin?: string) => start(args, env, stdin).ended;
+function start(args: readonly string[], stdin = '') {
+  const started = staged.start(args, { env: environment });
+  started.child.stdin.end(stdin);
+  return started;
+}
 
 function printed(child: ChildProcess, output: { stdout: string }, text: string): Promise<void> {
   return new Promise((resolve) => {
@@ -159,7 +152,7 @@ describe('image pull', () => {
   test('sends what was asked for', async () => {
     await startServer(pullWith([completed]));
     const flags = ['--name', 'py', '--auth', '-', '--platform', 'linux/arm64', '--size', '2GB', '--force'];
-    await run(['image', 'pull', 'python:3.12', ...flags], {}, 'user:secret\n');
+    await start(['image', 'pull', 'python:3.12', ...flags], 'user:secret\n').ended;
     const post = server?.calls.find(({ method }) => method === 'POST');
     expect(JSON.parse(post?.body ?? '')).toEqual({
       ref: 'python:3.12',
@@ -439,6 +432,11 @@ describe('other commands', () => {
     });
   });
 
+  test('a word that is no command cannot write to the terminal', async () => {
+    await startServer(() => noRoute);
+    expect((await run(['image', 'a\x1b[2Jb'])).stderr).toContain("error: unknown command 'a\\u001b[2Jb'\n");
+  });
+
   test('what is told is there, and what it is told to is not', () => {
     const program = createProgram(createContext({ env: {}, console: processConsole, version: '0' }, () => undefined));
     for (const [typed, hint] of familiarWords) {
@@ -656,7 +654,7 @@ Write it down with "bhatti setup", or give it as BHATTI_TOKEN; "bhatti serve sta
     await server?.close();
     server = undefined;
     await writeFile(join(dataDirectory, 'run/api.json'), JSON.stringify({ host: 'storage-2', pid: 1, listen: null }));
-    expect(await run(['image', 'list'], { PATH: '' })).toEqual({
+    expect(await run(['image', 'list'])).toEqual({
       exitCode: 1,
       stdout: '',
       stderr: `error: an API on the host storage-2 uses this data directory (other_host)
@@ -670,5 +668,23 @@ Use its URL (--url, or "bhatti setup"). If it is gone for good, "bhatti serve --
     const { exitCode, stderr } = await run(['image', 'list', '--data-dir', `/tmp/${'deep/'.repeat(25)}`]);
     expect(exitCode).toBe(1);
     expect(stderr).toContain('too long for unix sockets');
+  });
+});
+
+describe('a process', () => {
+  const refused: Answer = { status: 404, body: { error: 'there is no such task', code: 'not_found', request_id: 'r' } };
+
+  test.each([
+    ['does what it is told', 0, ['image', 'list']],
+    ['shows help', 0, ['image', 'pull', '--help']],
+    ['is called wrongly', 1, ['image', 'lst']],
+    ['is told what makes no sense', 1, ['image', 'list', '--url', 'nonsense']],
+    ['is refused by the server', 1, ['task', 'show', 'tsk_x']],
+    ['reaches nobody', 1, ['image', 'list', '--url', 'http://127.0.0.1:1']],
+  ])('that %s ends with %d, and writes what the command line does here', async (_what, code, args) => {
+    await startServer(({ url }) => (url.pathname === '/images' ? { status: 200, body: { images: [] } } : refused));
+    const here = await run(args);
+    expect(here).toMatchObject({ exitCode: code, [code === 0 ? 'stderr' : 'stdout']: '' });
+    expect(await start(args).ended).toEqual(here);
   });
 });

@@ -12,6 +12,7 @@ import { createContext } from '../commands/context.ts';
 import { isGroup, notesOf } from '../commands/notes.ts';
 import { createProgram } from '../program.ts';
 import { closest } from '../suggestion.ts';
+import { runHere } from './command-line.ts';
 import { type Answer, type Handler, serveAnswers } from './http-server.ts';
 import { recordedConsole } from './recorded-console.ts';
 import { cleanEnvironment, stageCli } from './staged-cli.ts';
@@ -45,22 +46,10 @@ async function startServer(handler: Handler) {
   return server;
 }
 
-async function run(args: readonly string[], env: NodeJS.ProcessEnv = {}) {
-  const child = spawn(process.execPath, [staged.cli, ...args], {
-    cwd: directory,
-    env: cleanEnvironment(directory, { BHATTI_URL: url, BHATTI_TOKEN: 'bht_x', ...env }),
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  const output = { stdout: '', stderr: '' };
-  child.stdout.on('data', (data) => {
-    output.stdout += data;
-  });
-  child.stderr.on('data', (data) => {
-    output.stderr += data;
-  });
-  const [exitCode] = await once(child, 'close');
-  return { exitCode: Number(exitCode), ...output };
-}
+const environment = (extra: NodeJS.ProcessEnv = {}) =>
+  cleanEnvironment(directory, { BHATTI_URL: url, BHATTI_TOKEN: 'bht_x', ...extra });
+
+const run = (args: readonly string[], env?: NodeJS.ProcessEnv) => runHere(args, { env: environment(env), directory });
 
 /** Runs a command that must fail with 1 and nothing on stdout. Resolves with stderr. */
 async function failing(args: readonly string[], env?: NodeJS.ProcessEnv): Promise<string> {
@@ -196,8 +185,9 @@ If that is the server, use its URL: --url https://bhatti.test
       'whether it is https:// instead.\n',
     );
     await writeFile(join(directory, 'ca.crt'), authority);
-    const trusted = { NODE_EXTRA_CA_CERTS: join(directory, 'ca.crt') };
-    const { exitCode, stderr } = await run([...list, '--url', `https://127.0.0.1:${port}`, '--timing'], trusted);
+    const { exitCode, stderr } = await staged.run([...list, '--url', `https://127.0.0.1:${port}`, '--timing'], {
+      env: environment({ NODE_EXTRA_CA_CERTS: join(directory, 'ca.crt') }),
+    });
     expect(exitCode).toBe(0);
     expect(stderr).toMatch(/GET \/images 200 .* tls [1-9]/);
   });
@@ -235,12 +225,9 @@ describe('another release', () => {
     };
 
   test('is warned of once, whichever is older; a patch is not', async () => {
-    const built = await stageCli({}, '1.4.0');
     const list = async (version: string) => {
       await startServer(versioned(version, noImages));
-      const { stderr } = await promisify(execFile)(process.execPath, [built.cli, 'image', 'list'], {
-        env: cleanEnvironment(directory, { BHATTI_URL: url }),
-      });
+      const { stderr } = await runHere(['image', 'list'], { env: environment(), version: '1.4.0' });
       await close();
       return stderr;
     };
@@ -249,7 +236,6 @@ describe('another release', () => {
     );
     expect(await list('2.0.0')).toBe('warning: bhatti is 1.4.0 here and 2.0.0 at the server; update this program\n');
     expect(await list('1.4.7')).toBe('');
-    await built.remove();
   });
 });
 

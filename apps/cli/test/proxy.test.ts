@@ -1,4 +1,3 @@
-import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { createServer as createTlsServer, get } from 'node:https';
@@ -8,6 +7,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/gl
 import { makeCertificates } from '../../../libs/oci/test/support/certificate.ts';
 import { startProxy } from '../../../libs/oci/test/support/proxy.ts';
 import { TunnelAgent } from '../proxy.ts';
+import { runHere } from './command-line.ts';
 import { type Answer, type Call, serveAnswers } from './http-server.ts';
 import { cleanEnvironment, stageCli } from './staged-cli.ts';
 
@@ -25,18 +25,11 @@ afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 });
 
-async function run(url: string, env: NodeJS.ProcessEnv, args = ['image', 'list', '--json']) {
-  const child = spawn(process.execPath, [staged.cli, ...args], {
-    cwd: directory,
-    env: cleanEnvironment(directory, { BHATTI_URL: url, BHATTI_TOKEN: 'bht_x', ...env }),
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  const output = { stdout: '', stderr: '' };
-  child.stdout.on('data', (data) => (output.stdout += data));
-  child.stderr.on('data', (data) => (output.stderr += data));
-  const [exitCode] = await once(child, 'close');
-  return { exitCode: Number(exitCode), ...output };
-}
+const listing = ['image', 'list', '--json'];
+const environment = (url: string, extra: NodeJS.ProcessEnv) =>
+  cleanEnvironment(directory, { BHATTI_URL: url, BHATTI_TOKEN: 'bht_x', ...extra });
+
+const run = (url: string, env: NodeJS.ProcessEnv, args = listing) => runHere(args, { env: environment(url, env) });
 
 /** Two pages, so that a second request follows over the same connection. */
 const images = ({ url }: Pick<Call, 'url'>): Answer =>
@@ -94,12 +87,14 @@ describe('HTTPS', () => {
     const proxy = await startProxy(typeof address === 'object' ? (address?.port ?? 0) : 0);
     cleanups.push(proxy.close);
     const env = { HTTPS_PROXY: proxy.url.replace('//', '//name:p%40ss@') };
+    // In processes, as Node reads this variable once.
     const trusting = { ...env, NODE_EXTRA_CA_CERTS: join(directory, 'authority.pem') };
+    const runTrusting = (url: string) => staged.run(listing, { env: environment(url, trusting) });
     // The name that the certificate is for.
-    expect(await run('https://registry.test', trusting)).toEqual(none);
+    expect(await runTrusting('https://registry.test')).toEqual(none);
     expect(proxy.tunnels).toEqual(['registry.test:443']);
     expect(proxy.authorizations).toEqual([`Basic ${Buffer.from('name:p@ss').toString('base64')}`]);
-    expect((await run('https://other.test:8443', trusting)).stderr).toContain('is for other names');
+    expect((await runTrusting('https://other.test:8443')).stderr).toContain('is for other names');
     expect((await run('https://registry.test', env)).stderr).toContain('is not from a known authority');
   });
 });
