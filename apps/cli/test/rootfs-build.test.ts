@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { link, mkdir, mkdtemp, readdir, readFile, rm, symlink, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from '@jest/globals';
@@ -12,6 +12,10 @@ import * as z from 'zod';
 import { eventually } from '../../../test/support/eventually.ts';
 import { fileLayer } from '../../../test/support/layer.ts';
 import { zstdFrame } from '../../../test/support/registry.ts';
+import { buildLocally } from '../rootfs/local-build.ts';
+import type { BuildRequest } from '../rootfs/request.ts';
+import { runHere } from './command-line.ts';
+import { recordedConsole } from './recorded-console.ts';
 
 const cli = fileURLToPath(new URL('../../../dist/cli.js', import.meta.url));
 const output = z.object({
@@ -40,42 +44,58 @@ beforeEach(async () => {
 });
 afterEach(() => rm(directory, { recursive: true, force: true }));
 
+const environment = () => ({
+  PATH: `${process.env.PATH ?? ''}:/usr/sbin:/sbin`,
+  HOME: directory,
+  TZ: 'Asia/Kolkata',
+});
+
 /** Runs a program in the directory, without a server. */
-function run(file: string, ...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
-  const env = { PATH: `${process.env.PATH ?? ''}:/usr/sbin:/sbin`, HOME: directory, TZ: 'Asia/Kolkata' };
+function run(file: string, ...args: string[]): Promise<{ exitCode: number; stdout: string; stderr: string }> {
   return new Promise((resolve) => {
-    execFile(file, args, { cwd: directory, env }, (error, stdout, stderr) => {
-      resolve({ code: typeof error?.code === 'number' ? error.code : 0, stdout, stderr });
+    execFile(file, args, { cwd: directory, env: environment() }, (error, stdout, stderr) => {
+      resolve({ exitCode: typeof error?.code === 'number' ? error.code : 0, stdout, stderr });
     });
   });
 }
 
-const build = (...args: string[]) => run(process.execPath, cli, 'rootfs', 'build', ...args);
+/** Runs the command, which runs its program: two processes. */
+const buildByCommand = (...args: string[]) => run(process.execPath, cli, 'rootfs', 'build', ...args);
+
+/** Does what the program does, in this process. */
+async function build(sources: readonly string[], name: string, { overlay, ...more }: Partial<BuildRequest> = {}) {
+  const { console, out, err } = recordedConsole();
+  const at = (path: string) => resolve(directory, path);
+  const exitCode = await buildLocally(
+    {
+      sources: sources.map(at),
+      output: at(name),
+      ...(overlay !== undefined && { overlay: at(overlay) }),
+      json: true,
+      ...more,
+    },
+    { env: environment(), console, signal: new AbortController().signal },
+  );
+  return { exitCode, stdout: out(), stderr: err() };
+}
+
+const sizeBytes = 16 * 2 ** 20;
 const contentOf = async (image: string, path: string) => (await run('debugfs', '-R', `cat ${path}`, image)).stdout;
 
 test('builds tars, bottom first, with an overlay on top', async () => {
-  const built = await build(
-    'base.tar',
-    'app.tar.gz',
-    '--overlay',
-    'agent.tar',
-    '-o',
-    'a.ext4',
-    '--size',
-    '16MiB',
-    '--json',
-  );
+  const inputs = ['base.tar', 'app.tar.gz', '--overlay', 'agent.tar', '--size', '16MiB'];
+  const built = await buildByCommand(...inputs, '-o', 'a.ext4', '--json');
   expect(built.stderr).toBe('');
   const result = output.parse(JSON.parse(built.stdout));
   const bytes = await readFile(join(directory, 'a.ext4'));
-  expect(result).toMatchObject({ size_bytes: 16 * 2 ** 20, warnings: [] });
+  expect(result).toMatchObject({ size_bytes: sizeBytes, warnings: [] });
   expect(result.sha256).toBe(createHash('sha256').update(bytes).digest('hex'));
   expect(result.layers).toHaveLength(3);
   expect(await contentOf('a.ext4', '/etc/name')).toBe('mine');
   expect(await contentOf('a.ext4', '/sbin/agent')).toBe('agent');
   expect((await run('debugfs', '-R', 'stat /etc/old', 'a.ext4')).stderr).toContain('not found');
-  expect((await run('e2fsck', '-fn', 'a.ext4')).code).toBe(0);
-  await build('base.tar', 'app.tar.gz', '--overlay', 'agent.tar', '-o', 'b.ext4', '--size', '16MiB');
+  expect((await run('e2fsck', '-fn', 'a.ext4')).exitCode).toBe(0);
+  await build(['base.tar', 'app.tar.gz'], 'b.ext4', { overlay: 'agent.tar', sizeBytes });
   expect((await readFile(join(directory, 'b.ext4'))).equals(bytes)).toBe(true);
 });
 
@@ -85,7 +105,7 @@ test('takes a tar for what its first bytes say it is: zstd, gzip or plain give t
   await writeFile(join(directory, 'plain'), app);
   const digests = new Set<string>();
   for (const name of ['zstd', 'plain', 'app.tar.gz']) {
-    const built = await build('base.tar', name, '-o', `${name}.ext4`, '--size', '16MiB', '--json');
+    const built = await build(['base.tar', name], `${name}.ext4`, { sizeBytes });
     digests.add(output.parse(JSON.parse(built.stdout)).sha256);
   }
   expect(digests.size).toBe(1);
@@ -103,58 +123,67 @@ test('takes what docker save and skopeo write for the image that it is, not for 
   const { tar } = await fileLayer({ [layerFile]: layer, [configFile]: config, 'manifest.json': list });
   await writeFile(join(directory, 'saved.tar'), tar);
   await writeFile(join(directory, 'saved.tar.gz'), gzipSync(tar));
-  const expected = await build('base.tar', '-o', 'a.ext4', '--size', '16MiB', '--json');
+  const expected = await build(['base.tar'], 'a.ext4', { sizeBytes });
   const { sha256 } = output.parse(JSON.parse(expected.stdout));
   for (const name of ['saved.tar', 'saved.tar.gz']) {
-    const built = await build(name, '-o', `${name}.ext4`, '--size', '16MiB', '--json');
+    const built = await build([name], `${name}.ext4`, { sizeBytes });
     expect(output.parse(JSON.parse(built.stdout))).toMatchObject({ sha256, layers: [`sha256:${digest(layer)}`] });
   }
-  expect(await build('saved.tar', 'app.tar.gz', '-o', 'x.ext4')).toMatchObject({
-    code: 1,
+  expect(await build(['saved.tar', 'app.tar.gz'], 'x.ext4')).toMatchObject({
+    exitCode: 1,
     stderr: expect.stringContaining('saved.tar is an image, not a layer: build it alone, with --overlay for more'),
   });
 });
 
-test.each([
-  ['what is there already', ['base.tar', '-o', 'app.tar.gz'], 'app.tar.gz is there already'],
-  ['what is not there', ['nothing.tar', '-o', 'x.ext4'], 'nothing.tar'],
-  ['a folder that is not there', ['base.tar', '-o', 'no/x.ext4'], 'there is no folder '],
-  ['stdout', ['base.tar', '-o', '-'], '-o takes a file'],
-  ['what is no tar', ['name', '-o', 'x.ext4'], 'name: the layer has a tar header whose checksum is wrong'],
-  ['a folder that is no layout', ['.', '-o', 'x.ext4'], 'it has neither an index.json'],
-  ['an output that no file can have', ['base.tar', '-o', 'x'.repeat(256)], `${'x'.repeat(256)} (ENAMETOOLONG)`],
-  ['an output that is a link to nothing', ['base.tar', '-o', 'link'], 'link is there already'],
-  [
-    'a pipe',
-    ['pipe', '-o', 'x.ext4'],
-    'pipe is not a file but a pipe or a device: write what it gives to a file first',
-  ],
-  ['an overlay that is a folder', ['base.tar', '-o', 'x.ext4', '--overlay', '.'], 'is a folder: --overlay takes a tar'],
-  ['a size that is too small', ['big.tar', '-o', 'x.ext4', '--size', '15MiB'], 'It must be 16MiB to 16TiB'],
-  ['content that the size has no room for', ['big.tar', '-o', 'x.ext4', '--size', '16MiB'], '(image_too_large)'],
-  ['a size that is none', ['base.tar', '-o', 'x.ext4', '--size', 'big'], 'It is not a size'],
-])('says what is wrong with %s, and leaves nothing behind', async (_what, args, words) => {
+/** Expects an error that says so, and that the directory is as it was. */
+async function expectRefused(run: () => ReturnType<typeof build>, words: string): Promise<void> {
+  const before = await readdir(directory);
+  const { exitCode, stdout, stderr } = await run();
+  expect(stderr).toContain(words);
+  expect({ exitCode, stdout }).toEqual({ exitCode: 1, stdout: '' });
+  expect(await readdir(directory)).toEqual(before);
+}
+
+test.each<[string, [string[], string, Partial<BuildRequest>?], string]>([
+  ['what is there already', [['base.tar'], 'app.tar.gz'], 'app.tar.gz is there already'],
+  ['what is not there', [['nothing.tar'], 'x.ext4'], 'nothing.tar (ENOENT) (not_readable)'],
+  ['a folder that is not there', [['base.tar'], 'no/x.ext4'], 'there is no folder '],
+  ['what is no tar', [['name'], 'x.ext4'], 'name: the layer has a tar header whose checksum is wrong'],
+  ['a folder that is no layout', [['.'], 'x.ext4'], 'it has neither an index.json'],
+  ['an output that no file can have', [['base.tar'], 'x'.repeat(256)], `${'x'.repeat(256)} (ENAMETOOLONG)`],
+  ['an output that is a link to nothing', [['base.tar'], 'link'], 'link is there already'],
+  ['a pipe', [['pipe'], 'x.ext4'], 'pipe is not a file but a pipe or a device: write what it gives to a file first'],
+  ['an overlay that is a folder', [['base.tar'], 'x.ext4', { overlay: '.' }], 'is a folder: --overlay takes a tar'],
+  ['content that the size has no room for', [['big.tar'], 'x.ext4', { sizeBytes }], '(image_too_large)'],
+])('says what is wrong with %s, and leaves nothing behind', async (_what, [sources, name, more], words) => {
   await writeFile(join(directory, 'name'), 'x'.repeat(2048));
   await run('mkfifo', 'pipe');
   await symlink('nowhere', join(directory, 'link'));
-  const before = await readdir(directory);
-  const { code, stderr } = await build(...args);
-  expect(stderr).toContain(words);
-  expect(code).toBe(1);
-  expect(await readdir(directory)).toEqual(before);
+  await expectRefused(() => build(sources, name, more), words);
+});
+
+test.each([
+  ['stdout', ['-o', '-'], '-o takes a file'],
+  ['a size that is too small', ['-o', 'x.ext4', '--size', '15MiB'], 'It must be 16MiB to 16TiB'],
+  ['a size that is none', ['-o', 'x.ext4', '--size', 'big'], 'It is not a size'],
+])('%s is refused before the program is started', async (_what, args, words) => {
+  await expectRefused(
+    () => runHere(['rootfs', 'build', 'base.tar', ...args], { env: environment(), directory }),
+    words,
+  );
 });
 
 test('a full disk is told as that, by the name of the file that it was to have', async () => {
   const disk = join(directory, 'disk');
   await mkdir(disk);
   if (process.getuid?.() !== 0) throw new Error('this test mounts a small disk: run it as root');
-  expect(await run('mount', '-t', 'tmpfs', '-o', 'size=8m', 'none', disk)).toMatchObject({ code: 0 });
+  expect(await run('mount', '-t', 'tmpfs', '-o', 'size=8m', 'none', disk)).toMatchObject({ exitCode: 0 });
   try {
-    const { code, stderr } = await build('big.tar', '-o', 'disk/x');
+    const { exitCode, stderr } = await buildByCommand('big.tar', '-o', 'disk/x');
     expect(stderr).toBe(
       `error: the disk of ${join(disk, 'x')} is full, but for 67 MB that stay free; make room and run the same command again (disk_full)\n`,
     );
-    expect([code, await readdir(disk)]).toEqual([1, []]);
+    expect([exitCode, await readdir(disk)]).toEqual([1, []]);
   } finally {
     await run('umount', disk);
   }
@@ -192,10 +221,10 @@ test.each(['SIGINT', 'SIGTERM', 'SIGHUP'] as const)('%s leaves nothing behind', 
 });
 
 test.each([
-  ['SIGINT', { code: 130, stderr: '' }],
+  ['SIGINT', { exitCode: 130, stderr: '' }],
   [
     'SIGKILL',
-    { code: 1, stderr: expect.stringContaining('error: the build was ended by SIGKILL (out_of_resources)\n') },
+    { exitCode: 1, stderr: expect.stringContaining('error: the build was ended by SIGKILL (out_of_resources)\n') },
   ],
 ])('%s while the program loads', async (signal, ended) => {
   // The program that the CLI starts, before its first line has run.
@@ -220,8 +249,8 @@ test('a result that cannot be written is an error, one that nobody reads is none
   const command = (rest: string) =>
     `"$0" "$1" rootfs build base.tar -o x.ext4 --size 16MiB ${rest}; echo $?; rm x.ext4`;
   const full = await run('bash', '-c', command('> /dev/full'), process.execPath, cli);
-  expect(full).toEqual({ code: 0, stdout: '1\n', stderr: 'error: the output cannot be written (ENOSPC)\n' });
+  expect(full).toEqual({ exitCode: 0, stdout: '1\n', stderr: 'error: the output cannot be written (ENOSPC)\n' });
   const unread = await run('bash', '-c', `set -o pipefail; ${command('| true')}`, process.execPath, cli);
-  expect(unread).toEqual({ code: 0, stdout: '0\n', stderr: '' });
+  expect(unread).toEqual({ exitCode: 0, stdout: '0\n', stderr: '' });
   expect(await readdir(directory)).toEqual(before);
 });
