@@ -11,6 +11,7 @@ import { atMostStarting } from '../../../test/support/bhatti.ts';
 import { eventually } from '../../../test/support/eventually.ts';
 import { acquirePidLock } from '../serve/pid-lock.ts';
 import { identifyProcess } from '../serve/process-identity.ts';
+import { runHere } from './command-line.ts';
 import { serveAnswers } from './http-server.ts';
 import { bundle, cleanEnvironment, stageCli } from './staged-cli.ts';
 
@@ -58,7 +59,7 @@ beforeAll(async () => {
 });
 afterEach(async () => {
   // The lock of one that runs.
-  if (existsSync(join(dataDirectory, 'run/serve.pid'))) await run(['serve', 'stop']);
+  if (existsSync(join(dataDirectory, 'run/serve.pid'))) await ask('serve', 'stop');
 });
 afterAll(() => staged.remove());
 
@@ -66,17 +67,17 @@ function fresh(name: string): void {
   dataDirectory = staged.dataDirectory(name);
 }
 
-function run(args: readonly string[], extra: NodeJS.ProcessEnv = {}) {
-  const env = cleanEnvironment(dataDirectory, { BHATTI_DATA_DIR: dataDirectory, ...extra });
-  return new Promise<{ exitCode: number; stdout: string; stderr: string }>((resolve) => {
-    const child = execFile(process.execPath, [staged.cli, ...args], { env }, (_error, stdout, stderr) =>
-      resolve({ exitCode: child.exitCode ?? -1, stdout, stderr }),
-    );
-  });
-}
+const environment = (extra: NodeJS.ProcessEnv = {}) =>
+  cleanEnvironment(dataDirectory, { BHATTI_DATA_DIR: dataDirectory, ...extra });
+
+/** Runs a process, which can start a stack of the programs beside it. */
+const run = (args: readonly string[], extra?: NodeJS.ProcessEnv) => staged.run(args, { env: environment(extra) });
+
+/** Runs a command that finds what runs, and could not start it. */
+const ask = (...args: string[]) => runHere(args, { env: environment() });
 
 async function status() {
-  const { stdout } = await run(['serve', 'status', '--json']);
+  const { stdout } = await ask('serve', 'status', '--json');
   return statusSchema.parse(JSON.parse(stdout));
 }
 
@@ -152,8 +153,8 @@ describe('bhatti serve', () => {
     ]);
     expect(await run(['serve', 'stop'])).toEqual({ exitCode: 0, stdout: 'stopped\n', stderr: '' });
     expect([running.pid, ...running.children.map(({ pid }) => pid)].filter(lives)).toEqual([]);
-    expect(await run(['serve', 'status'])).toMatchObject({ exitCode: 1, stdout: expect.stringContaining('stopped') });
-    expect(await run(['serve', 'stop'])).toMatchObject({ exitCode: 0, stdout: 'not running\n' });
+    expect(await ask('serve', 'status')).toMatchObject({ exitCode: 1, stdout: expect.stringContaining('stopped') });
+    expect(await ask('serve', 'stop')).toMatchObject({ exitCode: 0, stdout: 'not running\n' });
   });
 
   test('commands at the same time end with one stack, which is stopped when it is suspended, too', async () => {
@@ -175,14 +176,14 @@ describe('bhatti serve', () => {
       stderr: 'warning: it runs already, as it was started; for other flags: bhatti serve stop, then this again\n',
     });
     process.kill(pids[0] ?? 0, 'SIGSTOP');
-    expect(await run(['serve', 'stop'])).toEqual({ exitCode: 0, stdout: 'stopped\n', stderr: '' });
+    expect(await ask('serve', 'stop')).toEqual({ exitCode: 0, stdout: 'stopped\n', stderr: '' });
   });
 
   test('a data directory that is a file is told', async () => {
     fresh('file');
     await writeFile(dataDirectory, '');
-    for (const args of [['status'], ['stop'], ['--detach']]) {
-      expect(await run(['serve', ...args])).toEqual({
+    for (const outcome of [ask('serve', 'status'), ask('serve', 'stop'), run(['serve', '--detach'])]) {
+      expect(await outcome).toEqual({
         exitCode: 1,
         stdout: '',
         stderr: expect.stringMatching(
@@ -217,7 +218,7 @@ describe('bhatti serve', () => {
     process.kill(before.pid, 'SIGKILL');
     await eventually(() => !lives(pidOf(before, 'api')) && !lives(pidOf(before, 'worker 1')));
     expect(lives(pidOf(before, 'redis'))).toBe(true);
-    expect(await run(['serve', 'status'])).toMatchObject({ exitCode: 1 });
+    expect(await ask('serve', 'status')).toMatchObject({ exitCode: 1 });
     expect(await run(['image', 'list'])).toMatchObject({ exitCode: 0, stderr: expect.stringMatching(atMostStarting) });
     const after = await status();
     expect(lives(pidOf(before, 'redis'))).toBe(false);
@@ -235,7 +236,7 @@ describe('bhatti serve', () => {
     await eventually(() => pids.filter(lives).length === 0);
     // The sockets of the next are still there.
     const next = await status();
-    expect(await run(['image', 'list'])).toMatchObject({ exitCode: 0, stderr: '' });
+    expect(await ask('image', 'list')).toMatchObject({ exitCode: 0, stderr: '' });
     expect([(await status()).pid, await redis(join(dataDirectory, 'run/redis.sock'), 'PING')]).toEqual([
       next.pid,
       expect.stringContaining('PONG'),
@@ -247,7 +248,7 @@ describe('bhatti serve', () => {
     async (signal) => {
       fresh(`foreground-${signal}`);
       const child = spawn(process.execPath, [staged.cli, 'serve'], {
-        env: cleanEnvironment(dataDirectory, { BHATTI_DATA_DIR: dataDirectory }),
+        env: environment(),
         stdio: ['ignore', 'ignore', 'pipe'],
       });
       const exit = once(child, 'exit');
@@ -274,7 +275,7 @@ describe('bhatti serve', () => {
 For one: bhatti serve stop, then bhatti serve --detach --listen host:port (127.0.0.1:0 takes a free port)
 `;
     expect(stderr.replace(/^starting the local server\.\.\.\n/, '')).toBe(warning);
-    expect(await run(['serve', 'status'])).toMatchObject({ exitCode: 0, stderr: warning });
+    expect(await ask('serve', 'status')).toMatchObject({ exitCode: 0, stderr: warning });
   });
 
   test('an API that does not start: the error is what it said, and nothing is left running', async () => {
@@ -286,7 +287,7 @@ For one: bhatti serve stop, then bhatti serve --detach --listen host:port (127.0
 The whole log: ${dataDirectory}/run/serve.log
 `,
     );
-    expect(await run(['serve', 'status'])).toMatchObject({ exitCode: 1 });
+    expect(await ask('serve', 'status')).toMatchObject({ exitCode: 1 });
     await expect(redis(join(dataDirectory, 'run/redis.sock'), 'PING')).rejects.toThrow();
   });
 
@@ -315,13 +316,13 @@ The whole log: ${dataDirectory}/run/serve.log
           expect({ exitCode, stdout, stderr }).toMatchObject({ exitCode: 1, stdout: '' });
           expect(stderr.replace(/^starting the local server\.\.\.\n/, '').startsWith(message)).toBe(true);
         }
-        expect(await run(['serve', 'status'])).toMatchObject({ exitCode: 1 });
+        expect(await ask('serve', 'status')).toMatchObject({ exitCode: 1 });
         expect((await readdir(join(dataDirectory, 'run'))).filter((name) => name !== 'serve.log')).toEqual([]);
       }
       await rm(ballast);
       const started = await run(['serve', '--detach']);
       expect(started).toMatchObject({ exitCode: 0, stderr: expect.stringMatching(atMostStarting) });
-      await run(['serve', 'stop']);
+      await ask('serve', 'stop');
     } finally {
       await promisify(execFile)('umount', ['-l', dataDirectory]);
     }
