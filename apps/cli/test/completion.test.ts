@@ -82,27 +82,29 @@ function inShell(shell: string, name: string, run: () => Promise<void>): void {
 
 describe('completion', () => {
   test('bash', async () => {
-    const complete = `IFS=' ' read -ra COMP_WORDS <<< "$1"; COMP_CWORD=$((\${#COMP_WORDS[@]} - 1)); _bhatti; printf '%s\\n' "\${COMPREPLY[@]}"`;
-    for (const [line, completed] of cases) {
-      expect(await output('bash', '-c', `source <(bhatti completion bash)\n${complete}`, 'bash', line)).toBe(
-        `${completed}\n`,
-      );
-    }
-    const registered = await output('bash', '-c', 'source <(bhatti completion bash); complete -p bhatti');
-    expect(registered).toBe('complete -o default -F _bhatti bhatti\n');
+    const script = `source <(bhatti completion bash)
+      complete -p bhatti
+      for line in "$@"; do
+        IFS=' ' read -ra COMP_WORDS <<< "$line"
+        COMP_CWORD=$((\${#COMP_WORDS[@]} - 1)) COMPREPLY=()
+        _bhatti
+        echo "\${COMPREPLY[@]}"
+      done`;
+    const printed = await output('bash', '-c', script, 'bash', ...cases.map(([line]) => line));
+    expect(printed.trimEnd().split('\n')).toEqual([
+      'complete -o default -F _bhatti bhatti',
+      ...cases.map(([, completed]) => completed),
+    ]);
   });
 
   inShell('fish', 'fish', async () => {
-    for (const [line, completed] of cases) {
-      expect(await output('fish', '-c', 'bhatti completion fish | source; complete -C $argv[1]', line)).toBe(
-        `${completed}\n`,
-      );
-    }
-    expect(
-      (await output('fish', '-c', 'bhatti completion fish | source; complete -C "bhatti image inspect "'))
-        .split('\n')
-        .sort(),
-    ).toEqual(['', 'node-22', 'py-3.12']);
+    const script = `bhatti completion fish | source
+      for line in $argv
+        complete -C $line | sort | string join ' '
+      end`;
+    const lines = [...cases.map(([line]) => line), 'bhatti image inspect '];
+    const printed = await output('fish', '-c', script, ...lines);
+    expect(printed.trimEnd().split('\n')).toEqual([...cases.map(([, completed]) => completed), 'node-22 py-3.12']);
   });
 
   inShell('zsh', 'zsh, with the Tab key', async () => {
