@@ -91,9 +91,10 @@ test('every example prints what the page shows', async () => {
   for (const { command, json, output } of examples) {
     if (command.includes('ETag')) await eventually(hasDigest);
     const run = command.replaceAll('127.0.0.1:5000', registry.host);
-    const { stdout } = await execute('bash', ['-o', 'pipefail', '-c', run], {
+    // As its stdin is a socket, bash would read the user's .bashrc, which may take a second.
+    const { stdout } = await execute('bash', ['--norc', '-o', 'pipefail', '-c', run], {
       cwd: directory(),
-      env: { PATH: process.env.PATH, BHATTI_URL: stack.url, BHATTI_TOKEN: stack.token },
+      env: { PATH: process.env.PATH, HOME: directory(), BHATTI_URL: stack.url, BHATTI_TOKEN: stack.token },
     });
     const [printed, shown] = json
       ? [shape(JSON.parse(stdout)), shape(JSON.parse(output))]

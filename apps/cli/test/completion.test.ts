@@ -90,7 +90,7 @@ describe('completion', () => {
         _bhatti
         echo "\${COMPREPLY[@]}"
       done`;
-    const printed = await output('bash', '-c', script, 'bash', ...cases.map(([line]) => line));
+    const printed = await output('bash', '--norc', '-c', script, 'bash', ...cases.map(([line]) => line));
     expect(printed.trimEnd().split('\n')).toEqual([
       'complete -o default -F _bhatti bhatti',
       ...cases.map(([, completed]) => completed),

@@ -354,7 +354,8 @@ describe('output', () => {
     await startServer(() => noImages);
     const env = cleanEnvironment(directory, { BHATTI_URL: url });
     const shell = async (script: string) =>
-      (await promisify(execFile)('bash', ['-c', script, 'bash', process.execPath, staged.cli], { env })).stdout;
+      (await promisify(execFile)('bash', ['--norc', '-c', script, 'bash', process.execPath, staged.cli], { env }))
+        .stdout;
     expect(await shell('"$@" image list <&-; echo $?')).toBe('NAME  REF  SIZE  CREATED  DIGEST\n0\n');
     expect(await shell('"$@" image list >&-; echo $?')).toBe('0\n');
     expect(await shell('"$@" image list 2>&-; echo $?')).toContain('\n0\n');

@@ -248,9 +248,9 @@ test('a result that cannot be written is an error, one that nobody reads is none
   const before = await readdir(directory);
   const command = (rest: string) =>
     `"$0" "$1" rootfs build base.tar -o x.ext4 --size 16MiB ${rest}; echo $?; rm x.ext4`;
-  const full = await run('bash', '-c', command('> /dev/full'), process.execPath, cli);
+  const full = await run('bash', '--norc', '-c', command('> /dev/full'), process.execPath, cli);
   expect(full).toEqual({ exitCode: 0, stdout: '1\n', stderr: 'error: the output cannot be written (ENOSPC)\n' });
-  const unread = await run('bash', '-c', `set -o pipefail; ${command('| true')}`, process.execPath, cli);
+  const unread = await run('bash', '--norc', '-c', `set -o pipefail; ${command('| true')}`, process.execPath, cli);
   expect(unread).toEqual({ exitCode: 0, stdout: '0\n', stderr: '' });
   expect(await readdir(directory)).toEqual(before);
 });

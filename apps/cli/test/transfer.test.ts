@@ -617,7 +617,10 @@ describe('version and completion', () => {
     const { stdout } = await run(['completion', 'bash']);
     const env = await program('bhatti', `exec ${process.execPath} ${staged.cli} "$@"`);
     const script = `${stdout}\nCOMP_WORDS=(bhatti image exp) COMP_CWORD=2\n_bhatti\nprintf '%s\\n' "\${COMPREPLY[@]}"`;
-    const bash = spawn('bash', ['-c', script], { env: { ...cleanEnvironment(directory), ...env }, stdio: 'pipe' });
+    const bash = spawn('bash', ['--norc', '-c', script], {
+      env: { ...cleanEnvironment(directory), ...env },
+      stdio: 'pipe',
+    });
     let text = '';
     bash.stdout.on('data', (data) => {
       text += data;
