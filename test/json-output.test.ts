@@ -10,7 +10,8 @@ let conforms: Conforms;
 beforeAll(async () => {
   world = await DocumentedWorld.open();
   await world.reset();
-  await run('bhatti image list --json');
+  // Starts the stack, and may say so on stderr.
+  await world.piped({ command: 'bhatti image list --json 2> /dev/null', output: '' });
   const { url } = await world.seeServer();
   const dispatcher = new Agent();
   conforms = await documented(url, dispatcher);
@@ -20,7 +21,7 @@ afterAll(() => world.close());
 
 /** Resolves with the parsed output of a command: one value, or one for each line if it streams. */
 async function run(command: string): Promise<unknown[]> {
-  const output = await world.piped({ command: `${command} 2> /dev/null`, output: '' });
+  const output = await world.here({ command, output: '' });
   return output.split(/\n(?=\{)/).map((text) => JSON.parse(text));
 }
 

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import * as z from 'zod';
 import { ApiClient } from '../../apps/cli/api-client.ts';
+import { runHereTogether } from '../../apps/cli/test/command-line.ts';
 import { type PseudoTerminal, startInTerminal } from '../../apps/cli/test/pseudo-terminal.ts';
 import { type DocumentedCommand, NamedValues, normalised } from './console-document.ts';
 import { DocumentedImages } from './documented-images.ts';
@@ -15,6 +16,8 @@ export class DocumentedWorld {
   readonly #machine: DocumentedMachine;
   readonly #images: DocumentedImages;
   readonly #redis: TestRedis;
+  /** Without, a command may have to start one, which only a process can. */
+  #hasServer = false;
 
   private constructor(machine: DocumentedMachine, images: DocumentedImages, redis: TestRedis) {
     this.#machine = machine;
@@ -55,10 +58,11 @@ export class DocumentedWorld {
     client.close();
   }
 
-  /** Notes URL and token of the running server. */
+  /** Notes that a server runs, its URL and token of the running server. */
   async seeServer(): Promise<{ readonly url: string }> {
+    this.#hasServer = true;
     const { url, token } = serverStatus.parse(
-      JSON.parse(await this.piped({ command: 'bhatti serve status --json', output: '' })),
+      JSON.parse(await this.here({ command: 'bhatti serve status --json', output: '' })),
     );
     // The first is how a server gives its own URL.
     const names = ['http://127.0.0.1:8080', 'http://localhost:8080', 'https://bhatti.example.com'];
@@ -94,6 +98,18 @@ export class DocumentedWorld {
     return withExit(text.trimEnd(), code);
   }
 
+  /**
+   * The same in this process, which is cheaper by far, for commands that need no shell to be called and no process of their own. Others
+   * run as processes.
+   */
+  async here(documented: DocumentedCommand): Promise<string> {
+    const [, words] = PLAIN.exec(this.values.in(documented.command)) ?? [];
+    if (words === undefined || !this.#hasServer || documented.output.includes('^C')) return this.piped(documented);
+    const { work, env } = this.#machine;
+    const { exitCode, text } = await runHereTogether(words.split(' '), { env, directory: work });
+    return withExit(text.trimEnd(), exitCode);
+  }
+
   /** The same in a terminal, where documented answers to questions are typed. */
   async inTerminal({ command, output }: DocumentedCommand): Promise<string> {
     const terminal = await startInTerminal(['bash', '-c', this.#commandLine(command)], {
@@ -124,6 +140,7 @@ export class DocumentedWorld {
   }
 
   async #stopServer(): Promise<void> {
+    this.#hasServer = false;
     await this.piped({ command: 'bhatti serve stop', output: '' });
   }
 
@@ -149,6 +166,10 @@ function withExit(text: string, code: number): string {
   if (code === 0) return text;
   return text === '' ? `[exit ${code}]` : `${text}\n[exit ${code}]`;
 }
+
+/** The words of a call without quotes, pipes and the like, of a command that runs no program, uses no stdin and starts no server. */
+const PLAIN =
+  /^bhatti (?!.* -(?: |$))((?:image (?!import [^-])|task |admin |user |setup|version|serve status)[\w ./:@=-]*)$/;
 
 const serverStatus = z.object({ url: z.string(), token: z.string() });
 

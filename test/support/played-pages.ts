@@ -12,6 +12,8 @@ const update = process.env.UPDATE_TRANSCRIPTS === '1';
 export interface Page {
   readonly path: string;
   readonly terminal?: boolean;
+  /** Its plain commands run in this process; the other pages show them to be right as processes. */
+  readonly here?: boolean;
   /** A page for people: keeps its example values when it is updated, and has no exit codes. */
   readonly prose?: boolean;
 }
@@ -20,7 +22,7 @@ export interface Page {
 async function play(
   world: DocumentedWorld,
   commands: readonly DocumentedCommand[],
-  { terminal = false }: Page,
+  { terminal = false, here = false }: Page,
 ): Promise<string[]> {
   await world.reset();
   const outputs: string[] = [];
@@ -28,7 +30,11 @@ async function play(
     const held = world.hold(documented);
     // Nobody presses Ctrl+C on a pipe.
     const asPerson = terminal || documented.output.includes('^C');
-    const output = await (asPerson ? world.inTerminal(documented) : world.piped(documented));
+    const output = await (asPerson
+      ? world.inTerminal(documented)
+      : here
+        ? world.here(documented)
+        : world.piped(documented));
     world.values.see(output);
     if (index === 0) await world.seeServer();
     outputs.push(output);
@@ -70,7 +76,7 @@ export const PROSE: readonly Page[] = [
   { path: 'README.md', prose: true },
 ];
 export const TERMINAL: Page = { path: 'test/transcripts/terminal.md', terminal: true };
-export const PIPED: Page = { path: 'test/transcripts/piped.md' };
+export const PIPED: Page = { path: 'test/transcripts/piped.md', here: true };
 
 /** A test for each page. Each test file has a machine of its own, so that they can run side by side. */
 export function testPages(pages: readonly Page[]): void {
