@@ -6,7 +6,7 @@ import { gunzipSync } from 'node:zlib';
 import { beforeAll, describe, expect, test } from '@jest/globals';
 import { patternContent, sparseContent } from './content.ts';
 import { writeLayer } from './layers.ts';
-import { differences } from './listing.ts';
+import { differences, type ListedNode } from './listing.ts';
 import { listDirectory, requireRoot } from './mounted.ts';
 import { modelTree } from './oci-model.ts';
 import { bytesOf, contentSize, readContent, type TarEntry } from './tar-entry.ts';
@@ -117,43 +117,50 @@ const cases: [name: string, entries: TarEntry[]][] = [
   ],
 ];
 
-beforeAll(requireRoot);
+/**
+ * Lists and unpacks each `N.tar` of the working directory: the list is `N.list`, the tree `trees/N`, complaints are in `N.said`. In one process, as is
+ * the list of all trees: to start one takes longer than its work.
+ */
+const USE_TAR = `for archive in *.tar; do
+  case=\${archive%.tar}
+  exec 2>"$case.said"
+  LC_ALL=C tar -tvf "$archive" --quoting-style=escape >"$case.list" || echo "tar -t: $?" >&2
+  tar --xattrs --xattrs-include='*' --numeric-owner -p --delay-directory-restore --warning=no-timestamp \\
+    -xf "$archive" -C "trees/$case" 2>unpacking || echo "tar -x: $? $(cat unpacking)" >&2
+done`;
 
-describe.each(cases)('%s', (_name, entries) => {
-  test('tar reads it', async () => {
+describe('tar', () => {
+  let outcomes: { readonly list: string; readonly said: string; readonly tree: ListedNode | undefined }[];
+  beforeAll(async () => {
+    requireRoot();
     await withTemporaryDirectory(async (directory) => {
-      const path = join(directory, 'archive.tar');
-      await writeTar(path, entries);
-      const { stdout, stderr } = await run('tar', ['-tvf', path, '--quoting-style=escape'], {
-        env: { ...process.env, LC_ALL: 'C' },
-      });
-      expect(stderr).toBe('');
-      expect(stdout.trimEnd().split('\n')).toHaveLength(entries.length);
+      for (const [index, [, entries]] of cases.entries()) {
+        await writeTar(join(directory, `${index}.tar`), entries);
+        await mkdir(join(directory, 'trees', `${index}`), { recursive: true });
+      }
+      await run('sh', ['-c', USE_TAR], { cwd: directory });
+      const { children } = await listDirectory(join(directory, 'trees'));
+      outcomes = await Promise.all(
+        cases.map(async (_, index) => ({
+          list: await readFile(join(directory, `${index}.list`), 'latin1'),
+          said: await readFile(join(directory, `${index}.said`), 'latin1'),
+          tree: children.get(`${index}`),
+        })),
+      );
     });
   });
 
-  test('tar unpacks what is meant', async () => {
-    await withTemporaryDirectory(async (directory) => {
-      const path = join(directory, 'archive.tar');
-      const unpacked = join(directory, 'unpacked');
-      await mkdir(unpacked);
-      await writeTar(path, entries);
-      const options = [
-        '--xattrs',
-        '--xattrs-include=*',
-        '--numeric-owner',
-        '-p',
-        '--delay-directory-restore',
-        '--warning=no-timestamp',
-      ];
-      await run('tar', [...options, '-xf', path, '-C', unpacked]);
+  test.each(cases.map(([name, entries], index) => [name, entries, index] as const))(
+    'reads, and unpacks as it is meant: %s',
+    (_name, entries, index) => {
+      const { list, said, tree } = outcomes[index] ?? {};
+      expect(said).toBe('');
+      expect(list?.trimEnd().split('\n')).toHaveLength(entries.length);
       const stated = new Set(entries.filter(({ type }) => type === 'directory').map((entry) => entry.mtime ?? 0n));
-      const found = differences(await listDirectory(unpacked), modelTree([entries]), {
-        ignoreTime: ({ type, mtime }) => type === 'directory' && !stated.has(mtime ?? 0n),
-      });
-      expect(found).toEqual([]);
-    });
-  });
+      const ignoreTime = ({ type, mtime }: ListedNode) => type === 'directory' && !stated.has(mtime ?? 0n);
+      expect(tree && differences(tree, modelTree([entries]), { ignoreTime })).toEqual([]);
+    },
+  );
 });
 
 describe('the archive', () => {
