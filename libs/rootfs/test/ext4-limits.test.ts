@@ -153,7 +153,6 @@ test('times before 1901 and after 2446 are the first and the last that ext4 has'
       directory,
       mtimes.map((mtime, index): TarEntry => ({ path: `${index}`, type: 'fifo', mtime })),
     );
-    expect(await fileSystemFaults(path)).toBe('');
     const { children } = await listImage(path);
     expect(mtimes.map((_, index) => children.get(`${index}`)?.mtime)).toEqual(expected);
   });

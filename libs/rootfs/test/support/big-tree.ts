@@ -282,7 +282,7 @@ export function bigTree(): TarEntry[][] {
       xattrs: [['trusted.root', Buffer.from('r')]],
     },
     ...at('names', names()),
-    ...at('many', manyFiles(50_000)),
+    ...at('many', manyFiles(20_000)),
     ...at('subdirectories', subdirectories),
     ...at('contents', contents()),
     ...at('sparse', sparseFiles()),
@@ -324,7 +324,7 @@ export function bigTree(): TarEntry[][] {
     ]),
     ...at(
       'many',
-      range(5000).map((index) => file(`.wh.file-${number(index * 10 + 3)}`)),
+      range(2000).map((index) => file(`.wh.file-${number(index * 10 + 3)}`)),
     ),
   ];
   const top: TarEntry[] = [

@@ -1,5 +1,12 @@
 import { createHash } from 'node:crypto';
-import { type Content, contentFragments, type Fragment, type GeneratedContent, readContent } from './tar-entry.ts';
+import {
+  type Content,
+  contentFragments,
+  contentSize,
+  type Fragment,
+  type GeneratedContent,
+  readContent,
+} from './tar-entry.ts';
 
 const BLOCK = 4096;
 const CHUNK = 1024 * 1024;
@@ -46,12 +53,23 @@ export interface ContentDigest {
   readonly dataBlocks: number;
 }
 
+const digests = new WeakMap<Buffer | GeneratedContent, ContentDigest>();
+
+/** `digestOf`, taken once for each object: a random stack is applied to the model several times. */
+export function contentDigest(content: Content | undefined): ContentDigest {
+  if (content === undefined) return digestOf(content);
+  const known = digests.get(content) ?? digestOf(content);
+  digests.set(content, known);
+  return known;
+}
+
 /**
  * A digest of a file's content that passes over blocks of zeros, so that a file of gigabytes with a few blocks of data
  * costs what these cost. With the file's size it says as much as a digest of all bytes. `mounted.ts` takes the same.
  */
-export function contentDigest(content: Content | undefined): ContentDigest {
+function digestOf(content: Content | undefined): ContentDigest {
   const hash = createHash('sha256');
+  const number = Buffer.alloc(8);
   let dataBlocks = 0;
   let next = 0;
   for (const fragment of contentFragments(content)) {
@@ -59,14 +77,12 @@ export function contentDigest(content: Content | undefined): ContentDigest {
     let block = Math.max(next, Math.floor(fragment.offset / BLOCK));
     while (content !== undefined && block < end) {
       const count = Math.min(CHUNK / BLOCK, end - block);
-      const bytes = Buffer.alloc(count * BLOCK);
-      readContent(content, block * BLOCK, Math.min(count * BLOCK, contentEnd(content) - block * BLOCK)).copy(bytes);
+      const bytes = readContent(content, block * BLOCK, Math.min(count * BLOCK, contentSize(content) - block * BLOCK));
       for (let at = 0; at < bytes.length; at += BLOCK) {
         const data = bytes.subarray(at, at + BLOCK);
-        if (data.equals(zeros)) continue;
-        const number = Buffer.alloc(8);
-        number.writeBigUInt64LE(BigInt(block + at / BLOCK));
-        hash.update(number).update(data);
+        if (data.equals(zeros.subarray(0, data.length))) continue;
+        number.writeUIntLE(block + at / BLOCK, 0, 6);
+        hash.update(number).update(data).update(zeros.subarray(data.length));
         dataBlocks += 1;
       }
       block += count;
@@ -74,8 +90,4 @@ export function contentDigest(content: Content | undefined): ContentDigest {
     next = Math.max(next, end);
   }
   return { digest: hash.digest('hex'), dataBlocks };
-}
-
-function contentEnd(content: Content): number {
-  return Buffer.isBuffer(content) ? content.length : content.size;
 }

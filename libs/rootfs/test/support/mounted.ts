@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { mkdtemp, open, rmdir } from 'node:fs/promises';
+import { mkdtemp, rmdir, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -7,7 +7,28 @@ import * as z from 'zod';
 import type { ListedNode } from './listing.ts';
 import { withTemporaryDirectory } from './temporary-directory.ts';
 
-const run = promisify(execFile);
+const execute = promisify(execFile);
+
+const run = (program: string, args: readonly string[], cwd?: string) =>
+  execute(program, args, {
+    cwd,
+    // The distribution's Python before one that a version manager stands in front of, which takes ten times as long to start.
+    env: { ...process.env, PATH: `/usr/bin:${process.env.PATH}` },
+    maxBuffer: 1024 ** 3,
+  });
+
+/** Without what Python loads for interactive use and for packages, which is half of its start. */
+const PYTHON = ['python3', '-I', '-S', '-c'] as const;
+
+/**
+ * Script of sh: checks the image `$1`, and runs a program of Python, `$3`, in it, while it is mounted on `$2`. One process, as to start
+ * one costs a test whose memory is large more than mount itself does.
+ */
+const IN_CLEAN_IMAGE = `e2fsck -fn "$1" >&2 || exit
+mount -t ext4 -o loop,ro,noload "$1" "$2" || exit
+(cd "$2" && exec ${PYTHON.join(' ')} "$3")
+status=$?
+umount "$2" && exit $status`;
 
 /**
  * Lists the tree of the working directory, a JSON line an entry, parents before children. It goes down by relative
@@ -129,12 +150,10 @@ export async function requireMounts(): Promise<void> {
     if (process.getuid?.() !== 0) throw new Error('not root');
     await withTemporaryDirectory(async (directory) => {
       const image = join(directory, 'empty.ext4');
-      const file = await open(image, 'w');
-      await file.truncate(1024 * 1024);
-      await file.close();
+      await writeFile(image, '');
+      await truncate(image, 1024 * 1024);
       await run('mke2fs', ['-q', '-t', 'ext4', '-O', '^has_journal', image]);
-      await withMounted(image, async () => {});
-      await run('python3', ['-c', 'import os; os.listxattr("/")']);
+      await inCleanImage(image, 'import os; os.listxattr(".")');
     });
   } catch (error) {
     throw new Error('these tests mount ext4 images: run them as root, with loop devices and python3', { cause: error });
@@ -150,17 +169,31 @@ export async function withMounted<T>(
   use: (directory: string) => Promise<T>,
   options: { readonly writable?: boolean } = {},
 ): Promise<T> {
-  const directory = await mkdtemp(join(tmpdir(), 'bhatti-mount-'));
-  try {
+  return await withMountPoint(async (directory) => {
     await run('mount', ['-t', 'ext4', '-o', options.writable ? 'loop' : 'loop,ro,noload', image, directory]);
     try {
       return await use(directory);
     } finally {
       await run('umount', [directory]);
     }
+  });
+}
+
+async function withMountPoint<T>(use: (directory: string) => Promise<T>): Promise<T> {
+  const directory = await mkdtemp(join(tmpdir(), 'bhatti-mount-'));
+  try {
+    return await use(directory);
   } finally {
     await rmdir(directory);
   }
+}
+
+/** What a program of Python prints in the image, mounted as by `withMounted`. Fails with what `e2fsck -fn` finds, if that is something. */
+async function inCleanImage(image: string, program: string): Promise<string> {
+  const { stdout } = await withMountPoint((directory) =>
+    run('sh', ['-c', IN_CLEAN_IMAGE, 'sh', image, directory, program]),
+  );
+  return stdout;
 }
 
 /** What `e2fsck -fn` finds wrong with an image; '' when it is clean. */
@@ -175,19 +208,24 @@ export async function fileSystemFaults(image: string): Promise<string> {
   }
 }
 
-/** The tree in an ext4 image as the kernel shows it, without `lost+found`. Needs root. */
+/** The tree in an ext4 image as the kernel shows it, without `lost+found`. Fails unless e2fsck finds the image clean. Needs root. */
 export async function listImage(image: string): Promise<MountedNode> {
-  const root = await withMounted(image, listDirectory);
+  const root = treeOf(await inCleanImage(image, LISTER));
   root.children.delete('lost+found');
   return root;
 }
 
 /** The tree of a directory as the kernel shows it. Extended attributes of all namespaces show only to root. */
 export async function listDirectory(directory: string): Promise<MountedNode> {
-  const { stdout } = await run('python3', ['-c', LISTER], { cwd: directory, maxBuffer: 1024 ** 3 });
+  const [program, ...options] = PYTHON;
+  const { stdout } = await run(program, [...options, LISTER], directory);
+  return treeOf(stdout);
+}
+
+function treeOf(listing: string): MountedNode {
   const nodes: MountedNode[] = [];
   const byInode = new Map<number, MountedNode>();
-  for (const line of stdout.split('\n')) {
+  for (const line of listing.split('\n')) {
     if (line === '') continue;
     const entry = row.parse(JSON.parse(line));
     const node = byInode.get(entry.inode) ?? nodeOf(entry);
@@ -196,7 +234,7 @@ export async function listDirectory(directory: string): Promise<MountedNode> {
     if (entry.number > 0) nodes[entry.parent]?.children.set(byteString(entry.name), node);
   }
   const [root] = nodes;
-  if (root === undefined) throw new Error(`nothing listed in ${directory}`);
+  if (root === undefined) throw new Error('nothing is listed');
   return root;
 }
 

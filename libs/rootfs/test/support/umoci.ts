@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { writeLayer } from './layers.ts';
@@ -35,7 +35,7 @@ export async function unpackWithUmoci(directory: string, layers: readonly Iterab
   for (const items of layers) {
     const scratch = join(directory, 'layer.tar');
     const { digest, size } = await writeLayer(scratch, items);
-    await run('mv', [scratch, join(blobs, digest.slice('sha256:'.length))]);
+    await rename(scratch, join(blobs, digest.slice('sha256:'.length)));
     descriptors.push({ mediaType: 'application/vnd.oci.image.layer.v1.tar', digest, size });
   }
   const config = await writeBlob('application/vnd.oci.image.config.v1+json', {
