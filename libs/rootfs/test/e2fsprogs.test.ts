@@ -1,25 +1,33 @@
 import { execFile } from 'node:child_process';
-import { mkdir, open, writeFile } from 'node:fs/promises';
+import { mkdtemp, open, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { describe, expect, test } from '@jest/globals';
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { bundled, linkForBundles } from '../../../test/support/bundled.ts';
 import { checkFileSystem, toolEnvironment } from '../e2fsprogs.ts';
 import { makeFileSystem } from '../ext4/mke2fs.ts';
 import { withTemporaryDirectory } from './support/temporary-directory.ts';
 
 const run = promisify(execFile);
-const library = new URL('../index.ts', import.meta.url);
 
-/** Hides the tool from one process and its children: in a mount namespace of their own it cannot be executed. */
-async function requiredWithout(tool: string): Promise<string> {
-  const hide = 'mount --bind /dev/null "$(readlink -f "$(command -v "$0")")" && exec "$@"';
-  const program = `import { requireE2fsprogs } from ${JSON.stringify(library.href)};
-    await requireE2fsprogs().then(() => console.log('there'), (error) => console.log(error.code, error.retryable, error.message));`;
-  const node = [process.execPath, '--import', 'tsx', '--input-type=module', '--eval', program];
-  const { stdout } = await run('unshare', ['--mount', 'sh', '-c', hide, tool, ...node], {
-    env: { ...process.env, PATH: `${process.env.PATH}:/usr/sbin:/sbin`, NODE_OPTIONS: '' },
-  });
-  return stdout.trim();
+/** Bundles of the library and of its parts, for the programs of these tests. */
+let bundles: string;
+let library: string;
+beforeAll(async () => {
+  bundles = await mkdtemp(join(tmpdir(), 'bhatti-bundles-'));
+  await linkForBundles(bundles);
+  library = await bundled('libs/rootfs/index.ts', bundles);
+});
+afterAll(() => rm(bundles, { recursive: true }));
+
+/** What a program of JavaScript prints, to which the tools of a folder come first; started by `starter`. */
+async function printed(program: string, folder = '/usr/sbin', starter: readonly string[] = []): Promise<string> {
+  const path = join(bundles, 'program.mjs');
+  await writeFile(path, program);
+  const [command = '', ...args] = [...starter, process.execPath, path];
+  const PATH = `${folder}:${process.env.PATH}:/usr/sbin:/sbin`;
+  return (await run(command, args, { env: { ...process.env, PATH, NODE_OPTIONS: '' } })).stdout;
 }
 
 test('without a PATH the tools are looked for in their own folders, and not in the one that somebody works in', () => {
@@ -36,19 +44,13 @@ test('without a PATH the tools are looked for in their own folders, and not in t
 
 test.each(['mke2fs', 'e2fsck'])('%s that is killed says nothing of the image, and may be tried again', async (tool) => {
   await withTemporaryDirectory(async (directory) => {
-    await mkdir(join(directory, 'bin'));
-    await writeFile(join(directory, 'bin', tool), '#!/bin/sh\nkill -9 $$\n', { mode: 0o755 });
-    const program = join(directory, 'program.mts');
-    await writeFile(
-      program,
-      `import { buildRootfs } from ${JSON.stringify(library.href)};
+    await writeFile(join(directory, tool), '#!/bin/sh\nkill -9 $$\n', { mode: 0o755 });
+    const program = `import { buildRootfs } from ${JSON.stringify(library)};
       await buildRootfs({ layers: [], output: ${JSON.stringify(join(directory, 'rootfs.ext4'))} })
-        .catch((error) => console.log(error.code, error.retryable, error.message));`,
+        .catch((error) => console.log(error.code, error.retryable, error.message));`;
+    expect(await printed(program, directory)).toBe(
+      `${tool}_failed true ${tool} was ended by SIGKILL; did the worker's host run out of memory?\n`,
     );
-    const { stdout } = await run(process.execPath, ['--import', 'tsx', program], {
-      env: { ...process.env, PATH: `${join(directory, 'bin')}:${process.env.PATH}`, NODE_OPTIONS: '' },
-    });
-    expect(stdout).toBe(`${tool}_failed true ${tool} was ended by SIGKILL; did the worker's host run out of memory?\n`);
   });
 });
 
@@ -57,31 +59,24 @@ test.each([
   ['does not wait for a mke2fs that hangs', 'await built; go();', 'cancelled false\n'],
 ])('a build that is cancelled %s', async (_, afterwards, said) => {
   await withTemporaryDirectory(async (directory) => {
-    await mkdir(join(directory, 'bin'));
+    await run('mkfifo', [join(directory, 'go')]);
     await writeFile(
-      join(directory, 'bin', 'mke2fs'),
-      `#!/bin/sh\ncd "$(dirname "$0")" && touch started && until [ -e go ]; do sleep 0.01; done && touch ended\n`,
+      join(directory, 'mke2fs'),
+      `#!/bin/sh\ncd "$(dirname "$0")" && touch started && read -r _ <go && touch ended\n`,
       { mode: 0o755 },
     );
-    const program = join(directory, 'program.mts');
-    await writeFile(
-      program,
-      `import { existsSync, writeFileSync } from 'node:fs';
+    const program = `import { existsSync, writeFileSync } from 'node:fs';
       import { setTimeout } from 'node:timers/promises';
-      import { buildRootfs } from ${JSON.stringify(library.href)};
-      const inFolder = (name) => ${JSON.stringify(join(directory, 'bin/'))} + name;
-      const go = () => writeFileSync(inFolder('go'), '');
+      import { buildRootfs } from ${JSON.stringify(library)};
+      const inFolder = (name) => ${JSON.stringify(join(directory, '/'))} + name;
+      const go = () => writeFileSync(inFolder('go'), '\\n');
       const stop = new AbortController();
       const built = buildRootfs({ layers: [], output: inFolder('rootfs.ext4'), signal: stop.signal })
         .catch((error) => console.log(error.code, existsSync(inFolder('ended'))));
       while (!existsSync(inFolder('started'))) await setTimeout(5);
       stop.abort();
-      ${afterwards}`,
-    );
-    const { stdout } = await run(process.execPath, ['--import', 'tsx', program], {
-      env: { ...process.env, PATH: `${join(directory, 'bin')}:${process.env.PATH}`, NODE_OPTIONS: '' },
-    });
-    expect(stdout).toBe(said);
+      ${afterwards}`;
+    expect(await printed(program, directory)).toBe(said);
   });
 });
 
@@ -153,13 +148,10 @@ test.each([
 
 test('a host that is out of open files is told as that, and not as one without the tools', async () => {
   await withTemporaryDirectory(async (directory) => {
-    const program = join(directory, 'program.mts');
-    const at = (file: string) => JSON.stringify(new URL(`../${file}`, import.meta.url).href);
-    await writeFile(
-      program,
-      `import { closeSync, openSync } from 'node:fs';
-      import { checkFileSystem } from ${at('e2fsprogs.ts')};
-      import { makeFileSystem } from ${at('ext4/mke2fs.ts')};
+    const at = async (file: string) => JSON.stringify(await bundled(`libs/rootfs/${file}`, bundles));
+    const program = `import { closeSync, openSync } from 'node:fs';
+      import { checkFileSystem } from ${await at('e2fsprogs.ts')};
+      import { makeFileSystem } from ${await at('ext4/mke2fs.ts')};
       const taken = [];
       const take = () => {
         try {
@@ -175,27 +167,29 @@ test('a host that is out of open files is told as that, and not as one without t
         makeFileSystem(${JSON.stringify(join(directory, 'image'))}, { blocks: 16384, inodes: 1000, journalMebibytes: 4 }, '');
       } catch (error) {
         tell(error);
-      }`,
-    );
-    const command = 'ulimit -n 100; exec "$0" "$@"';
-    const { stdout } = await run('sh', ['-c', command, process.execPath, '--import', 'tsx', program], {
-      env: { ...process.env, NODE_OPTIONS: '' },
-    });
-    expect(stdout.trim().split('\n')).toEqual([
+      }`;
+    const fewFiles = ['sh', '-c', 'ulimit -n 100; exec "$0" "$@"'];
+    expect((await printed(program, undefined, fewFiles)).trim().split('\n')).toEqual([
       'internal e2fsck could not be started (EMFILE) EMFILE',
       'internal mke2fs could not be started (EMFILE) EMFILE',
     ]);
   });
 });
 
-describe('a host without e2fsprogs', () => {
-  test.each(['mke2fs', 'e2fsck'])('%s that is not there is named, and the package that has it', async (tool) => {
-    expect(await requiredWithout(tool)).toMatch(
-      new RegExp(`^${tool}_missing (true|false) ${tool} was not found; install`),
-    );
-  });
-
-  test('another tool that is not there does not matter', async () => {
-    expect(await requiredWithout('debugfs')).toBe('there');
-  });
+test('a tool that is not there is named, and the package that has it; another does not matter', async () => {
+  // In a mount namespace of its own, where each in turn cannot be executed.
+  const program = `import { execFileSync } from 'node:child_process';
+    import { requireE2fsprogs } from ${JSON.stringify(library)};
+    for (const tool of ['mke2fs', 'e2fsck', 'debugfs']) {
+      const path = execFileSync('sh', ['-c', 'readlink -f "$(command -v "$0")"', tool], { encoding: 'utf8' }).trim();
+      execFileSync('mount', ['--bind', '/dev/null', path]);
+      await requireE2fsprogs().then(() => console.log('there'), (error) => console.log(error.code, error.message));
+      execFileSync('umount', [path]);
+    }`;
+  const lines = (await printed(program, undefined, ['unshare', '--mount'])).trim().split('\n');
+  expect(lines).toEqual([
+    expect.stringMatching(/^mke2fs_missing mke2fs was not found; install/),
+    expect.stringMatching(/^e2fsck_missing e2fsck was not found; install/),
+    'there',
+  ]);
 });
