@@ -1,74 +1,86 @@
 import { execFile } from 'node:child_process';
-import { mkdir, open, readdir, readlink, statfs, writeFile } from 'node:fs/promises';
-import { constants } from 'node:os';
+import { mkdir, mkdtemp, readdir, readlink, rm, statfs, truncate, writeFile } from 'node:fs/promises';
+import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { getSystemErrorName, promisify } from 'node:util';
 import { buildRootfs, decodeLayer, MAXIMUM_SIZE_BYTES } from '@bhatti/rootfs';
-import { beforeAll, expect, test } from '@jest/globals';
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { toRootfsError } from '../error.ts';
 import { patternContent } from './support/content.ts';
-import { decodeBlobFile, writeLayer } from './support/layers.ts';
+import { decodeBlobFile, type LayerBlob, writeLayer } from './support/layers.ts';
 import { requireMounts, withMounted } from './support/mounted.ts';
 import { withTemporaryDirectory } from './support/temporary-directory.ts';
 
 const run = promisify(execFile);
 const MIB = 2 ** 20;
-const CONTENT = 96 * MIB;
+/** More than is written between two looks at the free space. */
+const CONTENT = 72 * MIB;
 
-beforeAll(requireMounts);
+/** A layer of one file with content, which takes more room than the small disk may give, and the directory that it is decoded to. */
+let directory: string;
+let blob: LayerBlob;
+let decoded: string;
+beforeAll(async () => {
+  await requireMounts();
+  directory = await mkdtemp(join(tmpdir(), 'bhatti-full-disk-'));
+  const file = { path: 'f', type: 'file', content: patternContent(CONTENT, 1) } as const;
+  blob = await writeLayer(join(directory, 'blob'), [file]);
+  decoded = join(directory, 'decoded');
+  await decodeBlobFile(blob, decoded);
+});
+afterAll(() => rm(directory, { recursive: true }));
 
 /** A disk of 140 MiB, mounted: 64 MiB of it are to stay free. `elsewhere` has room. */
 async function withSmallDisk(use: (disk: string, elsewhere: string) => Promise<void>): Promise<void> {
   await withTemporaryDirectory(async (elsewhere) => {
     const image = join(elsewhere, 'disk');
-    const file = await open(image, 'w');
-    await file.truncate(140 * MIB);
-    await file.close();
+    await writeFile(image, '');
+    await truncate(image, 140 * MIB);
     await run('mke2fs', ['-q', '-t', 'ext4', '-m', '0', image]);
     await withMounted(image, (disk) => use(disk, elsewhere), { writable: true });
   });
 }
 
-const content = () => [{ path: 'f', type: 'file', content: patternContent(CONTENT, 1) } as const];
+/** Decodes a layer into a new directory of the disk. */
+async function decodeTo(disk: string, { path, digest, ...layer }: LayerBlob): Promise<void> {
+  const outDirectory = join(disk, 'layer');
+  await mkdir(outDirectory);
+  await decodeLayer({ ...layer, source: path, compressedDigest: digest, outDirectory });
+}
+
+/** Takes the disk's room to the last byte. All but the last of it without writing. */
+async function fillUp(disk: string): Promise<void> {
+  await run('fallocate', ['--length', String((await freeBytes(disk)) - MIB), join(disk, 'filler')]);
+  await writeFile(join(disk, 'rest'), Buffer.alloc(2 * MIB)).catch((error: unknown) =>
+    expect(error).toMatchObject({ code: 'ENOSPC' }),
+  );
+}
+
 const freeBytes = async (disk: string) => {
   const { bavail, bsize } = await statfs(disk);
   return bavail * bsize;
 };
 
 test('a layer that the disk does not hold ends with no_space, before the disk is full', async () => {
-  await withSmallDisk(async (disk, elsewhere) => {
-    const blob = await writeLayer(join(elsewhere, 'blob'), content());
-    const outDirectory = join(disk, 'layer');
-    await mkdir(outDirectory);
-    const { path, digest, ...layer } = blob;
-    const decoding = decodeLayer({ ...layer, source: path, compressedDigest: digest, outDirectory });
-    await expect(decoding).rejects.toMatchObject({ code: 'no_space', retryable: false });
+  await withSmallDisk(async (disk) => {
+    await expect(decodeTo(disk, blob)).rejects.toMatchObject({ code: 'no_space', retryable: false });
     expect(await freeBytes(disk)).toBeGreaterThan(32 * MIB);
   });
 });
 
 test('an image that the disk does not hold ends with no_space before its data is copied', async () => {
-  await withSmallDisk(async (disk, elsewhere) => {
-    await decodeBlobFile(await writeLayer(join(elsewhere, 'blob'), content()), join(elsewhere, 'layer'));
-    const building = buildRootfs({ layers: [join(elsewhere, 'layer')], output: join(disk, 'rootfs.ext4') });
+  await withSmallDisk(async (disk) => {
+    const building = buildRootfs({ layers: [decoded], output: join(disk, 'rootfs.ext4') });
     await expect(building).rejects.toMatchObject({ code: 'no_space' });
     expect(await freeBytes(disk)).toBeGreaterThan(64 * MIB);
   });
 });
 
 test('a disk that is full to the last byte ends both with no_space', async () => {
-  await withSmallDisk(async (disk, elsewhere) => {
-    const blob = await writeLayer(join(elsewhere, 'blob'), content());
-    await decodeBlobFile(blob, join(elsewhere, 'layer'));
-    const outDirectory = join(disk, 'layer');
-    await mkdir(outDirectory);
-    await writeFile(join(disk, 'filler'), Buffer.alloc(139 * MIB)).catch((error: unknown) =>
-      expect(error).toMatchObject({ code: 'ENOSPC' }),
-    );
-    const { path, digest, ...layer } = blob;
-    const decoding = decodeLayer({ ...layer, source: path, compressedDigest: digest, outDirectory });
-    await expect(decoding).rejects.toMatchObject({ code: 'no_space' });
-    const building = buildRootfs({ layers: [join(elsewhere, 'layer')], output: join(disk, 'rootfs.ext4') });
+  await withSmallDisk(async (disk) => {
+    await fillUp(disk);
+    await expect(decodeTo(disk, blob)).rejects.toMatchObject({ code: 'no_space' });
+    const building = buildRootfs({ layers: [decoded], output: join(disk, 'rootfs.ext4') });
     await expect(building).rejects.toMatchObject({ code: 'no_space' });
     expect(await readdir(disk)).toContain('filler');
   });
@@ -77,14 +89,9 @@ test('a disk that is full to the last byte ends both with no_space', async () =>
 test('a layer of names alone that fill the disk leaves no file open, which would keep its room', async () => {
   await withSmallDisk(async (disk, elsewhere) => {
     const names = Array.from({ length: 6_000 }, (_, i) => ({ path: `${i}${'n'.repeat(200)}`, type: 'file' }) as const);
-    const { path, digest, ...layer } = await writeLayer(join(elsewhere, 'blob'), names);
-    const outDirectory = join(disk, 'layer');
-    await mkdir(outDirectory);
-    await writeFile(join(disk, 'filler'), Buffer.alloc(139 * MIB)).catch((error: unknown) =>
-      expect(error).toMatchObject({ code: 'ENOSPC' }),
-    );
-    const decoding = decodeLayer({ ...layer, source: path, compressedDigest: digest, outDirectory });
-    await expect(decoding).rejects.toMatchObject({ code: 'no_space' });
+    const blobOfNames = await writeLayer(join(elsewhere, 'blob'), names);
+    await fillUp(disk);
+    await expect(decodeTo(disk, blobOfNames)).rejects.toMatchObject({ code: 'no_space' });
     const descriptors = await readdir('/proc/self/fd');
     const open = await Promise.all(descriptors.map((one) => readlink(`/proc/self/fd/${one}`).catch(() => '')));
     expect(open.filter((file) => file.startsWith(disk))).toEqual([]);
