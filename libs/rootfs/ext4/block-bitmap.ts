@@ -24,10 +24,16 @@ export class BlockBitmap {
   /** Free blocks as ascending runs. */
   freeRuns(): BlockRun[] {
     const runs: BlockRun[] = [];
+    const { buffer, byteOffset, length } = this.bytes;
+    const words = new Int32Array(buffer, byteOffset, length >> 2);
     let start = -1;
-    for (let at = 0; at < this.bytes.length; at++) {
+    for (let at = 0; at < length; at++) {
+      // Most words, and bytes, just continue the current run.
+      if ((at & 3) === 0 && words[at >> 2] === (start < 0 ? -1 : 0)) {
+        at += 3;
+        continue;
+      }
       const byte = this.bytes[at] ?? 0xff;
-      // Most bytes just continue the current run.
       if (byte === (start < 0 ? 0xff : 0)) continue;
       for (let bit = 0; bit < 8; bit++) {
         const isFree = (byte & (1 << bit)) === 0;
