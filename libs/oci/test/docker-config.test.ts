@@ -3,6 +3,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { describe, expect, test } from '@jest/globals';
+import { bundled } from '../../../test/support/bundled.ts';
 import { eventually } from '../../../test/support/eventually.ts';
 import { dockerConfigCredentials, parseReference } from '../index.ts';
 import { failure, useFixture } from './support/fixture.ts';
@@ -147,7 +148,7 @@ describe('credential helpers', () => {
     await writeFile(join(directory, 'config.json'), '{"credsStore": "test"}');
     const script = `
       import { closeSync, openSync } from 'node:fs';
-      import { dockerConfigCredentials, parseReference } from ${JSON.stringify(new URL('../index.ts', import.meta.url))};
+      import { dockerConfigCredentials, parseReference } from ${JSON.stringify(await bundled('libs/oci/index.ts', directory))};
       const environment = { PATH: '${directory}' };
       const ask = dockerConfigCredentials('${directory}/config.json', { environment });
       const held = [];
@@ -162,7 +163,7 @@ describe('credential helpers', () => {
       closeSync(held.pop());
       await ask(parseReference('ghcr.io/a/b')).catch(tell);
       for (const descriptor of held) closeSync(descriptor);`;
-    const command = 'ulimit -n 200; exec "$0" --import tsx --input-type=module -e "$1"';
+    const command = 'ulimit -n 200; exec "$0" --input-type=module -e "$1"';
     const { stdout } = await promisify(execFile)('/bin/sh', ['-c', command, process.execPath, script]);
     expect(stdout).toBe('internal EMFILE\ninternal EMFILE\n');
   });

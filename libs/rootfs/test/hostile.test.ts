@@ -2,7 +2,6 @@ import { join } from 'node:path';
 import { buildRootfs, RootfsError } from '@bhatti/rootfs';
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import type { LayerEntry } from '../layer/entry.ts';
 import { mergeLayers } from '../tree/merge.ts';
 import { stackRuns } from './support/arbitrary-layers.ts';
 import { sparseContent } from './support/content.ts';
@@ -71,7 +70,6 @@ test('a tar that is broken in any way is refused with a code, or makes an image 
   const { numRuns, seed } = stackRuns(600);
   await withTemporaryDirectory(async (directory) => {
     const layers: string[] = [];
-    const accepted: LayerEntry[][] = [];
     let number = 0;
     await fc.assert(
       fc.asyncProperty(
@@ -83,9 +81,8 @@ test('a tar that is broken in any way is refused with a code, or makes an image 
           const tar = mutate(tarBuffer(seeds(`t${number}`)[which] ?? []));
           const code = await codeOf(async () => {
             const decoded = await decodeTar(directory, tar, cuts);
-            mergeLayers([...accepted, decoded.entries]);
+            mergeLayers([decoded.entries]);
             layers.push(decoded.directory);
-            accepted.push(decoded.entries);
           });
           if (code !== undefined) expect(LAYER_CODES).toContain(code);
         },

@@ -5,6 +5,7 @@ import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { anyCharacter } from '../../../test/support/any-character.ts';
+import { bundled } from '../../../test/support/bundled.ts';
 import { storing } from '../error.ts';
 import { openStore, resolveDataDirectory, StoreError } from '../index.ts';
 import { hexOf, imageEntry, temporaryDirectory } from './support/fixture.ts';
@@ -69,12 +70,14 @@ describe('openStore', () => {
   test('says what keeps it from being made: a disk that is read-only', async () => {
     // A file system of its own, which nobody else sees.
     const asRoot = process.getuid?.() === 0 ? [] : ['--map-root-user'];
-    const library = new URL('../index.ts', import.meta.url).href;
+    const disk = join(directory.path, 'disk');
+    await mkdir(disk);
+    const library = await bundled('libs/store/index.ts', directory.path);
     const program = `import { openStore } from ${JSON.stringify(library)};
-      await openStore(${JSON.stringify(join(directory.path, 'deep', 'data'))}).catch((error) => console.log(error.code, error.message));`;
+      await openStore(${JSON.stringify(join(disk, 'deep', 'data'))}).catch((error) => console.log(error.code, error.message));`;
     const mount = 'mount -t tmpfs -o ro none "$0" && exec "$@"';
-    const node = [process.execPath, '--import', 'tsx', '--input-type=module', '--eval', program];
-    const { stdout } = await run('unshare', [...asRoot, '--mount', 'sh', '-c', mount, directory.path, ...node], {
+    const node = [process.execPath, '--input-type=module', '--eval', program];
+    const { stdout } = await run('unshare', [...asRoot, '--mount', 'sh', '-c', mount, disk, ...node], {
       env: { ...process.env, NODE_OPTIONS: '' },
     });
     expect(stdout).toMatch(/^not_writable .*EROFS/);
