@@ -52,7 +52,7 @@ test('a file has up to 65,000 hard links; more are an error that names it', asyn
     await buildRootfs({ layers: [layer], output: path });
     const { stdout } = await run('debugfs', ['-R', 'stat d/link-64999', path], { env: toolEnvironment() });
     expect(stdout).toMatch(/Links: 65000 /);
-    const oneMore = await makeLayer(directory, [{ path: 'another', type: 'link', target: 'd/first' }]);
+    const oneMore = await makeLayer(directory, [{ path: 'd/link-65000', type: 'link', target: 'd/first' }]);
     const building = buildRootfs({ layers: [layer, oneMore], output: join(directory, 'too-many.ext4') });
     await expect(building).rejects.toMatchObject({
       code: 'layer_corrupt',
