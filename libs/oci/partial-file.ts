@@ -70,7 +70,7 @@ export class PartialFile {
     this.#chunks.push(chunk);
     this.#held += chunk.length;
     if (this.#isBatch()) void this.#write();
-    else this.#timer ??= setTimeout(() => void this.#write(), LINGER_MS);
+    else this.#linger();
     if (this.#held >= HELD_BYTES && this.#heldBack === undefined) {
       this.#heldBack = flow;
       flow.pause();
@@ -106,6 +106,14 @@ export class PartialFile {
     return this.#held >= BATCH_BYTES || this.#chunks.length >= CHUNKS_PER_WRITE;
   }
 
+  /** Writes what is there after a moment. If a write is still on its way then, that one sees to the rest when it ends. */
+  #linger(): void {
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined;
+      void this.#write();
+    }, LINGER_MS);
+  }
+
   async #write(): Promise<void> {
     if (this.#isWriting) return;
     this.#isWriting = true;
@@ -120,7 +128,7 @@ export class PartialFile {
         this.#release();
         this.#onBytes(this.#length);
       } while (this.#isBatch() || (this.#isFlushing && this.#held > 0));
-      if (this.#held > 0) this.#timer ??= setTimeout(() => void this.#write(), LINGER_MS);
+      if (this.#held > 0) this.#linger();
     } catch (error) {
       this.#failure = fileError(error);
       this.#release();

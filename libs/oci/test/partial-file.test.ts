@@ -1,0 +1,42 @@
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, jest, test } from '@jest/globals';
+import { PartialFile } from '../partial-file.ts';
+
+/** Ms after which a batch that did not fill up is written. */
+const LINGER = 20;
+const flow = { pause: () => undefined, resume: () => undefined };
+
+let folder: string;
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'bhatti-partial-'));
+  jest.useFakeTimers({ doNotFake: ['nextTick', 'queueMicrotask'] });
+});
+afterEach(async () => {
+  jest.useRealTimers();
+  await rm(folder, { recursive: true });
+});
+
+test('writes soon what comes during a write that takes longer than the moment for which a batch waits', async () => {
+  const path = join(folder, 'blob');
+  let told = (_length: number): void => undefined;
+  const written = () =>
+    new Promise<number>((resolve) => {
+      told = resolve;
+    });
+  const file = await PartialFile.open(path, (length) => told(length));
+  const first = written();
+  file.append(Buffer.from('first'), flow);
+  jest.advanceTimersByTime(LINGER);
+  // The write has begun, and cannot end before this function waits for something.
+  file.append(Buffer.from(', second'), flow);
+  jest.advanceTimersByTime(LINGER);
+  expect(await first).toBe(5);
+  const second = written();
+  jest.advanceTimersByTime(LINGER);
+  expect(await second).toBe(13);
+  expect(await readFile(path, 'utf8')).toBe('first, second');
+  await file.close();
+});
