@@ -18,6 +18,9 @@ export const manifest = z
 /** Cannot be bundled, as it starts threads from a file of its own. */
 export const POOL = 'tinypool';
 
+/** Loaded from node_modules by those who ask for traces: in a bundle, every start has to read them. */
+export const TRACING = ['@opentelemetry/*', 'bullmq-otel'] as const;
+
 /** The programs of the command line, which are also what its package holds. */
 export const clientPrograms = {
   cli: 'apps/cli/main.ts',
