@@ -39,9 +39,9 @@ export class Installation {
   }
 
   /** Opens one whose programs are not started yet. */
-  static async open(): Promise<Installation> {
+  static async open(diskBytes: number): Promise<Installation> {
     const directory = await mkdtemp(join(tmpdir(), 'bhatti-chaos-'));
-    const disk = new SmallDisk(join(directory, 'data'));
+    const disk = new SmallDisk(join(directory, 'data'), diskBytes);
     await disk.mount();
     return new Installation(directory, disk, await startRedis(), await startRegistry());
   }

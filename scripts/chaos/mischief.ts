@@ -13,6 +13,8 @@ export interface MischiefOptions {
   readonly pause: number;
   /** Pieces of mischief that are done even when all tasks have been asked for. */
   readonly minimumMischief: number;
+  /** Pieces after which the rest is asked for in peace. */
+  readonly maximumMischief: number | undefined;
   readonly onEvent: (line: string) => void;
 }
 
@@ -61,11 +63,13 @@ export class Mischief {
     return this.#counts;
   }
 
-  /** Does piece after piece until everything has been asked for. */
+  /** Does piece after piece until everything has been asked for, or the most that may be done is done. */
   async run(): Promise<void> {
-    const { pause, minimumMischief } = this.#options;
-    for (let round = 0; !this.#demand.isOver || round < minimumMischief; round += 1) {
+    const { pause, minimumMischief, maximumMischief = Number.POSITIVE_INFINITY } = this.#options;
+    const mayGoOn = (round: number) => !this.#demand.isOver && round < maximumMischief;
+    for (let round = 0; mayGoOn(round) || round < minimumMischief; round += 1) {
       await sleep(this.#random.between(pause / 4, pause));
+      await this.#untilUnderWay();
       await this.#doOne(round);
     }
   }
@@ -73,6 +77,11 @@ export class Mischief {
   /** Resolves when all stopped workers have been continued. */
   async idle(): Promise<void> {
     await Promise.all(this.#later);
+  }
+
+  /** Resolves when there is a task to disturb, or none will come. */
+  async #untilUnderWay(): Promise<void> {
+    while (!this.#demand.isOver && (await this.#installation.queue.getActiveCount()) === 0) await sleep(50);
   }
 
   async #doOne(round: number): Promise<void> {

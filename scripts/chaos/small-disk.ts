@@ -2,22 +2,21 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
-/** Bytes of the tmpfs. */
-const DISK_BYTES = 1_500_000_000;
-
 /** A tmpfs that can be filled if this user may mount one (root), else an ordinary folder that is never filled. */
 export class SmallDisk {
   readonly path: string;
+  readonly #bytes: number;
   isMounted = false;
 
-  constructor(path: string) {
+  constructor(path: string, bytes: number) {
     this.path = path;
+    this.#bytes = bytes;
   }
 
   async mount(): Promise<void> {
     if (process.getuid?.() !== 0) return;
     execFileSync('mkdir', ['-p', this.path]);
-    execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${DISK_BYTES}`, 'tmpfs', this.path]);
+    execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${this.#bytes}`, 'tmpfs', this.path]);
     this.isMounted = true;
   }
 
