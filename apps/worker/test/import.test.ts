@@ -33,7 +33,7 @@ const largeArchive = async () =>
     await imageArchive('docker', [
       { tags: ['large:1'], tars: [await layerTar([{ name: 'f', content: randomBytes(48_000_000) }])] },
     ]),
-    { level: 1 },
+    { level: 0 },
   );
 
 async function importArchive(request: Parameters<TestStack['enqueueImport']>[0]) {

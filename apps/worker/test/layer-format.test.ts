@@ -35,7 +35,7 @@ test('a layer that another version has cached is fetched anew, in its place', as
   const { result } = await stack.pull({ reference, name: 'upgraded' });
   expect(result?.reused).toBeUndefined();
   expect(await readFile(join(stack.store.layers.directory(diffId), 'index'), 'utf8')).toContain('"upgraded"');
-  expect(await stack.pull({ reference, name: 'larger', sizeBytes: 2 ** 26 })).toMatchObject({
+  expect(await stack.pull({ reference, name: 'larger', sizeBytes: 2 ** 25 })).toMatchObject({
     result: { reused: 'layers' },
   });
 });
@@ -52,7 +52,7 @@ test('so is one whose index is damaged, or gone, or its data', async () => {
     ['data-gone', () => rm(join(stack.store.layers.directory(diffId), 'data'))],
   ] as const) {
     await damage();
-    expect((await stack.pull({ reference, name, sizeBytes: 2 ** 26, force: true })).status).toBe('completed');
+    expect((await stack.pull({ reference, name, sizeBytes: 2 ** 25, force: true })).status).toBe('completed');
     expect(await readFile(index)).toEqual(whole);
   }
 });
@@ -70,7 +70,7 @@ test('one that shows its damage only while an image is made of it is fetched ane
   };
   for (const [name, damage] of Object.entries(damages)) {
     await damage();
-    const id = await stack.enqueue({ reference, name: 'again', sizeBytes: 2 ** 26, force: true });
+    const id = await stack.enqueue({ reference, name: 'again', sizeBytes: 2 ** 25, force: true });
     expect([name, (await stack.ended(id)).status]).toEqual([name, 'completed']);
     const { logs } = await stack.queue.getJobLogs(id);
     expect(logs.join('\n')).toContain('failed, to be tried again: layer_damaged: ');

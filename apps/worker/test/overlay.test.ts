@@ -79,7 +79,7 @@ describe('an overlay', () => {
 
     await stack.store.layers.remove(`sha256:${hex}`);
     await writeFile(overlay, await agent('two'));
-    const view = await stack.pull({ reference, name: 'app', sizeBytes: 64 * 2 ** 20 });
+    const view = await stack.pull({ reference, name: 'app', sizeBytes: 2 ** 25 });
     expect(view.error).toMatchObject({ code: 'invalid_overlay' });
     expect(await stack.leftovers()).toEqual([]);
   });
@@ -127,16 +127,17 @@ describe('an overlay', () => {
 
   test('that cannot be used ends the worker at its start, and says why', async () => {
     await writeFile(overlay, '<html>');
+    const refusal = (path: string, why: string) => new RegExp(`BHATTI_OVERLAY: ${path} cannot be used: .*${why}`);
     for (const [path, why] of [
       ['overlay.tar', 'absolute path'],
       [join(stack.directory, 'missing.tar'), 'ENOENT'],
       [stack.directory, 'not a file'],
       [overlay, 'layer'],
     ] as const) {
-      await expect(stack.startWorkerProcess({ BHATTI_OVERLAY: path })).rejects.toThrow(
-        new RegExp(`BHATTI_OVERLAY: ${path} cannot be used: .*${why}`),
-      );
+      await expect(openOverlay(path, stack.store)).rejects.toThrow(refusal(path, why));
     }
+    const starting = stack.startWorkerProcess({ BHATTI_OVERLAY: overlay });
+    await expect(starting).rejects.toThrow(refusal(overlay, 'layer'));
     expect(await stack.leftovers()).toEqual([]);
   });
 });

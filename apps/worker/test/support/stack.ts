@@ -61,10 +61,10 @@ export interface ImportRequest {
 }
 
 /**
- * Bytes of an image unless a test asks for another size. By default a worker makes one of 512 MiB, and taking its SHA-256 costs
- * 0.4 s of CPU time.
+ * Bytes of an image unless a test asks for another size: the least that is possible. By default a worker makes one of 512 MiB, and
+ * taking its SHA-256 costs 0.4 s of CPU time.
  */
-const SIZE = 2 ** 25;
+const SIZE = 2 ** 24;
 
 interface StackParts {
   readonly redis: TestRedis;
