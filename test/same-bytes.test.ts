@@ -11,7 +11,7 @@ import { type LayerBlob, writeLayer } from '../libs/rootfs/test/support/layers.t
 import type { TarEntry } from '../libs/rootfs/test/support/tar-entry.ts';
 
 const cli = fileURLToPath(new URL('../dist/cli.js', import.meta.url));
-const SIZE = 64 * 2 ** 20;
+const SIZE = 32 * 2 ** 20;
 
 const file = (path: string, bytes: number, more: Partial<TarEntry> = {}): TarEntry => ({
   path,

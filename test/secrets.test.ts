@@ -32,6 +32,8 @@ let bhatti: Bhatti;
 let registry: TestRegistry;
 let redis: Redis;
 let token: string;
+/** Of the stack, once it has been asked for it. */
+let url: Promise<string> | undefined;
 const outputs: Place[] = [];
 const sealed: string[] = [];
 interface HeldPull {
@@ -69,10 +71,10 @@ async function push(name: string, { isHeld = false } = {}): Promise<string> {
 async function given(source: Source): Promise<{ args: string[]; env?: Record<string, string>; stdin?: string }> {
   const login = `${USER}:${PASSWORD}`;
   if (source === 'environment') return { args: [], env: { BHATTI_REGISTRY_AUTH: login } };
-  const { url } = await bhatti.status();
+  url ??= bhatti.status().then((status) => status.url);
   return source === 'flag'
-    ? { args: ['--auth', login, '--url', url, '--token', token] }
-    : { args: ['--auth', '-'], stdin: login, env: { BHATTI_URL: url, BHATTI_TOKEN: token } };
+    ? { args: ['--auth', login, '--url', await url, '--token', token] }
+    : { args: ['--auth', '-'], stdin: login, env: { BHATTI_URL: await url, BHATTI_TOKEN: token } };
 }
 
 async function pull(source: Source, reference: string, name: string): Promise<RunningCommand> {

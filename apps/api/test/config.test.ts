@@ -40,5 +40,6 @@ describe('readConfig', () => {
 
   test('names the variable that is wrong', () => {
     expect(() => readConfig({ BHATTI_LOG_LEVEL: 'loud' })).toThrow(/BHATTI_LOG_LEVEL: must be one of trace/);
+    expect(() => readConfig({ BHATTI_LISTEN: 'nonsense' })).toThrow(/^BHATTI_LISTEN: "nonsense" is not an address/);
   });
 });

@@ -301,11 +301,17 @@ describe('the API process', () => {
     }
   });
 
+  test('does not start with a key that is none', async () => {
+    const config = readConfig({ BHATTI_DATA_DIR: directory, REDIS_URL: redis.url, BHATTI_LISTEN: 'none' });
+    const log = createLogger({ name: 'api', level: 'silent', destination: { write: () => {} } });
+    await expect(startApi(config, { BHATTI_SECRET_KEY: 'short' }, log)).rejects.toThrow(
+      /^BHATTI_SECRET_KEY does not hold a key/,
+    );
+  });
+
   test.each([
-    [{ BHATTI_LISTEN: 'nonsense' }, /^bhatti api: BHATTI_LISTEN: "nonsense" is not an address/],
     [{ REDIS_URL: 'http://user:hunter2@host' }, /^bhatti api: REDIS_URL/],
     [{ BHATTI_DATA_DIR: '/dev/null/x' }, /^bhatti api: the data directory \/dev\/null\/x cannot be used/],
-    [{ BHATTI_SECRET_KEY: 'short' }, /^bhatti api: BHATTI_SECRET_KEY does not hold a key/],
   ])('refuses %j with a line that says why', async (env, message) => {
     const started = run(env);
     expect(await started.ended).toBe(1);

@@ -20,12 +20,10 @@ let stack: TestStack;
 let gate: RedisGate;
 let victim: WorkerProcess;
 
-const startVictim = () => stack.startWorkerProcess({ REDIS_URL: gate.socketPath });
-
 beforeAll(async () => {
   stack = await startStack();
   gate = await startRedisGate(stack.redis.socketPath, join(stack.redis.directory, 'gate.sock'));
-  victim = await startVictim();
+  victim = await stack.startWorkerProcess({ REDIS_URL: gate.socketPath });
 });
 afterAll(async () => {
   await victim?.end('SIGKILL');
@@ -133,6 +131,4 @@ test('stopped, and told to end before it wakes, it lets go of a job that is anot
   expect((await stack.queue.getJobLogs(id)).logs.filter((line) => line.includes('handed back'))).toEqual([]);
   expect(await stack.view(id)).toMatchObject({ status: 'completed', error: null });
   expect(await stack.connection.lrange(queueKey('active'), 0, -1)).toEqual([]);
-  await stack.store.images.delete('local', NAME);
-  victim = await startVictim();
 });
