@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Resolution } from '@bhatti/oci';
-import type { ImageEntry, Store } from '@bhatti/store';
+import { type ImageEntry, type Store, StoreError } from '@bhatti/store';
 import { type BuiltImage, readBuiltImage } from './built-image.ts';
 
 export interface NamedImage {
@@ -50,7 +50,12 @@ export async function nameImage(
       ...(present?.shared === undefined ? {} : { shared: present.shared }),
     };
     // Fails if the entry changed meanwhile, as when it was shared: then once more.
-    if (await store.images.replace(owner, present, entry, requireOwned)) {
+    const isReplaced = await store.images.replace(owner, present, entry, requireOwned).catch((error: unknown) => {
+      // On a full disk, say: what is lost is only the note of what the reference resolved to.
+      if (isSame && error instanceof StoreError && error.code !== 'not_found') return true;
+      throw error;
+    });
+    if (isReplaced) {
       const isOther = present !== null && repositoryOf(present.reference) !== repositoryOf(reference);
       return isOther ? { built, displaced: present.reference } : { built };
     }

@@ -50,8 +50,8 @@ export interface RegistryClient {
   /** The digests that the reference resolves to now, with fewer requests than `resolve`. */
   resolveDigests(reference: Reference, options?: ResolveOptions): Promise<Resolution>;
   /**
-   * Whether the reference resolves to what it did before. Takes one HEAD request, which registries that limit pulls do not count as
-   * one. False also if that cannot be told in this way: then resolve it.
+   * Whether the reference resolves to what it did before, by a mirror's word or the registry's. Takes a HEAD request each, which
+   * registries that limit pulls do not count as one. False also if that cannot be told in this way: then resolve it.
    */
   isUnchanged(reference: Reference, known: Resolution, options?: ResolveOptions): Promise<boolean>;
   /**
@@ -107,7 +107,14 @@ class Client implements RegistryClient {
   }
 
   isUnchanged(reference: Reference, known: Resolution, options: ResolveOptions = {}): Promise<boolean> {
-    return this.#resolveWith(reference, options, (resolver) => resolver.isUnchanged(known));
+    const sources = [...mirrorSources(this.#configuration, reference), { reference, credentials: options.credentials }];
+    return this.#redacting(async ({ api }) => {
+      for (const { reference: source, credentials } of sources) {
+        const resolver = new Resolver({ api, reference, source, options: { ...options, credentials } });
+        if (await resolver.isUnchanged(known)) return true;
+      }
+      return false;
+    });
   }
 
   download(

@@ -64,6 +64,9 @@ const INDEX_DEPTH_LIMIT = 4;
 /** Most manifests fetched for one reference; an index that needs more is made to waste time. */
 const FETCH_LIMIT = 24;
 
+/** Longest wait for the answer to a HEAD request, in ms: what does not answer it may well answer a GET, for which somebody waits. */
+const HEAD_TIMEOUT_MS = 3_000;
+
 /** The manifest of an image for one platform, as opposed to an index. */
 type PlatformManifest = Manifest & { readonly kind: 'image' };
 
@@ -140,6 +143,9 @@ export class Resolver {
 
   /** See `RegistryClient.isUnchanged`. */
   async isUnchanged(known: Resolution): Promise<boolean> {
+    const { digest } = this.#reference;
+    // What a digest names needs no asking for, and no host may say that it is something else.
+    if (digest !== undefined && digest !== known.targetDigest) return false;
     const isAsked = this.#options.platform !== undefined;
     return isReusable(known, this.#wanted, isAsked) && (await this.#pointsTo(known.targetDigest));
   }
@@ -162,6 +168,7 @@ export class Resolver {
    */
   async #pointsTo(digest: string): Promise<boolean> {
     const { credentials, signal } = this.#options;
+    const limit = AbortSignal.timeout(HEAD_TIMEOUT_MS);
     try {
       const { head } = await this.#api.send({
         method: 'HEAD',
@@ -170,12 +177,14 @@ export class Resolver {
         purpose: 'metadata',
         headers: { accept: MANIFEST_ACCEPT },
         credentials,
-        signal,
+        signal: signal === undefined ? limit : AbortSignal.any([signal, limit]),
         receive: () => () => undefined,
       });
-      return head.status === 200 && head.headers.get('docker-content-digest') === digest;
+      // A proxy that adds the header may cause it to be sent twice.
+      const stated = head.headers.get('docker-content-digest')?.split(',') ?? [];
+      return head.status === 200 && stated.length > 0 && stated.every((each) => each.trim() === digest);
     } catch (error) {
-      if (error instanceof OciError && !['cancelled', 'registry_unreachable'].includes(error.code)) return false;
+      if (error instanceof OciError && !signal?.aborted) return false;
       throw error;
     }
   }

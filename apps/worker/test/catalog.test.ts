@@ -1,9 +1,13 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { execFile } from 'node:child_process';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { openStore, type Store } from '@bhatti/store';
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import { nameImage } from '../catalog.ts';
+
+const run = promisify(execFile);
 
 let directory: string;
 let store: Store;
@@ -53,6 +57,31 @@ test('an index that changed, but not for this platform, is noted, and the image 
   expect(before).toMatchObject({ resolution });
   await nameImage(store, { ...named, resolution: changed }, async () => {});
   expect(await store.images.get('ann', 'app')).toEqual({ ...before, resolution: changed });
+});
+
+const isRoot = process.getuid?.() === 0;
+if (!isRoot) process.stderr.write('skipped: a full disk, because only root can mount a tmpfs\n');
+const rootTest = isRoot ? test : test.skip;
+
+rootTest('a full disk, which cannot take that note, fails no pull that changes nothing else', async () => {
+  const small = join(directory, 'small');
+  await mkdir(small);
+  await run('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', small]);
+  try {
+    store = await openStore(small);
+    const named = { owner: 'ann', name: 'app', reference: 'docker.io/library/app:1', key: await publish('a') };
+    await nameImage(store, { ...named, resolution }, async () => {});
+    const before = await store.images.get('ann', 'app');
+    await writeFile(join(small, 'filler'), Buffer.alloc(2 ** 21)).catch(() => {});
+    const changed = { ...named, resolution: { ...resolution, targetDigest: 'sha256:c' } };
+    await nameImage(store, changed, async () => {});
+    expect(await store.images.get('ann', 'app')).toEqual(before);
+    await expect(nameImage(store, { ...changed, reference: 'app:2' }, async () => {})).rejects.toMatchObject({
+      code: 'no_space',
+    });
+  } finally {
+    await run('umount', [small]);
+  }
 });
 
 test('an image that is shared at the very moment when it is pulled anew stays shared', async () => {

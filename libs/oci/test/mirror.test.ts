@@ -117,6 +117,15 @@ describe('a mirror', () => {
     expect(error).toMatchObject({ code: 'manifest_unknown', host: registry.host });
   });
 
+  test('that does not have the image leaves it to the registry to tell that it is unchanged', async () => {
+    const { client, image, registry, mirror } = await scene();
+    const reference = parseReference(image.reference);
+    const known = await client.resolveDigests(reference);
+    mirror.plan({ path: '/v2/', status: 404 });
+    expect(await client.isUnchanged(reference, known)).toBe(true);
+    expect(registry.requests.filter(({ path }) => path.includes('/manifests/'))).toMatchObject([{ method: 'HEAD' }]);
+  });
+
   test('may stand for Docker Hub', async () => {
     const { mirror } = await scene();
     const { digest } = mirror.pushImage({ repository: 'library/python', layers: [] });

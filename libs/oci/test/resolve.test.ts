@@ -253,11 +253,33 @@ describe('whether a reference resolves to what it did before', () => {
     expect(await isUnchanged(known, on(known.wantedPlatform))).toBe(false);
   });
 
+  test('is told by a digest that is stated twice, if both are the same', async () => {
+    const { registry, isUnchanged, known } = await indexed();
+    for (const [other, unchanged] of [
+      [known.targetDigest, true],
+      [known.manifestDigest, false],
+    ] as const) {
+      const headers = { 'docker-content-digest': [known.targetDigest, other] };
+      registry.plan({ path: '/manifests/', times: 1, headers });
+      expect(await isUnchanged(known, on('linux/arm64'))).toBe(unchanged);
+    }
+  });
+
+  test('is not believed of another digest than the one that is asked for', async () => {
+    const { registry, amd64, known } = await indexed();
+    const reference = parseReference(`${registry.host}/${REPOSITORY}@${amd64.digest}`);
+    registry.plan({ path: '/manifests/', headers: { 'docker-content-digest': known.targetDigest } });
+    expect(await fixture.client().isUnchanged(reference, known, on('linux/arm64'))).toBe(false);
+    expect(registry.requests).toEqual([]);
+  });
+
   test.each([
     [{ status: 405 }],
     [{ status: 429 }],
+    [{ hang: true }],
     [{ headers: { 'docker-content-digest': undefined } }],
     [{ redirect: 'ftp://127.0.0.1/' }],
+    [{ redirect: 'http://127.0.0.1:1/' }],
   ])('is not known from an answer of %j', async (fault) => {
     const { registry, isUnchanged, known } = await indexed();
     registry.plan({ path: '/manifests/', times: 1, ...fault });
