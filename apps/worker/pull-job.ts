@@ -220,7 +220,8 @@ class PullAttempt {
 
   /** The job is another worker's, or gone: nothing may be written to it any more. BullMQ refuses the end, too. */
   async #letGo(): Promise<never> {
-    if (await this.#isGone()) {
+    // Where Redis cannot tell, either, it is the same to this worker.
+    if (await this.#isGone().catch(() => false)) {
       const message = `${goneFromRedis}; the next pull of this image finds what was finished here`;
       this.#logger.warn({ code: 'task_lost' }, message);
       throw new Error(`task_lost: ${goneFromRedis}`);

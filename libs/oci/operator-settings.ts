@@ -169,6 +169,11 @@ function readCertificates(files: readonly string[] = [], settingsPath: string): 
 
 /** Relative paths start from the folder of the settings file. */
 async function readPem(file: string, settingsPath: string): Promise<string> {
+  // Not repeated in the message: it may be a private key.
+  if (/-----BEGIN|\n/.test(file)) {
+    const message = `${settingsPath} is invalid: a certificate or key is given by the path of its PEM file, not by its content`;
+    throw new OciError('invalid_request', message);
+  }
   try {
     return await readFile(resolve(dirname(settingsPath), file), 'utf8');
   } catch (cause) {

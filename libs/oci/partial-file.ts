@@ -114,8 +114,9 @@ export class PartialFile {
     }, LINGER_MS);
   }
 
+  /** After a failure no more: what comes later would be written where the bytes that were lost belong. */
   async #write(): Promise<void> {
-    if (this.#isWriting) return;
+    if (this.#isWriting || this.#failure !== undefined) return;
     this.#isWriting = true;
     clearTimeout(this.#timer);
     this.#timer = undefined;

@@ -1,5 +1,4 @@
-import { X509Certificate } from 'node:crypto';
-import { createSecureContext } from 'node:tls';
+import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { OciError } from './error.ts';
 import { hostAndPort, placesOf, registryHost } from './host.ts';
 import { parseReference, type Reference } from './reference.ts';
@@ -115,12 +114,17 @@ function assertCertificate(pem: string, whose: string): void {
 function assertClientCertificate(pair: ClientCertificate | undefined, host: string): void {
   if (pair === undefined) return;
   try {
-    createSecureContext({ ...pair });
+    if (new X509Certificate(pair.cert).checkPrivateKey(createPrivateKey(pair.key))) return;
   } catch (cause) {
-    throw new OciError(
-      'invalid_request',
-      `the client certificate of ${host} is not a PEM certificate with its key, which must not need a passphrase`,
-      { cause },
-    );
+    throw notAPair(host, cause);
   }
+  throw notAPair(host);
+}
+
+function notAPair(host: string, cause?: unknown): OciError {
+  return new OciError(
+    'invalid_request',
+    `the client certificate of ${host} is not a PEM certificate with its key, which must not need a passphrase`,
+    { cause },
+  );
 }

@@ -1,6 +1,7 @@
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { inspect } from 'node:util';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { parseReference, readOperatorSettings } from '../index.ts';
 import { makeCertificates } from './support/certificate.ts';
@@ -140,6 +141,19 @@ test.each([
   const error = await failure(read(yaml));
   expect(error.message).toContain(reason);
   expect(error.message).toContain(join(directory, 'registries.yaml'));
+});
+
+test('a key that is written into the file is refused, and is in no part of the error', async () => {
+  const yaml =
+    'registries: { ghcr.io: { client_certificate: { cert: ca.pem, key: "-----BEGIN PRIVATE KEY----- c2VjcmV0" } } }';
+  const error = await failure(read(yaml));
+  expect(error.message).toContain('by the path of its PEM file');
+  expect(inspect(error)).not.toContain('c2VjcmV0');
+});
+
+test('a client certificate of empty files is refused', () => {
+  const registries = { 'ghcr.io': { clientCertificate: { cert: '', key: '' } } };
+  expect(() => fixture.client({ registries })).toThrow('the client certificate of ghcr.io is not a PEM certificate');
 });
 
 test('variables and files that are wrong are named', async () => {

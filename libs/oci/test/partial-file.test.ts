@@ -1,8 +1,12 @@
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { execFile } from 'node:child_process';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { afterEach, beforeEach, expect, jest, test } from '@jest/globals';
 import { PartialFile } from '../partial-file.ts';
+
+const run = promisify(execFile);
 
 /** Ms after which a batch that did not fill up is written. */
 const LINGER = 20;
@@ -40,3 +44,29 @@ test('writes soon what comes during a write that takes longer than the moment fo
   expect(await readFile(path, 'utf8')).toBe('first, second');
   await file.close();
 });
+
+const isRoot = process.getuid?.() === 0;
+if (!isRoot) process.stderr.write('skipped: a full disk, because only root can mount a tmpfs\n');
+
+(isRoot ? test : test.skip)(
+  'writes nothing more once a write has failed, though the disk has space again',
+  async () => {
+    await run('mount', ['-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', folder]);
+    try {
+      const [path, filler] = [join(folder, 'blob'), join(folder, 'filler')];
+      const file = await PartialFile.open(path, () => undefined);
+      await writeFile(filler, Buffer.alloc(2 ** 17)).catch(() => {});
+      file.append(Buffer.from('lost'), flow);
+      jest.advanceTimersByTime(LINGER);
+      // During the write that fails.
+      file.append(Buffer.from('later'), flow);
+      await expect(file.flush()).rejects.toMatchObject({ code: 'no_space' });
+      await rm(filler);
+      jest.advanceTimersByTime(LINGER);
+      await file.close();
+      expect(await readFile(path, 'utf8')).toBe('');
+    } finally {
+      await run('umount', [folder]);
+    }
+  },
+);
