@@ -54,9 +54,9 @@ export function isTlsError(error: unknown): boolean {
   return tlsError.safeParse(error).success;
 }
 
-/** Whether the server demands a client certificate, and got none that it accepts. */
-export function isClientCertificateRefused(error: unknown): boolean {
-  return CLIENT_CERTIFICATE_REFUSED.test(tlsError.safeParse(error).data?.reason ?? '');
+/** Whether the server ended the handshake with an alert, which shows that it speaks TLS. */
+export function isTlsAlert(error: unknown): boolean {
+  return /\balert\b/i.test(tlsError.safeParse(error).data?.reason ?? '');
 }
 
 /** Whether no connection was established at all. */

@@ -6,7 +6,7 @@ import { hostAndPort, isLoopbackHost } from './host.ts';
 import {
   errorCode,
   isCertificateError,
-  isClientCertificateRefused,
+  isTlsAlert,
   isUnreachable,
   networkError,
   orCancelled,
@@ -107,7 +107,7 @@ export class RegistryOrigins {
       // Where no port is given, plain HTTP has another one, which may be open.
       if (CLOSED_PORT.has(errorCode(error)) && proxy === undefined && secure.port === '') return 'nothing';
       const isKnown = error instanceof OciError || isUnreachable(error);
-      if (isKnown || isCertificateError(error) || isClientCertificateRefused(error)) {
+      if (isKnown || isCertificateError(error) || isTlsAlert(error)) {
         throw networkError(error, secure, 'metadata', proxy);
       }
       return 'plain';
