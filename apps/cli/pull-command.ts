@@ -131,10 +131,7 @@ function finish(task: Task, pull: WatchedPull, console: Console, quiet: boolean)
   }
   const { code, message } = task.error ?? { code: 'internal', message: `the ${what} failed for an unknown reason` };
   console.err(`error: ${printableLine(message)} (${printableLine(code)})\n`);
-  // What helps with a client certificate is the operator's setting that the message names, not a login.
-  if (code === 'unauthorized' && !message.includes('client_certificate')) {
-    console.err(authenticationHint(pull.reference));
-  }
+  if (code === 'unauthorized') console.err(authenticationHint(pull.reference));
   return 1;
 }
 

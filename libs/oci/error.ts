@@ -4,6 +4,7 @@ export type OciErrorCode =
   | 'invalid_platform'
   | 'invalid_request'
   | 'unauthorized'
+  | 'client_certificate_refused'
   | 'manifest_unknown'
   | 'registry_unreachable'
   | 'address_denied'

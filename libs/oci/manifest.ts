@@ -175,6 +175,14 @@ export function firstIssue(error: z.ZodError, within: readonly (string | number)
   return path.length === 0 ? issue.message : `${path.join('.')}: ${issue.message}`;
 }
 
+/** The digests in a `Docker-Content-Digest` header: a proxy that adds the header may cause it to be sent twice. */
+export function statedDigests(header = ''): string[] {
+  return header
+    .split(',')
+    .map((digest) => digest.trim())
+    .filter((digest) => digest !== '');
+}
+
 function verifiedDigest({ body, statedDigest, wantedDigest, name }: ReceivedManifest): string {
   if (wantedDigest !== undefined && digestLike(wantedDigest, body) !== wantedDigest) {
     throw new OciError(
@@ -184,13 +192,11 @@ function verifiedDigest({ body, statedDigest, wantedDigest, name }: ReceivedMani
   }
   // The bytes are the ones that were asked for, whatever digest a cache on the way claims for them.
   if (wantedDigest !== undefined) return wantedDigest;
-  const stated = statedDigest?.trim() ?? '';
-  // A proxy that adds the header may cause it to be sent twice.
   const isRight = (each: string): boolean => isDigest(each) && digestLike(each, body) === each;
-  if (stated !== '' && !stated.split(/\s*,\s*/).every(isRight)) {
+  if (!statedDigests(statedDigest).every(isRight)) {
     throw new OciError(
       'digest_mismatch',
-      `the manifest of ${name} does not match its Docker-Content-Digest header (${stated.slice(0, 200)}); it was changed on its way, or the registry is broken`,
+      `the manifest of ${name} does not match its Docker-Content-Digest header (${statedDigest?.trim().slice(0, 200)}); it was changed on its way, or the registry is broken`,
     );
   }
   return digestLike('sha256:', body);

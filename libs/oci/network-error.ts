@@ -134,7 +134,7 @@ function tlsFailure(error: unknown, { host }: URL): Failure | undefined {
     return { code, message };
   }
   if (CLIENT_CERTIFICATE_REFUSED.test(tls.reason)) {
-    return { code: 'unauthorized', message: clientCertificateRefused(host, tls.reason) };
+    return { code: 'client_certificate_refused', message: clientCertificateRefused(host, tls.reason) };
   }
   // Servers with TLS 1.2 refuse so, too, whoever shows no certificate.
   const advice = /handshake failure/.test(tls.reason) ? '; it may demand a client certificate' : '';

@@ -51,7 +51,9 @@ export function registryError({ head, body, url, kind, what }: RefusedRequest): 
     return make('unauthorized', `${url.host} refused access to ${what}: ${said}. ${hint}`, false);
   }
   const nginxSaid = status === 400 ? NGINX_CLIENT_CERTIFICATE.exec(Buffer.from(body).toString('utf8')) : null;
-  if (nginxSaid !== null) return make('unauthorized', clientCertificateRefused(url.host, nginxSaid[0]), false);
+  if (nginxSaid !== null) {
+    return make('client_certificate_refused', clientCertificateRefused(url.host, nginxSaid[0]), false);
+  }
   if (status === 404 && kind === 'manifest') {
     return make('manifest_unknown', `${url.host} does not have ${what}: ${said}. Check the name and the tag`, false);
   }

@@ -14,6 +14,7 @@ import {
   MANIFEST_SIZE_LIMIT,
   type Manifest,
   parseManifest,
+  statedDigests,
   type UnreadEntry,
 } from './manifest.ts';
 import {
@@ -180,9 +181,8 @@ export class Resolver {
         signal: signal === undefined ? limit : AbortSignal.any([signal, limit]),
         receive: () => () => undefined,
       });
-      // A proxy that adds the header may cause it to be sent twice.
-      const stated = head.headers.get('docker-content-digest')?.split(',') ?? [];
-      return head.status === 200 && stated.length > 0 && stated.every((each) => each.trim() === digest);
+      const stated = statedDigests(head.headers.get('docker-content-digest'));
+      return head.status === 200 && stated.length > 0 && stated.every((each) => each === digest);
     } catch (error) {
       if (error instanceof OciError && !signal?.aborted) return false;
       throw error;

@@ -146,7 +146,7 @@ describe('a registry that demands a client certificate', () => {
       registries: { 'other.example': { clientCertificate: { key, cert } } },
     });
     const error = await failure(client.resolve(reference));
-    expect(error).toMatchObject({ code: 'unauthorized', retryable: false, host: registry.host });
+    expect(error).toMatchObject({ code: 'client_certificate_refused', retryable: false, host: registry.host });
     expect(error.message).toContain(`${registry.host} demands a client certificate`);
     expect(error.message).toContain('client_certificate of this registry in registries.yaml');
     expect(registry.requests).toEqual([]);
@@ -166,7 +166,7 @@ describe('a registry that demands a client certificate', () => {
     const page = '<html><head><title>400 No required SSL certificate was sent</title></head></html>';
     registry.plan({ path: '/v2/', status: 400, body: page });
     const error = await failure(fixture.client().resolve(parseReference(`${registry.host}/team/app`)));
-    expect(error).toMatchObject({ code: 'unauthorized', status: 400, retryable: false });
+    expect(error).toMatchObject({ code: 'client_certificate_refused', status: 400, retryable: false });
     expect(error.message).toContain('demands a client certificate');
     expect(error.message).toContain('(No required SSL certificate was sent)');
   });
