@@ -1,11 +1,12 @@
 import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { rootCertificates, type ConnectionOptions as TlsOptions } from 'node:tls';
-import { Agent, buildConnector, type Dispatcher, ProxyAgent } from 'undici';
+import { Agent, buildConnector, type Dispatcher } from 'undici';
 import type { AddressGuard } from './address-policy.ts';
+import { keepingTlsErrors } from './connector.ts';
 import { hostAndPort, hostName } from './host.ts';
-import { isTlsError } from './network-error.ts';
 import { type ProxySettings, proxyFor } from './proxy.ts';
+import { createProxyAgent } from './proxy-agent.ts';
 import type { RegistryConfiguration } from './registry-settings.ts';
 
 /** What a request is for. Blobs have a pool of their own, so that a manifest never waits behind long downloads. */
@@ -78,12 +79,11 @@ export class Connections {
       connections: purpose === 'blob' ? connectionsPerHost : METADATA_CONNECTIONS_PER_HOST,
       keepAliveTimeout: KEEP_ALIVE_MS,
       maxHeaderSize: HEADER_BYTES,
-      connect: this.#connector({ ...tls, ...times }),
     };
-    if (proxy === undefined) return new Agent(options);
-    return new ProxyAgent({
+    if (proxy === undefined) return new Agent({ ...options, connect: this.#connector({ ...tls, ...times }) });
+    return createProxyAgent({
       ...options,
-      uri: proxy.href,
+      proxy,
       requestTls: { ...tls, ...times },
       proxyTls: { ...this.#tls(''), ...times },
     });
@@ -116,21 +116,6 @@ export class Connections {
       return connectGuarded(target, callback);
     };
   }
-}
-
-/**
- * An alert after the handshake, with which TLS 1.3 asks for a client certificate, is followed by the end of the connection, and undici
- * would tell of that alone. A connection that is destroyed at the alert ends for that reason.
- */
-function keepingTlsErrors(connect: buildConnector.connector): buildConnector.connector {
-  return (target, callback) =>
-    connect(target, (...[error, socket]) => {
-      if (error !== null) return callback(error, null);
-      socket.on('error', (problem) => {
-        if (isTlsError(problem)) socket.destroy();
-      });
-      callback(null, socket);
-    });
 }
 
 /** Certificates given for a connection replace the default ones, so those are given too, with what NODE_EXTRA_CA_CERTS adds. */

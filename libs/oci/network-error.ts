@@ -38,6 +38,14 @@ export function clientCertificateRefused(host: string, said: string): string {
   return `${host} demands a client certificate, or does not accept the one that it got (${said}); an operator can set client_certificate of this registry in registries.yaml`;
 }
 
+/** What failed is the connection to the proxy; the cause says how. Without a code, by which undici would take it for a failure to be mended. */
+export class ProxyError extends Error {
+  constructor(cause: Error) {
+    super('the connection to the proxy failed', { cause });
+    this.name = 'ProxyError';
+  }
+}
+
 /** The code of a system, TLS or undici error; empty when it has none. */
 export function errorCode(error: unknown): string {
   const parsed = coded.safeParse(error);
@@ -94,7 +102,11 @@ interface Failure {
 export function networkError(error: unknown, url: URL, purpose: Purpose, proxy?: URL): OciError {
   if (error instanceof OciError) return error;
   const { code, message, ...details } =
-    unreachable(error, url, proxy) ?? proxyRefusal(error, url) ?? tlsFailure(error, url) ?? broken(error, url, purpose);
+    unreachable(error instanceof ProxyError ? error.cause : error, url, proxy) ??
+    proxyFailure(error, url, proxy) ??
+    proxyRefusal(error, url) ??
+    tlsFailure(error, url) ??
+    broken(error, url, purpose);
   return new OciError(code, message, { ...details, host: url.host, path: url.pathname, cause: error });
 }
 
@@ -102,12 +114,38 @@ function unreachable(error: unknown, { host }: URL, proxy: URL | undefined): Fai
   const known = UNREACHABLE.get(errorCode(error));
   if (known === undefined) return undefined;
   // With a proxy, it is the proxy that resolves and connects to the host: what failed here is the way to the proxy.
-  const whom = proxy === undefined ? host : `the proxy ${proxy.host} on the way to ${host}`;
+  const whom = proxy === undefined ? host : onTheWay(proxy, host);
   return {
     code: 'registry_unreachable',
     message: `cannot reach ${whom}: ${known.reason}`,
     retryable: known.retryable,
   };
+}
+
+function onTheWay(proxy: URL | undefined, host: string): string {
+  return `the proxy ${proxy?.host ?? ''} on the way to ${host}`;
+}
+
+function proxyFailure(error: unknown, { host }: URL, proxy: URL | undefined): Failure | undefined {
+  if (!(error instanceof ProxyError)) return undefined;
+  const code = 'registry_unreachable';
+  const whom = onTheWay(proxy, host);
+  const { cause } = error;
+  if (isCertificateError(cause)) {
+    const message = `cannot trust ${whom}: its TLS certificate was not accepted (${errorCode(cause)}); add its CA to those trusted for all hosts`;
+    return { code, message };
+  }
+  const tls = tlsError.safeParse(cause).data;
+  // Not `registry_unreachable`, which is not tried again at once: the proxy did answer.
+  if (tls === undefined) return brokenConnection(whom, cause);
+  const message = `cannot reach ${whom}: TLS failed (${tls.reason})`;
+  if (NO_TLS.has(tls.reason)) {
+    return { code, message: `${message}; if what answers there is a proxy, name it by http://` };
+  }
+  if (CLIENT_CERTIFICATE_REFUSED.test(tls.reason)) {
+    return { code, message: `${message}; it demands a client certificate, and a proxy cannot be given one` };
+  }
+  return { code, message, retryable: !NO_AGREEMENT.test(tls.reason) };
 }
 
 function proxyRefusal(error: unknown, { host }: URL): Failure | undefined {
@@ -150,8 +188,12 @@ function broken(error: unknown, { host }: URL, purpose: Purpose): Failure {
     const code = purpose === 'blob' ? 'download_stalled' : 'registry_error';
     return { code, message: `${host} sent nothing for ${error.timeoutMs / 1000} s`, retryable: true };
   }
+  return brokenConnection(host, error);
+}
+
+function brokenConnection(whom: string, error: unknown): Failure {
   const reason = error instanceof Error && error.message !== '' ? error.message : String(error);
-  return { code: 'registry_error', message: `the connection to ${host} broke: ${reason}`, retryable: true };
+  return { code: 'registry_error', message: `the connection to ${whom} broke: ${reason}`, retryable: true };
 }
 
 /** The error for a cancelled request; its cause is the signal's reason. */

@@ -10,6 +10,7 @@ import {
   isUnreachable,
   networkError,
   orCancelled,
+  ProxyError,
 } from './network-error.ts';
 import type { RegistryConfiguration } from './registry-settings.ts';
 import { StallError } from './stall.ts';
@@ -106,7 +107,7 @@ export class RegistryOrigins {
       const proxy = connections.proxyFor(url);
       // Where no port is given, plain HTTP has another one, which may be open.
       if (CLOSED_PORT.has(errorCode(error)) && proxy === undefined && secure.port === '') return 'nothing';
-      const isKnown = error instanceof OciError || isUnreachable(error);
+      const isKnown = error instanceof OciError || error instanceof ProxyError || isUnreachable(error);
       if (isKnown || isCertificateError(error) || isTlsAlert(error)) {
         throw networkError(error, secure, 'metadata', proxy);
       }

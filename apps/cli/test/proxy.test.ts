@@ -117,7 +117,7 @@ describe('a proxy that', () => {
       [407, 'It wants a name and a password'],
       [403, 'It may not allow that host'],
     ] as const) {
-      const proxy = await startProxy(0, status);
+      const proxy = await startProxy(0, { status });
       cleanups.push(proxy.close);
       const { exitCode, stderr } = await run('https://bhatti.test', {
         HTTPS_PROXY: proxy.url.replace('//', '//name:secret@'),

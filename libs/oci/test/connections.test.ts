@@ -7,7 +7,7 @@ import type { PushedImage, TestRegistry } from '../../../test/support/registry.t
 import { createRegistryClient, OciError, parseReference } from '../index.ts';
 import { makeCertificates, type TestCertificates } from './support/certificate.ts';
 import { expectContents, failure, random, useFixture } from './support/fixture.ts';
-import { startProxy, type TestProxy } from './support/proxy.ts';
+import { startProxy, type TestProxy, type TestProxyOptions } from './support/proxy.ts';
 
 const fixture = useFixture();
 let certificates: TestCertificates;
@@ -177,10 +177,10 @@ describe('proxies', () => {
   afterEach(async () => {
     for (const proxy of proxies.splice(0)) await proxy.close();
   });
-  const start = async (status?: number) => {
-    const registry = await fixture.registry({ tls: { key: certificates.key, cert: certificates.cert } });
+  const start = async (options: TestProxyOptions = {}, tls: { ca?: string; requestCert?: boolean } = {}) => {
+    const registry = await fixture.registry({ tls: { key: certificates.key, cert: certificates.cert, ...tls } });
     const { digest } = push(registry);
-    const proxy = await startProxy(registry.port, status);
+    const proxy = await startProxy(registry.port, options);
     proxies.push(proxy);
     return { registry, digest, proxy };
   };
@@ -225,7 +225,7 @@ describe('proxies', () => {
     [403, false, 'may not allow the host'],
     [503, true, 'may not reach the host itself'],
   ])('that refuse say so: %i', async (status, retryable, advice) => {
-    const { proxy } = await start(status);
+    const { proxy } = await start({ status });
     const secret = proxy.url.replace('http://', 'http://name:secret-of-the-proxy@');
     const client = fixture.client({ proxies: { https: secret, exclude: '' }, retry: { attempts: 1 } });
     const error = await failure(client.resolve(reference));
@@ -233,6 +233,51 @@ describe('proxies', () => {
     expect(error.message).toContain(`cannot reach registry.test: the proxy on the way refused with status ${status}`);
     expect(error.message).toContain(advice);
     expect(inspect(error, { depth: 8 })).not.toContain('secret-of-the-proxy');
+  });
+
+  test('hide no demand for a client certificate', async () => {
+    const { proxy } = await start({}, { ca: certificates.authority, requestCert: true });
+    const client = fixture.client({
+      proxies: { https: proxy.url, exclude: '' },
+      certificateAuthorities: [certificates.authority],
+    });
+    const error = await failure(client.resolve(reference));
+    expect(error).toMatchObject({ code: 'client_certificate_refused', retryable: false, host: 'registry.test' });
+    expect(proxy.tunnels).toHaveLength(1);
+  });
+
+  test('that demand a client certificate of their own, for which there is no setting, are asked once', async () => {
+    const { key, cert, authority: ca } = certificates;
+    const { proxy } = await start({ tls: { key, cert, ca, requestCert: true } });
+    const client = fixture.client({ proxies: { https: proxy.url, exclude: '' }, certificateAuthorities: [ca] });
+    const error = await failure(client.resolve(reference));
+    expect(error).toMatchObject({ code: 'registry_unreachable', retryable: false, host: 'registry.test' });
+    expect(error.message).toContain('the proxy 127.0.0.1:');
+    expect(error.message).toContain('demands a client certificate');
+    expect(proxy.connections()).toBe(1);
+  });
+
+  test('that are not trusted, or do not speak TLS, are told as such, not as the registry', async () => {
+    const { proxy } = await start({ tls: { key: certificates.key, cert: certificates.cert } });
+    const through = (https: string) => fixture.client({ proxies: { https, exclude: '' }, retry: { attempts: 1 } });
+    const untrusted = await failure(through(proxy.url).resolve(reference));
+    expect(untrusted).toMatchObject({ code: 'registry_unreachable', retryable: false });
+    expect(untrusted.message).toContain('cannot trust the proxy 127.0.0.1:');
+    const plain = (await start()).proxy;
+    const error = await failure(through(plain.url.replace('http:', 'https:')).resolve(reference));
+    expect(error).toMatchObject({ code: 'registry_unreachable', retryable: false });
+    expect(error.message).toContain('name it by http://');
+  });
+
+  test('that end the connection are asked as often as anything is tried', async () => {
+    const { proxy } = await start({ status: 'none' });
+    const client = fixture.client({ proxies: { https: proxy.url, exclude: '' }, retry: { attempts: 2 } });
+    const error = await failure(client.resolve(reference));
+    expect(error).toMatchObject({ code: 'registry_error', retryable: true, host: 'registry.test' });
+    expect(error.message).toContain(
+      `the connection to the proxy ${new URL(proxy.url).host} on the way to registry.test broke`,
+    );
+    expect(proxy.connections()).toBe(2);
   });
 
   test('are shown the password that stands in their URL', async () => {

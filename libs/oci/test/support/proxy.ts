@@ -1,7 +1,9 @@
 import { once } from 'node:events';
 import { createServer } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
 import { connect } from 'node:net';
 import type { Duplex } from 'node:stream';
+import type { TlsOptions } from 'node:tls';
 
 export interface TestProxy {
   readonly url: string;
@@ -9,20 +11,34 @@ export interface TestProxy {
   readonly tunnels: string[];
   /** `Proxy-Authorization` of each. */
   readonly authorizations: (string | undefined)[];
+  /** How many connections there were. */
+  readonly connections: () => number;
   close(): Promise<void>;
 }
 
+export interface TestProxyOptions {
+  /** Of its answer; `none` ends the connection without one. Default: 200. */
+  readonly status?: number | 'none';
+  /** To be asked by TLS. */
+  readonly tls?: TlsOptions;
+}
+
 /** An HTTP proxy that tunnels (CONNECT) to one loopback port, whatever was asked for, so that names can be made up. */
-export async function startProxy(port: number, status = 200): Promise<TestProxy> {
+export async function startProxy(port: number, { status = 200, tls }: TestProxyOptions = {}): Promise<TestProxy> {
   const tunnels: string[] = [];
   const authorizations: (string | undefined)[] = [];
   const sockets = new Set<Duplex>();
-  const server = createServer((_, response) => response.writeHead(405).end());
+  let connections = 0;
+  const server = tls === undefined ? createServer() : createTlsServer(tls);
+  server.on('connection', () => {
+    connections += 1;
+  });
   server.on('connect', (request, client) => {
     tunnels.push(request.url ?? '');
     authorizations.push(request.headers['proxy-authorization']);
     sockets.add(client);
     client.on('close', () => sockets.delete(client));
+    if (status === 'none') return client.destroy();
     if (status !== 200) return client.end(`HTTP/1.1 ${status} No\r\ncontent-length: 0\r\n\r\n`);
     const target = connect(port, '127.0.0.1', () => {
       client.write('HTTP/1.1 200 Connection established\r\n\r\n');
@@ -42,9 +58,10 @@ export async function startProxy(port: number, status = 200): Promise<TestProxy>
   const address = server.address();
   if (address === null || typeof address === 'string') throw new Error('the test proxy has no port');
   return {
-    url: `http://127.0.0.1:${address.port}`,
+    url: `${tls === undefined ? 'http' : 'https'}://127.0.0.1:${address.port}`,
     tunnels,
     authorizations,
+    connections: () => connections,
     close: async () => {
       const closed = once(server, 'close');
       server.close();
