@@ -1,6 +1,7 @@
 import { AddressGuard, type AddressPolicy } from './address-policy.ts';
 import { Connections } from './connections.ts';
 import { Download, type DownloadOptions } from './download.ts';
+import { HeadRequests } from './head-requests.ts';
 import { Http } from './http.ts';
 import type { Descriptor } from './manifest.ts';
 import { isMirrorFailure, mirrorSources } from './mirror.ts';
@@ -52,6 +53,8 @@ export interface RegistryClient {
   /**
    * Whether the reference resolves to what it did before, by a mirror's word or the registry's. Takes a HEAD request each, which
    * registries that limit pulls do not count as one. False also if that cannot be told in this way: then resolve it.
+   *
+   * @throws OciError `unauthorized`, if there is no mirror to ask, `cancelled`
    */
   isUnchanged(reference: Reference, known: Resolution, options?: ResolveOptions): Promise<boolean>;
   /**
@@ -86,6 +89,7 @@ class Client implements RegistryClient {
   readonly #configuration: RegistryConfiguration;
   readonly #connections: Connections;
   readonly #api: RegistryApi;
+  readonly #heads = new HeadRequests();
   readonly #retry: RetryOptions;
   readonly #onRetry: (notice: RetryNotice) => void;
 
@@ -110,8 +114,14 @@ class Client implements RegistryClient {
     const sources = [...mirrorSources(this.#configuration, reference), { reference, credentials: options.credentials }];
     return this.#redacting(async ({ api }) => {
       for (const { reference: source, credentials } of sources) {
-        const resolver = new Resolver({ api, reference, source, options: { ...options, credentials } });
-        if (await resolver.isUnchanged(known)) return true;
+        const ask = (signal: AbortSignal): Promise<boolean> =>
+          new Resolver({ api, reference, source, options: { ...options, credentials, signal } }).isUnchanged(known);
+        try {
+          if (await this.#heads.isTrue(source.domain, options.signal, ask)) return true;
+        } catch (error) {
+          // What one of several hosts refuses, another may have.
+          if (sources.length === 1 || !isMirrorFailure(error)) throw error;
+        }
       }
       return false;
     });

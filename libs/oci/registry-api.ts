@@ -28,6 +28,11 @@ export interface RegistryRequest {
   readonly receive: (head: ResponseHead) => Receiver;
 }
 
+export interface RegistryAnswer extends HttpAnswer {
+  /** Whether it refuses credentials, or a token got with some. */
+  readonly isLoginRefused: boolean;
+}
+
 /** Requests to the API of the distribution spec, authenticated as the registry demands. */
 export class RegistryApi {
   readonly #http: Http;
@@ -43,14 +48,15 @@ export class RegistryApi {
   }
 
   /** The response, whatever its status, after redirects are followed and a challenge is answered. @throws OciError */
-  async send(request: RegistryRequest): Promise<HttpAnswer> {
+  async send(request: RegistryRequest): Promise<RegistryAnswer> {
     const { method, reference, path, purpose, headers, signal, receive, redaction } = request;
     const registry = await this.#origins.of(registryHost(reference), signal);
     const access = { registry, repository: reference.path, identity: this.#identity(request), signal };
     const url = new URL(`/v2/${reference.path}/${path}`, registry);
-    const send = (authorization: Authorization | undefined): Promise<HttpAnswer> => {
+    const send = async (authorization: Authorization | undefined): Promise<RegistryAnswer> => {
       redaction?.authorization(authorization);
-      return this.#http.send({ method, url, purpose, headers, authorization, signal, receive });
+      const answer = await this.#http.send({ method, url, purpose, headers, authorization, signal, receive });
+      return { ...answer, isLoginRefused: isChallenge(answer) && authorization?.isSecret === true };
     };
 
     const known = await this.#authenticator.known(access);

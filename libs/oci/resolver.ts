@@ -65,9 +65,6 @@ const INDEX_DEPTH_LIMIT = 4;
 /** Most manifests fetched for one reference; an index that needs more is made to waste time. */
 const FETCH_LIMIT = 24;
 
-/** Longest wait for the answer to a HEAD request, in ms: what does not answer it may well answer a GET, for which somebody waits. */
-const HEAD_TIMEOUT_MS = 3_000;
-
 /** The manifest of an image for one platform, as opposed to an index. */
 type PlatformManifest = Manifest & { readonly kind: 'image' };
 
@@ -142,7 +139,7 @@ export class Resolver {
     return this.#resolution(target, chosen.digest);
   }
 
-  /** See `RegistryClient.isUnchanged`. */
+  /** See `RegistryClient.isUnchanged`. @throws OciError if the host's answer does not tell, or does not come */
   async isUnchanged(known: Resolution): Promise<boolean> {
     const { digest } = this.#reference;
     // What a digest names needs no asking for, and no host may say that it is something else.
@@ -165,28 +162,27 @@ export class Resolver {
 
   /**
    * Whether the reference points to this digest, without fetching what it points to: Docker Hub counts each GET of a manifest as a pull
-   * ("Pull usage and limits"). False if that cannot be told.
+   * ("Pull usage and limits"). False if the answer does not tell.
+   *
+   * @throws OciError, `unauthorized` if a login was refused
    */
   async #pointsTo(digest: string): Promise<boolean> {
     const { credentials, signal } = this.#options;
-    const limit = AbortSignal.timeout(HEAD_TIMEOUT_MS);
-    try {
-      const { head } = await this.#api.send({
-        method: 'HEAD',
-        reference: this.#source,
-        path: `manifests/${this.#tagOrDigest}`,
-        purpose: 'metadata',
-        headers: { accept: MANIFEST_ACCEPT },
-        credentials,
-        signal: signal === undefined ? limit : AbortSignal.any([signal, limit]),
-        receive: () => () => undefined,
-      });
-      const stated = statedDigests(head.headers.get('docker-content-digest'));
-      return head.status === 200 && stated.length > 0 && stated.every((each) => each === digest);
-    } catch (error) {
-      if (error instanceof OciError && !signal?.aborted) return false;
-      throw error;
+    const { head, url, isLoginRefused, errorBody } = await this.#api.send({
+      method: 'HEAD',
+      reference: this.#source,
+      path: `manifests/${this.#tagOrDigest}`,
+      purpose: 'metadata',
+      headers: { accept: MANIFEST_ACCEPT },
+      credentials,
+      signal,
+      receive: () => () => undefined,
+    });
+    if (isLoginRefused) {
+      throw registryError({ head, body: errorBody, url, kind: 'manifest', what: `the manifest of ${this.#name}` });
     }
+    const stated = statedDigests(head.headers.get('docker-content-digest'));
+    return head.status === 200 && stated.length > 0 && stated.every((each) => each === digest);
   }
 
   async #choose(target: Manifest): Promise<PlatformManifest> {

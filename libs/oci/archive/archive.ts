@@ -2,13 +2,12 @@ import { open } from 'node:fs/promises';
 import { digestProblem } from '../digest.ts';
 import { OciError } from '../error.ts';
 import type { ResponseHead } from '../exchange.ts';
-import type { HttpAnswer } from '../http.ts';
 import { type Descriptor, MANIFEST_SIZE_LIMIT } from '../manifest.ts';
 import { mediaTypes } from '../media-type.ts';
 import { cancelledError, errorCode } from '../network-error.ts';
 import type { Platform } from '../platform.ts';
 import { formatReference, parseReference } from '../reference.ts';
-import type { RegistryApi, RegistryRequest } from '../registry-api.ts';
+import type { RegistryAnswer, RegistryApi, RegistryRequest } from '../registry-api.ts';
 import { type ResolvedImage, Resolver } from '../resolver.ts';
 import { isDiskFull } from '../system-error.ts';
 import { counted, enumeration } from '../texts.ts';
@@ -170,7 +169,7 @@ class Archive implements ImageArchive {
     throw new OciError('manifest_unknown', `${this.#label} holds no image called ${name}; ${list}`);
   }
 
-  async #get({ path, signal, receive }: RegistryRequest, target: Buffer | undefined): Promise<HttpAnswer> {
+  async #get({ path, signal, receive }: RegistryRequest, target: Buffer | undefined): Promise<RegistryAnswer> {
     if (signal?.aborted) throw cancelledError(signal);
     const [, kind, name = ''] = /^(manifests|blobs)\/(.*)$/.exec(path) ?? [];
     const isTarget = kind === 'manifests' && !name.includes(':');
@@ -179,7 +178,7 @@ class Archive implements ImageArchive {
     const bytes = Buffer.isBuffer(found) ? found : await readMember(found, MANIFEST_SIZE_LIMIT);
     const head: ResponseHead = { status: 200, headers: new Map() };
     receive(head)(bytes, { pause: () => undefined, resume: () => undefined });
-    return { head, url: new URL('file:///'), hasLeftHost: false, errorBody: Buffer.alloc(0) };
+    return { head, url: new URL('file:///'), hasLeftHost: false, isLoginRefused: false, errorBody: Buffer.alloc(0) };
   }
 
   async extract(digest: string, destinationPath: string, { signal, onBytes }: ExtractOptions = {}): Promise<void> {

@@ -285,6 +285,9 @@ describe('whether a reference resolves to what it did before', () => {
     registry.plan({ path: '/manifests/', times: 1, ...fault });
     expect(await isUnchanged(known, on('linux/arm64'))).toBe(false);
     expect(registry.requests).toHaveLength(1);
+    // A host that has left a HEAD request unanswered is spared for a while.
+    expect(await isUnchanged(known, on('linux/arm64'))).toBe(!('hang' in fault));
+    expect(registry.requests).toHaveLength('hang' in fault ? 1 : 2);
   });
 
   test('is asked with the login that the registry demands', async () => {
@@ -293,8 +296,26 @@ describe('whether a reference resolves to what it did before', () => {
     const reference = parseReference(registry.pushImage({ repository: REPOSITORY, layers: [] }).reference);
     const known = await fixture.client().resolveDigests(reference, { credentials });
     expect(await fixture.client().isUnchanged(reference, known, { credentials })).toBe(true);
-    expect(await fixture.client().isUnchanged(reference, known)).toBe(false);
+    expect(await failure(fixture.client().isUnchanged(reference, known))).toMatchObject({ code: 'unauthorized' });
   });
+
+  test.each(['basic', 'bearer'] as const)(
+    'is asked once only with a wrong password (%s), for which accounts are locked',
+    async (kind) => {
+      const credentials = { username: 'ann', password: 'secret' };
+      const registry = await fixture.registry({ auth: { kind, ...credentials } });
+      const reference = parseReference(registry.pushImage({ repository: REPOSITORY, layers: [] }).reference);
+      const client = fixture.client();
+      const known = await client.resolveDigests(reference, { credentials });
+      registry.requests.length = 0;
+      const wrong = { credentials: { ...credentials, password: 'wrong' } };
+      expect(await failure(client.isUnchanged(reference, known, wrong))).toMatchObject({ code: 'unauthorized' });
+      const authorization = `Basic ${Buffer.from('ann:wrong').toString('base64')}`;
+      expect(registry.requests.filter((request) => request.authorization === authorization)).toHaveLength(1);
+      const behindMirror = fixture.client({ registries: { [registry.host]: { mirrors: ['mirror.invalid'] } } });
+      expect(await behindMirror.isUnchanged(reference, known, wrong)).toBe(false);
+    },
+  );
 });
 
 describe('an index', () => {
