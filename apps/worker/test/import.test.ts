@@ -1,13 +1,12 @@
 import { execFile } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
 import { utimes } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { gzipSync } from 'node:zlib';
-import { cancelTask, isArriving, KEY_PREFIX, noteArrival } from '@bhatti/tasks';
+import { cancelTask, isArriving, KEY_PREFIX, layerLease, noteArrival } from '@bhatti/tasks';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { type ArchiveLayout, imageArchive } from '../../../test/support/archive.ts';
 import { eventually } from '../../../test/support/eventually.ts';
-import { hostArchitecture, zstdFrame } from '../../../test/support/registry.ts';
+import { hostArchitecture, sha256, zstdFrame } from '../../../test/support/registry.ts';
 import { collectUploads } from '../collect-uploads.ts';
 import { startStack, type TestStack } from './support/stack.ts';
 import { layerTar } from './support/tar.ts';
@@ -26,15 +25,6 @@ const layer = (text: string) =>
     { name: 'etc/', type: 'directory' },
     { name: `etc/${text}`, content: text },
   ]);
-
-/** Of one layer that keeps a worker busy for a second or more, as random bytes do not compress. */
-const largeArchive = async () =>
-  gzipSync(
-    await imageArchive('docker', [
-      { tags: ['large:1'], tars: [await layerTar([{ name: 'f', content: randomBytes(48_000_000) }])] },
-    ]),
-    { level: 0 },
-  );
 
 async function importArchive(request: Parameters<TestStack['enqueueImport']>[0]) {
   return stack.ended(await stack.enqueueImport(request));
@@ -150,12 +140,21 @@ describe('an import', () => {
   });
 
   test('that is cancelled ends at once, and leaves nothing', async () => {
-    const id = await stack.enqueueImport({ archive: await largeArchive(), name: 'cancelled' });
+    const busy = await layer('fetched-by-another');
+    const tars = [await layer('cancelled'), busy];
+    // It has to wait for another that fetches one of its layers.
+    const lease = `${KEY_PREFIX}:lease:${layerLease(sha256(busy))}`;
+    await stack.connection.set(lease, 'another worker');
+    const archive = gzipSync(await imageArchive('docker', [{ tags: ['a:1'], tars }]));
+    const id = await stack.enqueueImport({ archive, name: 'cancelled' });
     await eventually(async () => (await stack.view(id)).detail !== null);
+    // The upload, and what it was unpacked to.
+    expect((await stack.leftovers()).length).toBeGreaterThan(1);
     await cancelTask(stack.queue, stack.relay, id);
     expect(await stack.ended(id)).toMatchObject({ status: 'cancelled', result: null });
     expect(await stack.leftovers()).toEqual([]);
-    expect(await stack.connection.keys('*lease*')).toEqual([]);
+    expect(await stack.connection.keys('*lease*')).toEqual([lease]);
+    await stack.connection.del(lease);
   });
 
   test('whose task is lost has its upload collected, not while it may be on its way; one that waits keeps it, whatever clocks say', async () => {
