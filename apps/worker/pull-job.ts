@@ -121,7 +121,7 @@ class PullAttempt {
     this.#stop.signal.throwIfAborted();
     const takenOver = stalledCounter > 0 ? `, its worker died or hung ${counted(stalledCounter, 'time')}` : '';
     await this.#note(
-      `attempt ${attemptsMade + 1} of ${opts.attempts ?? 1} on ${hostname()}, pid ${process.pid}${takenOver}`,
+      `attempt ${attemptsMade + 1} of ${opts.attempts || 1} on ${hostname()}, pid ${process.pid}${takenOver}`,
     );
     if (stalledCounter < MAX_DEATHS) return deaths.begin(this.#id, `${hostname()}:${process.pid}`);
     const dead = await deaths.of(this.#id);

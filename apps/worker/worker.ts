@@ -6,6 +6,7 @@ import {
   connectRedis,
   createTaskQueue,
   createTaskRelay,
+  emptyUnreadableFields,
   liveTask,
   QUEUE_NAME,
   RunningTasks,
@@ -74,6 +75,9 @@ async function requireRedis(redis: RedisClient, logger: Logger): Promise<void> {
     throw error;
   }
 }
+
+/** Names of the errors with which BullMQ fails to read a job: JSON that is none, or no object. */
+const UNREADABLE: ReadonlySet<string> = new Set(['SyntaxError', 'TypeError']);
 
 /** The parts of a worker process, from its start to its end. */
 class PullWorker implements RunningWorker {
@@ -168,7 +172,10 @@ class PullWorker implements RunningWorker {
         skipLockRenewal: true,
       },
     );
-    worker.on('error', (error) => problems.tell(error, 'queue'));
+    worker.on('error', (error) => {
+      problems.tell(error, 'queue');
+      if (UNREADABLE.has(error.name)) void this.#emptyUnreadable();
+    });
     worker.on('stalled', (id) => {
       this.#logger.warn({ task_id: id }, 'its worker died or hung; another takes it over');
       this.#services.metrics.count('takeovers');
@@ -180,5 +187,14 @@ class PullWorker implements RunningWorker {
     worker.on('completed', ended);
     worker.on('failed', ended);
     return worker;
+  }
+  async #emptyUnreadable(): Promise<void> {
+    try {
+      const emptied = await emptyUnreadableFields(this.#redis);
+      if (emptied.length > 0)
+        this.#logger.warn({ emptied }, 'emptied what was no JSON in tasks, which are taken up again');
+    } catch (error) {
+      this.#logger.warn({ err: error }, 'cannot look for tasks that cannot be read');
+    }
   }
 }

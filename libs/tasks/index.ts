@@ -79,3 +79,4 @@ export { admitTask, type TaskLimits } from './task-limits.ts';
 export { type ListTasksOptions, listTasks, type TaskPage, type TaskPosition } from './task-list.ts';
 export { findTask, isEnded, type OwnedTask, TaskStatus, TaskView } from './task-view.ts';
 export { takeTurn } from './turn.ts';
+export { emptyUnreadableFields } from './unreadable-jobs.ts';

@@ -370,6 +370,29 @@ describe('a pull that fails', () => {
     expect(failed.attemptsMade).toBe(1);
   });
 
+  test('because its job is no JSON does so once; one whose options alone are none ends well', async () => {
+    const { reference } = stack.registry.pushImage({ repository: 'library/options', layers: [await smallLayer('o')] });
+    await stack.queue.pause();
+    const [runs, fails] = [
+      await stack.enqueue({ reference, name: 'options' }),
+      await stack.enqueue({ reference, name: 'data' }),
+    ];
+    await stack.connection.hset(queueKey(runs), 'opts', '{broken');
+    await stack.connection.hset(queueKey(fails), 'data', 'null');
+    await stack.connection.hset(queueKey(fails), 'opts', 'null');
+    await stack.queue.resume();
+    for (const id of [runs, fails]) {
+      await eventually(async () => (await stack.connection.hget(queueKey(id), 'opts')) === '{}');
+      await stack.giveUpOn(id);
+    }
+    expect(await stack.ended(runs)).toMatchObject({ status: 'completed' });
+    const failed = await eventually(async () => {
+      const job = await stack.job(fails);
+      return (await job.isFailed()) && job;
+    });
+    expect(failed.failedReason).toMatch(/^invalid_request: /);
+  });
+
   test('because Redis lost it while it waited says so', async () => {
     await stack.queue.pause();
     const id = await stack.enqueue({ reference: `${stack.registry.host}/library/none:1`, name: 'none' });
