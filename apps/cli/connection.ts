@@ -1,4 +1,5 @@
-import { stat } from 'node:fs/promises';
+import { randomBytes } from 'node:crypto';
+import { rm, stat, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { ApiClient } from './api-client.ts';
 import type { ApiConnectionOptions } from './api-connection.ts';
@@ -37,10 +38,24 @@ async function refuseOtherHost(apiFile: string): Promise<void> {
   const { host } = await readApiAddress(apiFile);
   if (host === undefined || host === hostname()) return;
   const record = await stat(apiFile).catch(() => undefined);
-  if (record === undefined || Date.now() - record.mtimeMs > LOCK_EXPIRY) return;
+  if (record === undefined || (await fileSystemTime(apiFile)) - record.mtimeMs > LOCK_EXPIRY) return;
   throw new CliError('other_host', `an API on the host ${host} uses this data directory`, {
     hint: 'Use its URL (--url, or "bhatti setup"). If it is gone for good, "bhatti serve --detach" starts a server here.',
   });
+}
+
+/** Now, in ms, by the clock of the file system, as the hosts' own clocks differ; by this host's where it cannot be asked. */
+async function fileSystemTime(apiFile: string): Promise<number> {
+  // libs/store/orphans.ts knows the form.
+  const probe = `${apiFile}.${randomBytes(4).toString('hex')}`;
+  try {
+    await writeFile(probe, '', { mode: 0o600 });
+    return (await stat(probe)).mtimeMs;
+  } catch {
+    return Date.now();
+  } finally {
+    await rm(probe, { force: true }).catch(() => undefined);
+  }
 }
 
 /** The same without starting anything: undefined if no server runs. */

@@ -1,7 +1,7 @@
 import type { ChildProcess } from 'node:child_process';
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, describe, expect, jest, test } from '@jest/globals';
 import { positionOf } from '../command-position.ts';
 import { createContext } from '../commands/context.ts';
 import { processConsole } from '../console.ts';
@@ -654,13 +654,17 @@ Write it down with "bhatti setup", or give it as BHATTI_TOKEN; "bhatti serve sta
     await server?.close();
     server = undefined;
     await writeFile(join(dataDirectory, 'run/api.json'), JSON.stringify({ host: 'storage-2', pid: 1, listen: null }));
-    expect(await run(['image', 'list'])).toEqual({
+    // Whatever this host's clock says: only that of the file system counts.
+    const hour = 3600_000;
+    const clock = jest.spyOn(Date, 'now').mockImplementation(() => performance.timeOrigin + performance.now() + hour);
+    expect(await run(['image', 'list']).finally(() => clock.mockRestore())).toEqual({
       exitCode: 1,
       stdout: '',
       stderr: `error: an API on the host storage-2 uses this data directory (other_host)
 Use its URL (--url, or "bhatti setup"). If it is gone for good, "bhatti serve --detach" starts a server here.
 `,
     });
+    expect(await readdir(join(dataDirectory, 'run'))).toEqual(['api.json']);
   });
 
   test('a data directory too deep for a unix socket', async () => {
