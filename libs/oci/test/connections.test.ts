@@ -270,14 +270,17 @@ describe('proxies', () => {
   });
 
   test('that end the connection are asked as often as anything is tried', async () => {
-    const { proxy } = await start({ status: 'none' });
+    const { proxy, registry } = await start({ status: 'none' });
     const client = fixture.client({ proxies: { https: proxy.url, exclude: '' }, retry: { attempts: 2 } });
-    const error = await failure(client.resolve(reference));
-    expect(error).toMatchObject({ code: 'registry_error', retryable: true, host: 'registry.test' });
-    expect(error.message).toContain(
-      `the connection to the proxy ${new URL(proxy.url).host} on the way to registry.test broke`,
-    );
-    expect(proxy.connections()).toBe(2);
+    const path = join(await fixture.directory(), 'blob');
+    for (const asked of [client.resolve(reference), client.download(reference, registry.putBlob(random(10)), path)]) {
+      const error = await failure(asked);
+      expect(error).toMatchObject({ code: 'registry_error', retryable: true, host: 'registry.test' });
+      expect(error.message).toContain(
+        `the connection to the proxy ${new URL(proxy.url).host} on the way to registry.test broke`,
+      );
+    }
+    expect(proxy.connections()).toBe(4);
   });
 
   test('are shown the password that stands in their URL', async () => {
