@@ -29,7 +29,8 @@ export function createProxyAgent({ proxy, requestTls, proxyTls, ...options }: Pr
     ...options,
     uri: proxy.href,
     requestTls,
-    proxyTls,
+    // undici would speak TLS to a SOCKS proxy, which no SOCKS proxy does.
+    ...(!proxy.protocol.startsWith('socks') && { proxyTls }),
     clientFactory: (origin) =>
       new Pool(origin, { connect: keepingTlsErrors(buildConnector(proxyTls)) })
         .on('connectionError', note)

@@ -8,6 +8,7 @@ import { createRegistryClient, OciError, parseReference } from '../index.ts';
 import { makeCertificates, type TestCertificates } from './support/certificate.ts';
 import { expectContents, failure, random, useFixture } from './support/fixture.ts';
 import { startProxy, type TestProxy, type TestProxyOptions } from './support/proxy.ts';
+import { startSocksProxy } from './support/socks-proxy.ts';
 
 const fixture = useFixture();
 let certificates: TestCertificates;
@@ -173,7 +174,7 @@ describe('a registry that demands a client certificate', () => {
 });
 
 describe('proxies', () => {
-  const proxies: TestProxy[] = [];
+  const proxies: Pick<TestProxy, 'close'>[] = [];
   afterEach(async () => {
     for (const proxy of proxies.splice(0)) await proxy.close();
   });
@@ -200,6 +201,18 @@ describe('proxies', () => {
     // Loopback is this machine.
     expect(await failure(client.resolve(parseReference(`${registry.host}/team/none`)))).toMatchObject({ status: 404 });
     expect(new Set(proxy.tunnels)).toEqual(new Set(['registry.test:443']));
+  });
+
+  test('may speak SOCKS', async () => {
+    const { digest, registry } = await start();
+    const proxy = await startSocksProxy(registry.port);
+    proxies.push(proxy);
+    const client = fixture.client({
+      proxies: { https: proxy.url, exclude: '' },
+      certificateAuthorities: [certificates.authority],
+    });
+    expect((await client.resolve(reference)).manifestDigest).toBe(digest);
+    expect(new Set(proxy.hosts)).toEqual(new Set(['registry.test']));
   });
 
   test('for plain HTTP are not asked for what is encrypted', async () => {
