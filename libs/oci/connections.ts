@@ -33,6 +33,9 @@ const HEADER_BYTES = 128 * 1024;
  */
 const FRACTION_PER_ADDRESS = 1 / 10;
 
+/** A proxy has so many times the connect timeout to connect: it may have to resolve the name, and to try several addresses in turn. */
+const TUNNEL_FACTOR = 3;
+
 /** The open connections of one client, kept alive between requests, limited per host. */
 export class Connections {
   readonly #options: ConnectionOptions;
@@ -86,6 +89,7 @@ export class Connections {
       proxy,
       requestTls: { ...tls, ...times },
       proxyTls: { ...this.#tls(''), ...times },
+      tunnelTimeoutMs: connectTimeoutMs * TUNNEL_FACTOR,
     });
   }
 

@@ -15,6 +15,8 @@ const UNREACHABLE: ReadonlyMap<string, { readonly reason: string; readonly retry
   ['EADDRNOTAVAIL', { reason: 'the network is not reachable', retryable: true }],
   ['ETIMEDOUT', { reason: 'it did not answer in time', retryable: true }],
   ['UND_ERR_CONNECT_TIMEOUT', { reason: 'it did not answer in time', retryable: true }],
+  // Of a proxy: the requests to registries have timers of their own.
+  ['UND_ERR_HEADERS_TIMEOUT', { reason: 'it did not answer in time', retryable: true }],
 ]);
 
 /** Codes of a certificate that was not accepted (OpenSSL's verify errors, as Node names them). */

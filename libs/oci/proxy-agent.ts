@@ -9,6 +9,8 @@ export interface ProxyAgentOptions extends Agent.Options {
   readonly requestTls: buildConnector.BuildOptions;
   /** For the connection to the proxy. */
   readonly proxyTls: buildConnector.BuildOptions;
+  /** Longest wait for the proxy's answer, in ms, before which it connects to the host. */
+  readonly tunnelTimeoutMs: number;
 }
 
 /** The options with which undici has the pool of a host behind the proxy made: there, `connect` opens a tunnel. */
@@ -20,7 +22,13 @@ const tunnelling = z.looseObject({
  * undici's agent for a proxy, of whose failures it is known that they are the proxy's. That the proxy ends the connection is a failure,
  * too: undici connects again at once and for ever then, since to it that is what happens to kept connections.
  */
-export function createProxyAgent({ proxy, requestTls, proxyTls, ...options }: ProxyAgentOptions): ProxyAgent {
+export function createProxyAgent({
+  proxy,
+  requestTls,
+  proxyTls,
+  tunnelTimeoutMs,
+  ...options
+}: ProxyAgentOptions): ProxyAgent {
   const failures = new WeakSet<Error>();
   const note = (...[, , error]: readonly [URL, unknown, Error]): void => {
     failures.add(error);
@@ -32,7 +40,7 @@ export function createProxyAgent({ proxy, requestTls, proxyTls, ...options }: Pr
     // undici would speak TLS to a SOCKS proxy, which no SOCKS proxy does.
     ...(!proxy.protocol.startsWith('socks') && { proxyTls }),
     clientFactory: (origin) =>
-      new Pool(origin, { connect: keepingTlsErrors(buildConnector(proxyTls)) })
+      new Pool(origin, { connect: keepingTlsErrors(buildConnector(proxyTls)), headersTimeout: tunnelTimeoutMs })
         .on('connectionError', note)
         .on('disconnect', note),
     factory: (origin, given) => {

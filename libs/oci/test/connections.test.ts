@@ -296,6 +296,19 @@ describe('proxies', () => {
     expect(proxy.connections()).toBe(4);
   });
 
+  test('that do not answer are given up, also for a blob', async () => {
+    const { proxy, registry } = await start({ status: 'never' });
+    const client = fixture.client({
+      proxies: { https: proxy.url, exclude: '' },
+      connectTimeoutMs: 50,
+      retry: { attempts: 1 },
+    });
+    const path = join(await fixture.directory(), 'blob');
+    const error = await failure(client.download(reference, registry.putBlob(random(10)), path));
+    expect(error).toMatchObject({ code: 'registry_unreachable', retryable: true });
+    expect(error.message).toContain('on the way to registry.test: it did not answer in time');
+  });
+
   test('are shown the password that stands in their URL', async () => {
     const { digest, proxy } = await start();
     const client = fixture.client({

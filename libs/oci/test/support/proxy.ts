@@ -17,8 +17,8 @@ export interface TestProxy {
 }
 
 export interface TestProxyOptions {
-  /** Of its answer; `none` ends the connection without one. Default: 200. */
-  readonly status?: number | 'none';
+  /** Of its answer; `none` ends the connection without one, `never` leaves it open. Default: 200. */
+  readonly status?: number | 'none' | 'never';
   /** To be asked by TLS. */
   readonly tls?: TlsOptions;
 }
@@ -39,6 +39,7 @@ export async function startProxy(port: number, { status = 200, tls }: TestProxyO
     sockets.add(client);
     client.on('close', () => sockets.delete(client));
     if (status === 'none') return client.destroy();
+    if (status === 'never') return undefined;
     if (status !== 200) return client.end(`HTTP/1.1 ${status} No\r\ncontent-length: 0\r\n\r\n`);
     const target = connect(port, '127.0.0.1', () => {
       client.write('HTTP/1.1 200 Connection established\r\n\r\n');
