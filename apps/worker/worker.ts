@@ -188,6 +188,8 @@ class PullWorker implements RunningWorker {
     worker.on('failed', ended);
     return worker;
   }
+
+  /** BullMQ would give such a job to one worker after another. */
   async #emptyUnreadable(): Promise<void> {
     try {
       const emptied = await emptyUnreadableFields(this.#redis);
