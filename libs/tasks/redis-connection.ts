@@ -7,6 +7,13 @@ import { type ClusterNode, parseRedisUrl } from './redis-url.ts';
 /** Milliseconds after which a request of the API gives up on Redis. */
 const requestTimeout = 3000;
 
+/**
+ * Ms without any answer to a command after which a connection counts as broken, and is made anew. A host that dies, or is cut off, closes
+ * no connection, and a server that hangs answers none: without this, we would not look for the master that has replaced it. A worker's
+ * also block, for 10 s at most.
+ */
+const longestSilence = { worker: 12_000, request: 5_000 } as const;
+
 /** Longest pause between attempts to reconnect, in ms: Redis is used again this soon after it is back. */
 const longestReconnectDelay = 1000;
 
@@ -41,6 +48,8 @@ export function connectRedis(url: string, options: ConnectRedisOptions): RedisCl
   const settings: RedisOptions = {
     ...address,
     ...(options.name === undefined ? {} : { connectionName: options.name }),
+    socketTimeout: longestSilence[options.use],
+    sentinelCommandTimeout: requestTimeout,
     ...(options.use === 'worker'
       ? { maxRetriesPerRequest: null }
       : { maxRetriesPerRequest: 1, commandTimeout: requestTimeout }),

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { Worker } from 'bullmq';
 import { Redis } from 'ioredis';
+import * as z from 'zod';
 import { eventually } from '../../../test/support/eventually.ts';
 import { freePort } from '../../../test/support/redis-cluster.ts';
 import {
@@ -19,64 +20,79 @@ import {
 } from '../index.ts';
 import { data, result } from './support/fixture.ts';
 
-/** A master, its replica and a sentinel, real servers on loopback. */
+/** A master, two replicas and a sentinel, real servers on loopback. */
 class Failover {
   readonly directory: string;
-  readonly #servers: ChildProcess[] = [];
-  masterPort = 0;
-  replicaPort = 0;
-  sentinelPort = 0;
+  /** By port. */
+  readonly #servers = new Map<number, ChildProcess>();
+  #sentinel: { readonly port: number; readonly process: ChildProcess } | undefined;
 
   constructor(directory: string) {
     this.directory = directory;
   }
 
+  get sentinelPort(): number {
+    return this.#sentinel?.port ?? 0;
+  }
+
   async start(): Promise<void> {
-    [this.masterPort, this.replicaPort, this.sentinelPort] = [await freePort(), await freePort(), await freePort()];
+    const [master, ...replicas] = [await freePort(), await freePort(), await freePort()];
     const own = ['--bind', '127.0.0.1', '--dir', this.directory, '--save', ''];
-    this.#spawn([...own, '--port', String(this.masterPort)]);
-    this.#spawn([...own, '--port', String(this.replicaPort), '--replicaof', `127.0.0.1 ${this.masterPort}`]);
-    const replica = new Redis(this.replicaPort, { retryStrategy: () => 50 });
-    replica.on('error', () => {});
-    await eventually(async () => (await replica.info('replication').catch(() => '')).includes('master_link_status:up'));
-    replica.disconnect();
+    this.#spawn(master, own);
+    for (const port of replicas) {
+      this.#spawn(port, [...own, '--replicaof', `127.0.0.1 ${master}`, '--dbfilename', `${port}.rdb`]);
+    }
+    for (const port of replicas) {
+      await this.#asking(port, (redis) => redis.info('replication'), 'master_link_status:up');
+    }
+    const port = await freePort();
     const config = join(this.directory, 'sentinel.conf');
     await writeFile(
       config,
       [
-        `port ${this.sentinelPort}`,
+        `port ${port}`,
         'bind 127.0.0.1',
-        `sentinel monitor queue 127.0.0.1 ${this.masterPort} 1`,
+        `sentinel monitor queue 127.0.0.1 ${master} 1`,
         'sentinel down-after-milliseconds queue 500',
         'sentinel failover-timeout queue 3000',
         '',
       ].join('\n'),
     );
-    this.#spawn([config, '--sentinel']);
-    const sentinel = new Redis(this.sentinelPort, { retryStrategy: () => 50 });
-    sentinel.on('error', () => {});
-    await eventually(async () => (await sentinel.info('sentinel').catch(() => '')).includes('slaves=1'));
+    const process = spawn('redis-server', [config, '--sentinel'], { stdio: 'ignore' });
+    this.#sentinel = { port, process };
+    await this.#asking(port, (redis) => redis.info('sentinel'), 'slaves=2');
+  }
+
+  /** Sends the signal to the server that is the master now. Resolves with its port. */
+  async signalMaster(signal: 'SIGKILL' | 'SIGSTOP'): Promise<number> {
+    const sentinel = new Redis(this.sentinelPort);
+    const answer = await sentinel.call('sentinel', 'get-master-addr-by-name', 'queue');
+    const [, port] = z.tuple([z.string(), z.coerce.number()]).parse(answer);
     sentinel.disconnect();
+    this.#servers.get(port)?.kill(signal);
+    return port;
   }
 
-  async killMaster(): Promise<void> {
-    const [master] = this.#servers;
-    if (master !== undefined) await end(master);
-  }
-
-  /** Then nobody answers, and the sentinel still takes connections. */
-  async killReplicaAndStopSentinel(): Promise<void> {
-    const [, replica, sentinel] = this.#servers;
-    sentinel?.kill('SIGSTOP');
-    if (replica !== undefined) await end(replica);
+  /** It still takes connections. */
+  hangSentinel(): void {
+    this.#sentinel?.process.kill('SIGSTOP');
   }
 
   async stop(): Promise<void> {
-    for (const server of this.#servers) await end(server);
+    for (const server of this.#servers.values()) await end(server);
+    if (this.#sentinel !== undefined) await end(this.#sentinel.process);
   }
 
-  #spawn(args: readonly string[]): void {
-    this.#servers.push(spawn('redis-server', args, { stdio: 'ignore' }));
+  #spawn(port: number, args: readonly string[]): void {
+    this.#servers.set(port, spawn('redis-server', [...args, '--port', String(port)], { stdio: 'ignore' }));
+  }
+
+  /** Waits for the answer. */
+  async #asking(port: number, question: (redis: Redis) => Promise<string>, wanted: string): Promise<void> {
+    const redis = new Redis(port, { retryStrategy: () => 50 });
+    redis.on('error', () => {});
+    await eventually(async () => (await question(redis).catch(() => '')).includes(wanted));
+    redis.disconnect();
   }
 }
 
@@ -97,7 +113,10 @@ afterAll(async () => {
   await rm(servers.directory, { recursive: true, force: true });
 });
 
-test('tasks go on after Sentinel has made the replica the master', async () => {
+test.each([
+  { happens: 'hangs, its connections open', signal: 'SIGSTOP' },
+  { happens: 'dies', signal: 'SIGKILL' },
+] as const)('tasks go on after Sentinel has replaced a master that $happens', async ({ signal }) => {
   const url = `redis+sentinel://127.0.0.1:${servers.sentinelPort}/queue`;
   const requests = connectRedis(url, { use: 'request' });
   const connection = connectRedis(url, { use: 'worker' });
@@ -123,13 +142,13 @@ test('tasks go on after Sentinel has made the replica the master', async () => {
     await eventually(async () => (await findTask(queue, id))?.view.status === 'running');
     // Only what has reached the replica outlives the master.
     await eventually(async () => (await requests.wait(1, 1000)) === 1);
-    await servers.killMaster();
+    const former = await servers.signalMaster(signal);
     finish();
     await completed(id);
     const after = await eventually(() => enqueuePull(queue, { ...data, name: 'after' }).catch(() => undefined));
     await completed(after.id);
     expect(await requests.info('replication')).toContain('role:master');
-    expect(await requests.info('server')).toContain(`tcp_port:${servers.replicaPort}`);
+    expect(await requests.info('server')).not.toContain(`tcp_port:${former}`);
   } finally {
     await worker.close();
     await queue.close();
@@ -144,7 +163,8 @@ test('a connection that is given up between two attempts ends, also when the sen
   // Not by `once` of node:events, which rejects at an error: a connection that breaks may tell of one.
   const says = (what: 'reconnecting' | 'end') => new Promise((resolve) => redis.once(what, resolve));
   const reconnecting = says('reconnecting');
-  await servers.killReplicaAndStopSentinel();
+  await servers.signalMaster('SIGKILL');
+  servers.hangSentinel();
   await reconnecting;
   const ended = says('end');
   redis.disconnect();
