@@ -1,4 +1,5 @@
 import type { ApiClient } from './api-client.ts';
+import { ApiError } from './api-error.ts';
 import type { PullAnswer, PullRequest, Task } from './api-schema.ts';
 import { CliError } from './cli-error.ts';
 import { type Console, printJson } from './console.ts';
@@ -100,11 +101,22 @@ async function watch(client: ApiClient, pull: WatchedPull, console: Console, qui
     const task = await followTask(client, pull.id, (seen, ended) => display?.show(seen, ended));
     return finish(task, pull, console, quiet);
   } catch (error) {
-    throw goesOnUnwatched(error, pull);
+    throw isLost(error) ? lost(error, pull) : goesOnUnwatched(error, pull);
   } finally {
     process.off('SIGINT', detach);
     display?.close();
   }
+}
+
+/** Whether the server has no such task. It had, where this ends the watching. */
+function isLost(error: unknown): boolean {
+  return error instanceof ApiError && error.code === 'not_found';
+}
+
+function lost(cause: unknown, pull: WatchedPull): CliError {
+  const message = `the task ${pull.id} is no longer in Redis: somebody deleted it, or Redis lost its data`;
+  const hint = kindOf(pull) === 'pull' ? 'Pull it again: what was fetched is kept.' : 'Import it again.';
+  return new CliError('task_lost', message, { cause, hint });
 }
 
 /** Adds to an error that ends the watching, such as a replaced token, that the task goes on. */

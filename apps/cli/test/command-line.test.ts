@@ -266,6 +266,19 @@ The pull goes on at the server; to watch it again: bhatti task watch tsk_abc123
     });
   });
 
+  test('a task that Redis has lost is told apart from one that never was', async () => {
+    const missing = { status: 404, body: { error: 'no task', code: 'not_found', request_id: 'r' } };
+    await startServer((call) => (call.method === 'POST' ? queued : missing));
+    expect(await run(['image', 'pull', 'python:3.12'])).toEqual({
+      exitCode: 1,
+      stdout: 'pulling python:3.12 as "python-3.12" (task: tsk_abc123)\n',
+      stderr: `error: the task tsk_abc123 is no longer in Redis: somebody deleted it, or Redis lost its data (task_lost)
+Pull it again: what was fetched is kept.
+`,
+    });
+    expect((await run(['task', 'watch', 'tsk_abc123'])).stderr).toBe('error: no task (not_found)\n');
+  });
+
   test('a pull that another cancelled', async () => {
     const error = { code: 'cancelled', message: 'cancelled' };
     await startServer(pullWith([view('cancelled', [], { error })]));
