@@ -1,5 +1,6 @@
 import type { KeyObject } from 'node:crypto';
 import { hostname } from 'node:os';
+import { RecentlyTold } from '@bhatti/logging';
 import { parseReference } from '@bhatti/oci';
 import {
   counted,
@@ -140,8 +141,11 @@ class PullAttempt {
     const data = await this.#readData();
     if (data.cancelRequested === true) this.#stop.stop('cancelled');
     this.#stop.signal.throwIfAborted();
+    const told = new RecentlyTold();
     const reporter = createProgressReporter(this.#job, {
-      onError: (error) => this.#logger.warn({ err: error }, 'cannot report progress'),
+      onError: (error) => {
+        if (told.isDue(String(error))) this.#logger.warn({ err: error }, 'cannot report progress');
+      },
     });
     const source = this.#openSource(data);
     try {

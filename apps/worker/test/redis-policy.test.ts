@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -7,6 +8,7 @@ import { eventually } from '../../../test/support/eventually.ts';
 import { startRedis } from '../../../test/support/redis.ts';
 import { describeFailure } from '../failure.ts';
 import { startStack } from './support/stack.ts';
+import { layerTar } from './support/tar.ts';
 import { startWorkerProcess } from './support/worker-process.ts';
 
 test.each([
@@ -66,6 +68,25 @@ test('what Redis refuses again and again is told once; that it is gone, and back
     expect(told('NOPERM this user has no permissions to run the \'bzpopmin\' command","stack')).toBe(1);
 
     await connection.acl('SETUSER', 'default', '+bzpopmin');
+    const tar = await layerTar([{ name: 'big', content: randomBytes(100_000) }]);
+    const {
+      reference,
+      layers: [layer],
+    } = stack.registry.pushImage({ repository: 'library/slow', layers: [{ tar }] });
+    let send = () => {};
+    const until = new Promise<void>((resolve) => {
+      send = resolve;
+    });
+    stack.registry.plan({ path: layer?.digest ?? '', until, bytesPerSecond: 40_000 });
+    const id = await stack.enqueue({ reference, name: 'slow' });
+    await eventually(() => stack.blobsFetched().includes(layer?.digest ?? ''));
+    await connection.config('SET', 'maxmemory', '1');
+    send();
+    await eventually(() => told('failed, to be tried again') >= 1);
+    expect(told('cannot report progress')).toBe(1);
+    await connection.config('SET', 'maxmemory', '0');
+    expect((await stack.ended(id)).status).toBe('completed');
+
     for (const time of [1, 2]) {
       // The worker waits on its other connection, too, which tells no more of the time before.
       await eventually(async () => / flags=b.* cmd=bzpopmin /.test(String(await connection.client('LIST'))));
