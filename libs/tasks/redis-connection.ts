@@ -1,6 +1,6 @@
 import { Cluster, Redis, type RedisOptions } from 'ioredis';
-import { endingConnection } from './ending-connection.ts';
 import { TaskError } from './error.ts';
+import { mendedConnection } from './mended-connection.ts';
 import { refusalOf } from './redis-greeting.ts';
 import { type ClusterNode, parseRedisUrl } from './redis-url.ts';
 
@@ -71,7 +71,7 @@ function single(settings: RedisOptions): Redis {
     // After a failover the old master answers READONLY for a while: find the new master, then send the command again.
     reconnectOnError: (error) => (error.message.startsWith('READONLY') ? 2 : false),
   });
-  return endingConnection(redis);
+  return mendedConnection(redis);
 }
 
 /** Commands are sent again when a slot has moved, and while its master is being elected: a worker's practically until it is. */

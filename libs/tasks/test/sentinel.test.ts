@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
@@ -118,7 +119,8 @@ test.each([
   { happens: 'dies', signal: 'SIGKILL' },
 ] as const)('tasks go on after Sentinel has replaced a master that $happens', async ({ signal }) => {
   const url = `redis+sentinel://127.0.0.1:${servers.sentinelPort}/queue`;
-  const requests = connectRedis(url, { use: 'request' });
+  const told: string[] = [];
+  const requests = connectRedis(url, { use: 'request', onError: ({ message }) => told.push(message) });
   const connection = connectRedis(url, { use: 'worker' });
   const queue = createTaskQueue(requests);
   let finish = () => {};
@@ -133,7 +135,7 @@ test.each([
     },
     workerOptions({ connection }),
   );
-  worker.on('error', () => {});
+  worker.on('error', ({ message }) => told.push(message));
   const completed = (id: string) =>
     eventually(async () => (await findTask(queue, id).catch(() => null))?.view.status === 'completed');
   try {
@@ -147,6 +149,8 @@ test.each([
     await completed(id);
     const after = await eventually(() => enqueuePull(queue, { ...data, name: 'after' }).catch(() => undefined));
     await completed(after.id);
+    // There is one, which was there all the time.
+    expect(told.filter((message) => message.includes('sentinels'))).toEqual([]);
     expect(await requests.info('replication')).toContain('role:master');
     expect(await requests.info('server')).not.toContain(`tcp_port:${former}`);
   } finally {
@@ -155,6 +159,17 @@ test.each([
     requests.disconnect();
     connection.disconnect();
   }
+});
+
+test('a sentinel that hangs is not waited for', async () => {
+  const hanging = createServer((socket) => socket.resume()).listen(0, '127.0.0.1');
+  await once(hanging, 'listening');
+  const { port } = z.object({ port: z.number() }).parse(hanging.address());
+  const url = `redis+sentinel://127.0.0.1:${port},127.0.0.1:${servers.sentinelPort}/queue`;
+  const redis = connectRedis(url, { use: 'worker' });
+  expect(await redis.ping()).toBe('PONG');
+  redis.disconnect();
+  hanging.close();
 });
 
 test('a connection that is given up between two attempts ends, also when the sentinel does not answer', async () => {
