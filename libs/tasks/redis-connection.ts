@@ -14,6 +14,9 @@ const requestTimeout = 3000;
  */
 const longestSilence = { worker: 12_000, request: 5_000 } as const;
 
+/** A replica's refusal of a write: of a command, or by Redis 6.2, in the middle of what it says of a script that sent one. */
+const IS_REPLICA = /\bREADONLY You can't write\b/;
+
 /** Longest pause between attempts to reconnect, in ms: Redis is used again this soon after it is back. */
 const longestReconnectDelay = 1000;
 
@@ -69,7 +72,7 @@ function single(settings: RedisOptions): Redis {
     ...settings,
     retryStrategy: reconnectDelay,
     // After a failover the old master answers READONLY for a while: find the new master, then send the command again.
-    reconnectOnError: (error) => (error.message.startsWith('READONLY') ? 2 : false),
+    reconnectOnError: (error) => (IS_REPLICA.test(error.message) ? 2 : false),
   });
   return mendedConnection(redis);
 }

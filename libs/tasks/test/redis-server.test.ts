@@ -49,21 +49,27 @@ describe('checkRedisServer', () => {
   });
 });
 
-/** What `checkRedisServer` makes of a server that says this of itself: old versions cannot be installed here. */
-async function judged(said: string): Promise<string> {
-  const text = `# Server\r\n${said}\r\nredis_mode:standalone\r\n`;
+/** A server that answers each command, by its text, as old versions do, which cannot be installed here. */
+async function startOld(answer: (command: string) => string): Promise<{ url: string; close: () => void }> {
   const server = createServer((client) => {
     client.on('data', (bytes) => {
       for (const command of bytes
         .toString()
         .split(/^\*\d+\r\n/m)
         .slice(1))
-        client.write(/^info\r$/im.test(command) ? `$${text.length}\r\n${text}\r\n` : '+OK\r\n');
+        client.write(`${answer(command)}\r\n`);
     });
   }).listen(0, '127.0.0.1');
   await once(server, 'listening');
   const { port } = z.object({ port: z.int() }).parse(server.address());
-  const redis = connectRedis(`redis://127.0.0.1:${port}`, { use: 'request' });
+  return { url: `redis://127.0.0.1:${port}`, close: () => server.close() };
+}
+
+/** What `checkRedisServer` makes of a server that says this of itself. */
+async function judged(said: string): Promise<string> {
+  const text = `# Server\r\n${said}\r\nredis_mode:standalone\r\n`;
+  const server = await startOld((command) => (/^info\r$/im.test(command) ? `$${text.length}\r\n${text}` : '+OK'));
+  const redis = connectRedis(server.url, { use: 'request' });
   try {
     return (await checkRedisServer(redis)).product;
   } catch (error) {
@@ -113,6 +119,23 @@ test.each(['request', 'worker'] as const)(
     }
   },
 );
+
+test('a script that a replica of version 6.2 refuses is sent again', async () => {
+  const info = '# Server\r\nredis_version:6.2.0\r\n';
+  const script = '@user_script:1: @user_script: 1:';
+  let refusals = 0;
+  const server = await startOld((command) => {
+    if (/^info\r$/im.test(command)) return `$${info.length}\r\n${info}`;
+    if (!/^evalsha\r$/im.test(command) || refusals > 0) return '+OK';
+    refusals += 1;
+    return `-ERR Error running script (call to f_1): ${script} -READONLY You can't write against a read only replica.`;
+  });
+  const redis = connectRedis(server.url, { use: 'worker' });
+  expect(await redis.evalsha('1', 0)).toBe('OK');
+  expect(refusals).toBe(1);
+  redis.disconnect();
+  server.close();
+});
 
 describe('a Redis that has all the clients it may have', () => {
   test('is told as that, to who asks and to who waits, with what to do', async () => {
