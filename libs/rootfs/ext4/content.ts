@@ -42,9 +42,15 @@ function entriesOf(directory: Inode, numbering: Numbering): DirectoryEntries {
   return entries;
 }
 
-/** Blocks that a directory gets when its entries take `blocks`: lost+found has a minimum. */
+/** Most blocks of a directory without an index. */
+const MAX_LINEAR_BLOCKS = 2;
+
+/**
+ * Blocks that a directory gets when its entries take `blocks`: lost+found has a minimum, unless it has an index, which must refer to each of
+ * its blocks.
+ */
 export function directoryBlockCount(blocks: number, number: number): number {
-  return number === LOST_AND_FOUND_INODE ? Math.max(blocks, LOST_AND_FOUND_BLOCKS) : blocks;
+  return number === LOST_AND_FOUND_INODE && blocks <= MAX_LINEAR_BLOCKS ? LOST_AND_FOUND_BLOCKS : blocks;
 }
 
 export function isFastSymlink({ inodes }: Tree, inode: Inode): boolean {

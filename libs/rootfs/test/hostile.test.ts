@@ -239,6 +239,11 @@ describe('an image', () => {
     ).toBeUndefined();
   });
 
+  test('may have a lost+found with an index, of fewer blocks than it has otherwise', async () => {
+    const names = Array.from({ length: 20 }, (_, index) => `lost+found/${index}-`.padEnd(260, 'n'));
+    expect(await build(...names.map((path): TarEntry => ({ path, type: 'file' })))).toBeUndefined();
+  });
+
   test('without layers has the mount points only', async () => {
     await withTemporaryDirectory(async (directory) => {
       const report = await buildRootfs({ layers: [], output: join(directory, 'rootfs.ext4') });
