@@ -42,9 +42,14 @@ export class RootfsError extends Error {
 }
 
 /** The error for a decoded layer that is not what was written: retryable, once it is decoded again. */
-export function damagedLayer(directory: string, what: string): RootfsError {
+export function damagedLayer(directory: string, what: string, cause?: unknown): RootfsError {
   const message = `the decoded layer in ${directory} is damaged: ${what}`;
-  return new RootfsError('layer_damaged', message, { retryable: true, damagedLayer: directory });
+  return new RootfsError('layer_damaged', message, { retryable: true, damagedLayer: directory, cause });
+}
+
+/** What to throw when a decoded layer cannot be read: what the disk has lost (EIO) comes back once the layer is decoded again. */
+export function layerReadFailure(directory: string, error: unknown): unknown {
+  return systemCode(error) === 'EIO' ? damagedLayer(directory, 'the disk does not read it', error) : error;
 }
 
 const coded = z.object({ code: z.string(), errno: z.number().optional() });

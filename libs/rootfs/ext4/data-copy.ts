@@ -1,6 +1,6 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
-import { damagedLayer, RootfsError } from '../error.ts';
+import { damagedLayer, layerReadFailure, RootfsError } from '../error.ts';
 import { DATA_FILE } from '../layer/layer-index.ts';
 import { copyChunks, SPAN } from './copy-chunk.ts';
 import type { CopyRun } from './copy-run.ts';
@@ -33,8 +33,11 @@ export async function copyData(
         signal?.throwIfAborted();
         const source = files.get(chunk.layer);
         if (source === undefined) throw new RootfsError('internal', 'a layer that is not open');
-        if (!(await readWhole(source, buffer, chunk.span, chunk.from)))
-          throw damagedLayer(layers[chunk.layer] ?? '', 'its data became shorter while it was read');
+        const directory = layers[chunk.layer] ?? '';
+        const isWhole = await readWhole(source, buffer, chunk.span, chunk.from).catch((error: unknown) => {
+          throw layerReadFailure(directory, error);
+        });
+        if (!isWhole) throw damagedLayer(directory, 'its data became shorter while it was read');
         chunk.closeGaps(buffer);
         await target.write(buffer, chunk.bytes, chunk.to);
       }

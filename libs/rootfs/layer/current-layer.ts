@@ -20,6 +20,10 @@ export async function isCurrentLayer(directory: string): Promise<boolean> {
     const { buffer, bytesRead } = await index.read(Buffer.alloc(HEAD), 0, HEAD, 0);
     const end = buffer.indexOf('\n');
     return end >= 0 && end < bytesRead && isIndexHeader(buffer.toString('latin1', 0, end));
+  } catch (error) {
+    // See `layerReadFailure`.
+    if (systemCode(error) === 'EIO') return false;
+    throw error;
   } finally {
     await index.close();
   }

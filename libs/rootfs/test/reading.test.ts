@@ -4,8 +4,9 @@
  * entry of the corpus, at its end, changes no other line, and needs no new number.
  */
 import { createHash } from 'node:crypto';
-import { readFile, rm, writeFile } from 'node:fs/promises';
+import { readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { crc32 } from 'node:zlib';
 import { isCurrentLayer } from '@bhatti/rootfs';
 import { expect, test } from '@jest/globals';
 import { copyData } from '../ext4/data-copy.ts';
@@ -137,7 +138,7 @@ const corpus: readonly TarItem[] = [
 
 /** Of each entry of the corpus, its line in the index; and the SHA-256 of all data. */
 const reading = {
-  format: 5,
+  format: 6,
   data: '2d4c77fc01c328a97b256ecd5bac0f94657c2222a1e43440634ce2bba49b31e2',
   entries: [
     '["d","",1023,0,0,0,0,0,[],"",0,0,[]]',
@@ -182,11 +183,17 @@ const reading = {
   ],
 };
 
+/** CRC-32 of all lines of an index but the last. */
+function checksumOf(index: string): number {
+  return crc32(Buffer.from(index.slice(0, index.lastIndexOf('\n', index.length - 2) + 1), 'latin1'));
+}
+
 test('the reading of tars has the number that it had', async () => {
   await withTemporaryDirectory(async (directory) => {
     const decoded = await decodeTar(directory, tarBuffer(corpus));
-    const [, ...entries] = (await readFile(join(decoded.directory, 'index'), 'latin1')).trimEnd().split('\n');
-    expect(entries.pop()).toBe(`{"entries":${reading.entries.length}}`);
+    const index = await readFile(join(decoded.directory, 'index'), 'latin1');
+    const [, ...entries] = index.trimEnd().split('\n');
+    expect(entries.pop()).toBe(`{"checksum":${checksumOf(index)}}`);
     const data = createHash('sha256')
       .update(await readFile(join(decoded.directory, 'data')))
       .digest('hex');
@@ -234,10 +241,15 @@ test('a decoded layer that is not all there is told as damaged', async () => {
         ['{}'],
         ['[]'],
         ['null'],
-        ['{"entries":0}'],
+        ['{"checksum":0}'],
         [lines[line]?.slice(1)],
       ])
         await expectDamage(lines.toSpliced(line, 1, ...other.map((one) => one ?? '')).join('\n'));
+    }
+    for (let at = 0; at < text.length; at += 31) {
+      const flipped = Buffer.from(text, 'latin1');
+      flipped[at] = (flipped[at] ?? 0) ^ (1 << (at % 8));
+      await expectDamage(flipped.toString('latin1'));
     }
     const wrong: [column: number, value: unknown][] = [
       [0, 'x'],
@@ -249,8 +261,10 @@ test('a decoded layer that is not all there is told as damaged', async () => {
       [8, [[0, 2 ** 40, 1]]],
       [12, [['a']]],
     ];
-    for (const [column, value] of wrong)
-      await expectDamage(lines.with(3, JSON.stringify(row.with(column, value))).join('\n'));
+    for (const [column, value] of wrong) {
+      const other = lines.with(3, JSON.stringify(row.with(column, value))).join('\n');
+      await expectDamage(other.replace(/\d+\}\n$/, `${checksumOf(other)}}\n`));
+    }
     await writeFile(data, bytes.subarray(0, -1));
     await expectDamage(text);
     // Also what comes to be so between that and the copying.
@@ -262,5 +276,13 @@ test('a decoded layer that is not all there is told as damaged', async () => {
     expect(await isCurrentLayer(decoded.directory)).toBe(false);
     await writeFile(data, bytes);
     expect(read()).toEqual(decoded.entries);
+    // What the disk does not read, as nothing is mapped where its first bytes would be: EIO.
+    await rm(data);
+    await symlink('/proc/self/mem', data);
+    await expect(copyData([all], [decoded.directory], image)).rejects.toMatchObject(damage);
+    await rm(index);
+    await symlink('/proc/self/mem', index);
+    expect(read).toThrow(expect.objectContaining(damage));
+    expect(await isCurrentLayer(decoded.directory)).toBe(false);
   });
 });
