@@ -62,6 +62,7 @@ async function downloadAndDecode(services: PullServices, options: FetchLayerOpti
   const { digest, size } = layer.descriptor;
   const path = store.partials.path(digest);
   const file = new GrowingFile(size);
+  await store.partials.prepare();
   const bytesBefore = await store.partials.size(digest);
   let bytesThere = bytesBefore;
   const cached = await store.layers.begin(layer.diffId);

@@ -1,6 +1,6 @@
 import { mkdir, readdir } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { systemCode } from './error.ts';
+import { StoreError, systemCode } from './error.ts';
 import { statIfThere } from './file-status.ts';
 
 /** The names in a folder; none if it does not exist, or is a file: people remove our folders, and put files into them. */
@@ -35,5 +35,23 @@ async function makeFolder(path: string, mode: number): Promise<void> {
     // Some file systems report another error than EEXIST for an existing folder.
     const there = await statIfThere(path).catch(() => undefined);
     if (!there?.isDirectory()) throw error;
+  }
+}
+
+/**
+ * Makes a folder of content again (mode 0700) where it is missing, as whoever empties `layers/` or `partial/` removes it. But not its parent:
+ * where `layers/` itself is gone, its disk has most likely been unmounted, and what is under the mount point is on another disk.
+ *
+ * @throws StoreError `not_writable` when the parent is gone
+ */
+export async function remakeFolder(folder: string): Promise<void> {
+  try {
+    await makeFolder(folder, 0o700);
+  } catch (error) {
+    if (systemCode(error) !== 'ENOENT') throw error;
+    throw new StoreError(
+      'not_writable',
+      `${dirname(folder)} is not there any more: it was removed, or its disk unmounted; put it back, or start the server again`,
+    );
   }
 }

@@ -1,7 +1,7 @@
-import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { storing } from './error.ts';
 import { statIfThere } from './file-status.ts';
+import { namesIn, remakeFolder } from './folder.ts';
 import { digestHex } from './names.ts';
 import { unlinkIfThere } from './unlink.ts';
 
@@ -15,6 +15,11 @@ export class PartialFiles {
 
   path(digest: string): string {
     return join(this.#folder, digestHex(digest));
+  }
+
+  /** To be called before a download: makes the folder again where somebody has removed it. @throws StoreError */
+  async prepare(): Promise<void> {
+    await storing('make the folder of partial downloads', () => remakeFolder(this.#folder));
   }
 
   /** Bytes in the file; 0 when there is none. */
@@ -36,7 +41,7 @@ export class PartialFiles {
 
   /** The digests (`sha256:<hex>`) of all partial downloads. */
   async list(): Promise<string[]> {
-    const names = await storing('list partial downloads', () => readdir(this.#folder));
+    const names = await storing('list partial downloads', () => namesIn(this.#folder));
     return names.filter((name) => /^[0-9a-f]{64}$/.test(name)).map((hex) => `sha256:${hex}`);
   }
 

@@ -1,7 +1,8 @@
 import { mkdir, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { makePrivate } from './durable-file.ts';
-import { StoreError, storing, systemCode } from './error.ts';
+import { storing, systemCode } from './error.ts';
+import { remakeFolder } from './folder.ts';
 import { ownIdentity } from './process-identity.ts';
 import { doomedName, temporaryName } from './temporary-name.ts';
 import { markUnsynced } from './unsynced-marker.ts';
@@ -72,35 +73,16 @@ export async function beginPublication(options: BeginOptions): Promise<Publicati
   };
 }
 
-/**
- * Makes a folder and, where it is missing, its parent, which is removed by whoever empties `layers/`. But not more: where `layers/`
- * itself is gone, its disk has most likely been unmounted, and what is under the mount point is on another disk.
- */
+/** Makes a folder and, where it is missing, the one that it is in. */
 async function makeFolder(directory: string): Promise<void> {
-  const parent = dirname(directory);
   const mode = 0o700;
   try {
     await mkdir(directory, { mode });
-    return;
   } catch (error) {
     if (systemCode(error) !== 'ENOENT') throw error;
+    await remakeFolder(dirname(directory));
+    await mkdir(directory, { mode });
   }
-  try {
-    await mkdir(parent, { mode });
-  } catch (error) {
-    const code = systemCode(error);
-    if (code === 'ENOENT') throw lost(dirname(parent));
-    // Another process was faster.
-    if (code !== 'EEXIST') throw error;
-  }
-  await mkdir(directory, { mode });
-}
-
-function lost(folder: string): StoreError {
-  return new StoreError(
-    'not_writable',
-    `${folder} is not there any more: it was removed, or its disk unmounted; put it back, or start the server again`,
-  );
 }
 
 /** Returns false when the target exists: rename(2) does not replace a folder that is not empty. */

@@ -1,6 +1,6 @@
 /** Layers cached by a version that read tars differently: nothing is built from them. */
 import { mkdir, readFile, rm, utimes, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { TaskClaims } from '@bhatti/tasks';
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import { startStack, type TestStack } from './support/stack.ts';
@@ -40,7 +40,7 @@ test('a layer that another version has cached is fetched anew, in its place', as
   });
 });
 
-test('so is one whose index is damaged, or gone, or its data', async () => {
+test('so is one whose index is damaged, or gone, or its data, or the folder for downloads with it', async () => {
   const { reference, diffId } = await push('damaged');
   await stack.startWorker();
   await stack.pull({ reference, name: 'whole' });
@@ -50,6 +50,13 @@ test('so is one whose index is damaged, or gone, or its data', async () => {
     ['cut', () => writeFile(index, whole.subarray(0, 10))],
     ['gone', () => rm(index)],
     ['data-gone', () => rm(join(stack.store.layers.directory(diffId), 'data'))],
+    [
+      'partial-gone',
+      async () => {
+        await rm(index);
+        await rm(dirname(stack.store.partials.path(diffId)), { recursive: true });
+      },
+    ],
   ] as const) {
     await damage();
     expect((await stack.pull({ reference, name, sizeBytes: 2 ** 25, force: true })).status).toBe('completed');
