@@ -31,6 +31,7 @@ export class ContentFolder {
   readonly #unsynced = new Set<string>();
   /** Entries whose data the disk has not stored, and which could not be removed yet: path, and `identityOf` the folder. */
   readonly #lost = new Map<string, string>();
+  /** Whether `sync` has looked at all entries, since `collectOrphans` if that was called. */
   #scanned = false;
 
   constructor(folder: string, check?: (directory: string) => Promise<void>) {
@@ -139,8 +140,9 @@ export class ContentFolder {
     await storing('remove an entry', () => rm(doomed, { recursive: true, force: true }));
   }
 
-  /** Removes what dead processes have left unfinished, and puts back what they had set aside. */
+  /** Removes what dead processes have left unfinished, and puts back what they had set aside. What they did not sync, the next `sync` does. */
   async collectOrphans(): Promise<void> {
+    this.#scanned = false;
     await removeOrphans(this.folder, async (aside, digest) => {
       const isWhole = (await syncStateOf(aside)) !== 'lost';
       if (isWhole) await this.putBack(aside, digest);
@@ -171,8 +173,9 @@ export class ContentFolder {
   }
 
   /**
-   * Syncs what this process has published since the last call; the first call looks at all entries. An entry that the disk fails to
-   * store is removed: it would be damaged once it leaves the page cache. Rejects with the first failure, after trying all.
+   * Syncs what this process has published since the last call; the first call, and the first after `collectOrphans`, looks at all entries,
+   * as the process that published one may have died. An entry that the disk fails to store is removed: it would be damaged once it leaves
+   * the page cache. Rejects with the first failure, after trying all.
    */
   async sync(): Promise<void> {
     const targets = this.#scanned ? [...this.#unsynced] : (await this.digests()).map((hex) => this.path(hex));

@@ -46,6 +46,18 @@ describe('published files that are not synced', () => {
     expect(await exists(marker)).toBe(false);
   });
 
+  test('of a process that died are synced by one that has run all the while, once it collects what the dead have left', async () => {
+    const running = await openStore(directory.path);
+    await running.syncPending();
+    await publishRootfs(store, key);
+    const left = join(directory.path, 'rootfs', 'sha256', key, 'unsynced');
+    await running.syncPending();
+    expect(await exists(left)).toBe(true);
+    await running.collectOrphans();
+    await running.syncPending();
+    expect(await exists(left)).toBe(false);
+  });
+
   test('may be removed while they are to be synced', async () => {
     await store.syncPending();
     await publishLayer(store, digestOf('another'));
