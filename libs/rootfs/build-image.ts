@@ -1,11 +1,12 @@
 import { createHash } from 'node:crypto';
 import type { BuildOptions, RootfsReport } from './build-rootfs.ts';
-import { measureContent } from './ext4/content.ts';
+import { measureContent } from './ext4/content-measure.ts';
 import type { CopyRun } from './ext4/copy-run.ts';
 import { BLOCK_SIZE } from './ext4/format.ts';
 import { fileSystemGeometry } from './ext4/geometry.ts';
+import { ensureLostAndFound } from './ext4/lost-and-found.ts';
 import { makeFileSystem } from './ext4/mke2fs.ts';
-import { ensureLostAndFound, Numbering } from './ext4/numbering.ts';
+import { Numbering } from './ext4/numbering.ts';
 import { populate } from './ext4/populate.ts';
 import { toAttribute } from './ext4/xattr.ts';
 import { type LayerIndex, readLayerIndex } from './layer/layer-index.ts';

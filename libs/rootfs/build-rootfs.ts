@@ -40,8 +40,8 @@ const copyRuns = z.array(copyRun);
  * checks it with e2fsck. The same layers and options give the same bytes. After an error, removing what is at `output` is up to the
  * caller.
  *
- * @throws RootfsError `layer_corrupt`, `image_too_large`, `no_space`, `mke2fs_missing`, `e2fsck_missing`,
- * `mke2fs_failed`, `e2fsck_failed`, `cancelled`
+ * @throws RootfsError `layer_corrupt`, `layer_damaged`, `layer_too_large`, `image_too_large`, `no_space`, `mke2fs_missing`,
+ * `e2fsck_missing`, `mke2fs_failed`, `e2fsck_failed`, `cancelled`, `internal`
  */
 export async function buildRootfs(options: BuildOptions): Promise<RootfsReport> {
   const { signal, limits, ...described } = options;

@@ -1,5 +1,5 @@
 import type { BlockRun } from './allocator.ts';
-import { BlockBitmap } from './block-bitmap.ts';
+import { Bitmap } from './bitmap.ts';
 import { crc32c } from './crc32c.ts';
 import { BLOCK_SIZE, INODE_SIZE } from './format.ts';
 import { GroupDescriptor } from './group-descriptor.ts';
@@ -12,7 +12,7 @@ export class BlockGroups {
   readonly #image: ImageFile;
   readonly #table: Buffer;
   readonly #descriptors: GroupDescriptor[];
-  readonly #bitmap: BlockBitmap;
+  readonly #bitmap: Bitmap;
   /** By group: whether its block bitmap must be written. */
   readonly #initialized: boolean[];
 
@@ -26,7 +26,7 @@ export class BlockGroups {
       (_, group) => new GroupDescriptor(this.#table.subarray(group * descriptorSize, (group + 1) * descriptorSize)),
     );
     this.#initialized = this.#descriptors.map((descriptor) => !descriptor.blocksUninitialized);
-    this.#bitmap = new BlockBitmap(blocks, blocksPerGroup);
+    this.#bitmap = new Bitmap(blocks, blocksPerGroup);
     this.#readBitmaps();
   }
 
@@ -125,9 +125,8 @@ export class BlockGroups {
     this.#descriptors.forEach((descriptor, group) => {
       const used = Math.min(Math.max(highest - group * inodesPerGroup, 0), inodesPerGroup);
       if (used === 0) return;
-      const bitmap = new BlockBitmap(BLOCK_SIZE * 8, BLOCK_SIZE * 8);
+      const bitmap = new Bitmap(inodesPerGroup, BLOCK_SIZE * 8);
       bitmap.set(0, used);
-      bitmap.set(inodesPerGroup, BLOCK_SIZE * 8 - inodesPerGroup);
       this.#image.writeBlock(descriptor.inodeBitmap, bitmap.bytes);
       const checksum = crc32c(checksumSeed, bitmap.bytes, 0, inodesPerGroup / 8);
       descriptor.setInodes(inodesPerGroup - used, directoriesIn[group] ?? 0, inodesPerGroup - used, checksum);

@@ -6,19 +6,19 @@ const GATHER = 1024 * 1024;
 
 /** The image being built. Consecutive metadata blocks are gathered into large writes. */
 export class ImageFile {
-  readonly descriptor: number;
+  readonly #descriptor: number;
   readonly #buffer = Buffer.allocUnsafeSlow(GATHER);
   #start = 0;
   #length = 0;
 
   constructor(path: string) {
-    this.descriptor = openSync(path, 'r+');
+    this.#descriptor = openSync(path, 'r+');
   }
 
   read(offset: number, length: number): Buffer {
     const bytes = Buffer.alloc(length);
     for (let at = 0; at < length; ) {
-      const count = readSync(this.descriptor, bytes, at, length - at, offset + at);
+      const count = readSync(this.#descriptor, bytes, at, length - at, offset + at);
       if (count === 0) throw new Error('the image is shorter than its file system');
       at += count;
     }
@@ -27,7 +27,7 @@ export class ImageFile {
 
   /** Writes bytes at an offset immediately. */
   write(offset: number, bytes: Buffer): void {
-    for (let at = 0; at < bytes.length; ) at += writeSync(this.descriptor, bytes, at, bytes.length - at, offset + at);
+    for (let at = 0; at < bytes.length; ) at += writeSync(this.#descriptor, bytes, at, bytes.length - at, offset + at);
   }
 
   /** Writes whole blocks later: at the next gap, when the buffer is full, or at `flush`. */
@@ -46,6 +46,6 @@ export class ImageFile {
   }
 
   close(): void {
-    closeSync(this.descriptor);
+    closeSync(this.#descriptor);
   }
 }

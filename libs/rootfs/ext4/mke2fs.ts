@@ -5,7 +5,10 @@ import { RootfsError, systemCode } from '../error.ts';
 import { BLOCK_SIZE, INODE_SIZE } from './format.ts';
 import type { Geometry } from './geometry.ts';
 
-/** The default features of mkfs.ext4 in e2fsprogs 1.46 and 1.47, listed so that no configuration can change them. */
+/**
+ * The default features of mkfs.ext4 in e2fsprogs 1.46, and in Debian's 1.47, listed so that no configuration can change them. The others of
+ * 1.47 are left out: e2fsprogs 1.46 does not know `orphan_file`, and `metadata_csum_seed` would make the checksums' seed another than here.
+ */
 const FEATURES = [
   'none',
   'has_journal',

@@ -1,20 +1,7 @@
 import type { Inode } from '../tree/inode-table.ts';
 import type { Tree } from '../tree/tree.ts';
 import { FIRST_FREE_INODE, LOST_AND_FOUND_INODE, ROOT_INODE } from './format.ts';
-
-const LOST_AND_FOUND = 'lost+found';
-
-/**
- * Adds `/lost+found`, in which e2fsck reconnects files, unless the image has that directory. Anything else of that name is replaced,
- * since e2fsck requires it; then this returns false.
- */
-export function ensureLostAndFound(tree: Tree): boolean {
-  const name = tree.names.find(tree.root, LOST_AND_FOUND);
-  if (name > 0 && tree.inodes.isDirectory(tree.names.inode(name))) return true;
-  if (name > 0) tree.redirect(name, tree.newDirectory(0o700));
-  else tree.put(tree.root, LOST_AND_FOUND, tree.newDirectory(0o700), 0);
-  return name === 0;
-}
+import { LOST_AND_FOUND } from './lost-and-found.ts';
 
 /** Maps the inodes of a tree to their numbers in the file system, and back. */
 export class Numbering {

@@ -10,7 +10,7 @@ const SIGNED_HASH = 1;
 
 /** The superblock that mke2fs wrote; changes are made in its bytes. */
 export class Superblock {
-  readonly bytes: Buffer;
+  readonly #bytes: Buffer;
   readonly inodes: number;
   readonly blocks: number;
   readonly blocksPerGroup: number;
@@ -23,7 +23,7 @@ export class Superblock {
 
   constructor(bytes: Buffer) {
     if (bytes.readUInt16LE(56) !== MAGIC) throw new Error('mke2fs left no ext4 superblock');
-    this.bytes = bytes;
+    this.#bytes = bytes;
     this.inodes = bytes.readUInt32LE(0);
     this.blocks = bytes.readUInt32LE(4) + bytes.readUInt32LE(336) * 2 ** 32;
     this.blocksPerGroup = bytes.readUInt32LE(32);
@@ -49,16 +49,16 @@ export class Superblock {
   }
 
   setFree(blocks: number, inodes: number): void {
-    this.bytes.writeUInt32LE(blocks % 2 ** 32, 12);
-    this.bytes.writeUInt32LE(Math.floor(blocks / 2 ** 32), 344);
-    this.bytes.writeUInt32LE(inodes, 16);
+    this.#bytes.writeUInt32LE(blocks % 2 ** 32, 12);
+    this.#bytes.writeUInt32LE(Math.floor(blocks / 2 ** 32), 344);
+    this.#bytes.writeUInt32LE(inodes, 16);
     // Names are hashed as signed bytes here, whatever the host of mke2fs uses.
-    this.bytes.writeUInt32LE(SIGNED_HASH, 352);
+    this.#bytes.writeUInt32LE(SIGNED_HASH, 352);
   }
 
   /** The bytes of a group's copy, including its checksum. */
   copyFor(group: number): Buffer {
-    const copy = Buffer.from(this.bytes);
+    const copy = Buffer.from(this.#bytes);
     // The field has 16 bits; e2fsprogs caps the number in the same way.
     copy.writeUInt16LE(Math.min(group, 0xffff), 90);
     copy.writeUInt32LE(crc32c(0xffff_ffff, copy, 0, SUPERBLOCK_SIZE - 4), SUPERBLOCK_SIZE - 4);

@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { toolEnvironment } from '../e2fsprogs.ts';
 import { RootfsError } from '../error.ts';
 import { BlockAllocator, type BlockRun } from '../ext4/allocator.ts';
-import { BlockBitmap } from '../ext4/block-bitmap.ts';
+import { Bitmap } from '../ext4/bitmap.ts';
 import { crc32c, crc32cWord, crc32cZeros } from '../ext4/crc32c.ts';
 import { type DirectoryEntries, indexNodes, linearBlocks, planDirectory } from '../ext4/directory.ts';
 import { type HashSeed, halfMd4 } from '../ext4/directory-hash.ts';
@@ -298,7 +298,7 @@ describe('blocks', () => {
   test('that a bitmap has free are those that were not set', () => {
     fc.assert(
       fc.property(runs, fc.integer({ min: 1, max: 2200 }), (used, blocks) => {
-        const bitmap = new BlockBitmap(blocks, 512);
+        const bitmap = new Bitmap(blocks, 512);
         const inside = used.filter(([start, count]) => start + count <= blocks);
         for (const [start, count] of inside) bitmap.set(start, count);
         const taken = new Set(numbers(inside));
@@ -313,7 +313,7 @@ describe('blocks', () => {
 
   test('have numbers of 32 bits: past 8 TiB as below', () => {
     const [blocks, group] = [2 ** 31 + 3 * 32_768, 32_768];
-    const bitmap = new BlockBitmap(blocks, group);
+    const bitmap = new Bitmap(blocks, group);
     bitmap.set(2 ** 31 - 3, 20);
     bitmap.clear(2 ** 31 + 1, 2);
     expect(bitmap.freeRuns()).toEqual([

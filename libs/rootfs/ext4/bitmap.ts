@@ -1,16 +1,16 @@
 import type { BlockRun } from './allocator.ts';
 
-/** A bit for each block of the whole file system, set when the block is in use. */
-export class BlockBitmap {
+/** A bit for each block of the whole file system, or for each inode of a group, set when that is in use. */
+export class Bitmap {
   readonly bytes: Buffer;
-  readonly blocks: number;
+  readonly #count: number;
 
-  /** @param groupBlocks blocks per group; the bits past the end, up to a whole group, are set */
-  constructor(blocks: number, groupBlocks: number) {
-    const padded = Math.ceil(blocks / groupBlocks) * groupBlocks;
+  /** @param unit the bits after the first `count`, up to a multiple of this, are set */
+  constructor(count: number, unit: number) {
+    const padded = Math.ceil(count / unit) * unit;
     this.bytes = Buffer.alloc(padded / 8);
-    this.blocks = blocks;
-    this.set(blocks, padded - blocks);
+    this.#count = count;
+    this.set(count, padded - count);
   }
 
   set(start: number, count: number): void {
@@ -21,7 +21,7 @@ export class BlockBitmap {
     this.#fill(start, count, false);
   }
 
-  /** Free blocks as ascending runs. */
+  /** What is free, as ascending runs. */
   freeRuns(): BlockRun[] {
     const runs: BlockRun[] = [];
     const { buffer, byteOffset, length } = this.bytes;
@@ -38,16 +38,16 @@ export class BlockBitmap {
       for (let bit = 0; bit < 8; bit++) {
         const isFree = (byte & (1 << bit)) === 0;
         if (isFree === start >= 0) continue;
-        const block = at * 8 + bit;
-        if (!isFree) runs.push([start, block - start]);
-        start = isFree ? block : -1;
+        const number = at * 8 + bit;
+        if (!isFree) runs.push([start, number - start]);
+        start = isFree ? number : -1;
       }
     }
-    if (start >= 0) runs.push([start, this.blocks - start]);
+    if (start >= 0) runs.push([start, this.#count - start]);
     return runs;
   }
 
-  /** Number of blocks in use among `count` from `from` on; both are multiples of 8. */
+  /** How many are in use among `count` from `from` on; both are multiples of 8. */
   countUsed(from: number, count: number): number {
     let used = 0;
     const end = byteOf(from + count);
@@ -57,24 +57,24 @@ export class BlockBitmap {
 
   #fill(start: number, count: number, value: boolean): void {
     const end = start + count;
-    for (let block = start; block < end; ) {
-      if ((block & 7) === 0 && end - block >= 8) {
-        const whole = byteOf(end - block);
-        this.bytes.fill(value ? 0xff : 0, byteOf(block), byteOf(block) + whole);
-        block += whole * 8;
+    for (let at = start; at < end; ) {
+      if ((at & 7) === 0 && end - at >= 8) {
+        const whole = byteOf(end - at);
+        this.bytes.fill(value ? 0xff : 0, byteOf(at), byteOf(at) + whole);
+        at += whole * 8;
         continue;
       }
-      const byte = this.bytes[byteOf(block)] ?? 0;
-      const bit = 1 << (block & 7);
-      this.bytes[byteOf(block)] = value ? byte | bit : byte & ~bit;
-      block++;
+      const byte = this.bytes[byteOf(at)] ?? 0;
+      const bit = 1 << (at & 7);
+      this.bytes[byteOf(at)] = value ? byte | bit : byte & ~bit;
+      at++;
     }
   }
 }
 
 /** Without `>>`, which is signed: block numbers have 32 bits. */
-function byteOf(block: number): number {
-  return Math.floor(block / 8);
+function byteOf(number: number): number {
+  return Math.floor(number / 8);
 }
 
 const BITS = Array.from({ length: 256 }, (_, byte) => byte.toString(2).replaceAll('0', '').length);
