@@ -108,6 +108,11 @@ describe('the image catalog', () => {
     await expect(store.images.put('ann', imageEntry('python', key), () => Promise.reject(refusal))).rejects.toBe(
       refusal,
     );
+    await store.images.put('ann', imageEntry('python', key));
+    // Of Redis, too, at a socket that is not there.
+    const noSocket = Object.assign(new Error('connect ENOENT redis.sock'), { code: 'ENOENT' });
+    await expect(store.images.delete('ann', 'python', () => Promise.reject(noSocket))).rejects.toBe(noSocket);
+    expect(await store.images.get('ann', 'python')).not.toBeNull();
   });
 
   test('gives a name only if that is confirmed when everything else is done', async () => {
