@@ -1,9 +1,9 @@
 import { timingSafeEqual } from 'node:crypto';
-import { stat } from 'node:fs/promises';
 import * as z from 'zod';
 import { createApiToken, hashApiToken, isApiToken } from './api-token.ts';
+import { CachedFile } from './cached-file.ts';
 import { writeDurably } from './durable-file.ts';
-import { StoreError, storing, systemCode } from './error.ts';
+import { StoreError, storing } from './error.ts';
 import { withFileLock } from './file-lock.ts';
 import { textIfThere } from './file-text.ts';
 import { fileName } from './names.ts';
@@ -53,10 +53,10 @@ export class UserList {
 
   constructor(paths: UserListPaths) {
     this.#paths = paths;
-    this.#users = new CachedFile(paths.usersFile, (text) =>
+    this.#users = new CachedFile(paths.usersFile, 'the users', (text) =>
       text === undefined ? [] : parseUsers(text, paths.usersFile),
     );
-    this.#localToken = new CachedFile(paths.tokenFile, (text) => {
+    this.#localToken = new CachedFile(paths.tokenFile, 'the token', (text) => {
       const token = text?.trim();
       return token !== undefined && isApiToken(token) ? hashApiToken(token) : undefined;
     });
@@ -163,59 +163,5 @@ function parseUsers(text: string, path: string): StoredUser[] {
       'internal',
       `${path} is not a list of users; restore it, or remove it and create the users again`,
     );
-  }
-}
-
-/** The parsed content of a small file, read again when the file is replaced or changed. */
-class CachedFile<T> {
-  readonly #path: string;
-  readonly #parse: (text: string | undefined) => T;
-  #cached: { readonly version: string; readonly value: T } | undefined;
-  #look: Promise<T> | undefined;
-  #nextLook: Promise<T> | undefined;
-
-  constructor(path: string, parse: (text: string | undefined) => T) {
-    this.#path = path;
-    this.#parse = parse;
-  }
-
-  /**
-   * The file's content at some moment after the call. Calls during a check share the next one: a `stat` is a round trip to another
-   * thread, which under load would be made for each request (6 % of a short request).
-   */
-  read(): Promise<T> {
-    if (this.#look === undefined) return this.#begin();
-    this.#nextLook ??= this.#look.then(this.#begin, this.#begin);
-    return this.#nextLook;
-  }
-
-  readonly #begin = (): Promise<T> => {
-    this.#nextLook = undefined;
-    const look = this.#readIfChanged();
-    this.#look = look;
-    const end = () => {
-      if (this.#look === look) this.#look = undefined;
-    };
-    look.then(end, end);
-    return look;
-  };
-
-  async #readIfChanged(): Promise<T> {
-    // The version before the content, so that a change between the two is noticed the next time.
-    const version = await storing('look at the users', () => versionOf(this.#path));
-    if (this.#cached?.version === version) return this.#cached.value;
-    const value = this.#parse(await storing('read the users', () => textIfThere(this.#path)));
-    this.#cached = { version, value };
-    return value;
-  }
-}
-
-async function versionOf(path: string): Promise<string> {
-  try {
-    const { ino, size, mtimeNs, ctimeNs } = await stat(path, { bigint: true });
-    return [ino, size, mtimeNs, ctimeNs].join(' ');
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT') return 'none';
-    throw error;
   }
 }
