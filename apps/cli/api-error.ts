@@ -32,6 +32,15 @@ export class UnreachableError extends Error {
   }
 }
 
+/** How long the server may be away (a restart, an upgrade) before the CLI gives up what it does. ms. */
+export const AWAY_LIMIT = 60_000;
+
+/** Whether the server, or the gateway before it, may answer soon: it restarts, or is being upgraded. */
+export function isTemporary(error: unknown): boolean {
+  if (error instanceof UnreachableError) return true;
+  return error instanceof ApiError && [502, 503, 504].includes(error.status);
+}
+
 export function notBhatti(endpoint: Endpoint, cause: unknown): CliError {
   return new CliError('not_bhatti', `${describeEndpoint(endpoint)} answers, but not as a bhatti server does`, {
     cause,

@@ -1,13 +1,12 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { ApiClient } from './api-client.ts';
-import { ApiError, UnreachableError } from './api-error.ts';
+import { AWAY_LIMIT, isTemporary, UnreachableError } from './api-error.ts';
 import type { Task } from './api-schema.ts';
 import { CliError } from './cli-error.ts';
 
 /** The documented poll, as a long poll: an answer comes sooner when there is news. Seconds. */
 const POLL_WAIT = 2;
-/** How long the API may be away (a restart, an upgrade) before the CLI gives up watching. ms. */
-const AWAY_LIMIT = 60_000;
+/** Ms between attempts while the API is away. */
 const AWAY_PAUSE = 500;
 
 /** How patient the follower is with a stream of events, ms. */
@@ -87,11 +86,6 @@ async function followEvents(
   } finally {
     clearTimeout(timer);
   }
-}
-
-function isTemporary(error: unknown): boolean {
-  if (error instanceof UnreachableError) return true;
-  return error instanceof ApiError && [502, 503, 504].includes(error.status);
 }
 
 function lostContact(id: string, cause: unknown): CliError {

@@ -5,7 +5,7 @@ import { pipeline } from 'node:stream/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { formatBytes } from '@bhatti/tasks';
 import type { ApiClient } from './api-client.ts';
-import { UnreachableError } from './api-error.ts';
+import { AWAY_LIMIT, isTemporary } from './api-error.ts';
 import type { ImportRequest } from './api-schema.ts';
 import { archiveFile, savedImage } from './archive-source.ts';
 import { CliError, systemErrorCode } from './cli-error.ts';
@@ -123,8 +123,18 @@ async function exportToStdout(client: ApiClient, name: string, console: Console)
 /** Resolves with the size in bytes. */
 async function download(client: ApiClient, name: string, path: string, display: ExportDisplay): Promise<number> {
   let failures = 0;
+  let brokeAt: number | undefined;
   for (;;) {
-    const { body, headers } = await suggestingImage(client, name, () => client.rootfs(name));
+    const answer = await suggestingImage(client, name, () => client.rootfs(name)).catch((error: unknown) => {
+      // One that has broken off restarts, perhaps.
+      if (brokeAt === undefined || !isTemporary(error)) throw error;
+      if (performance.now() - brokeAt > AWAY_LIMIT) throw brokenOff(error);
+    });
+    if (answer === undefined) {
+      await delay(EXPORT_PAUSE);
+      continue;
+    }
+    const { body, headers } = answer;
     const etag = headers.etag ?? '';
     const length = headers['content-length'];
     // A proxy may have dropped the length: then the end of the stream gives it, and nothing can be resumed.
@@ -155,15 +165,18 @@ async function download(client: ApiClient, name: string, path: string, display: 
     } catch (error) {
       if (error instanceof CliError || !isBroken(error)) throw error;
       failures = (await partialSize(partial)) > from ? 1 : failures + 1;
-      if (failures >= EXPORT_ATTEMPTS) {
-        throw new CliError('server_unreachable', 'the connection to the server breaks again and again', {
-          cause: error,
-          hint: 'Run the same command later: it goes on where it stopped.',
-        });
-      }
+      if (failures >= EXPORT_ATTEMPTS) throw brokenOff(error);
+      brokeAt = performance.now();
       await delay(EXPORT_PAUSE);
     }
   }
+}
+
+function brokenOff(cause: unknown): CliError {
+  return new CliError('server_unreachable', 'the connection to the server breaks again and again', {
+    cause,
+    hint: 'Run the same command later: it goes on where it stopped.',
+  });
 }
 
 interface ExportStart {
@@ -223,5 +236,5 @@ function noParts(name: string): CliError {
 
 function isBroken(error: unknown): boolean {
   const code = systemErrorCode(error);
-  return error instanceof UnreachableError || code === 'ECONNRESET' || code === 'EPIPE' || code === 'ETIMEDOUT';
+  return isTemporary(error) || code === 'ECONNRESET' || code === 'EPIPE' || code === 'ETIMEDOUT';
 }

@@ -314,6 +314,26 @@ describe('image export', () => {
     expect(await readdir(directory)).toEqual(['out']);
   });
 
+  test('a server that restarts meanwhile is asked until it answers', async () => {
+    let asked = 0;
+    await startServer(({ headers }) => (response) => {
+      asked += 1;
+      // It ends in the middle, answers nothing, has a gateway answer for it, and is back.
+      if (asked === 2) return void response.destroy();
+      if (asked === 3) return void response.writeHead(502, { 'content-type': 'text/html' }).end('bad gateway');
+      const from = Number(/\d+/.exec(headers.range ?? '')?.[0] ?? 0);
+      response.writeHead(headers.range === undefined ? 200 : 206, {
+        etag: `"${sha256}"`,
+        'content-type': 'application/octet-stream',
+        'content-length': content.length - from,
+      });
+      if (asked > 1) return void response.end(content.subarray(from));
+      response.write(content.subarray(0, hole + 64 * 1024), () => setTimeout(() => response.destroy(), 50));
+    });
+    expect(await run(['image', 'export', 'py', '-o', 'out'])).toMatchObject({ exitCode: 0, stderr: '' });
+    expect(content.equals(await readFile(join(directory, 'out')))).toBe(true);
+  });
+
   test('a connection that breaks, through what sends no parts, is not asked for ever', async () => {
     const ranges = await serveFile(1, undefined, undefined, false);
     expect(await run(['image', 'export', 'py', '-o', 'out'])).toMatchObject({
