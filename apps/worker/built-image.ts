@@ -22,7 +22,6 @@ export async function readBuiltImage(store: Store, key: string): Promise<BuiltIm
 
 /** Whether it is built, and file and record are intact. A damaged one counts as absent, so that it is built again. */
 export async function isBuilt(store: Store, key: string): Promise<boolean> {
-  if (!(await store.rootfs.has(key))) return false;
   try {
     const { sizeBytes } = await readBuiltImage(store, key);
     return (await stat(store.rootfs.path(key))).size === sizeBytes;

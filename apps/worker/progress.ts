@@ -30,9 +30,9 @@ export class PullProgress {
     this.#reporter.report(update);
   }
 
+  /** To be called once, before bytes of layers arrive. */
   downloading(layers: readonly CountedLayer[]): void {
     this.#sizes = new Map(layers.map(({ digest, size }) => [digest, size]));
-    this.#bytes.clear();
     for (const { digest, present } of layers) this.#count(digest, present);
     this.#reportBytes();
   }

@@ -1,12 +1,15 @@
 /** Published root filesystems that are damaged: a pull builds them again, without --force. */
 import { readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { StoreError } from '@bhatti/store';
+import { afterAll, beforeAll, expect, jest, test } from '@jest/globals';
+import { isBuilt } from '../built-image.ts';
 import { startStack, type TestStack } from './support/stack.ts';
 import { layerTar } from './support/tar.ts';
 
 let stack: TestStack;
 let reference: string;
+let key: string;
 let rootfs: string;
 let whole: Buffer;
 
@@ -16,7 +19,7 @@ beforeAll(async () => {
   const tar = await layerTar([{ name: 'f', content: 'f' }]);
   ({ reference } = stack.registry.pushImage({ repository: 'library/damaged', layers: [{ tar }] }));
   await stack.pull({ reference, name: 'damaged' });
-  const [key = ''] = await stack.store.rootfs.content.digests();
+  [key = ''] = await stack.store.rootfs.content.digests();
   rootfs = stack.store.rootfs.path(key);
   whole = await readFile(rootfs);
 });
@@ -39,4 +42,11 @@ test.each([
     result: { reused: 'rootfs' },
   });
   expect(await stack.leftovers()).toEqual([]);
+});
+
+test('one that the disk does not show now is not damaged for that', async () => {
+  const failed = new StoreError('disk_failed', 'the disk does not read it', { retryable: true });
+  jest.spyOn(stack.store.rootfs, 'read').mockRejectedValueOnce(failed);
+  await expect(isBuilt(stack.store, key)).rejects.toBe(failed);
+  expect(await isBuilt(stack.store, key)).toBe(true);
 });

@@ -56,7 +56,15 @@ test('an index that changed, but not for this platform, is noted, and the image 
   const changed = { ...resolution, targetDigest: 'sha256:c' };
   expect(before).toMatchObject({ resolution });
   await nameImage(store, { ...named, resolution: changed }, async () => {});
-  expect(await store.images.get('ann', 'app')).toEqual({ ...before, resolution: changed });
+  const noted = await store.images.get('ann', 'app');
+  expect(noted).toEqual({ ...before, resolution: changed });
+  const fail = (error: Error) => () => Promise.reject(error);
+  // That entry says so already, so nothing is written.
+  await nameImage(store, { ...named, resolution: changed }, fail(new Error('asked for nothing')));
+  // What it cannot note is no reason to go on with the task of another, nor with an image that is gone.
+  await expect(nameImage(store, { ...named, resolution }, fail(new Error('lost')))).rejects.toThrow('lost');
+  const remove = () => store.rootfs.content.remove(named.key);
+  await expect(nameImage(store, { ...named, resolution }, remove)).rejects.toMatchObject({ code: 'not_found' });
 });
 
 const isRoot = process.getuid?.() === 0;

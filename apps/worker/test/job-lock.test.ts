@@ -83,6 +83,26 @@ test('who renews a lock that went to another is told', async () => {
   letGo();
 });
 
+test('what Redis refuses is no loss: the lock is renewed once it takes writes again, and the job is not marked as stalled', async () => {
+  const { id } = await enqueuePull(queue, { reference: 'd', requested: 'd', name: 'd', owner: 'local' });
+  const job = await queue.getJob(id);
+  if (job === undefined) throw new Error('no job');
+  const lockKey = queueKey(`${id}:lock`);
+  await connection.set(lockKey, 'mine');
+  await connection.sadd(queueKey('stalled'), id);
+  await connection.config('SET', 'maxmemory', '1');
+  const lost: string[] = [];
+  const letGo = new JobLock(connection, 250).keep(job, 'mine', () => lost.push(id));
+  const refused = async () => Number(/errorstat_OOM:count=(\d+)/.exec(await connection.info('errorstats'))?.[1] ?? 0);
+  await eventually(async () => (await refused()) > 1);
+  await connection.config('SET', 'maxmemory', '0');
+  // It was set without a time to live: a renewal gives it one.
+  await eventually(async () => (await connection.pttl(lockKey)) > 0);
+  await eventually(async () => (await connection.sismember(queueKey('stalled'), id)) === 0);
+  letGo();
+  expect(lost).toEqual([]);
+});
+
 test('one that ran out while nobody could renew it is taken back, unless the job went to another meanwhile', async () => {
   const lock = new JobLock(connection, LOCK);
   const { id } = await enqueuePull(queue, { reference: 'c', requested: 'c', name: 'c', owner: 'local' });
