@@ -26,7 +26,9 @@ export async function alreadyPulled(
   signal: AbortSignal,
 ): Promise<ImageEntry | null> {
   const entry = await services.store.images.get(owner, pull.name);
-  if (!entry || !satisfies(entry, pull)) return null;
+  if (!entry) return null;
+  // The digest does not cover the size.
+  if (pull.sizeBytes !== undefined && pull.sizeBytes !== entry.sizeBytes) return null;
   // Only a worker knows which overlay is current.
   if (services.overlay) return null;
   try {
@@ -67,12 +69,4 @@ async function keepResolution(
   } catch (error) {
     log.info({ err: error, image: entry.name }, 'cannot note what the reference of the image points to');
   }
-}
-
-/** The digest does not cover the size, and a reference to a single image resolves whatever platform is asked for. */
-function satisfies(entry: ImageEntry, pull: PullRequest): boolean {
-  return (
-    (pull.sizeBytes === undefined || pull.sizeBytes === entry.sizeBytes) &&
-    (pull.platform === undefined || pull.platform === entry.platform)
-  );
 }

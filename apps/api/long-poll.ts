@@ -102,7 +102,7 @@ export class LongPoll<State> {
 
   #forget(id: string, watched: Watched<State>): void {
     clearInterval(watched.recheck);
-    if (this.#watched.get(id) === watched) this.#watched.delete(id);
+    this.#watched.delete(id);
   }
 
   async #refresh(id: string, watched: Watched<State>): Promise<void> {
@@ -110,7 +110,7 @@ export class LongPoll<State> {
     if (watched.reading) return;
     watched.reading = true;
     try {
-      while (watched.stale && watched.waiters.size > 0) {
+      while (watched.stale) {
         watched.stale = false;
         const state = await this.#read(id);
         for (const waiter of watched.waiters) waiter.offer(state);

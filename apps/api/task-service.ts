@@ -10,7 +10,6 @@ import {
   findKeyedTask,
   findPullUnderWay,
   findTask,
-  isTaskId,
   type KeyedRequest,
   type ListTasksOptions,
   listTasks,
@@ -160,8 +159,7 @@ export class TaskService {
   }
 
   /** null for one that is unknown, or forgotten: ended tasks are kept a week. */
-  async find(id: string): Promise<OwnedTask | null> {
-    if (!isTaskId(id)) return null;
+  find(id: string): Promise<OwnedTask | null> {
     return this.#session.use(({ queue }) => findTask(queue, id));
   }
 
@@ -171,8 +169,7 @@ export class TaskService {
   }
 
   /** Reads the task now and after each change until `decide` accepts a state, or the time is over. See LongPoll. */
-  async wait(id: string, decide: (task: OwnedTask | null) => boolean, options: WaitOptions): Promise<OwnedTask | null> {
-    if (!isTaskId(id)) return null;
+  wait(id: string, decide: (task: OwnedTask | null) => boolean, options: WaitOptions): Promise<OwnedTask | null> {
     return this.#longPoll.wait(id, decide, options);
   }
 

@@ -62,16 +62,27 @@ test('a key whose task never came to the queue goes over to an identical pull, a
   connection.disconnect();
 });
 
+test('identical pulls at the same time, with keys of their own, are one task for each of the keys', async () => {
+  const keys = ['mine', 'yours', 'theirs'];
+  const all = () => Promise.all(keys.map(async (key) => idIn(await pull(key, { ref: 'shared' }))));
+  const [id = '', ...others] = await all();
+  expect(others).toEqual([id, id]);
+  await api.send('DELETE', `/tasks/${id}`);
+  expect(await all()).toEqual([id, id, id]);
+});
+
 test('a key that comes with another request is refused, and one that is no key', async () => {
   await pull('reused', { ref: 'ubuntu' });
   const other = await pull('reused', { ref: 'fedora' });
   expect([other.status, errorBody.parse(other.body).code]).toEqual([422, 'idempotency_key_reused']);
+  // Of credentials not even a hash is kept to compare them by.
+  expect((await pull('reused', { ref: 'ubuntu', auth: 'user:hunter2' })).status).toBe(202);
   expect((await pull('x'.repeat(256), { ref: 'ubuntu' })).status).toBe(400);
 });
 
 describe('an import', () => {
-  const send = (key: string, query = '?name=imported') =>
-    api.send('POST', `/images/import${query}`, { raw: 'an archive', headers: { 'Idempotency-Key': key } });
+  const send = (key: string, query = '?name=imported', raw = 'an archive') =>
+    api.send('POST', `/images/import${query}`, { raw, headers: { 'Idempotency-Key': key } });
   const uploads = () => readdir(join(api.directory, 'uploads'));
 
   test('sent again with its key is the same task, also at the same time and after its end, when it leaves no upload', async () => {
@@ -92,7 +103,8 @@ describe('an import', () => {
     await pull('of-a-pull', { ref: 'ubuntu' });
     await send('reused');
     const before = await uploads();
-    for (const answer of [await send('reused', '?name=other'), await send('of-a-pull')]) {
+    const longer = await send('reused', '?name=imported', 'another archive');
+    for (const answer of [await send('reused', '?name=other'), longer, await send('of-a-pull')]) {
       expect([answer.status, errorBody.parse(answer.body).code]).toEqual([422, 'idempotency_key_reused']);
     }
     expect(await uploads()).toEqual(before);

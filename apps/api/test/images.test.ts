@@ -1,7 +1,8 @@
 import { rm, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals';
 import type * as z from 'zod';
+import { ImageCatalog } from '../../../libs/store/image-catalog.ts';
 import { ImageList } from '../api-schema.ts';
 import { startTestStack, type TestStack } from './support/api.ts';
 import { putImage, recordDigest, untilRemoved } from './support/image.ts';
@@ -147,6 +148,18 @@ describe('images', () => {
     expect((await api.send('GET', '/images/wanted')).body).toMatchObject({ shared: true });
     expect(await share('DELETE', `"other", ${await tag()}`)).toMatchObject({ status: 200, body: { shared: false } });
     expect(await share('PUT', '*')).toMatchObject({ status: 200, body: { shared: true } });
+  });
+
+  test('that are pulled anew just as they are shared are shared as what they are then', async () => {
+    await putImage(api.store, { name: 'busy' });
+    const warnings = ['anew'];
+    jest.spyOn(ImageCatalog.prototype, 'replace').mockImplementationOnce(async () => {
+      await putImage(api.store, { name: 'busy', warnings });
+      return false;
+    });
+    const shared = await api.send('PUT', '/images/busy/share');
+    expect(shared).toMatchObject({ status: 200, body: { shared: true, warnings } });
+    expect(await api.store.images.get('local', 'busy')).toMatchObject({ shared: true, warnings });
   });
 
   test('are the same for If-Match when their SHA-256 is recorded, and another body for If-None-Match', async () => {

@@ -1,5 +1,5 @@
 import { setMaxListeners } from 'node:events';
-import { describe, expect, test } from '@jest/globals';
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { LongPoll } from '../long-poll.ts';
 
 /** A state that is read like a database: counts the reads, which answer when the test says so. */
@@ -35,6 +35,15 @@ setMaxListeners(0, forever.signal);
 const settle = () => new Promise((resolve) => setImmediate(resolve));
 
 describe('LongPoll', () => {
+  beforeEach(
+    () => void jest.useFakeTimers({ doNotFake: ['nextTick', 'queueMicrotask', 'setImmediate', 'performance'] }),
+  );
+  afterEach(() => {
+    // Whoever waited is answered: nothing is watched any more.
+    expect(jest.getTimerCount()).toBe(0);
+    jest.useRealTimers();
+  });
+
   test('answers at once when the first state is the answer', async () => {
     const poll = new LongPoll(new Source().read);
     await expect(poll.wait('a', () => true, forever)).resolves.toBe(0);
@@ -74,7 +83,10 @@ describe('LongPoll', () => {
 
   test('over time it answers with the last state', async () => {
     const poll = new LongPoll(new Source().read);
-    await expect(poll.wait('a', () => false, { ...forever, milliseconds: 1 })).resolves.toBe(0);
+    const waiting = poll.wait('a', () => false, { ...forever, milliseconds: 1 });
+    await settle();
+    jest.advanceTimersByTime(1);
+    await expect(waiting).resolves.toBe(0);
   });
 
   test('a wait that ends before the first read answers with that read', async () => {
@@ -113,5 +125,14 @@ describe('LongPoll', () => {
     source.state = 1;
     poll.changedAll();
     await expect(Promise.all(waiting)).resolves.toEqual([1, 1]);
+  });
+
+  test('a change without an event is found all the same', async () => {
+    const source = new Source();
+    const waiting = new LongPoll(source.read).wait('a', (state) => state > 0, forever);
+    await settle();
+    source.state = 1;
+    jest.advanceTimersByTime(5_000);
+    await expect(waiting).resolves.toBe(1);
   });
 });

@@ -70,6 +70,12 @@ describe('every route of the table', () => {
     }
   });
 
+  test('lists tasks to their owner, and to an admin', async () => {
+    const lists = async (headers: Record<string, string>) =>
+      (await api.sendTcp('GET', '/tasks', { headers })).text.includes(aliceTask);
+    expect([await lists(alice), await lists(bob), await lists(admin)]).toEqual([true, false, true]);
+  });
+
   test('leaves what is another’s as it was', async () => {
     await putImage(api.store, { name: 'private' }, 'alice');
     for (const { method, path } of api.routes.filter((route) => /:(name|id)/.test(route.path))) {

@@ -2,7 +2,7 @@ import { rm, truncate } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { dirname, join } from 'node:path';
 import { hostPlatform } from '@bhatti/oci';
-import { LOCAL_USER } from '@bhatti/store';
+import { LOCAL_USER, StoreError } from '@bhatti/store';
 import type { RedisClient } from '@bhatti/tasks';
 import {
   connectRedis,
@@ -12,9 +12,12 @@ import {
   sealedAuthOf,
   type TaskQueue,
 } from '@bhatti/tasks';
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import { afterAll, beforeAll, beforeEach, describe, expect, jest, test } from '@jest/globals';
+import { pino } from 'pino';
 import { startRedis, type TestRedis } from '../../../test/support/redis.ts';
 import { startRegistry, type TestRegistry } from '../../../test/support/registry.ts';
+import { alreadyPulled } from '../already-pulled.ts';
+import { toPullRequest } from '../pull-request.ts';
 import { errorBody, queuePull, startTestApi, type TestApi } from './support/api.ts';
 import { putImage } from './support/image.ts';
 
@@ -191,6 +194,67 @@ describe('POST /images/pull', () => {
       expect((await ask({ size: '1GB' })).status).toBe(202);
       expect((await ask({ platform: 'linux/riscv64' })).status).toBe(202);
       expect((await ask({ size: '512MB' })).status).toBe(200);
+    });
+
+    test('the platform that is asked for decides which digest is meant', async () => {
+      const [own, foreign] = [push('library/platforms', 'own'), push('library/platforms', 'foreign')];
+      const riscv64 = { os: 'linux', architecture: 'riscv64' };
+      registry.pushIndex('library/platforms', '1', [
+        { ...own.descriptor, platform: hostPlatform() },
+        { ...foreign.descriptor, platform: riscv64 },
+      ]);
+      await putImage(api.store, { name: 'platforms-1', manifestDigest: foreign.digest });
+      const ask = (more: object) => api.send('POST', '/images/pull', { body: { ref: own.reference, ...more } });
+      expect((await ask({ platform: 'linux/riscv64' })).status).toBe(200);
+      expect((await ask({})).status).toBe(202);
+    });
+
+    test('one of a private registry is known with the credentials of the request', async () => {
+      const auth = { kind: 'basic', username: 'robot', password: 'secret' } as const;
+      const closed = await startRegistry({ auth });
+      const { reference, digest } = closed.pushImage({
+        repository: 'own',
+        tag: '1',
+        layers: [{ tar: Buffer.from('one') }],
+      });
+      await putImage(api.store, { name: 'own-1', manifestDigest: digest });
+      const ask = (more: object) => api.send('POST', '/images/pull', { body: { ref: reference, ...more } });
+      expect((await ask({ auth: 'robot:secret' })).status).toBe(200);
+      expect((await ask({})).status).toBe(202);
+      await closed.close();
+    });
+
+    test('one with an overlay is left to a task, also where there is none any more', async () => {
+      const { reference, digest } = push('library/overlaid', 'one');
+      await putImage(api.store, { name: 'overlaid-1', manifestDigest: digest });
+      const known = { isUnchanged: async () => true, resolveDigests: () => Promise.reject(new Error('not asked')) };
+      const services = { store: api.store, registry: known, log: pino({ level: 'silent' }) };
+      const asked = (overlay: boolean) =>
+        alreadyPulled(
+          { ...services, overlay },
+          LOCAL_USER,
+          toPullRequest({ ref: reference }),
+          AbortSignal.timeout(1e6),
+        );
+      expect(await asked(true)).toBeNull();
+      await putImage(api.store, { name: 'overlaid-1', manifestDigest: digest }, LOCAL_USER, { overlay: 'sha256:1' });
+      registry.requests.length = 0;
+      expect((await api.send('POST', '/images/pull', { body: { ref: reference } })).status).toBe(202);
+      expect(registry.requests).toEqual([]);
+    });
+
+    test('that what it points to cannot be noted does not matter', async () => {
+      const { digest } = push('library/unnoted', 'one');
+      const entry = await putImage(api.store, { name: 'unnoted-1', manifestDigest: digest });
+      const resolution = { manifestDigest: digest, targetDigest: digest, wantedPlatform: 'linux/amd64' };
+      const registry = { isUnchanged: async () => false, resolveDigests: async () => resolution };
+      const full = new StoreError('no_space', 'no space left');
+      const noted = jest.spyOn(api.store.images, 'replace').mockRejectedValueOnce(full);
+      const services = { store: api.store, registry, overlay: false, log: pino({ level: 'silent' }) };
+      const asked = toPullRequest({ ref: 'unnoted:1' });
+      expect(await alreadyPulled(services, LOCAL_USER, asked, AbortSignal.timeout(1e6))).toEqual(entry);
+      expect(noted).toHaveBeenCalledTimes(1);
+      noted.mockRestore();
     });
 
     test.each(['rootfs.ext4', 'image.json'])('one that has lost its %s is left to a task', async (lost) => {

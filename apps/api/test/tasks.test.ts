@@ -1,3 +1,4 @@
+import { createSecretKey, randomBytes } from 'node:crypto';
 import type { RedisClient } from '@bhatti/tasks';
 import {
   connectRedis,
@@ -9,8 +10,11 @@ import {
   TaskView,
 } from '@bhatti/tasks';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import { pino } from 'pino';
+import { eventually } from '../../../test/support/eventually.ts';
 import { startRedis, type TestRedis } from '../../../test/support/redis.ts';
 import { TaskList } from '../api-schema.ts';
+import { TaskService } from '../task-service.ts';
 import { errorBody, queuePull, startTestApi, type TestApi } from './support/api.ts';
 import { gate, type Process, resultOf, startWorker, type TestWorker } from './support/worker.ts';
 
@@ -227,6 +231,23 @@ describe('tasks', () => {
     expect(errorBody.parse(again.body)).toMatchObject({ code: 'task_ended', error: `task ${id} is cancelled already` });
   });
 
+  test('who watches a waiting task is told by its cancellation itself, as no event comes', async () => {
+    const secretKey = createSecretKey(randomBytes(32));
+    const log = pino({ level: 'silent' });
+    const tasks = new TaskService({ redisUrl: redis.url, secretKey, limits: { ofOwner: 9, inAll: 9 }, log });
+    await tasks.opened(5000);
+    const told = new Set<string | null>();
+    tasks.onChange((changed) => told.add(changed));
+    try {
+      const id = await queue();
+      await eventually(() => told.delete(id));
+      await tasks.cancel(id);
+      expect(told).toContain(id);
+    } finally {
+      await tasks.close();
+    }
+  });
+
   test('a running task is told to stop', async () => {
     const started = gate();
     const id = await queue();
@@ -264,6 +285,14 @@ describe('tasks', () => {
     // Answered with 404 at once: a wait would reveal that there is something to wait for.
     expect(newsFor({ owner: 'local', admin: false }, undefined)(record)).toBe(true);
     expect(newsFor({ owner: 'local', admin: true }, undefined)(record)).toBe(false);
+  });
+
+  test('that a task without a line has begun is news, to who has seen that it has none', async () => {
+    const { newsFor } = await import('../routes/tasks.ts');
+    const waiting = { owner: 'local', view: await view(await queue()) };
+    const isNews = newsFor({ owner: 'local', admin: false }, '');
+    expect([isNews(waiting), isNews(waiting)]).toEqual([false, false]);
+    expect(isNews({ ...waiting, view: { ...waiting.view, status: 'running' } })).toBe(true);
   });
 
   test.each(['tsk_aaaaaaaaaaaa', 'meta', 'events', '..%2F..', 'tsk_*', 'tsk_AAAAAAAAAAAA', '%00', ':'])(

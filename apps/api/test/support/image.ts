@@ -9,7 +9,10 @@ export async function putImage(
   store: Store,
   image: Pick<ImageEntry, 'name'> & Partial<ImageEntry>,
   owner = 'local',
-  { content = 'not really a file system', sha256 }: { content?: string | Buffer; sha256?: string } = {},
+  {
+    content = 'not really a file system',
+    ...recorded
+  }: { content?: string | Buffer; sha256?: string; overlay?: string } = {},
 ): Promise<ImageEntry> {
   const entry: ImageEntry = {
     rootfsKey: randomBytes(32).toString('hex'),
@@ -26,7 +29,7 @@ export async function putImage(
   const publication = await store.rootfs.begin(entry.rootfsKey);
   await writeFile(publication.path, content);
   await truncate(publication.path, entry.sizeBytes);
-  await publication.writeRecord({ ...entry, ...(sha256 !== undefined && { sha256 }) });
+  await publication.writeRecord({ ...entry, ...recorded });
   await publication.publish();
   await store.images.put(owner, entry);
   return entry;
