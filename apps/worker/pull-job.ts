@@ -62,8 +62,7 @@ export class PullProcessor {
   async process(job: TaskJob, token: string, signal: AbortSignal): Promise<PullResult> {
     const stop = new JobStop();
     const onAbort = () => stop.stop(stopReason(signal.reason));
-    if (signal.aborted) onAbort();
-    else signal.addEventListener('abort', onAbort, { once: true });
+    signal.addEventListener('abort', onAbort, { once: true });
     if (this.#stopping) stop.stop('worker_stopping');
     const letLockGo = this.#options.lock.keep(job, token, () => stop.stop('lock_lost'));
     try {

@@ -227,7 +227,8 @@ describe('POST /images/pull', () => {
     test('one with an overlay is left to a task, also where there is none any more', async () => {
       const { reference, digest } = push('library/overlaid', 'one');
       await putImage(api.store, { name: 'overlaid-1', manifestDigest: digest });
-      const known = { isUnchanged: async () => true, resolveDigests: () => Promise.reject(new Error('not asked')) };
+      const resolution = { manifestDigest: digest, targetDigest: digest, wantedPlatform: 'linux/amd64' };
+      const known = { isUnchanged: async () => true, resolveDigests: async () => resolution };
       const services = { store: api.store, registry: known, log: pino({ level: 'silent' }) };
       const asked = (overlay: boolean) =>
         alreadyPulled(
@@ -236,6 +237,7 @@ describe('POST /images/pull', () => {
           toPullRequest({ ref: reference }),
           AbortSignal.timeout(1e6),
         );
+      expect(await asked(false)).toMatchObject({ name: 'overlaid-1' });
       expect(await asked(true)).toBeNull();
       await putImage(api.store, { name: 'overlaid-1', manifestDigest: digest }, LOCAL_USER, { overlay: 'sha256:1' });
       registry.requests.length = 0;

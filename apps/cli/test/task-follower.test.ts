@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import type { ServerResponse } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterEach, describe, expect, test } from '@jest/globals';
+import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import { ApiClient } from '../api-client.ts';
 import type { Task } from '../api-schema.ts';
 import { followTask } from '../task-follower.ts';
@@ -9,7 +9,10 @@ import { type Answer, type Call, events, type Handler, serveAnswers } from './ht
 
 /** The end of a task is seen whatever lies between: a real server makes every fault here. */
 let close = async () => {};
-afterEach(() => close());
+afterEach(async () => {
+  await close();
+  jest.restoreAllMocks();
+});
 
 const state = (line: string, status = 'running') => ({
   id: 'tsk_a',
@@ -136,7 +139,7 @@ describe('following a task', () => {
       (
         await follow(
           answering(() => commented),
-          { silence: 1000 },
+          { firstEvent: 1000, silence: 1000 },
         )
       ).asked,
     ).toEqual(['/events']);
@@ -172,6 +175,25 @@ describe('following a task', () => {
     ).toMatchObject({
       shown: ['one', 'two', 'end'],
     });
+  });
+
+  test('a server that is away for less than a minute is waited for each time, and one that stays away is told', async () => {
+    const none: Answer = { status: 404, body: { error: 'there is no such route', code: 'not_found' } };
+    const away = (status: number): Answer => ({ status, body: 'away', type: 'text/plain' });
+    const good = (body: unknown): Answer => ({ status: 200, body });
+    /** What polls are answered. While the server is away, 40 s pass with each. */
+    const polls = [away(502), away(504), good(one), away(503), good(two), away(502), away(502), away(502)];
+    let now = 0;
+    jest.spyOn(performance, 'now').mockImplementation(() => now);
+    let asked = 0;
+    const handler: Handler = ({ url }) => {
+      if (url.pathname.endsWith('/events')) return none;
+      const answer = polls[asked++] ?? good(end);
+      if (answer.status !== 200) now += 40_000;
+      return answer;
+    };
+    await expect(follow(handler)).rejects.toMatchObject({ code: 'server_unreachable' });
+    expect(asked).toBe(polls.length);
   });
 
   test('a task that is not there, and a token that is refused, are told', async () => {

@@ -33,8 +33,17 @@ test.each([
   ['no record', () => rm(record())],
   ['its file cut short', () => truncate(rootfs, 4096)],
   ['no file', () => rm(rootfs)],
-])('one with %s', async (_damage, damage) => {
+])('one with %s is as good as none', async (_damage, damage) => {
+  const recorded = await readFile(record());
   await damage();
+  expect(await isBuilt(stack.store, key)).toBe(false);
+  await writeFile(record(), recorded);
+  await writeFile(rootfs, whole);
+  expect(await isBuilt(stack.store, key)).toBe(true);
+});
+
+test('such a one is built again by the next pull, once', async () => {
+  await truncate(record(), 10);
   const pulled = await stack.pull({ reference, name: 'damaged' });
   expect(pulled).toMatchObject({ status: 'completed', result: { reused: 'layers' } });
   expect((await readFile(rootfs)).equals(whole)).toBe(true);
