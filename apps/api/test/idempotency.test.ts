@@ -101,10 +101,10 @@ describe('an import', () => {
 
   test('with the key of another request is refused, and its body is not kept', async () => {
     await pull('of-a-pull', { ref: 'ubuntu' });
-    await send('reused');
+    expect((await send('of-an-import')).status).toBe(202);
     const before = await uploads();
-    const longer = await send('reused', '?name=imported', 'another archive');
-    for (const answer of [await send('reused', '?name=other'), longer, await send('of-a-pull')]) {
+    const longer = await send('of-an-import', '?name=imported', 'another archive');
+    for (const answer of [await send('of-an-import', '?name=other'), longer, await send('of-a-pull')]) {
       expect([answer.status, errorBody.parse(answer.body).code]).toEqual([422, 'idempotency_key_reused']);
     }
     expect(await uploads()).toEqual(before);

@@ -334,6 +334,24 @@ describe('image export', () => {
     expect(content.equals(await readFile(join(directory, 'out')))).toBe(true);
   });
 
+  test('a server that comes back without the image is not waited for', async () => {
+    let asked = 0;
+    await startServer(() => {
+      asked += 1;
+      if (asked > 1) return { status: 404, body: { error: 'no image "py"', code: 'not_found' } };
+      return (response) => {
+        response.writeHead(200, {
+          etag: `"${sha256}"`,
+          'content-type': 'application/octet-stream',
+          'content-length': 9,
+        });
+        response.write('x', () => response.destroy());
+      };
+    });
+    const { exitCode, stderr } = await run(['image', 'export', 'py', '-o', 'out']);
+    expect({ exitCode, stderr }).toEqual({ exitCode: 1, stderr: 'error: no image "py" (not_found)\n' });
+  });
+
   test('a connection that breaks, through what sends no parts, is not asked for ever', async () => {
     const ranges = await serveFile(1, undefined, undefined, false);
     expect(await run(['image', 'export', 'py', '-o', 'out'])).toMatchObject({

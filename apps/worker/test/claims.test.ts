@@ -7,14 +7,26 @@ import { promisify } from 'node:util';
 import { cancelTask, KEY_PREFIX, queueKey } from '@bhatti/tasks';
 import { afterAll, afterEach, beforeAll, expect, jest, test } from '@jest/globals';
 import { eventually } from '../../../test/support/eventually.ts';
+import { JobLock } from '../job-lock.ts';
 import { startStack, type TestStack } from './support/stack.ts';
 import { layerTar } from './support/tar.ts';
 
 const run = promisify(execFile);
 
 let stack: TestStack;
+/** Locks of jobs that are renewed now. */
+let renewed = 0;
 
 beforeAll(async () => {
+  const { keep } = JobLock.prototype;
+  jest.spyOn(JobLock.prototype, 'keep').mockImplementation(function (this: JobLock, ...job) {
+    renewed += 1;
+    const letGo = keep.apply(this, job);
+    return () => {
+      renewed -= 1;
+      letGo();
+    };
+  });
   stack = await startStack();
   await stack.startWorker();
 });
@@ -52,10 +64,12 @@ test.each([{ end: 'completed' }, { end: 'failed', answer: { status: 404 } }, { e
     const id = await stack.enqueue({ reference, name: end });
     await eventually(async () => (await held()).includes('lease:layer'));
     expect(await held()).toEqual(whileDownloading);
+    expect(renewed).toBe(1);
     if (end === 'cancelled') await cancelTask(stack.queue, stack.relay, id);
     else send();
     expect(await stack.ended(id)).toMatchObject({ status: end });
     expect(await held()).toEqual([]);
+    await eventually(() => renewed === 0);
     send();
   },
 );

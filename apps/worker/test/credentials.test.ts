@@ -85,11 +85,15 @@ describe('the credentials of a task', () => {
     const id = await stack.enqueue({ reference, name: 'ended', auth: `robot:${wrong}` });
     const outcomes = new Outcomes(stack.connection);
     await outcomes.remember(id, { kind: 'failed', failure: { code: 'manifest_unknown', message: 'not there' } });
+    const other = await stack.enqueue({ reference, name: 'done', auth: `robot:${wrong}` });
+    const result = { image: 'done', digest: `sha256:${'0'.repeat(64)}`, sizeBytes: 1, steps: [], warnings: [] };
+    await outcomes.remember(other, { kind: 'completed', result });
     worker = await stack.startWorker();
     expect(await stack.ended(id)).toMatchObject({
       status: 'failed',
       error: { code: 'manifest_unknown', message: 'not there' },
     });
+    expect(await stack.ended(other)).toMatchObject({ status: 'completed', result });
     expect(stack.registry.requests).toEqual([]);
   });
 
