@@ -4,6 +4,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdir, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { StoreError } from '@bhatti/store';
 import { cancelTask, KEY_PREFIX, queueKey } from '@bhatti/tasks';
 import { afterAll, afterEach, beforeAll, expect, jest, test } from '@jest/globals';
 import { eventually } from '../../../test/support/eventually.ts';
@@ -111,4 +112,23 @@ test('a worker that hung before it opened the partial download leaves none, when
   await eventually(() => stack.log().includes('the job was taken over by another worker'));
   expect(stack.registry.requests.filter(({ path }) => path.endsWith(blob))).toHaveLength(2);
   expect(await stack.leftovers()).toEqual([]);
+});
+
+test('a worker that hung, and then fails, ends nothing of a task that is another’s by now', async () => {
+  const layers = [{ tar: await layerTar([{ name: 'f', content: randomBytes(1000) }]) }];
+  const { reference } = stack.registry.pushImage({ repository: 'failed-late', layers });
+  let id = '';
+  jest.spyOn(stack.store.layers, 'begin').mockImplementationOnce(async () => {
+    await stack.connection.lrem(queueKey('active'), 0, id);
+    await stack.connection.set(queueKey(`${id}:lock`), 'another');
+    throw new StoreError('no_space', 'no space left on this host');
+  });
+  const logged = stack.log().length;
+  await stack.queue.pause();
+  id = await stack.enqueue({ reference, name: 'failed-late' });
+  await stack.queue.resume();
+  // BullMQ refuses the end.
+  await eventually(() => stack.log().slice(logged).includes('Lock mismatch'));
+  expect(await held()).toEqual(whileDownloading.filter((kind) => kind !== 'lease:layer'));
+  expect((await stack.queue.getJobLogs(id)).logs.filter((line) => line.includes('no_space'))).toEqual([]);
 });
