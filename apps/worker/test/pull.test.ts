@@ -2,8 +2,9 @@ import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { readFile, stat, truncate, writeFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
+import { RootfsError } from '@bhatti/rootfs';
 import { queueKey } from '@bhatti/tasks';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { eventually } from '../../../test/support/eventually.ts';
 import { startStack, type TestStack } from './support/stack.ts';
 import { layerTar } from './support/tar.ts';
@@ -353,6 +354,19 @@ describe('a pull that fails', () => {
     expect(view.status).toBe('completed');
     expect(stack.registry.requests.findLast(({ path }) => path.endsWith(digest))?.range).toBe('bytes=100000-');
     expect(await stack.leftovers()).toEqual([]);
+  });
+
+  test('as cancelled, though nobody has cancelled it, is tried again', async () => {
+    const image = stack.registry.pushImage({ repository: 'library/stopped', layers: [await smallLayer('stopped')] });
+    const stopped = new RootfsError('cancelled', 'decoding was stopped');
+    jest.spyOn(stack.store.layers, 'begin').mockRejectedValueOnce(stopped);
+    const id = await stack.enqueue({ reference: image.reference, name: 'stopped' });
+    await eventually(async () => (await stack.job(id)).isDelayed());
+    expect((await stack.queue.getJobLogs(id)).logs.at(-1)).toContain(
+      'to be tried again: internal: decoding was stopped',
+    );
+    await (await stack.job(id)).promote();
+    expect(await stack.ended(id)).toMatchObject({ status: 'completed' });
   });
 
   test('because it is none is not tried again', async () => {

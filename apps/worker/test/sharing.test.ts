@@ -11,20 +11,20 @@ beforeAll(async () => {
 });
 afterAll(() => stack.close());
 
-test('three worker processes fetch each layer once, and build each root filesystem once', async () => {
+test('two worker processes fetch each layer once, and build each root filesystem once', async () => {
   const layer = async (name: string) => ({ tar: await layerTar([{ name, content: randomBytes(200_000) }]) });
   const base = await layer('base');
   const images = await Promise.all(
-    [0, 1, 2].map(async (i) =>
+    [0, 1].map(async (i) =>
       stack.registry.pushImage({ repository: `library/shared${i}`, layers: [base, await layer(`own${i}`)] }),
     ),
   );
-  // Slow enough that all of them want the base at the same time.
+  // Slow enough that both of them want the base at the same time.
   stack.registry.plan({ path: '/blobs/', bytesPerSecond: 200_000 });
-  await Promise.all([1, 2, 3].map(() => stack.startWorkerProcess()));
+  await Promise.all([1, 2].map(() => stack.startWorkerProcess()));
   const ids: string[] = [];
   for (const [i, { reference }] of images.entries()) {
-    for (const name of ['a', 'b', 'c', 'd']) ids.push(await stack.enqueue({ reference, name: `${name}${i}` }));
+    for (const name of ['a', 'b', 'c']) ids.push(await stack.enqueue({ reference, name: `${name}${i}` }));
   }
   for (const id of ids) expect((await stack.ended(id)).status).toBe('completed');
   const layers = new Set(images.flatMap((image) => image.layers.map(({ digest }) => digest)));

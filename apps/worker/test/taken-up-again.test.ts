@@ -4,7 +4,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { cancelTask, QUEUE_NAME, queueKey, workerOptions } from '@bhatti/tasks';
-import { afterEach, beforeEach, expect, test } from '@jest/globals';
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { Worker } from 'bullmq';
 import { eventually } from '../../../test/support/eventually.ts';
 import type { RunningWorker } from '../worker.ts';
@@ -16,11 +16,11 @@ const SIZE = 4_000_000;
 let stack: TestStack;
 let worker: RunningWorker;
 
-beforeEach(async () => {
+beforeAll(async () => {
   stack = await startStack();
   worker = await stack.startWorker({ concurrency: 2 });
 });
-afterEach(() => stack.close());
+afterAll(() => stack.close());
 
 /** A task in its second run, after the first has ended. Its download stalls. */
 async function takenUpAgain(): Promise<string> {
@@ -28,12 +28,14 @@ async function takenUpAgain(): Promise<string> {
   const { reference, layers } = stack.registry.pushImage({ repository: 'library/app', layers: [{ tar }] });
   const [layer] = layers;
   stack.registry.plan({ path: layer?.digest ?? '', stallAfter: SIZE / 4 });
+  const before = stack.log().length;
+  const log = () => stack.log().slice(before);
   const id = await stack.enqueue({ reference, name: 'app' });
   await eventually(async () => (await stack.store.partials.size(layer?.digest ?? '')) > 0);
   await loseLock(id);
   // The first run looks for its lock every two seconds. Then BullMQ refuses its end.
-  await eventually(() => stack.log().includes('the job was taken over by another worker'));
-  await eventually(() => stack.log().includes('Lock mismatch'));
+  await eventually(() => log().includes('the job was taken over by another worker'));
+  await eventually(() => log().includes('Lock mismatch'));
   return id;
 }
 
