@@ -20,15 +20,6 @@ export interface FetchLayerOptions {
 /** The bytes on disk are not the blob: they are useless, and another download may bring the right ones. */
 const WRONG_BYTES = new Set(['digest_mismatch', 'size_mismatch']);
 
-/** The bytes are the blob, but the blob is bad: there is nothing to continue from. */
-const BAD_BLOB = new Set([
-  'layer_corrupt',
-  'path_escapes_root',
-  'layer_too_large',
-  'expansion_too_large',
-  'unsupported_media_type',
-]);
-
 /**
  * Brings a layer into the cache: downloads its blob to a partial file (continuing one that is there) while a thread decodes
  * what has arrived. Wrong bytes are discarded and fetched once more: a crash may have damaged the partial file, or a mirror
@@ -44,8 +35,9 @@ export async function fetchLayer(services: PullServices, options: FetchLayerOpti
     } catch (error) {
       const { code, message } = describeFailure(error);
       if (options.signal.aborted) throw error;
-      if (WRONG_BYTES.has(code) || BAD_BLOB.has(code)) await discardPartial();
-      if (again || !WRONG_BYTES.has(code)) throw error;
+      if (!WRONG_BYTES.has(code)) throw error;
+      await discardPartial();
+      if (again) throw error;
       // An archive would give the same bytes again.
       if (options.source.kind === 'archive') {
         throw new WorkerError('layer_corrupt', `the uploaded archive is damaged: ${message}`, { cause: error });

@@ -1,8 +1,9 @@
-/** Layers cached by a version that read tars differently: nothing is built from them. */
+/** Layers that are not what they should be, of another version or damaged: nothing is built from them. */
 import { mkdir, readFile, rm, utimes, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { TaskClaims } from '@bhatti/tasks';
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
+import { startRegistry } from '../../../test/support/registry.ts';
 import { startStack, type TestStack } from './support/stack.ts';
 import { layerTar } from './support/tar.ts';
 
@@ -61,6 +62,23 @@ test('so is one whose index is damaged, or gone, or its data, or the folder for 
     await damage();
     expect((await stack.pull({ reference, name, sizeBytes: 2 ** 25, force: true })).status).toBe('completed');
     expect(await readFile(index)).toEqual(whole);
+  }
+});
+
+test('one of which a mirror has wrong bytes is fetched from the registry itself', async () => {
+  const mirror = await startRegistry();
+  try {
+    const layers = [{ tar: await layerTar([{ name: 'f', content: 'mirrored' }]) }];
+    const { reference, layers: blobs } = stack.registry.pushImage({ repository: 'library/mirrored', layers });
+    mirror.pushImage({ repository: 'library/mirrored', layers });
+    const blob = blobs[0]?.digest ?? '-';
+    mirror.plan({ path: blob, corruptAt: 20 });
+    await stack.startWorker({ registry: { registries: { [stack.registry.host]: { mirrors: [mirror.host] } } } });
+    expect(await stack.pull({ reference, name: 'mirrored' })).toMatchObject({ status: 'completed' });
+    const asked = [mirror, stack.registry].map(({ requests }) => requests.filter(({ path }) => path.endsWith(blob)));
+    expect(asked.map(({ length }) => length)).toEqual([1, 1]);
+  } finally {
+    await mirror.close();
   }
 });
 

@@ -35,13 +35,16 @@ async function smallLayer(text: string): Promise<{ tar: Buffer }> {
 
 describe('a pull', () => {
   test('ends with a checked image in the catalog, and leaves nothing else', async () => {
+    const one = await smallLayer('one');
     const image = stack.registry.pushImage({
       repository: 'library/first',
       tag: '1.0',
       layers: [
-        await smallLayer('one'),
+        one,
         { ...(await smallLayer('two')), compression: 'zstd' },
         { ...(await smallLayer('three')), compression: 'none' },
+        // As builders list empty layers, many times.
+        one,
       ],
       config: { Env: ['A=b'], Cmd: ['sh'] },
     });
@@ -172,11 +175,14 @@ describe('a pull', () => {
   test('with another size is another root filesystem of the same layers', async () => {
     const image = stack.registry.pushImage({ repository: 'library/sized', layers: [await smallLayer('sized')] });
     await stack.pull({ reference: image.reference, name: 'sized' });
+    // A worker died between publishing the layer and removing this.
+    await writeFile(stack.store.partials.path(image.layers[0]?.digest ?? ''), 'left');
     const sizeBytes = 2 ** 25;
     const view = await stack.pull({ reference: image.reference, name: 'sized', sizeBytes });
     expect(view.result).toMatchObject({ sizeBytes, reused: 'layers' });
     const entry = await stack.store.images.get('local', 'sized');
     expect((await stat(stack.store.rootfs.path(entry?.rootfsKey ?? ''))).size).toBe(sizeBytes);
+    expect(await stack.leftovers()).toEqual([]);
   });
 
   test('at the same time as another of the same layers fetches each once and builds once', async () => {
@@ -199,13 +205,16 @@ describe('a pull', () => {
     for (const { digest } of b.layers) expect(fetched.filter((blob) => blob === digest)).toHaveLength(1);
   });
 
-  test('gets over bytes that arrive wrong once', async () => {
+  test.each([
+    { what: 'wrong', fault: { corruptAt: 50_000 } },
+    { what: 'as another blob', fault: { status: 200, body: 'of another size' } },
+  ])('gets over bytes that arrive $what once', async ({ what, fault }) => {
     const image = stack.registry.pushImage({
-      repository: 'library/flip',
+      repository: `library/${what.replaceAll(' ', '-')}`,
       layers: [{ tar: await layerTar([{ name: 'f', content: randomBytes(100_000) }]) }],
     });
     const digest = image.layers[0]?.digest ?? '';
-    stack.registry.plan({ path: digest, corruptAt: 50_000, times: 1 });
+    stack.registry.plan({ path: digest, ...fault, times: 1 });
     const view = await stack.pull({ reference: image.reference, name: 'flip' });
     expect(view.status).toBe('completed');
     expect(stack.blobsFetched().filter((blob) => blob === digest)).toHaveLength(2);

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { createLogger } from '@bhatti/logging';
-import { formatReference, parseAuthFlag, parseReference } from '@bhatti/oci';
+import { formatReference, parseAuthFlag, parseReference, type RegistryClientOptions } from '@bhatti/oci';
 import { openStore, type Store } from '@bhatti/store';
 import type { RedisClient } from '@bhatti/tasks';
 import {
@@ -46,6 +46,7 @@ export interface PullRequest {
 export interface WorkerChoices {
   readonly concurrency?: number;
   readonly cacheBytes?: number;
+  readonly registry?: RegistryClientOptions;
   /** Path of a tar, or an opened overlay. */
   readonly overlay?: string | Overlay;
 }
@@ -105,7 +106,7 @@ export class TestStack {
   }
 
   /** A worker in this process. */
-  async startWorker({ concurrency = 2, cacheBytes, overlay: given }: WorkerChoices = {}): Promise<RunningWorker> {
+  async startWorker({ concurrency = 2, overlay: given, ...choices }: WorkerChoices = {}): Promise<RunningWorker> {
     const write = (line: string) => {
       this.#log += line;
     };
@@ -113,7 +114,7 @@ export class TestStack {
       store: this.store,
       redisUrl: this.redis.url,
       concurrency,
-      cacheBytes,
+      ...choices,
       secretKey: this.#secretKey,
       overlay: typeof given === 'string' ? await openOverlay(given, this.store) : given,
       logger: createLogger({ name: 'worker', level: 'trace', destination: { write } }),
