@@ -39,7 +39,7 @@ describe('the limit of the layer cache', () => {
   });
   afterAll(() => stack.close());
 
-  test('is kept: the least recently used go, not what a task needs', async () => {
+  test('is kept: the least recently used go, and root filesystems without a name, not what a task needs', async () => {
     const worker = await stack.startWorker({ cacheBytes: 2.5 * megabyte });
     const pulled = async (name: string) => {
       const reference = await push(stack, name, noise(megabyte / 2));
@@ -56,11 +56,16 @@ describe('the limit of the layer cache', () => {
     const waiting = await stack.enqueue({ reference: 'registry.invalid/a:1', name: 'waiting' });
     await stack.queue.pause();
     await new TaskClaims(stack.connection, 'layer', async () => true).claim(waiting, [first]);
+    // Neither has a name: that of the task would get one, had its worker not died.
+    const rootfs = async (name: string) => (await stack.store.images.get('local', name))?.rootfsKey ?? '';
+    const [wanted, unwanted] = [await rootfs('first'), await rootfs('second')];
+    await new TaskClaims(stack.connection, 'rootfs', async () => true).claim(waiting, [wanted]);
+    for (const name of ['first', 'second']) await stack.store.images.delete('local', name);
     const evictor = await stack.startWorker({ cacheBytes: megabyte / 2 });
     await eventually(async () => !(await isThere(second)));
     expect(await isThere(first)).toBe(true);
     await evictor.close();
-    expect(await stack.store.images.list('local')).toHaveLength(2);
+    expect([await stack.store.rootfs.has(wanted), await stack.store.rootfs.has(unwanted)]).toEqual([true, false]);
     expect(await stack.leftovers()).toEqual([]);
   });
 });

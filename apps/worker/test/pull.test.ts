@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { readFile, stat, truncate, writeFile } from 'node:fs/promises';
+import { readFile, stat, utimes, writeFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { RootfsError } from '@bhatti/rootfs';
 import { queueKey } from '@bhatti/tasks';
@@ -165,7 +165,8 @@ describe('a pull', () => {
     const entry = await stack.store.images.get('local', 'forced');
     const path = stack.store.rootfs.path(entry?.rootfsKey ?? '');
     const whole = await readFile(path);
-    await truncate(path, 1000);
+    // Of the right size, so that no look at it tells.
+    await writeFile(path, Buffer.alloc(whole.length));
     const { result } = await stack.pull({ ...request, force: true });
     expect(result?.reused).toBe('layers');
     expect((await readFile(path)).equals(whole)).toBe(true);
@@ -177,12 +178,18 @@ describe('a pull', () => {
     await stack.pull({ reference: image.reference, name: 'sized' });
     // A worker died between publishing the layer and removing this.
     await writeFile(stack.store.partials.path(image.layers[0]?.digest ?? ''), 'left');
+    const unused = new Date(Date.now() - 3600_000);
+    await utimes(stack.store.layers.directory(image.diffIds[0] ?? ''), unused, unused);
     const sizeBytes = 2 ** 25;
     const view = await stack.pull({ reference: image.reference, name: 'sized', sizeBytes });
     expect(view.result).toMatchObject({ sizeBytes, reused: 'layers' });
     const entry = await stack.store.images.get('local', 'sized');
     expect((await stat(stack.store.rootfs.path(entry?.rootfsKey ?? ''))).size).toBe(sizeBytes);
     expect(await stack.leftovers()).toEqual([]);
+    await eventually(async () => (await stack.connection.keys('*lease*')).length === 0);
+    // Among the layers that may be evicted, it is one of those used last.
+    const layer = (await stack.store.layers.list()).find(({ hex }) => image.diffIds[0] === `sha256:${hex}`);
+    expect(layer?.lastUsed.getTime()).toBeGreaterThan(unused.getTime());
   });
 
   test('at the same time as another of the same layers fetches each once and builds once', async () => {
