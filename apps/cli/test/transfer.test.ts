@@ -446,6 +446,13 @@ describe('image export', () => {
     expect(content.equals(await readFile(join(directory, 'out')))).toBe(true);
   });
 
+  test('a partial file that is longer than the file is begun anew', async () => {
+    await serveFile();
+    await writeFile(join(directory, `.out.${sha256.slice(0, 16)}.partial`), Buffer.alloc(content.length + 1, 7));
+    expect(await run(['image', 'export', 'py', '-o', 'out'])).toMatchObject({ exitCode: 0, stderr: '' });
+    expect(content.equals(await readFile(join(directory, 'out')))).toBe(true);
+  });
+
   test('a proxy on the way that leaves the length out is no hindrance', async () => {
     await serveFile(1, undefined, false);
     expect(await run(['image', 'export', 'py', '-o', 'out'])).toMatchObject({
