@@ -158,7 +158,7 @@ async function download(client: ApiClient, name: string, path: string, display: 
           continue;
         }
       }
-      const sha256 = /"?(?:sha256[:-])?([0-9a-f]{64})"?/.exec(etag)?.[1];
+      const sha256 = /[0-9a-f]{64}/.exec(etag)?.[0];
       display.check();
       await publishExport(partial, path, { size, sha256 });
       return size;
