@@ -11,7 +11,7 @@ export interface UploadOptions {
   /** Of the task, and so of the upload. */
   readonly id: string;
   readonly body: Readable;
-  /** Called with the first ARCHIVE_HEAD_BYTES bytes, where there are as many; what it throws ends the upload. */
+  /** Called with the first ARCHIVE_HEAD_BYTES bytes, or all if there are fewer; what it throws ends the upload. */
   readonly checkHead: (head: Uint8Array) => void;
   /** Aborted when the client is gone or the server stops. */
   readonly signal: AbortSignal;
@@ -60,6 +60,7 @@ async function* chunksOf(
     }
     yield chunk;
   }
+  if (head.length < ARCHIVE_HEAD_BYTES) checkHead(head);
 }
 
 function cutOff(cause?: unknown): ApiError {

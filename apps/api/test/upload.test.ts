@@ -6,6 +6,7 @@ import { PassThrough } from 'node:stream';
 import { openStore, type Store } from '@bhatti/store';
 import { createTaskId } from '@bhatti/tasks';
 import { afterEach, beforeEach, expect, jest, test } from '@jest/globals';
+import { ApiError } from '../errors.ts';
 import { receiveUpload } from '../upload.ts';
 
 const MINUTE = 60_000;
@@ -23,8 +24,8 @@ beforeEach(async () => {
 });
 afterEach(() => rm(directory, { recursive: true }));
 
-function receive(id = createTaskId()): Promise<number> {
-  const checkHead = () => undefined;
+function receive(checkHead: (head: Uint8Array) => void = () => undefined): Promise<number> {
+  const id = createTaskId();
   const arriving = async () => undefined;
   return receiveUpload({ uploads: store.uploads, id, body, checkHead, signal: leave.signal, arriving });
 }
@@ -64,5 +65,17 @@ test.each(['before', 'while'])('one whose client goes %s it comes is refused, an
   if (when === 'while') await send();
   if (when === 'while') leave.abort();
   await expect(upload).rejects.toMatchObject({ status: 400, code: 'invalid_request' });
+  expect(await store.uploads.list()).toEqual([]);
+});
+
+test('one that ends before there is enough to tell what it is, is refused by what there is', async () => {
+  const heads: string[] = [];
+  const upload = receive((head) => {
+    heads.push(Buffer.from(head).toString());
+    throw new ApiError(400, 'invalid_request', 'this is no archive');
+  });
+  body.end('PK');
+  await expect(upload).rejects.toMatchObject({ status: 400, code: 'invalid_request' });
+  expect(heads).toEqual(['PK']);
   expect(await store.uploads.list()).toEqual([]);
 });
