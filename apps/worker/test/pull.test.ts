@@ -390,10 +390,7 @@ describe('a pull that fails', () => {
     const id = await stack.enqueue({ reference: `${stack.registry.host}/library/none:1`, name: 'none' });
     await stack.connection.hset(queueKey(id), 'data', JSON.stringify({ reference: 1 }));
     await stack.queue.resume();
-    const failed = await eventually(async () => {
-      const job = await stack.job(id);
-      return (await job.isFailed()) && job;
-    });
+    const failed = await stack.failedJob(id);
     expect(failed.failedReason).toMatch(
       /^invalid_request: the task was put on the queue by something else than this API/,
     );
@@ -416,10 +413,7 @@ describe('a pull that fails', () => {
       await stack.giveUpOn(id);
     }
     expect(await stack.ended(runs)).toMatchObject({ status: 'completed' });
-    const failed = await eventually(async () => {
-      const job = await stack.job(fails);
-      return (await job.isFailed()) && job;
-    });
+    const failed = await stack.failedJob(fails);
     expect(failed.failedReason).toMatch(/^invalid_request: /);
   });
 
@@ -428,10 +422,7 @@ describe('a pull that fails', () => {
     const id = await stack.enqueue({ reference: `${stack.registry.host}/library/none:1`, name: 'none' });
     await stack.connection.del(queueKey(id));
     await stack.queue.resume();
-    const failed = await eventually(async () => {
-      const job = await stack.queue.getJob(id);
-      return (await job?.isFailed()) && job;
-    });
+    const failed = await stack.failedJob(id);
     expect(failed).toMatchObject({
       attemptsMade: 1,
       failedReason: expect.stringMatching(/^task_lost: .*no longer in Redis/),

@@ -172,6 +172,11 @@ export class TestStack {
     return found;
   }
 
+  /** The job once it has failed: read anew, as one read before may say less. */
+  async failedJob(id: string): Promise<TaskJob> {
+    return eventually(async () => (await this.queue.getJobState(id)) === 'failed' && this.job(id));
+  }
+
   /** The task's view once it has ended, and the worker is done with the job. */
   async ended(id: string): Promise<TaskView> {
     // One field is asked for again and again: all of a task costs ten times as much.
