@@ -6,7 +6,7 @@ export const BLOCK = 4096;
 
 /** Blocks gathered for one write. */
 const GATHER = 256;
-/** Bytes between two checks of the free space. */
+/** Bytes between two calls of `beforeWriting`. */
 const LOOK = 64 * 1024 * 1024;
 const ZERO_BLOCK = Buffer.alloc(BLOCK);
 
@@ -16,8 +16,8 @@ const ZERO_BLOCK = Buffer.alloc(BLOCK);
  */
 export class LayerData {
   readonly #descriptor: number;
-  readonly #requireSpace: (bytes: number) => void;
-  #spaceUntil = 0;
+  readonly #beforeWriting: (bytes: number) => void;
+  #checkedUntil = 0;
   readonly #buffer = Buffer.allocUnsafeSlow(GATHER * BLOCK);
   /** Whole blocks in the buffer, and bytes of the unfinished one after them. */
   #gathered = 0;
@@ -27,10 +27,15 @@ export class LayerData {
   #fileBlock = 0;
   #runs: [number, number, number][] = [];
 
-  /** @param requireSpace throws unless so many bytes are free; called from time to time before writing */
-  constructor(descriptor: number, requireSpace: (bytes: number) => void = () => {}) {
+  /** @param beforeWriting called from time to time before so many bytes are written, which it prevents by throwing */
+  constructor(descriptor: number, beforeWriting: (bytes: number) => void = () => {}) {
     this.#descriptor = descriptor;
-    this.#requireSpace = requireSpace;
+    this.#beforeWriting = beforeWriting;
+  }
+
+  /** Bytes of the data file so far. */
+  get writtenBytes(): number {
+    return this.#written * BLOCK;
   }
 
   /** Bytes of whole blocks of zeros that were appended. */
@@ -77,9 +82,9 @@ export class LayerData {
   /** Writes the gathered blocks. */
   flush(): void {
     const end = this.#gathered * BLOCK;
-    if (this.#written * BLOCK + end > this.#spaceUntil) {
-      this.#requireSpace(end);
-      this.#spaceUntil = this.#written * BLOCK + LOOK;
+    if (this.writtenBytes + end > this.#checkedUntil) {
+      this.#beforeWriting(end);
+      this.#checkedUntil = this.writtenBytes + LOOK;
     }
     for (let at = 0; at < end; ) at += writeSync(this.#descriptor, this.#buffer, at, end - at);
     this.#written += this.#gathered;

@@ -40,7 +40,6 @@ export interface DecodedLayer {
 export async function decodeBlob(layer: LayerToDecode, blob: AsyncIterable<Buffer>): Promise<DecodedLayer> {
   const compressedHash = createHash('sha256');
   const chunks = blob[Symbol.asyncIterator]();
-  let compressedBytes = 0;
   const limits = layer.limits ?? DEFAULT_LIMITS;
   try {
     const tar = new TarDecoder(layer, limits);
@@ -49,14 +48,10 @@ export async function decodeBlob(layer: LayerToDecode, blob: AsyncIterable<Buffe
         layer.compression,
         chunks,
         (chunk) => {
-          compressedBytes += chunk.length;
+          tar.compressedBytes += chunk.length;
           compressedHash.update(chunk);
         },
-        (chunk) => {
-          const bytes = { tar: tar.bytes + chunk.length, zeros: tar.zeroBytes, compressed: compressedBytes };
-          checkExpansion(limits, bytes);
-          tar.push(chunk);
-        },
+        (chunk) => tar.push(chunk),
       );
       tar.finish();
     } catch (error) {
@@ -99,6 +94,8 @@ class TarDecoder implements TarSink {
   /** The content of the current entry, where it is a file. */
   #content: FileContent | undefined;
   #isClosed = false;
+  /** Bytes of the blob that have been decompressed, to be counted by the caller. */
+  compressedBytes = 0;
   bytes = 0;
   digest = '';
 
@@ -111,11 +108,10 @@ class TarDecoder implements TarSink {
       closeSync(this.#dataDescriptor);
       throw error;
     }
-    this.#data = new LayerData(this.#dataDescriptor, (bytes) => requireFreeSpace(layer.outDirectory, bytes));
-  }
-
-  get zeroBytes(): number {
-    return this.#data.zeroBytes;
+    this.#data = new LayerData(this.#dataDescriptor, (bytes) => {
+      this.#checkExpansion();
+      requireFreeSpace(layer.outDirectory, bytes);
+    });
   }
 
   get entries(): number {
@@ -124,8 +120,9 @@ class TarDecoder implements TarSink {
 
   /** Processes the next bytes. */
   push(chunk: Buffer): void {
-    this.#hash.update(chunk);
     this.bytes += chunk.length;
+    this.#checkExpansion();
+    this.#hash.update(chunk);
     this.#reader.push(chunk);
   }
 
@@ -133,6 +130,7 @@ class TarDecoder implements TarSink {
   finish(): void {
     this.#reader.finish();
     this.#data.flush();
+    this.#checkExpansion();
     this.#close();
     this.digest = this.#hash.digest('hex');
   }
@@ -160,6 +158,11 @@ class TarDecoder implements TarSink {
   end(): void {
     if (this.#header === undefined) throw new RootfsError('internal', 'the end of an entry that did not begin');
     this.#index.add(this.#header, this.#content?.end() ?? []);
+  }
+
+  #checkExpansion(): void {
+    const { zeroBytes: zeros, writtenBytes: written } = this.#data;
+    checkExpansion(this.#limits, { tar: this.bytes, zeros, compressed: this.compressedBytes, written });
   }
 
   /** Only once: the number of a closed descriptor may belong to another file by now. */

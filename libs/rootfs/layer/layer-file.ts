@@ -51,7 +51,7 @@ export async function describeLayerFile(
       (chunk) => {
         tarBytes += chunk.length;
         for (let at = 0; at + BLOCK <= chunk.length; at += BLOCK) if (isZero(chunk, at)) zeros += BLOCK;
-        checkExpansion(limits, { tar: tarBytes, zeros, compressed: size });
+        checkExpansion(limits, { tar: tarBytes, zeros, compressed: size, written: 0 });
         tar.update(chunk);
       },
     );

@@ -13,7 +13,7 @@ export const layerLimits = z.object({
   /** Bytes of an entry's path, and its components. */
   pathBytes: z.number(),
   pathDepth: z.number(),
-  /** Bytes of tar for each byte of the blob, enforced after `expansionGrace` bytes of tar. */
+  /** Bytes of tar for each byte of the blob, enforced after `expansionGrace` bytes of tar; see `checkExpansion` for what else counts. */
   expansionRatio: z.number(),
   expansionGrace: z.number(),
   /** Bytes of zeros that do not count towards these, since they take no disk space. */
@@ -70,7 +70,7 @@ export function checkEntries(limit: number, entries: number): void {
   );
 }
 
-/** How many bytes of a layer have been read. */
+/** How many bytes of a layer have been read and written. */
 export interface LayerBytes {
   /** Of the tar. */
   readonly tar: number;
@@ -78,21 +78,29 @@ export interface LayerBytes {
   readonly zeros: number;
   /** Of the blob. */
   readonly compressed: number;
+  /** Of the data file. */
+  readonly written: number;
 }
 
+/**
+ * The data of files is at most so many times as large as their entries in the tar: a file of one byte takes 4096 bytes, and 1024 in the tar.
+ * Only sparse files exceed this, each of whose fragments may be a byte, too, but has no header.
+ */
+const DATA_PER_TAR = 4;
+
 /** @throws RootfsError `layer_too_large` when the tar is too long, `expansion_too_large` when the blob looks like a "zip bomb" */
-export function checkExpansion(limits: LayerLimits, { tar, zeros, compressed }: LayerBytes): void {
+export function checkExpansion(limits: LayerLimits, { tar, zeros, compressed, written }: LayerBytes): void {
   if (tar > limits.tarBytes) {
     throw new RootfsError(
       'layer_too_large',
       `a layer unpacks to more than ${limits.tarBytes} bytes, which is the limit`,
     );
   }
-  const counted = tar - Math.min(zeros, limits.zeroGrace);
+  const counted = Math.max(tar - Math.min(zeros, limits.zeroGrace), written / DATA_PER_TAR);
   if (counted > limits.expansionGrace && counted > compressed * limits.expansionRatio) {
     throw new RootfsError(
       'expansion_too_large',
-      `a layer unpacks to ${tar} bytes from ${compressed}, more than ${limits.expansionRatio} times as many: it looks made to fill disks; the operator can allow more`,
+      `a layer unpacks to ${Math.max(tar, written)} bytes from ${compressed}, more than ${limits.expansionRatio} times as many: it looks made to fill disks; the operator can allow more`,
     );
   }
 }

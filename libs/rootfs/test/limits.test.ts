@@ -95,6 +95,24 @@ test('zeros, which become holes, are no expansion, until they are more than a li
   );
 });
 
+test('fragments of sparse files count as what they take on the disk: a block each, though the tar has a byte', async () => {
+  const count = 20_000;
+  const size = count * 4096;
+  const numbers = [count, ...Array.from({ length: count }, (_, at) => [at * 4096, 1]).flat()];
+  const map = Buffer.from(`${numbers.join('\n')}\n`);
+  const padding = Buffer.alloc(512 - (map.length % 512));
+  const form: [string, string][] = [
+    ['GNU.sparse.major', '1'],
+    ['GNU.sparse.minor', '0'],
+    ['GNU.sparse.realsize', String(size)],
+  ];
+  const content = Buffer.concat([map, padding, Buffer.alloc(count, 1)]);
+  const tar = tarBuffer([{ path: 'sparse', type: 'file', content, encoding: { extraRecords: form } }]);
+  const { answer, written } = await decode(tar, { expansionGrace: 4 * MIB });
+  expect(answer).toBe('expansion_too_large');
+  expect(written).toBeLessThan(size);
+});
+
 test('the same holds where a file is read for its digests', async () => {
   await withTemporaryDirectory(async (directory) => {
     const describe = async (entry: TarEntry) => {
