@@ -121,6 +121,19 @@ describe('a tree', () => {
     }
   });
 
+  test('holds extended attributes up to a limit; those that are replaced or gone do not count', () => {
+    const tree = new Tree();
+    const attributes = { ...ATTRIBUTES, xattrs: [['user.a', 'v'.repeat(2 ** 20)] as const] };
+    for (let layer = 0; layer < 1000; layer++) {
+      tree.inodes.setAttributes(tree.root, attributes);
+      tree.put(tree.root, 'a', tree.inodes.add('file', attributes, layer, NOTHING), layer);
+    }
+    const addMany = () => {
+      for (let file = 0; file < 511; file++) tree.inodes.add('file', attributes, 0, NOTHING);
+    };
+    expect(addMany).toThrow(expect.objectContaining({ code: 'image_too_large' }));
+  });
+
   test('gives its memory back at once', () => {
     const tree = new Tree();
     const held = process.memoryUsage().arrayBuffers;

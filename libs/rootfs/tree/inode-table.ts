@@ -1,3 +1,4 @@
+import { RootfsError } from '../error.ts';
 import type { DataRun, EntryType } from '../layer/entry.ts';
 import type { ByteStrings } from './byte-strings.ts';
 import { Float64Column, Uint32Column } from './column.ts';
@@ -16,6 +17,10 @@ const MODE_MASK = 0o7777;
 
 export type ExtendedAttributes = readonly (readonly [name: string, value: string])[];
 const NO_ATTRIBUTES: ExtendedAttributes = [];
+
+/** Most bytes of memory for the extended attributes of one image, and what each takes besides its name and value. */
+const MAX_XATTR_BYTES = 2 ** 29;
+const XATTR_OVERHEAD = 80;
 
 /** The attributes of an inode that can be changed. */
 export interface InodeAttributes {
@@ -55,6 +60,7 @@ export class InodeTable {
   /** Maps, since few inodes have these. */
   readonly #devices = new Map<Inode, readonly [major: number, minor: number]>();
   readonly #xattrs = new Map<Inode, ExtendedAttributes>();
+  #xattrBytes = 0;
   readonly #free: Inode[] = [];
   #strings: ByteStrings;
   #end = 1;
@@ -99,14 +105,26 @@ export class InodeTable {
     return inode;
   }
 
+  /** @throws RootfsError `image_too_large` when there are too many extended attributes, which the number of entries does not limit */
   setAttributes(inode: Inode, attributes: InodeAttributes): void {
     this.#mode.set(inode, (this.#mode.get(inode) & ~MODE_MASK) | attributes.mode);
     this.#uid.set(inode, attributes.uid);
     this.#gid.set(inode, attributes.gid);
     this.#mtimeSeconds.set(inode, attributes.mtimeSeconds);
     this.#mtimeNanoseconds.set(inode, attributes.mtimeNanoseconds);
-    if (attributes.xattrs.length > 0) this.#xattrs.set(inode, attributes.xattrs);
-    else this.#xattrs.delete(inode);
+    this.#setXattrs(inode, attributes.xattrs);
+  }
+
+  #setXattrs(inode: Inode, xattrs: ExtendedAttributes): void {
+    const before = this.xattrs(inode);
+    if (xattrs.length > 0) this.#xattrs.set(inode, xattrs);
+    else if (before.length > 0) this.#xattrs.delete(inode);
+    this.#xattrBytes += memoryOf(xattrs) - memoryOf(before);
+    if (this.#xattrBytes > MAX_XATTR_BYTES)
+      throw new RootfsError(
+        'image_too_large',
+        `the extended attributes in the image take more than ${MAX_XATTR_BYTES} bytes`,
+      );
   }
 
   /** Adds 1 or -1 to the number of names that refer to the inode, and returns it. */
@@ -122,7 +140,7 @@ export class InodeTable {
     if (type === 'symlink') this.#strings.drop(this.#content.get(inode));
     else if (type === 'file') this.#runs.remove(this.#content.get(inode));
     this.#devices.delete(inode);
-    this.#xattrs.delete(inode);
+    this.#setXattrs(inode, NO_ATTRIBUTES);
     this.#free.push(inode);
   }
 
@@ -218,6 +236,12 @@ export class InodeTable {
   #firstRun(inode: Inode): number {
     return this.type(inode) === 'file' ? this.#content.get(inode) : 0;
   }
+}
+
+function memoryOf(xattrs: ExtendedAttributes): number {
+  let bytes = 0;
+  for (const [name, value] of xattrs) bytes += name.length + value.length + XATTR_OVERHEAD;
+  return bytes;
 }
 
 /** Runs of file content, those of one file in a linked list. Numbers start at 1; 0 means none. */
