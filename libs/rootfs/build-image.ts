@@ -77,6 +77,9 @@ function fileSystemUuid(diffIds: readonly string[], sizeBytes: number | undefine
   return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join('-');
 }
 
+/** Most attributes that are named in warnings: a layer may have a million, and the warnings go wherever the image is listed. */
+const NAMED_ATTRIBUTES = 20;
+
 /** A warning for each attribute name that is left out, because ext4 cannot store it or the kernel would not accept it. */
 function attributeWarnings(numbering: Numbering): string[] {
   const { inodes } = numbering.tree;
@@ -88,13 +91,15 @@ function attributeWarnings(numbering: Numbering): string[] {
       lost.set(name, { count: count + 1, first: Math.min(first, numbering.numberOf(inode)) });
     }
   }
-  return [...lost]
-    .sort(([a], [b]) => (a < b ? -1 : 1))
-    .map(([name, { count, first }]) => {
-      const path = quote(numbering.pathOf(first));
-      const where = count === 1 ? `of ${path}` : `of ${count} files, ${path} the first,`;
-      return name.startsWith('SCHILY.acl.')
-        ? `ACLs in text form (${name}) ${where} were left out, as Docker leaves them out`
-        : `extended attributes ${quote(name)} ${where} were left out: ext4 or the kernel does not take them`;
-    });
+  const sorted = [...lost].sort(([a], [b]) => (a < b ? -1 : 1));
+  const warnings = sorted.slice(0, NAMED_ATTRIBUTES).map(([name, { count, first }]) => {
+    const path = quote(numbering.pathOf(first));
+    const where = count === 1 ? `of ${path}` : `of ${count} files, ${path} the first,`;
+    return name.startsWith('SCHILY.acl.')
+      ? `ACLs in text form (${name}) ${where} were left out, as Docker leaves them out`
+      : `extended attributes ${quote(name)} ${where} were left out: ext4 or the kernel does not take them`;
+  });
+  const others = sorted.length - warnings.length;
+  if (others > 0) warnings.push(`extended attributes of ${others} other names were left out, too`);
+  return warnings;
 }

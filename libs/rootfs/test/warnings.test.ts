@@ -82,6 +82,15 @@ test('attributes that are left out are told with how many files had them, and th
   ]);
 });
 
+test('of many attributes that are left out, only the first are named', async () => {
+  const xattrs = Array.from({ length: 100 }, (_, i): [string, Buffer] => [`lost-${i}`, Buffer.from('x')]);
+  const warnings = await warningsOf([file('a', { xattrs })]);
+  expect(warnings.slice(-2)).toEqual([
+    'extended attributes "lost-26" of "/a" were left out: ext4 or the kernel does not take them',
+    'extended attributes of 80 other names were left out, too',
+  ]);
+});
+
 test('ACLs in text form are told as left out', async () => {
   expect(
     await warningsOf([
