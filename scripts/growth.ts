@@ -83,7 +83,7 @@ async function measure(directory: string, image: Case): Promise<Measured> {
   startThreads();
   // The memory for making the layer does not count.
   forgetPeak();
-  const decodeMs = await timed(() => decodeLayer({ source, ...blob, compression: 'gzip', outDirectory }));
+  const decodeMs = await timed(() => decodeLayer({ source, ...blob, outDirectory }));
   const decodePeakBytes = peakBytes();
   forgetPeak();
   const buildMs = await timed(() => buildRootfs({ layers: [outDirectory], output: join(directory, 'rootfs.ext4') }));

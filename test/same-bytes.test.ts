@@ -58,8 +58,8 @@ afterAll(() => rm(directory, { recursive: true, force: true }));
 /** Decodes the blob into a new folder, as in the layer cache. */
 async function decoded(blob: LayerBlob, signal?: AbortSignal): Promise<string> {
   const outDirectory = await scratch();
-  const { path: source, digest: compressedDigest, size, diffId, compression } = blob;
-  await decodeLayer({ source, size, compressedDigest, diffId, compression, outDirectory, signal });
+  const { path: source, digest: compressedDigest, size, diffId } = blob;
+  await decodeLayer({ source, size, compressedDigest, diffId, outDirectory, signal });
   return outDirectory;
 }
 

@@ -74,7 +74,6 @@ async function downloadAndDecode(services: PullServices, options: FetchLayerOpti
           await decodeLayer({
             source: path,
             size,
-            compression: layer.compression,
             compressedDigest: digest,
             diffId: layer.diffId,
             outDirectory: cached.directory,

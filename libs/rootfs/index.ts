@@ -9,7 +9,6 @@ export { RootfsError, type RootfsErrorCode } from './error.ts';
 export { MAXIMUM_SIZE_BYTES, MINIMUM_SIZE_BYTES, wholeBlocks } from './ext4/size-limits.ts';
 export { fileDigest } from './file-digest.ts';
 export { FREE_SPACE_RESERVE } from './free-space.ts';
-export type { LayerCompression } from './layer/compression.ts';
 export { isCurrentLayer } from './layer/current-layer.ts';
 export { describeLayerFile, type LayerFile } from './layer/layer-file.ts';
 export { type LayerIndex, readLayerIndex } from './layer/layer-index.ts';

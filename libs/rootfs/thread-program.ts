@@ -15,7 +15,6 @@ const decodeInput = z.object({
     source: z.string(),
     size: z.number(),
     available: z.number(),
-    compression: z.enum(['gzip', 'zstd', 'none']),
     compressedDigest: z.string(),
     diffId: z.string(),
     outDirectory: z.string(),

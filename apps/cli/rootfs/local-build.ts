@@ -148,10 +148,10 @@ async function decodeArchive(work: Work, path: string): Promise<Layer[]> {
       ...(request.image === undefined ? {} : { name: request.image }),
       ...(request.platform === undefined ? {} : { platform: parsePlatform(request.platform) }),
     });
-    return await mapConcurrently(image.layers, LAYERS_AT_ONCE, async ({ descriptor, compression, diffId }, number) => {
+    return await mapConcurrently(image.layers, LAYERS_AT_ONCE, async ({ descriptor, diffId }, number) => {
       const source = join(scratch, `blob-${number}`);
       await archive.extract(descriptor.digest, source, { signal });
-      const file = { size: descriptor.size, compression, compressedDigest: descriptor.digest, diffId };
+      const file = { size: descriptor.size, compressedDigest: descriptor.digest, diffId };
       const layer = await decode(work, source, file, join(scratch, `layer-${number}`));
       await rm(source);
       return layer;

@@ -3,7 +3,6 @@ import { closeSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { RootfsError, toRootfsError } from '../error.ts';
 import { requireFreeSpace } from '../free-space.ts';
-import type { LayerCompression } from './compression.ts';
 import { decompress } from './decompress.ts';
 import { FileContent } from './file-content.ts';
 import { LayerData } from './layer-data.ts';
@@ -13,8 +12,6 @@ import { type EntryHeader, entryHeader } from './tar-entry.ts';
 import { type TarEntry, TarReader, type TarSink } from './tar-reader.ts';
 
 export interface LayerToDecode {
-  /** As the manifest states it; the blob's first bytes take precedence, as in Docker and containerd. */
-  readonly compression: LayerCompression;
   /** `sha256:<hex>` of the blob, and of the tar in it. */
   readonly compressedDigest: string;
   readonly diffId: string;
@@ -45,7 +42,6 @@ export async function decodeBlob(layer: LayerToDecode, blob: AsyncIterable<Buffe
     const tar = new TarDecoder(layer, limits);
     try {
       await decompress(
-        layer.compression,
         chunks,
         (chunk) => {
           tar.compressedBytes += chunk.length;

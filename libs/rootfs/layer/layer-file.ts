@@ -1,8 +1,7 @@
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { open } from 'node:fs/promises';
 import { RootfsError } from '../error.ts';
-import { compressionOf, type LayerCompression, MAGIC_BYTES } from './compression.ts';
+import { compressionOf } from './compression.ts';
 import { decompress } from './decompress.ts';
 import { BLOCK, isZero } from './layer-data.ts';
 import { checkExpansion, DEFAULT_LIMITS, type LayerLimits } from './limits.ts';
@@ -11,7 +10,6 @@ import { checkExpansion, DEFAULT_LIMITS, type LayerLimits } from './limits.ts';
 export interface LayerFile {
   /** Bytes of the file. */
   readonly size: number;
-  readonly compression: LayerCompression;
   /** `sha256:<hex>` of the file, and of the tar in it. */
   readonly compressedDigest: string;
   readonly diffId: string;
@@ -27,13 +25,13 @@ export async function describeLayerFile(
   { limits: given, signal }: { readonly limits?: Partial<LayerLimits>; readonly signal?: AbortSignal } = {},
 ): Promise<LayerFile> {
   const limits = { ...DEFAULT_LIMITS, ...given };
-  const compression = await fileCompression(path);
   const blob = createHash('sha256');
   const tar = createHash('sha256');
   let size = 0;
   let tarBytes = 0;
   let zeros = 0;
   let isRead = false;
+  let compression: string = 'none';
   const file = createReadStream(path, { highWaterMark: 1024 * 1024, signal });
   const whole: AsyncIterable<Buffer> = file;
   async function* chunks(): AsyncGenerator<Buffer, void, undefined> {
@@ -42,9 +40,9 @@ export async function describeLayerFile(
   }
   try {
     await decompress(
-      compression,
       chunks(),
       (chunk) => {
+        if (size === 0) compression = compressionOf(chunk);
         blob.update(chunk);
         size += chunk.length;
       },
@@ -65,19 +63,7 @@ export async function describeLayerFile(
   }
   return {
     size,
-    compression,
     compressedDigest: `sha256:${blob.digest('hex')}`,
     diffId: `sha256:${tar.digest('hex')}`,
   };
-}
-
-async function fileCompression(path: string): Promise<LayerCompression> {
-  const file = await open(path, 'r');
-  try {
-    const head = Buffer.alloc(MAGIC_BYTES);
-    const { bytesRead } = await file.read(head, 0, head.length, 0);
-    return compressionOf(head.subarray(0, bytesRead));
-  } finally {
-    await file.close();
-  }
 }

@@ -44,12 +44,11 @@ async function decode(
       }
     };
     const layer = {
-      compression: 'gzip',
       compressedDigest: sha256(blob),
       diffId,
       outDirectory,
       limits: { ...DEFAULT_LIMITS, ...limits },
-    } as const;
+    };
     const answer = await decodeBlob(layer, pieces()).catch((error: unknown) => {
       if (error instanceof RootfsError) return error.code;
       throw error;
@@ -119,7 +118,7 @@ test('the same holds where a file is read for its digests', async () => {
       const { path } = await writeLayer(join(directory, entry.path.toString()), [entry], { compression: 'gzip' });
       return describeLayerFile(path, { limits: { expansionGrace: 4 * MIB, zeroGrace: LARGE - 2 * MIB } });
     };
-    expect(await describe(zeros)).toMatchObject({ compression: 'gzip' });
+    expect(await describe(zeros)).toMatchObject({ diffId: sha256(tarOfZeros) });
     await expect(describe(ones)).rejects.toMatchObject({ code: 'expansion_too_large' });
   });
 });

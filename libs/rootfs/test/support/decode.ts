@@ -15,7 +15,7 @@ export interface DecodedTar {
 export async function decodeTar(parent: string, tar: Buffer, cuts: readonly number[] = []): Promise<DecodedTar> {
   const directory = await mkdtemp(join(parent, 'layer-'));
   const digest = `sha256:${createHash('sha256').update(tar).digest('hex')}`;
-  const layer = { compression: 'none', compressedDigest: digest, diffId: digest, outDirectory: directory } as const;
+  const layer = { compressedDigest: digest, diffId: digest, outDirectory: directory };
   await decodeBlob(layer, pieces(tar, cuts));
   return { directory, entries: [...readLayerIndex(directory).entries] };
 }

@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGzip } from 'node:zlib';
-import { buildRootfs, decodeLayer, type LayerCompression, type RootfsReport } from '@bhatti/rootfs';
+import { buildRootfs, decodeLayer, type RootfsReport } from '@bhatti/rootfs';
+import type { LayerCompression } from '../../layer/compression.ts';
 import { type TarItem, type TarOptions, writeTar } from './tar-writer.ts';
 import { createStoredZstd } from './zstd-stored.ts';
 
@@ -16,7 +17,6 @@ export interface LayerBlob {
   /** `sha256:<hex>` of the blob, and of the tar in it. */
   readonly digest: string;
   readonly diffId: string;
-  readonly compression: LayerCompression;
 }
 
 export interface LayerOptions extends TarOptions {
@@ -33,7 +33,7 @@ export async function writeLayer(
   const tarPath = compression === 'none' ? path : `${path}.tar`;
   const tar = await writeTar(tarPath, items, options);
   const diffId = `sha256:${tar.sha256}`;
-  if (compression === 'none') return { path, size: tar.size, digest: diffId, diffId, compression };
+  if (compression === 'none') return { path, size: tar.size, digest: diffId, diffId };
 
   const hash = createHash('sha256');
   const hashing = new Transform({
@@ -45,7 +45,7 @@ export async function writeLayer(
   const compress = compression === 'gzip' ? createGzip({ level: 1 }) : createStoredZstd();
   await pipeline(createReadStream(tarPath), compress, hashing, createWriteStream(path));
   await rm(tarPath);
-  return { path, size: (await stat(path)).size, digest: `sha256:${hash.digest('hex')}`, diffId, compression };
+  return { path, size: (await stat(path)).size, digest: `sha256:${hash.digest('hex')}`, diffId };
 }
 
 /** Decodes a blob into a directory of the layer cache, which is made. */
@@ -54,7 +54,6 @@ export async function decodeBlobFile(blob: LayerBlob, outDirectory: string): Pro
   await decodeLayer({
     source: blob.path,
     size: blob.size,
-    compression: blob.compression,
     compressedDigest: blob.digest,
     diffId: blob.diffId,
     outDirectory,
