@@ -1,6 +1,6 @@
-import { stat } from 'node:fs/promises';
-import { storing, systemCode } from './error.ts';
-import { textIfThere } from './file-text.ts';
+import { readFile, stat } from 'node:fs/promises';
+import { storing } from './error.ts';
+import { ifThere } from './if-there.ts';
 
 /** The parsed content of a small file, read again when the file is replaced or changed. */
 export class CachedFile<T> {
@@ -46,18 +46,13 @@ export class CachedFile<T> {
     // The version before the content, so that a change between the two is noticed the next time.
     const version = await storing(`look at ${this.#what}`, () => versionOf(this.#path));
     if (this.#cached?.version === version) return this.#cached.value;
-    const value = this.#parse(await storing(`read ${this.#what}`, () => textIfThere(this.#path)));
+    const value = this.#parse(await storing(`read ${this.#what}`, () => ifThere(readFile(this.#path, 'utf8'))));
     this.#cached = { version, value };
     return value;
   }
 }
 
 async function versionOf(path: string): Promise<string> {
-  try {
-    const { ino, size, mtimeNs, ctimeNs } = await stat(path, { bigint: true });
-    return [ino, size, mtimeNs, ctimeNs].join(' ');
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT') return 'none';
-    throw error;
-  }
+  const status = await ifThere(stat(path, { bigint: true }));
+  return status === undefined ? 'none' : [status.ino, status.size, status.mtimeNs, status.ctimeNs].join(' ');
 }

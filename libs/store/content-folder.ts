@@ -1,8 +1,8 @@
-import { readdir, rename, rm, utimes } from 'node:fs/promises';
+import { readdir, rename, rm, stat, utimes } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { StoreError, storing, systemCode } from './error.ts';
-import { statIfThere } from './file-status.ts';
 import { namesIn } from './folder.ts';
+import { ifThere, renameIfThere } from './if-there.ts';
 import { digestHex } from './names.ts';
 import { removeOrphans } from './orphans.ts';
 import { ownIdentity } from './process-identity.ts';
@@ -69,13 +69,7 @@ export class ContentFolder {
   async touch(digest: string): Promise<void> {
     const path = this.path(digest);
     const now = new Date();
-    await storing('touch an entry', async () => {
-      try {
-        await utimes(path, now, now);
-      } catch (error) {
-        if (systemCode(error) !== 'ENOENT') throw error;
-      }
-    });
+    await storing('touch an entry', () => ifThere(utimes(path, now, now)));
   }
 
   /**
@@ -216,37 +210,21 @@ export class ContentFolder {
 
 /** Tells which folder has this path now; undefined when there is none. The inode number alone may be reused. */
 async function identityOf(path: string): Promise<string | undefined> {
-  const status = await statIfThere(path);
+  const status = await ifThere(stat(path));
   return status && `${status.ino} ${status.birthtimeMs}`;
-}
-
-/** Returns false when `from` does not exist. */
-async function renameIfThere(from: string, to: string): Promise<boolean> {
-  try {
-    await rename(from, to);
-    return true;
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT') return false;
-    throw error;
-  }
 }
 
 /** Undefined when the entry does not exist, or is removed meanwhile. A file in its place is described too, so that it is evicted like others. */
 async function describe(path: string, hex: string): Promise<ContentEntry | undefined> {
-  const folder = await statIfThere(path);
+  const folder = await ifThere(stat(path));
   if (folder === undefined) return undefined;
+  const names = folder.isDirectory() ? await ifThere(readdir(path)) : [];
+  if (names === undefined) return undefined;
   let blocks = folder.blocks;
-  try {
-    if (folder.isDirectory()) {
-      for (const name of await readdir(path)) blocks += (await statIfThere(join(path, name)))?.blocks ?? 0;
-    }
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT') return undefined;
-    throw error;
-  }
+  for (const name of names) blocks += (await ifThere(stat(join(path, name))))?.blocks ?? 0;
   return { hex, allocatedBytes: blocks * 512, lastUsed: folder.mtime };
 }
 
 async function isDirectory(path: string): Promise<boolean> {
-  return (await statIfThere(path))?.isDirectory() ?? false;
+  return (await ifThere(stat(path)))?.isDirectory() ?? false;
 }

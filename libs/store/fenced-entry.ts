@@ -1,10 +1,10 @@
-import { mkdir, rename, rm } from 'node:fs/promises';
+import { mkdir, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { syncToDisk, writeDurably } from './durable-file.ts';
 import { StoreError, systemCode } from './error.ts';
-import { statIfThere } from './file-status.ts';
 import { namesIn } from './folder.ts';
+import { ifThere } from './if-there.ts';
 import { ownIdentity } from './process-identity.ts';
 import { temporaryLabel, temporaryName } from './temporary-name.ts';
 
@@ -111,7 +111,7 @@ async function buryEntry(
       await rename(path, join(grave, 'entry'));
     } catch (error) {
       if (!REVOKED.has(systemCode(error) ?? '')) throw error;
-      return (await statIfThere(grave)) === undefined ? undefined : 'none';
+      return (await ifThere(stat(grave))) === undefined ? undefined : 'none';
     }
     await syncToDisk(dirname(path));
     return 'gone';

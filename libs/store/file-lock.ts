@@ -1,8 +1,8 @@
-import { link, rename, rm, writeFile } from 'node:fs/promises';
+import { link, readFile, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { StoreError, systemCode } from './error.ts';
-import { textIfThere } from './file-text.ts';
+import { ifThere, renameIfThere } from './if-there.ts';
 import { isAlive, ownIdentity } from './process-identity.ts';
 import { parseTemporaryName, temporaryName } from './temporary-name.ts';
 
@@ -34,7 +34,7 @@ export async function withFileLock<T>(
 ): Promise<T> {
   const mine = temporaryName(await ownIdentity());
   await acquire(path, mine, options.foreignPatience ?? foreignPatience);
-  const isHeld = async () => (await textIfThere(path)) === mine;
+  const isHeld = async () => (await ifThere(readFile(path, 'utf8'))) === mine;
   try {
     return await work(async () => {
       if (!(await isHeld())) throw heldByAnother(path);
@@ -51,7 +51,7 @@ async function acquire(path: string, mine: string, patienceWithForeign: number):
   await writeFile(temporary, mine, { mode: 0o600, flag: 'wx' });
   try {
     while (!(await linkNew(temporary, path))) {
-      const holder = await textIfThere(path);
+      const holder = await ifThere(readFile(path, 'utf8'));
       const now = performance.now();
       if (holder !== watched.holder) watched = { holder, since: now };
       if (holder !== undefined && (await isStale(holder, now - watched.since > patienceWithForeign))) {
@@ -77,14 +77,9 @@ async function linkNew(from: string, to: string): Promise<boolean> {
 }
 
 async function removeStale(path: string, holder: string, aside: string): Promise<void> {
-  try {
-    await rename(path, aside);
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT') return;
-    throw error;
-  }
+  if (!(await renameIfThere(path, aside))) return;
   // Another process may have acquired the lock between the check and the rename: it gets it back.
-  if ((await textIfThere(aside)) !== holder) await linkNew(aside, path);
+  if ((await ifThere(readFile(aside, 'utf8'))) !== holder) await linkNew(aside, path);
   await rm(aside, { force: true });
 }
 

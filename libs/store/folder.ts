@@ -1,7 +1,7 @@
-import { mkdir, readdir } from 'node:fs/promises';
+import { mkdir, readdir, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { StoreError, systemCode } from './error.ts';
-import { statIfThere } from './file-status.ts';
+import { ifThere } from './if-there.ts';
 
 /** The names in a folder; none if it does not exist, or is a file: people remove our folders, and put files into them. */
 export async function namesIn(folder: string): Promise<string[]> {
@@ -33,7 +33,7 @@ async function makeFolder(path: string, mode: number): Promise<void> {
     await mkdir(path, { mode });
   } catch (error) {
     // Some file systems report another error than EEXIST for an existing folder.
-    const there = await statIfThere(path).catch(() => undefined);
+    const there = await ifThere(stat(path)).catch(() => undefined);
     if (!there?.isDirectory()) throw error;
   }
 }

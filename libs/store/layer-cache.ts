@@ -1,7 +1,8 @@
+import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type ContentEntry, ContentFolder } from './content-folder.ts';
 import { StoreError } from './error.ts';
-import { statIfThere } from './file-status.ts';
+import { ifThere } from './if-there.ts';
 import type { Publication } from './publication.ts';
 
 /** Decoded layers by `diff_id` (`sha256:<hex>`), each a folder with the files `data` and `index`; see `ContentFolder`. */
@@ -41,7 +42,7 @@ export class LayerCache {
 
 async function checkLayer(directory: string): Promise<void> {
   for (const name of ['data', 'index']) {
-    const file = await statIfThere(join(directory, name));
+    const file = await ifThere(stat(join(directory, name)));
     if (!file?.isFile()) throw new StoreError('internal', `a layer without its ${name} file is not published`);
   }
 }

@@ -1,8 +1,8 @@
-import type { Stats } from 'node:fs';
 import { lstat, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { storing, systemCode } from './error.ts';
+import { storing } from './error.ts';
 import { namesIn } from './folder.ts';
+import { ifThere } from './if-there.ts';
 import { isAlive } from './process-identity.ts';
 import { parseTemporaryName, temporaryLabel } from './temporary-name.ts';
 import { toTheEnd } from './to-the-end.ts';
@@ -62,19 +62,9 @@ async function lastChange(path: string): Promise<number> {
 }
 
 async function changeTime(path: string): Promise<number> {
-  return (await statusOf(path))?.mtimeMs ?? Number.NEGATIVE_INFINITY;
+  return (await ifThere(lstat(path)))?.mtimeMs ?? Number.NEGATIVE_INFINITY;
 }
 
 async function isSocket(path: string): Promise<boolean> {
-  return (await statusOf(path))?.isSocket() ?? false;
-}
-
-/** undefined where there is nothing (any more). */
-async function statusOf(path: string): Promise<Stats | undefined> {
-  try {
-    return await lstat(path);
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT') return undefined;
-    throw error;
-  }
+  return (await ifThere(lstat(path)))?.isSocket() ?? false;
 }

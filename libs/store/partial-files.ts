@@ -1,9 +1,9 @@
+import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { storing } from './error.ts';
-import { statIfThere } from './file-status.ts';
 import { namesIn, remakeFolder } from './folder.ts';
+import { ifThere, unlinkIfThere } from './if-there.ts';
 import { digestHex } from './names.ts';
-import { unlinkIfThere } from './unlink.ts';
 
 /** Compressed bytes of downloads in progress, by the digest of the blob: a later attempt continues where one stopped. */
 export class PartialFiles {
@@ -25,13 +25,13 @@ export class PartialFiles {
   /** Bytes in the file; 0 when there is none. */
   async size(digest: string): Promise<number> {
     const path = this.path(digest);
-    return storing('look at a partial download', async () => (await statIfThere(path))?.size ?? 0);
+    return storing('look at a partial download', async () => (await ifThere(stat(path)))?.size ?? 0);
   }
 
   /** Whether there is a file, even an empty one, which a full disk may leave. */
   async has(digest: string): Promise<boolean> {
     const path = this.path(digest);
-    return storing('look for a partial download', async () => (await statIfThere(path)) !== undefined);
+    return storing('look for a partial download', async () => (await ifThere(stat(path))) !== undefined);
   }
 
   async remove(digest: string): Promise<void> {
@@ -50,7 +50,7 @@ export class PartialFiles {
     const old: string[] = [];
     for (const digest of await this.list()) {
       const path = this.path(digest);
-      const file = await storing('look at a partial download', () => statIfThere(path));
+      const file = await storing('look at a partial download', () => ifThere(stat(path)));
       if (file !== undefined && Date.now() - file.mtimeMs > ageMs) old.push(digest);
     }
     return old;

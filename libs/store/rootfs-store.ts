@@ -1,10 +1,10 @@
-import { type FileHandle, open, readFile } from 'node:fs/promises';
+import { type FileHandle, open, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { ContentFolder } from './content-folder.ts';
 import { writeDurably } from './durable-file.ts';
 import { StoreError, storing, systemCode } from './error.ts';
-import { statIfThere } from './file-status.ts';
+import { ifThere } from './if-there.ts';
 import { removeOrphans } from './orphans.ts';
 import type { Publication } from './publication.ts';
 import { RootfsRecord } from './rootfs-record.ts';
@@ -132,7 +132,7 @@ function formatRecord(record: RootfsRecord): string {
 
 async function checkRootfs(directory: string): Promise<void> {
   for (const name of [imageFile, recordFile]) {
-    const file = await statIfThere(join(directory, name));
+    const file = await ifThere(stat(join(directory, name)));
     if (!file?.isFile()) throw new StoreError('internal', `a root filesystem without its ${name} is not published`);
   }
 }

@@ -1,13 +1,12 @@
-import { mkdir, open, readdir, rename, rm } from 'node:fs/promises';
+import { mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { syncToDisk } from './durable-file.ts';
 import { StoreError, storing } from './error.ts';
-import { statIfThere } from './file-status.ts';
+import { ifThere, unlinkIfThere } from './if-there.ts';
 import { fileName, isFileName } from './names.ts';
 import { removeOrphans } from './orphans.ts';
 import { ownIdentity } from './process-identity.ts';
 import { temporaryName } from './temporary-name.ts';
-import { unlinkIfThere } from './unlink.ts';
 
 /** Bytes that an upload leaves free, so that whatever else uses the disk (Redis, the catalog, logs) keeps working. */
 const RESERVE = 64 * 1024 * 1024;
@@ -95,7 +94,7 @@ export class Uploads {
   /** Bytes of an upload; undefined when it does not exist. */
   async size(id: string): Promise<number | undefined> {
     const path = this.path(id);
-    return storing('look at an upload', async () => (await statIfThere(path))?.size);
+    return storing('look at an upload', async () => (await ifThere(stat(path)))?.size);
   }
 
   async remove(id: string): Promise<void> {
@@ -116,7 +115,7 @@ export class Uploads {
       const ids: string[] = [];
       for (const name of await readdir(this.#folder)) {
         if (!isFileName(name)) continue;
-        const file = await statIfThere(join(this.#folder, name));
+        const file = await ifThere(stat(join(this.#folder, name)));
         if (file?.isFile()) ids.push(name);
       }
       return ids;

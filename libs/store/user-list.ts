@@ -1,11 +1,12 @@
 import { timingSafeEqual } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
 import * as z from 'zod';
 import { createApiToken, hashApiToken, isApiToken } from './api-token.ts';
 import { CachedFile } from './cached-file.ts';
 import { writeDurably } from './durable-file.ts';
 import { StoreError, storing } from './error.ts';
 import { withFileLock } from './file-lock.ts';
-import { textIfThere } from './file-text.ts';
+import { ifThere } from './if-there.ts';
 import { fileName } from './names.ts';
 
 /** The admin of every data directory: whoever uses the unix socket, or the token in the file `token`. */
@@ -132,7 +133,7 @@ export class UserList {
     const path = this.#paths.usersFile;
     return storing('change the users', () =>
       withFileLock(`${path}.lock`, async (requireHeld) => {
-        const text = await textIfThere(path);
+        const text = await ifThere(readFile(path, 'utf8'));
         const { users, result } = change(text === undefined ? [] : parseUsers(text, path));
         await writeDurably(path, `${JSON.stringify({ version: 1, users }, null, 2)}\n`, { confirm: requireHeld });
         return result;
