@@ -48,8 +48,8 @@ async function acquire(path: string, mine: string, patienceWithForeign: number):
   const temporary = join(dirname(path), mine);
   const began = performance.now();
   let watched: { readonly holder: string | undefined; readonly since: number } = { holder: undefined, since: began };
-  await writeFile(temporary, mine, { mode: 0o600, flag: 'wx' });
   try {
+    await writeFile(temporary, mine, { mode: 0o600, flag: 'wx' });
     while (!(await linkNew(temporary, path))) {
       const holder = await ifThere(readFile(path, 'utf8'));
       const now = performance.now();

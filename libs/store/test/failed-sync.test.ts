@@ -2,7 +2,7 @@
  * A disk that does not take what was written: fsync(2) says so once. A sync after that succeeds, and what was lost stays lost, so
  * here it fails once, too.
  */
-import { existsSync, type RmOptions } from 'node:fs';
+import { existsSync, type RmOptions, type WriteFileOptions } from 'node:fs';
 import * as real from 'node:fs/promises';
 import { constants } from 'node:os';
 import { join, relative } from 'node:path';
@@ -30,6 +30,8 @@ let isReadOnly = false;
 let steps: string[] = [];
 /** Whether nothing can be removed for the moment. */
 let isBusy = false;
+/** Whether there is room for names of files, but for no content. */
+let isFull = false;
 
 /** As Node makes it: it has not for all of the system's a name. */
 function systemError(name: Name, syscall: string): Error {
@@ -62,6 +64,10 @@ jest.unstable_mockModule('node:fs/promises', () => ({
     await real.rm(path, options);
     steps.push(`rm ${path}`);
   },
+  writeFile: async (path: string, ...given: [string, WriteFileOptions]) => {
+    await real.writeFile(path, ...given);
+    if (isFull) throw systemError('ENOSPC', 'write');
+  },
   stat: async (path: string) => {
     const code = failures.get(path);
     if (code !== undefined) throw systemError(code, 'stat');
@@ -86,6 +92,7 @@ describe('what the disk does not take', () => {
   afterEach(async () => {
     isReadOnly = false;
     isBusy = false;
+    isFull = false;
     failures.clear();
     await directory.remove();
   });
@@ -174,6 +181,13 @@ describe('what the disk does not take', () => {
     const receiving = store.uploads.receive('tsk_a', Readable.from([Buffer.from('archive')]));
     await expect(receiving).rejects.toMatchObject({ code: 'disk_failed', retryable: true });
     expect(await real.readdir(folder)).toEqual([]);
+  });
+
+  test('of a lock leaves nothing of it', async () => {
+    const before = await real.readdir(directory.path);
+    isFull = true;
+    await expect(store.users.create('ann', 'user')).rejects.toMatchObject({ code: 'no_space' });
+    expect(await real.readdir(directory.path)).toEqual(before);
   });
 
   test('is not told as files that are missing', async () => {
