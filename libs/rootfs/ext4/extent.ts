@@ -73,44 +73,33 @@ export function buildExtentTree(extents: readonly Extent[], seed: number, alloca
   const root = Buffer.alloc(ROOT_SIZE);
   const blocks: { block: number; bytes: Buffer }[] = [];
   if (extents.length <= IN_INODE) {
-    writeHeader(root, extents.length, IN_INODE, 0);
-    for (const [i, extent] of extents.entries()) writeExtent(root, i, extent);
+    writeNode(root, IN_INODE, 0, extents, writeExtent);
     return { root, blocks };
   }
-  const newNode = (depth: number, entries: number, write: (node: Buffer) => void): number => {
-    const bytes = Buffer.alloc(BLOCK_SIZE);
-    writeHeader(bytes, entries, IN_BLOCK, depth);
-    write(bytes);
-    bytes.writeUInt32LE(crc32c(seed, bytes, 0, HEADER + IN_BLOCK * ENTRY), HEADER + IN_BLOCK * ENTRY);
-    const block = allocate();
-    blocks.push({ block, bytes });
-    return block;
-  };
-  let children: Child[] = chunks(extents, IN_BLOCK).map((chunk) => ({
-    fileBlock: chunk[0]?.fileBlock ?? 0,
-    block: newNode(0, chunk.length, (node) => {
-      for (const [i, extent] of chunk.entries()) writeExtent(node, i, extent);
-    }),
-  }));
+  const writeLevel = <T extends { fileBlock: number }>(depth: number, items: readonly T[], write: WriteEntry<T>) =>
+    chunks(items, IN_BLOCK).map((chunk): Child => {
+      const bytes = Buffer.alloc(BLOCK_SIZE);
+      writeNode(bytes, IN_BLOCK, depth, chunk, write);
+      bytes.writeUInt32LE(crc32c(seed, bytes, 0, HEADER + IN_BLOCK * ENTRY), HEADER + IN_BLOCK * ENTRY);
+      const block = allocate();
+      blocks.push({ block, bytes });
+      return { fileBlock: chunk[0]?.fileBlock ?? 0, block };
+    });
+  let children = writeLevel(0, extents, writeExtent);
   let depth = 1;
-  for (; children.length > IN_INODE; depth++) {
-    children = chunks(children, IN_BLOCK).map((chunk) => ({
-      fileBlock: chunk[0]?.fileBlock ?? 0,
-      block: newNode(depth, chunk.length, (node) => {
-        for (const [i, child] of chunk.entries()) writeIndex(node, i, child);
-      }),
-    }));
-  }
-  writeHeader(root, children.length, IN_INODE, depth);
-  for (const [i, child] of children.entries()) writeIndex(root, i, child);
+  for (; children.length > IN_INODE; depth++) children = writeLevel(depth, children, writeIndex);
+  writeNode(root, IN_INODE, depth, children, writeIndex);
   return { root, blocks };
 }
 
-function writeHeader(node: Buffer, entries: number, max: number, depth: number): void {
+type WriteEntry<T> = (node: Buffer, i: number, item: T) => void;
+
+function writeNode<T>(node: Buffer, max: number, depth: number, items: readonly T[], write: WriteEntry<T>): void {
   node.writeUInt16LE(MAGIC, 0);
-  node.writeUInt16LE(entries, 2);
+  node.writeUInt16LE(items.length, 2);
   node.writeUInt16LE(max, 4);
   node.writeUInt16LE(depth, 6);
+  for (const [i, item] of items.entries()) write(node, i, item);
 }
 
 function writeExtent(node: Buffer, i: number, extent: Extent): void {
