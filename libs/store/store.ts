@@ -75,14 +75,8 @@ export async function openStore(dataDirectory: string): Promise<Store> {
     users: new UserList(paths),
     uploads,
     warnings: warning === undefined ? [] : [warning],
-    syncPending: async () => {
-      // Root filesystems first: losing a layer only means that it is fetched again.
-      try {
-        await rootfs.content.sync();
-      } finally {
-        await layers.content.sync();
-      }
-    },
+    // Root filesystems first: losing a layer only means that it is fetched again.
+    syncPending: () => toTheEnd([rootfs.content, layers.content], (content) => content.sync()),
     collectOrphans: async () => {
       const owners = (await images.owners()).map((owner) => join(content.images, owner));
       const works = [
