@@ -1,6 +1,6 @@
 import * as z from 'zod';
 import { checkFileSystem, requireE2fsprogs } from './e2fsprogs.ts';
-import { RootfsError, toRootfsError } from './error.ts';
+import { cancelled, toRootfsError } from './error.ts';
 import { type CopyRun, copyRun } from './ext4/copy-run.ts';
 import { copyData } from './ext4/data-copy.ts';
 import { BLOCK_SIZE } from './ext4/format.ts';
@@ -93,7 +93,7 @@ async function together<A, B>(
     return await Promise.all(jobs);
   } catch (error) {
     await Promise.allSettled(jobs);
-    if (signal?.aborted) throw new RootfsError('cancelled', 'the work was cancelled', { cause: signal.reason });
+    if (signal?.aborted) throw cancelled(signal.reason);
     throw toRootfsError(error);
   }
 }

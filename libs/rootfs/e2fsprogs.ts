@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import * as z from 'zod';
-import { RootfsError, systemCode } from './error.ts';
+import { cancelled, RootfsError, systemCode } from './error.ts';
 import { type Executable, findExecutable } from './executable.ts';
 
 const run = promisify(execFile);
@@ -72,7 +72,7 @@ export async function checkFileSystem(path: string, signal?: AbortSignal): Promi
   try {
     await run('e2fsck', ['-fn', path], { env: toolEnvironment(), signal, maxBuffer: 64 * 1024 * 1024 });
   } catch (error) {
-    if (signal?.aborted) throw new RootfsError('cancelled', 'the work was cancelled', { cause: signal.reason });
+    if (signal?.aborted) throw cancelled(signal.reason);
     const result = failed.safeParse(error);
     if (!result.success || result.data.syscall !== undefined) throw toolNotStarted('e2fsck', 'e2fsck_missing', error);
     if (result.data.signal) throw toolKilled('e2fsck', 'e2fsck_failed', result.data.signal);

@@ -41,6 +41,17 @@ export class RootfsError extends Error {
   }
 }
 
+/** The error for work whose signal was aborted. */
+export function cancelled(cause: unknown): RootfsError {
+  return new RootfsError('cancelled', 'the work was cancelled', { cause });
+}
+
+/** The error for a full disk, as the system reports it. */
+export function noSpace(cause?: unknown): RootfsError {
+  const message = 'no space left on the device that holds the data directory; free some and pull again';
+  return new RootfsError('no_space', message, { cause });
+}
+
 /** The error for a decoded layer that is not what was written: retryable, once it is decoded again. */
 export function damagedLayer(directory: string, what: string, cause?: unknown): RootfsError {
   const message = `the decoded layer in ${directory} is damaged: ${what}`;
@@ -75,15 +86,7 @@ export function toRootfsError(error: unknown): RootfsError {
   if (error instanceof RootfsError) return error;
   const { code, errno } = coded.safeParse(error).data ?? {};
   // Node has no name for EDQUOT.
-  if (code === 'ENOSPC' || errno === -constants.errno.EDQUOT) {
-    return new RootfsError(
-      'no_space',
-      'no space left on the device that holds the data directory; free some and pull again',
-      {
-        cause: error,
-      },
-    );
-  }
+  if (code === 'ENOSPC' || errno === -constants.errno.EDQUOT) return noSpace(error);
   const message = error instanceof Error ? error.message : String(error);
   return new RootfsError('internal', message, { cause: error });
 }

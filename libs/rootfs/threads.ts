@@ -4,7 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { Tinypool } from 'tinypool';
 import * as z from 'zod';
-import { RootfsError, threadFailure } from './error.ts';
+import { cancelled, RootfsError, threadFailure } from './error.ts';
 
 /** The functions that `thread-program.ts` exports. */
 export type ThreadWork = 'decode' | 'build' | 'digest';
@@ -84,7 +84,7 @@ const END_TIMEOUT = 3000;
  */
 export async function runOnThread<Result>(run: ThreadRun<Result>): Promise<Result> {
   const { signal } = run;
-  if (signal?.aborted) throw cancelled(signal);
+  if (signal?.aborted) throw cancelled(signal.reason);
   // As many may listen as work runs at once under one signal; Node warns of a leak at eleven.
   if (signal !== undefined) setMaxListeners(Number.POSITIVE_INFINITY, signal);
   const { port1, port2 } = new MessageChannel();
@@ -110,7 +110,7 @@ export async function runOnThread<Result>(run: ThreadRun<Result>): Promise<Resul
       port2.close();
       port1.ref();
       await Promise.race([closed, delay(END_TIMEOUT, undefined, { ref: false })]);
-      throw cancelled(signal);
+      throw cancelled(signal.reason);
     }
     if (error instanceof RootfsError) throw error;
     const message = error instanceof Error ? error.message : String(error);
@@ -118,8 +118,4 @@ export async function runOnThread<Result>(run: ThreadRun<Result>): Promise<Resul
   } finally {
     port1.close();
   }
-}
-
-function cancelled(signal: AbortSignal): RootfsError {
-  return new RootfsError('cancelled', 'the work was cancelled', { cause: signal.reason });
 }

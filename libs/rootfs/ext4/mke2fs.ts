@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { closeSync, ftruncateSync, openSync } from 'node:fs';
 import { toolEnvironment, toolKilled, toolNotStarted } from '../e2fsprogs.ts';
-import { RootfsError, systemCode } from '../error.ts';
+import { noSpace, RootfsError, systemCode } from '../error.ts';
 import { BLOCK_SIZE, INODE_SIZE } from './format.ts';
 import type { Geometry } from './geometry.ts';
 
@@ -88,11 +88,7 @@ export function makeFileSystem(path: string, geometry: Geometry, uuid: string): 
       `a file system of ${bytes} bytes is too small for this image; ask for a larger --size`,
     );
   }
-  if (/no space left|disk quota exceeded/i.test(words))
-    throw new RootfsError(
-      'no_space',
-      'no space left on the device that holds the data directory; free some and pull again',
-    );
+  if (/no space left|disk quota exceeded/i.test(words)) throw noSpace();
   const message = `mke2fs failed: ${words.split('\n').at(-1) || 'it gave no reason'}`;
   const [code] = SYSTEM.find(([, said]) => said.test(words)) ?? [];
   if (code !== undefined) throw new RootfsError('internal', message, { cause: { code } });

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { RootfsError } from '../error.ts';
+import { cancelled, RootfsError } from '../error.ts';
 import { compressionOf } from './compression.ts';
 import { decompress } from './decompress.ts';
 import { BLOCK, isZero } from './layer-data.ts';
@@ -54,7 +54,7 @@ export async function describeLayerFile(
       },
     );
   } catch (error) {
-    if (signal?.aborted) throw new RootfsError('cancelled', 'the work was cancelled', { cause: error });
+    if (signal?.aborted) throw cancelled(error);
     if (!(error instanceof RootfsError && error.code === 'layer_corrupt' && error.cause !== undefined)) throw error;
     const where = isRead ? 'at the end' : 'in the middle';
     throw new RootfsError('layer_corrupt', `${error.message} (${where} of its ${compression} data)`, { cause: error });
