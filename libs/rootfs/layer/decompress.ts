@@ -10,9 +10,10 @@ import {
 } from './compression.ts';
 
 /**
- * Runs the blob through the decompressor that its first bytes ask for, whatever its manifest states, as in Docker and containerd. A zlib stream emits a chunk before it starts on the next one, on a thread of its
- * own; processing is therefore deferred to the event loop's next turn, so that a chunk is hashed and parsed here while the next
- * one is inflated there (hashing alone, one layer at a time: 2.5 s instead of 3.0 s for 1 GB).
+ * Runs the blob through the decompressor that its first bytes ask for, whatever its manifest states, as in Docker and containerd. A
+ * zlib stream emits a chunk before it starts on the next one, on a thread of its own; processing is therefore deferred to the event
+ * loop's next turn, so that a chunk is hashed and parsed here while the next one is inflated there (hashing alone, one layer at a
+ * time: 2.5 s instead of 3.0 s for 1 GB).
  *
  * @throws RootfsError `layer_corrupt`, `layer_too_large` (a zstd window), or what the blob and the callbacks throw
  */
