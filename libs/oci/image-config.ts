@@ -3,7 +3,7 @@ import { isDigest } from './digest.ts';
 import { OciError } from './error.ts';
 import { firstIssue, parseJson } from './manifest.ts';
 import { normalizePlatform, type Platform } from './platform.ts';
-import { listOf, textList, textRecord } from './texts.ts';
+import { anyRecord, listOf, textList, textRecord } from './texts.ts';
 
 /** How the image wants to be run; OCI image spec, "Image Configuration", with absent and null fields made empty. */
 export interface ImageConfig {
@@ -36,10 +36,7 @@ const command = z
   .nullish()
   .transform((list) => list ?? []);
 /** Go writes a set as a map; the keys are its members. */
-const keys = z
-  .record(z.string(), z.unknown())
-  .nullish()
-  .transform((set) => Object.keys(set ?? {}));
+const keys = anyRecord.nullish().transform((set) => Object.keys(set ?? {}));
 const text = z
   .string()
   .nullish()

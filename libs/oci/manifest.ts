@@ -79,7 +79,7 @@ export type Manifest = { readonly digest: string; readonly mediaType: string } &
   | { readonly kind: 'image'; readonly image: ImageManifest }
 );
 
-const shapeSchema = z.looseObject({
+const shapeSchema = z.object({
   mediaType: z.string().nullish(),
   schemaVersion: z.number().nullish(),
   manifests: z.unknown().optional(),

@@ -69,7 +69,7 @@ export async function readDockerImageList(
 
 /** skopeo's `dir:` layout keeps a registry's manifest under the name that Docker uses for its list of images. */
 function isDirectoryManifest(json: unknown): boolean {
-  return z.looseObject({ schemaVersion: z.number() }).safeParse(json).success;
+  return z.object({ schemaVersion: z.number() }).safeParse(json).success;
 }
 
 class DockerArchive implements ArchiveContent {

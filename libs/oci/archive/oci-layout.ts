@@ -14,8 +14,7 @@ const indexSchema = z.object({
     .transform((list) => list ?? []),
 });
 
-const entrySchema = z.looseObject({
-  ...descriptorSchema.shape,
+const entrySchema = descriptorSchema.extend({
   // A digest that cannot be verified only matters where its image is chosen.
   digest: z.string(),
   platform: entryPlatformSchema,

@@ -616,6 +616,7 @@ describe('what is not what it should be', () => {
   test.each<[string, object]>([
     ['config.Env: is not a list of strings', { config: { Env: new Array(150_000).fill(1) } }],
     ['config.Labels: is not a map of strings', { config: { Labels: { a: 'b', c: 1 } } }],
+    ['config.Volumes: is not a map', { config: { Volumes: ['/data'] } }],
     [
       'rootfs.diff_ids: is not a list of digests',
       { rootfs: { type: 'layers', diff_ids: new Array(150_000).fill('x') } },
