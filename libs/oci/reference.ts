@@ -92,7 +92,7 @@ function surfaceProblem(text: string): string | undefined {
 
 /** Strips the secret from `user:token@host/path`, which people paste from a clone URL: it must not appear in a message. */
 function withoutCredentials(text: string): string {
-  return text.replace(/^([A-Za-z][A-Za-z0-9+.-]*:\/\/)?[^/]*@(?=[^/]*\/)/, '$1');
+  return text.replace(/^([A-Za-z][A-Za-z0-9+.-]*:\/\/)?[^/]*@([^/@]*\/)/, '$1$2');
 }
 
 function splitDomain(text: string): { domain: string; remainder: string } {

@@ -99,7 +99,7 @@ function tryJson(body: Uint8Array): unknown {
 function printable(text: string): string {
   const line = text
     .replace(/[\p{Cc}\p{Cf}\s]+/gu, ' ')
-    .replace(/(https?:\/\/[^\s?#]*)\?[^\s"']*/g, '$1')
+    .replace(/(https?:\/\/[^\s?#]*)(?:\?[^\s"']*)?/g, '$1')
     .trim();
   return line.length > 300 ? `${line.slice(0, 300)}…` : line;
 }

@@ -291,5 +291,7 @@ describe('properties', () => {
   test('a long hostile text is judged at once', () => {
     expect(refusal(`${'a-'.repeat(500)}!`)).toContain('invalid reference');
     expect(refusal('a'.repeat(1_000_000))).toContain('longer than');
+    // 17 minutes, where each @ is followed to the end of the text.
+    expect(refusal('@'.repeat(1_000_000))).toContain('longer than');
   });
 });
