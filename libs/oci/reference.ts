@@ -22,7 +22,7 @@ const OFFICIAL_PREFIX = 'library/';
 const DEFAULT_TAG = 'latest';
 const PATH_LENGTH_LIMIT = 255;
 /** Well above a host (253) with a port, a path (255), a tag (128) and the longest digest (136). */
-const TEXT_LENGTH_LIMIT = 1024;
+export const REFERENCE_LENGTH_LIMIT = 1024;
 
 const DOMAIN_LABEL = '[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?';
 const DOMAIN = new RegExp(`^(?:${DOMAIN_LABEL}(?:\\.${DOMAIN_LABEL})*|\\[([a-fA-F0-9:]+)\\])(?::([0-9]+))?$`);
@@ -82,7 +82,7 @@ function familiarName({ domain, path }: Reference): string {
 
 function surfaceProblem(text: string): string | undefined {
   if (text === '') return 'it is empty; give a name such as python:3.12';
-  if (text.length > TEXT_LENGTH_LIMIT) return `it is longer than ${TEXT_LENGTH_LIMIT} characters`;
+  if (text.length > REFERENCE_LENGTH_LIMIT) return `it is longer than ${REFERENCE_LENGTH_LIMIT} characters`;
   if (withoutCredentials(text) !== text) return 'it contains credentials; give them separately (--auth user:token)';
   if (/\s/.test(text)) return 'it contains a space or a line break';
   if (/^[A-Za-z][A-Za-z0-9+.-]*:\/\//.test(text)) return 'leave out the scheme, as in ghcr.io/owner/image:tag';

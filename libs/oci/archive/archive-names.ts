@@ -26,7 +26,7 @@ export async function readArchiveNames(path: string, label: string): Promise<rea
     const layout = await readOciLayout(container, label);
     if (layout !== undefined) return namesByDigest(layout.images);
     const list = await readDockerImageList(container, label);
-    if (list !== undefined) return list.map(({ RepoTags }) => RepoTags ?? []);
+    if (list !== undefined) return list.map(({ RepoTags }) => RepoTags);
   } finally {
     await container.close();
   }

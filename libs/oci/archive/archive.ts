@@ -228,7 +228,8 @@ function labelOf({ names, entry }: ArchivedImage): string {
 
 /** Compares names in canonical form: `alpine:3.20` is short for `docker.io/library/alpine:3.20`. */
 function isFullName({ names }: ArchivedImage, wanted: string): boolean {
-  return names.some((each) => each === wanted || canonicalName(each) === canonicalName(wanted));
+  const canonical = canonicalName(wanted);
+  return names.some((each) => each === wanted || canonicalName(each) === canonical);
 }
 
 /** `sha256:…`, alone or after a name. */

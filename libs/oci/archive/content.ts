@@ -1,4 +1,5 @@
 import { type Descriptor, documentTooLarge, MANIFEST_SIZE_LIMIT } from '../manifest.ts';
+import { REFERENCE_LENGTH_LIMIT } from '../reference.ts';
 import type { Member } from './container.ts';
 
 /** The content of an archive of either layout, in terms of the OCI image spec. */
@@ -14,6 +15,11 @@ export interface ArchivedImage {
   readonly names: readonly string[];
   /** Its manifest or index, as an index would list it. */
   readonly entry: Descriptor & Readonly<Record<string, unknown>>;
+}
+
+/** Whether it names an image. What is longer than any reference does not, and would be kept with the image, megabytes of it. */
+export function isName(text: string): boolean {
+  return text !== '' && text.length <= REFERENCE_LENGTH_LIMIT;
 }
 
 /** The bytes of a small file, but at most one more than the limit. */

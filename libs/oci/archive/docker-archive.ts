@@ -8,18 +8,21 @@ import { mediaTypes } from '../media-type.ts';
 import { cancelledError } from '../network-error.ts';
 import { textList } from '../texts.ts';
 import type { Container, Member } from './container.ts';
-import { type ArchiveContent, type ArchivedImage, DAMAGED, readDocument, readMember } from './content.ts';
+import { type ArchiveContent, type ArchivedImage, DAMAGED, isName, readDocument, readMember } from './content.ts';
 import { sniffCompression } from './decompress.ts';
 
 /** Most images of an archive: the config of each, up to 4 MiB, is read and hashed when the archive is opened. */
 const IMAGE_LIMIT = 1024;
+
+/** Most names of an archive: 4 MiB hold a million, and each is parsed to find the one that is asked for. */
+const NAME_LIMIT = 10_000;
 
 /** moby, `image/tarexport`: one object per image. */
 const manifestSchema = z
   .array(
     z.object({
       Config: z.string(),
-      RepoTags: textList.nullish(),
+      RepoTags: textList.nullish().transform((tags) => (tags ?? []).filter(isName)),
       Layers: z
         .array(z.string())
         .max(LAYER_LIMIT)
@@ -27,7 +30,11 @@ const manifestSchema = z
         .transform((list) => list ?? []),
     }),
   )
-  .max(IMAGE_LIMIT);
+  .max(IMAGE_LIMIT)
+  .refine(
+    (images) => images.flatMap(({ RepoTags }) => RepoTags).length <= NAME_LIMIT,
+    `has more than ${NAME_LIMIT} names`,
+  );
 
 /**
  * Reads the layout that `docker save` has written since 1.10, and that `podman save` and `skopeo copy docker-archive:` write. It has no
@@ -41,7 +48,7 @@ export async function readDockerArchive(
   const list = await readDockerImageList(container, name);
   if (list === undefined) return undefined;
   const reader = new DockerArchive(container, name, signal);
-  for (const { Config, RepoTags, Layers } of list) await reader.add(Config, RepoTags ?? [], Layers);
+  for (const { Config, RepoTags, Layers } of list) await reader.add(Config, RepoTags, Layers);
   return reader;
 }
 

@@ -4,7 +4,7 @@ import { OciError } from '../error.ts';
 import { descriptorSchema, entryPlatformSchema, firstIssue, isAttestation, parseJson } from '../manifest.ts';
 import { textRecord } from '../texts.ts';
 import type { Container } from './container.ts';
-import { type ArchiveContent, DAMAGED, readDocument } from './content.ts';
+import { type ArchiveContent, DAMAGED, isName, readDocument } from './content.ts';
 
 const indexSchema = z.object({
   // `umoci init` writes null.
@@ -46,7 +46,7 @@ export async function readOciLayout(container: Container, name: string): Promise
     .filter((entry) => !isAttestation(entry))
     .map((entry) => ({
       entry,
-      names: NAME_ANNOTATIONS.map((key) => entry.annotations?.[key] ?? '').filter((each) => each !== ''),
+      names: NAME_ANNOTATIONS.map((key) => entry.annotations?.[key] ?? '').filter(isName),
     }));
   return {
     images,

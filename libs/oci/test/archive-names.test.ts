@@ -34,6 +34,15 @@ test.each([
   expect(await namesOf(await imageArchive(layout, images))).toEqual(names);
 });
 
+test('what is longer than a reference is no name, and more names than tools write are refused', async () => {
+  const long = 'a'.repeat(1025);
+  for (const layout of ['docker-old', 'oci'] as const)
+    expect(await namesOf(await imageArchive(layout, [{ tags: [`app:${long}`], tars: [random(10)] }]))).toEqual([[]]);
+  const tags = Array.from({ length: 10_001 }, (_, index) => `app:${index}`);
+  const many = await namesOf(await tarOf({ 'manifest.json': [{ Config: '', RepoTags: tags }] })).catch(String);
+  expect(many).toContain('manifest.json of the archive is invalid: has more than 10000 names');
+});
+
 test('an image without a name has none, and a compressed archive is not unpacked for them', async () => {
   const unnamed = await imageArchive('docker-old', [{ tags: [], tars: [random(10)] }]);
   expect(await namesOf(unnamed)).toEqual([[]]);
