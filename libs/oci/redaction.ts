@@ -7,6 +7,9 @@ const REDACTED = '[redacted]';
 /** Shorter secrets cannot be told from the words of a message. */
 const SHORTEST = 4;
 
+/** Where a server's text was cut, maybe within a secret: here, or by V8 when it quotes invalid JSON. */
+const CUTS = ['…', '"...', '...'];
+
 /** The secrets that one call has sent to registries, kept out of errors and logs even where a server repeats one in its answer. */
 export class Redaction {
   readonly #secrets = new Set<string>();
@@ -46,12 +49,8 @@ export class Redaction {
     let clean = text;
     for (const secret of this.#longestFirst()) {
       clean = clean.replaceAll(secret, REDACTED);
-      // A server's text may have been cut within a secret, here or by V8 when it quotes invalid JSON.
-      for (let length = secret.length - 1; length >= SHORTEST; length -= 1) {
-        for (const end of ['…', '"...', '...']) {
-          clean = clean.replaceAll(`${secret.slice(0, length)}${end}`, `${REDACTED}${end}`);
-        }
-      }
+      for (const cut of CUTS)
+        clean = clean.split(cut).reduce((before, after) => `${withoutBeginning(before, secret)}${cut}${after}`);
     }
     return clean;
   }
@@ -78,4 +77,13 @@ export class Redaction {
   #longestFirst(): string[] {
     return [...this.#secrets].sort((one, other) => other.length - one.length);
   }
+}
+
+/** The text without the beginning of the secret that it ends with, if it does. */
+function withoutBeginning(text: string, secret: string): string {
+  const start = secret.slice(0, SHORTEST);
+  for (let at = text.indexOf(start, text.length - secret.length); at >= 0; at = text.indexOf(start, at + 1)) {
+    if (secret.startsWith(text.slice(at))) return `${text.slice(0, at)}${REDACTED}`;
+  }
+  return text;
 }

@@ -544,6 +544,14 @@ describe('a server that repeats a secret', () => {
     expect(redaction.text('no s3cret, no s3cr')).toBe('no [redacted], no [redacted]');
   });
 
+  test.each(['…', '"...', '...'])('cut by %s, however long it and the text are', (cut) => {
+    const redaction = new Redaction();
+    const secret = 'S3cret'.repeat(50_000);
+    redaction.credentials({ token: secret });
+    const text = 'no '.repeat(100_000);
+    expect(redaction.text(`${text}${secret.slice(0, 9)}${cut} S3c${cut}`)).toBe(`${text}[redacted]${cut} S3c${cut}`);
+  });
+
   test('in the cause alone, where all else is told as it was; errors of this side are left alone', () => {
     const redaction = new Redaction();
     redaction.credentials(ALICE);
