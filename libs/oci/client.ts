@@ -183,7 +183,6 @@ function createApi(
   const http = new Http({
     connections,
     userAgent: options.userAgent ?? defaultUserAgent(),
-    headersTimeoutMs: stallTimeoutMs,
     stallTimeoutMs,
     metadataDeadlineMs: METADATA_DEADLINE_MS,
     configuration,

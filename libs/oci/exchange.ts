@@ -31,9 +31,7 @@ export interface ExchangeRequest {
   readonly headers: Readonly<Record<string, string>>;
   readonly body?: string;
   readonly signal?: AbortSignal;
-  /** Longest time from sending the request to the head of the response, in milliseconds. */
-  readonly headersTimeoutMs: number;
-  /** Longest time without a byte of the body, in milliseconds. */
+  /** Longest time without a byte of the response, counted from sending the request, in milliseconds. */
   readonly stallTimeoutMs: number;
   /** Longest time for the whole exchange, including the wait for a connection, in milliseconds; no limit when undefined. */
   readonly deadlineMs?: number;
@@ -118,13 +116,12 @@ class Exchange implements Dispatcher.DispatchHandler, Flow {
   onRequestStart(controller: Dispatcher.DispatchController): void {
     this.#controller = controller;
     if (this.#isOver) controller.abort(new Error('the request was given up'));
-    else this.#silence.allow(this.#request.headersTimeoutMs);
+    else this.#silence.allow(this.#request.stallTimeoutMs);
   }
 
   onResponseStart(_: Dispatcher.DispatchController, status: number, fields: HeaderFields): void {
     if (this.#isOver || status < 200) return;
     this.#silence.heard();
-    this.#silence.allow(this.#request.stallTimeoutMs);
     try {
       this.#head = { status, headers: toHeaders(fields) };
       this.#receiver = this.#request.receive(this.#head);

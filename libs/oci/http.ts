@@ -10,7 +10,6 @@ import type { RegistryConfiguration } from './registry-settings.ts';
 export interface HttpOptions {
   readonly connections: Connections;
   readonly userAgent: string;
-  readonly headersTimeoutMs: number;
   readonly stallTimeoutMs: number;
   /** For the whole of a manifest or token request, so that a trickle of bytes cannot hold it up for ever. */
   readonly metadataDeadlineMs: number;
@@ -90,7 +89,7 @@ export class Http {
     authorization: Authorization | undefined,
     { purpose, method = 'GET', headers, body, signal, receive }: HttpRequest,
   ): Promise<{ head: ResponseHead; errorBody: Buffer }> {
-    const { connections, userAgent, headersTimeoutMs, stallTimeoutMs, metadataDeadlineMs } = this.#options;
+    const { connections, userAgent, stallTimeoutMs, metadataDeadlineMs } = this.#options;
     const errors = collector(ERROR_BODY_LIMIT);
     const proxy = connections.proxyFor(url);
     try {
@@ -107,7 +106,6 @@ export class Http {
         },
         body,
         signal,
-        headersTimeoutMs,
         stallTimeoutMs,
         deadlineMs: purpose === 'metadata' ? metadataDeadlineMs : undefined,
         receive: (answer) => (isSuccess(answer) ? receive(answer) : errors.receive),

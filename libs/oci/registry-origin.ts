@@ -95,7 +95,6 @@ export class RegistryOrigins {
         url,
         method: 'GET',
         headers: {},
-        headersTimeoutMs: probeTimeoutMs,
         stallTimeoutMs: probeTimeoutMs,
         deadlineMs: probeTimeoutMs,
         receive: () => () => 'stop',

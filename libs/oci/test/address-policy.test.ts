@@ -84,7 +84,6 @@ async function ask(guard: AddressGuard, address: string): Promise<ResponseHead> 
       url,
       method: 'GET',
       headers: {},
-      headersTimeoutMs: 10_000,
       stallTimeoutMs: 10_000,
       receive: () => () => undefined,
     });
