@@ -114,16 +114,14 @@ export class Authenticator {
   }
 
   #startFetch(key: string, challenge: Challenge, access: Access): Promise<CachedToken> {
-    const fetching = this.#fetchToken(challenge, access).then((token) => {
-      for (const [known, { expiresAt }] of this.#tokens) if (expiresAt <= this.#now()) this.#tokens.delete(known);
-      this.#tokens.set(key, token);
-      return token;
-    });
+    const fetching = this.#fetchToken(challenge, access)
+      .then((token) => {
+        for (const [known, { expiresAt }] of this.#tokens) if (expiresAt <= this.#now()) this.#tokens.delete(known);
+        this.#tokens.set(key, token);
+        return token;
+      })
+      .finally(() => this.#pending.delete(key));
     this.#pending.set(key, fetching);
-    const forget = (): void => {
-      this.#pending.delete(key);
-    };
-    fetching.then(forget, forget);
     return fetching;
   }
 

@@ -64,12 +64,8 @@ export class RegistryOrigins {
   }
 
   #startProbe(host: string, secure: URL): Promise<URL> {
-    const probing = this.#probe(host, secure);
+    const probing = this.#probe(host, secure).finally(() => this.#pending.delete(host));
     this.#pending.set(host, probing);
-    const forget = (): void => {
-      this.#pending.delete(host);
-    };
-    probing.then(forget, forget);
     return probing;
   }
 
