@@ -10,10 +10,10 @@ import { orCancelled } from './network-error.ts';
 import { Redaction } from './redaction.ts';
 import { registryError } from './registry-error.ts';
 
-/** Who asks: nobody in particular, the bearer of credentials, or the server, whose own are looked up only when they are needed. */
+/** Who asks: nobody in particular, a user with credentials, or the server, whose own are looked up only when they are needed. */
 export type Identity =
   | { readonly kind: 'anonymous' }
-  | { readonly kind: 'bearer'; readonly credentials: Credentials }
+  | { readonly kind: 'user'; readonly credentials: Credentials }
   | { readonly kind: 'server'; readonly credentials: () => Promise<Credentials | undefined> };
 
 /** Who wants to read what. */
@@ -168,7 +168,7 @@ export class Authenticator {
 
   #key({ registry, repository, identity }: Access): string {
     const who =
-      identity.kind === 'bearer'
+      identity.kind === 'user'
         ? createHmac('sha256', this.#hashKey).update(JSON.stringify(identity.credentials)).digest('hex')
         : identity.kind;
     return `${registry.origin} ${repository} ${who}`;
@@ -241,7 +241,7 @@ function parseToken(body: Buffer, url: URL): { token: string; lifetimeMs: number
 
 async function credentialsOf(identity: Identity): Promise<Credentials | undefined> {
   if (identity.kind === 'anonymous') return undefined;
-  return identity.kind === 'bearer' ? identity.credentials : identity.credentials();
+  return identity.kind === 'user' ? identity.credentials : identity.credentials();
 }
 
 /** Undefined without a name and password: an identity token is only valid at a token server. */

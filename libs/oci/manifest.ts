@@ -113,11 +113,11 @@ export function parseManifest(received: ReceivedManifest): Manifest {
   const digest = verifiedDigest(received);
   const json = parseJson(received.body, `the manifest of ${received.name}`);
   const shape = shapeSchema.safeParse(json);
-  if (!shape.success) throw garbage(received.name, 'it is not a JSON object');
+  if (!shape.success) throw invalidManifest(received.name, 'it is not a JSON object');
   const mediaType = manifestMediaType(shape.data, received);
   // A document that is both could be one image to this reader and another to the next (GHSA-mc8v-mgrf-8f4m).
   if (shape.data.manifests !== undefined && (shape.data.layers !== undefined || shape.data.config !== undefined)) {
-    throw garbage(received.name, 'it is an index and an image manifest at once');
+    throw invalidManifest(received.name, 'it is an index and an image manifest at once');
   }
   if (isIndexType(mediaType)) {
     return {
@@ -139,7 +139,7 @@ function readEntries(list: readonly unknown[], name: string): { entries: IndexEn
       entries.push(parsed.data);
       continue;
     }
-    if (unread.length >= UNREAD_LIMIT) throw garbage(name, 'too many of its entries cannot be read');
+    if (unread.length >= UNREAD_LIMIT) throw invalidManifest(name, 'too many of its entries cannot be read');
     const platform = unreadEntrySchema.safeParse(each).data?.platform;
     unread.push({ platform, problem: firstIssue(parsed.error, ['manifests', position]) });
   }
@@ -217,7 +217,7 @@ function manifestMediaType(shape: z.infer<typeof shapeSchema>, { contentType, na
 
 function parseWith<T>(schema: z.ZodType<T>, json: unknown, name: string): T {
   const parsed = schema.safeParse(json);
-  if (!parsed.success) throw garbage(name, firstIssue(parsed.error));
+  if (!parsed.success) throw invalidManifest(name, firstIssue(parsed.error));
   return parsed.data;
 }
 
@@ -227,6 +227,6 @@ export function documentTooLarge(what: string): OciError {
 }
 
 /** The error for a malformed manifest. */
-export function garbage(name: string, reason: string): OciError {
+export function invalidManifest(name: string, reason: string): OciError {
   return new OciError('invalid_manifest', `the manifest of ${name} is invalid: ${reason}`);
 }

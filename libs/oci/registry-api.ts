@@ -69,7 +69,7 @@ export class RegistryApi {
 
   #identity({ reference, credentials, redaction }: RegistryRequest): Identity {
     redaction?.credentials(credentials);
-    if (credentials !== undefined) return { kind: 'bearer', credentials };
+    if (credentials !== undefined) return { kind: 'user', credentials };
     const source = this.#credentialSource;
     if (source === undefined) return { kind: 'anonymous' };
     const look = async (): Promise<Credentials | undefined> => {

@@ -7,9 +7,9 @@ import { type ImageConfig, type ParsedConfig, parseImageConfig } from './image-c
 import {
   type Descriptor,
   documentTooLarge,
-  garbage,
   type ImageManifest,
   type IndexEntry,
+  invalidManifest,
   isAttestation,
   MANIFEST_SIZE_LIMIT,
   type Manifest,
@@ -191,7 +191,7 @@ export class Resolver {
     const unread = this.#unread.find(
       ({ platform }) => platform === undefined || platformDistance(this.#wanted, platform) !== undefined,
     );
-    if (unread !== undefined) throw garbage(this.#name, unread.problem);
+    if (unread !== undefined) throw invalidManifest(this.#name, unread.problem);
     throw this.#refusal ?? this.#platformNotFound();
   }
 
