@@ -1,12 +1,12 @@
 import { createHmac, randomBytes } from 'node:crypto';
 import * as z from 'zod';
+import { orCancelled } from './cancellation.ts';
 import type { Challenge } from './challenge.ts';
 import { basicAuthorization, type Credentials } from './credentials.ts';
 import { OciError } from './error.ts';
 import { collector } from './exchange.ts';
 import { mayCarrySecret } from './host.ts';
 import { type Authorization, assertSecretMayGo, type Http, type HttpRequest } from './http.ts';
-import { orCancelled } from './network-error.ts';
 import { Redaction } from './redaction.ts';
 import { registryError } from './registry-error.ts';
 

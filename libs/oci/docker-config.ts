@@ -4,9 +4,9 @@ import { readFile } from 'node:fs/promises';
 import * as z from 'zod';
 import type { Credentials } from './credentials.ts';
 import { OciError } from './error.ts';
-import { errorCode } from './network-error.ts';
 import type { Reference } from './reference.ts';
 import type { CredentialSource } from './registry-api.ts';
+import { errorCode } from './system-error.ts';
 
 const entrySchema = z.object({
   auth: z.string().nullish(),

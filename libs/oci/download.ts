@@ -1,10 +1,10 @@
+import { cancelledError } from './cancellation.ts';
 import { parseContentRange } from './content-range.ts';
 import type { Credentials } from './credentials.ts';
 import { OciError } from './error.ts';
 import type { Receiver, ResponseHead } from './exchange.ts';
 import type { Descriptor } from './manifest.ts';
 import { isMirrorFailure, type Source } from './mirror.ts';
-import { cancelledError } from './network-error.ts';
 import { PartialFile } from './partial-file.ts';
 import { familiarReference, type Reference } from './reference.ts';
 import type { RegistryApi } from './registry-api.ts';

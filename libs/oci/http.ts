@@ -1,9 +1,10 @@
 import type { AddressGuard } from './address-policy.ts';
+import { cancelledError } from './cancellation.ts';
 import type { Connections, Purpose } from './connections.ts';
 import { OciError } from './error.ts';
 import { collector, exchange, type Receiver, type ResponseHead } from './exchange.ts';
 import { hostAndPort, isLoopbackHost, mayCarrySecret } from './host.ts';
-import { cancelledError, networkError } from './network-error.ts';
+import { networkError } from './network-error.ts';
 import { ERROR_BODY_LIMIT } from './registry-error.ts';
 import type { RegistryConfiguration } from './registry-settings.ts';
 

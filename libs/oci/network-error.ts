@@ -2,8 +2,7 @@ import * as z from 'zod';
 import type { Purpose } from './connections.ts';
 import { OciError, type OciErrorCode } from './error.ts';
 import { StallError } from './stall.ts';
-
-const coded = z.object({ code: z.string() });
+import { errorCode } from './system-error.ts';
 
 /** Codes of failures to connect, with the reason for the message. `retryable` says whether trying again can help. */
 const UNREACHABLE: ReadonlyMap<string, { readonly reason: string; readonly retryable: boolean }> = new Map([
@@ -46,12 +45,6 @@ export class ProxyError extends Error {
     super('the connection to the proxy failed', { cause });
     this.name = 'ProxyError';
   }
-}
-
-/** The code of a system, TLS or undici error; empty when it has none. */
-export function errorCode(error: unknown): string {
-  const parsed = coded.safeParse(error);
-  return parsed.success ? parsed.data.code : '';
 }
 
 /** Whether the server's certificate was not accepted. */
@@ -196,20 +189,4 @@ function broken(error: unknown, { host }: URL, purpose: Purpose): Failure {
 function brokenConnection(whom: string, error: unknown): Failure {
   const reason = error instanceof Error && error.message !== '' ? error.message : String(error);
   return { code: 'registry_error', message: `the connection to ${whom} broke: ${reason}`, retryable: true };
-}
-
-/** The error for a cancelled request; its cause is the signal's reason. */
-export function cancelledError(signal: AbortSignal): OciError {
-  return new OciError('cancelled', 'the pull was cancelled', { cause: signal.reason });
-}
-
-/** Waits for a promise until the signal fires, after which its outcome is ignored. @throws OciError `cancelled` */
-export function orCancelled<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (signal === undefined) return promise;
-  return new Promise((resolve, reject) => {
-    const onAbort = (): void => reject(cancelledError(signal));
-    if (signal.aborted) onAbort();
-    else signal.addEventListener('abort', onAbort, { once: true });
-    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort));
-  });
 }

@@ -8,8 +8,8 @@ import type { RegistryClientOptions } from './client.ts';
 import { dockerConfigCredentials } from './docker-config.ts';
 import { OciError } from './error.ts';
 import { isLoopbackHost } from './host.ts';
-import { errorCode } from './network-error.ts';
 import { RegistryConfiguration, type RegistrySettings } from './registry-settings.ts';
+import { errorCode } from './system-error.ts';
 
 const scopes = ['loopback', 'link-local', 'private', 'public'] as const;
 const oneOrMore = z.union([z.string(), z.array(z.string())]).transform((value) => [value].flat());

@@ -1,9 +1,8 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import { giveBack } from './chunk-memory.ts';
-import { OciError } from './error.ts';
+import type { OciError } from './error.ts';
 import type { Flow } from './exchange.ts';
-import { errorCode } from './network-error.ts';
-import { isDiskFull } from './system-error.ts';
+import { errorCode, fileError } from './system-error.ts';
 
 /**
  * Bytes gathered into one write. The socket yields 64 KiB at a time; a write for each would cost more in system calls and
@@ -16,6 +15,7 @@ const HELD_BYTES = 4 * BATCH_BYTES;
 const LINGER_MS = 20;
 /** Longest list for one writev (IOV_MAX on Linux). */
 const CHUNKS_PER_WRITE = 1024;
+const CANNOT_WRITE = 'cannot write the download to the data directory';
 
 /**
  * A file that a blob is appended to while others read it. Writes are batched, overlap with receiving, and use a bounded amount of
@@ -50,7 +50,7 @@ export class PartialFile {
       });
       return new PartialFile(handle, (await handle.stat()).size, onBytes);
     } catch (error) {
-      throw fileError(error);
+      throw fileError(error, CANNOT_WRITE);
     }
   }
 
@@ -131,7 +131,7 @@ export class PartialFile {
       } while (this.#isBatch() || (this.#isFlushing && this.#held > 0));
       if (this.#held > 0) this.#linger();
     } catch (error) {
-      this.#failure = fileError(error);
+      this.#failure = fileError(error, CANNOT_WRITE);
       this.#release();
     } finally {
       this.#isWriting = false;
@@ -165,17 +165,4 @@ function afterBytes(chunks: Buffer[], bytes: number): Buffer[] {
     skip -= chunk.length;
   }
   return [];
-}
-
-function fileError(cause: unknown): OciError {
-  if (cause instanceof OciError) return cause;
-  const code = errorCode(cause);
-  if (isDiskFull(cause)) {
-    return new OciError('no_space', 'no space left in the data directory; free some, or use another with --data-dir', {
-      cause,
-    });
-  }
-  return new OciError('internal', `cannot write the download to the data directory (${code || String(cause)})`, {
-    cause,
-  });
 }

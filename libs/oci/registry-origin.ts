@@ -1,19 +1,13 @@
 import type { AddressGuard } from './address-policy.ts';
+import { orCancelled } from './cancellation.ts';
 import type { Connections } from './connections.ts';
 import { OciError } from './error.ts';
 import { DeadlineError, exchange } from './exchange.ts';
 import { hostAndPort, isLoopbackHost } from './host.ts';
-import {
-  errorCode,
-  isCertificateError,
-  isTlsAlert,
-  isUnreachable,
-  networkError,
-  orCancelled,
-  ProxyError,
-} from './network-error.ts';
+import { isCertificateError, isTlsAlert, isUnreachable, networkError, ProxyError } from './network-error.ts';
 import type { RegistryConfiguration } from './registry-settings.ts';
 import { StallError } from './stall.ts';
+import { errorCode } from './system-error.ts';
 
 export interface RegistryOriginOptions {
   readonly connections: Connections;

@@ -26,12 +26,12 @@ import {
   MANIFEST_ACCEPT,
   unsupportedMediaType,
 } from './media-type.ts';
-import { errorCode } from './network-error.ts';
 import { formatPlatform, hostPlatform, type Platform, platformDistance } from './platform.ts';
 import { familiarReference, type Reference } from './reference.ts';
 import type { RegistryApi } from './registry-api.ts';
 import { registryError } from './registry-error.ts';
 import { isReusable, type Resolution } from './resolution.ts';
+import { errorCode } from './system-error.ts';
 import { counted, enumeration } from './texts.ts';
 
 /** One layer of an image, as its manifest and config describe it. */

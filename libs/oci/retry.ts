@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { cancelledError } from './cancellation.ts';
 import { OciError } from './error.ts';
-import { cancelledError } from './network-error.ts';
 
 export interface RetryOptions {
   /** Attempts in a row without progress before an error is final; at least 1. */

@@ -1,15 +1,15 @@
 import { open } from 'node:fs/promises';
+import { cancelledError } from '../cancellation.ts';
 import { digestProblem } from '../digest.ts';
 import { OciError } from '../error.ts';
 import type { ResponseHead } from '../exchange.ts';
 import { type Descriptor, MANIFEST_SIZE_LIMIT } from '../manifest.ts';
 import { mediaTypes } from '../media-type.ts';
-import { cancelledError, errorCode } from '../network-error.ts';
 import type { Platform } from '../platform.ts';
 import { formatReference, parseReference } from '../reference.ts';
 import type { RegistryAnswer, RegistryApi, RegistryRequest } from '../registry-api.ts';
 import { type ResolvedImage, Resolver } from '../resolver.ts';
-import { isDiskFull } from '../system-error.ts';
+import { fileError } from '../system-error.ts';
 import { counted, enumeration } from '../texts.ts';
 import { noArchive } from './archive-names.ts';
 import { type Container, type Member, openContainer } from './container.ts';
@@ -188,9 +188,7 @@ class Archive implements ImageArchive {
       await copyMember(found, destinationPath, signal, onBytes ?? (() => undefined));
     } catch (cause) {
       if (signal?.aborted) throw cancelledError(signal);
-      const code = errorCode(cause);
-      if (isDiskFull(cause)) throw new OciError('no_space', 'no space left in the data directory', { cause });
-      throw new OciError('internal', `cannot copy a layer out of ${this.#label} (${code || String(cause)})`, { cause });
+      throw fileError(cause, `cannot copy a layer out of ${this.#label}`);
     }
   }
 

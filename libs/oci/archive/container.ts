@@ -4,8 +4,7 @@ import { type FileHandle, open, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { OciError } from '../error.ts';
 import type { LayerCompression } from '../media-type.ts';
-import { errorCode } from '../network-error.ts';
-import { isSystemError } from '../system-error.ts';
+import { errorCode, isSystemError } from '../system-error.ts';
 import { ARCHIVE_HEAD_BYTES, type ArchiveLimits, archiveCompression, decompressFile } from './decompress.ts';
 import { type Extent, TarIndex } from './tar-index.ts';
 

@@ -3,10 +3,10 @@ import { statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { Decompress } from 'fzstd';
+import { cancelledError } from '../cancellation.ts';
 import { OciError } from '../error.ts';
 import type { LayerCompression } from '../media-type.ts';
-import { cancelledError, errorCode } from '../network-error.ts';
-import { isDiskFull, isSystemError } from '../system-error.ts';
+import { errorCode, isDiskFull, isSystemError } from '../system-error.ts';
 import { gunzip } from './gunzip.ts';
 import { ZSTD_WINDOW_LIMIT, ZstdWindows } from './zstd-window.ts';
 

@@ -1,7 +1,7 @@
 import type { FileHandle } from 'node:fs/promises';
 import { posix } from 'node:path';
+import { cancelledError } from '../cancellation.ts';
 import { OciError } from '../error.ts';
-import { cancelledError } from '../network-error.ts';
 
 /** A range of a file, in bytes. */
 export interface Extent {
