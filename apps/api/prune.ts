@@ -1,5 +1,5 @@
 import { evictLayers, type Store } from '@bhatti/store';
-import { type ClaimKind, LEASE_TTL, layerLease, liveTask, TaskClaims, takeLease } from '@bhatti/tasks';
+import { type ClaimKind, layerLease, liveTask, TaskClaims, takeLease } from '@bhatti/tasks';
 import type { TaskService } from './task-service.ts';
 
 /** What a prune freed, or would free. */
@@ -52,9 +52,7 @@ async function prunePartials({ partials }: Store, tasks: TaskService, dryRun: bo
   const sizes: number[] = [];
   for (const digest of await partials.list()) {
     // A download in progress holds the lease; one that gets it after us starts from the first byte.
-    const lease = await tasks.withQueue(({ redis }) =>
-      takeLease(redis, layerLease(digest), { ttl: LEASE_TTL, signal: new AbortController().signal }),
-    );
+    const lease = await tasks.withQueue(({ redis }) => takeLease(redis, layerLease(digest)));
     if (lease === null) continue;
     try {
       if (await isWanted(tasks, 'partial', digest)) continue;

@@ -1,6 +1,6 @@
 import { isCurrentLayer } from '@bhatti/rootfs';
 import { type EvictOptions, evictLayer, evictLayers, type Store } from '@bhatti/store';
-import { LEASE_TTL, type RedisClient, type TaskClaims, takeLease, withLease } from '@bhatti/tasks';
+import { type RedisClient, type TaskClaims, takeLease, withLease } from '@bhatti/tasks';
 import type { Logger } from 'pino';
 
 /** One evictor at a time, on whatever host: two would remove twice as much as is needed. */
@@ -30,7 +30,7 @@ export class LayerCacheLimit {
   async enforce(): Promise<void> {
     const { store, redis, limit } = this.#options;
     if (limit === Number.POSITIVE_INFINITY) return;
-    const lease = await takeLease(redis, EVICTION_LEASE, { ttl: LEASE_TTL, signal: new AbortController().signal });
+    const lease = await takeLease(redis, EVICTION_LEASE);
     if (lease === null) return;
     try {
       const entries = await store.layers.list();
@@ -45,7 +45,7 @@ export class LayerCacheLimit {
   async makeRoom(bytes: number, signal: AbortSignal): Promise<void> {
     const { store, redis } = this.#options;
     const hasRoom = async () => (await store.freeBytes()) >= bytes || undefined;
-    await withLease(redis, EVICTION_LEASE, { ttl: LEASE_TTL, signal, recheck: hasRoom }, async () => {
+    await withLease(redis, EVICTION_LEASE, { signal, recheck: hasRoom }, async () => {
       await this.#evict({ bytes: bytes - (await store.freeBytes()), onlyIfEnough: true });
       return true;
     });

@@ -1,4 +1,4 @@
-import { LEASE_TTL, type Lease, layerLease, takeLease } from '@bhatti/tasks';
+import { type Lease, layerLease, takeLease } from '@bhatti/tasks';
 import { hasLayer, removeOutdatedLayer } from './cached-layer.ts';
 import { fetchLayer, type ImageLayer } from './fetch-layer.ts';
 import type { ImageSource, SourceImage } from './image-source.ts';
@@ -94,7 +94,7 @@ class LayerWork {
       await this.#done(layer);
       return undefined;
     }
-    const lease = await takeLease(redis, layerLease(digest), { ttl: LEASE_TTL, signal: this.#signal });
+    const lease = await takeLease(redis, layerLease(digest), { signal: this.#signal });
     if (lease === null) {
       if (cached) await this.#done(layer);
       else this.#options.onBytes(digest, partialBytes);

@@ -45,8 +45,7 @@ async function freePartial({ claims, redis, store, logger }: PartialServices, di
     const isLeft = looks > LOOKS || !(await store.partials.has(digest)) || (await claims.partial.isWanted(digest));
     return isLeft || undefined;
   };
-  const { signal } = new AbortController();
-  const options = { ttl: LEASE_TTL, signal, recheck: isSettled, pollInterval: INTERVAL };
+  const options = { recheck: isSettled, pollInterval: INTERVAL };
   await withLease(redis, layerLease(digest), options, async () => {
     await tidy({ logger }, () => store.partials.remove(digest));
     return true;

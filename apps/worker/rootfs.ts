@@ -2,7 +2,7 @@ import { stat } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { formatPlatform, hostPlatform } from '@bhatti/oci';
 import { buildRootfs, RootfsError } from '@bhatti/rootfs';
-import { LEASE_TTL, withLease } from '@bhatti/tasks';
+import { withLease } from '@bhatti/tasks';
 import { type BuiltImage, isBuilt } from './built-image.ts';
 import { hasLayer } from './cached-layer.ts';
 import { discard } from './discard.ts';
@@ -32,7 +32,7 @@ export async function provideRootfs(services: PullServices, options: ProvideRoot
     await options.requireOwned();
     return (!force && (await isBuilt(store, key))) || undefined;
   };
-  await withLease(redis, rootfsLease(key), { ttl: LEASE_TTL, signal, recheck: isThere }, async (leased) => {
+  await withLease(redis, rootfsLease(key), { signal, recheck: isThere }, async (leased) => {
     await build(services, { ...options, signal: leased });
     return true;
   });

@@ -25,11 +25,14 @@ const releaseScript = new RedisScript(`
 if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
 return 0`);
 
-export interface LeaseOptions<T> {
-  /** Ms after which the lease of a dead process expires. Renewed three times in that time. */
-  readonly ttl: number;
+export interface TakeLeaseOptions {
+  /** Ms after which the lease of a dead process expires. Renewed three times in that time. Default: `LEASE_TTL`. */
+  readonly ttl?: number;
   /** Ends the waiting and, through the work's own signal, the work; the call rejects with its reason. */
-  readonly signal: AbortSignal;
+  readonly signal?: AbortSignal;
+}
+
+export interface LeaseOptions<T> extends TakeLeaseOptions {
   /**
    * Called before each attempt to take the lease, to see whether the process that we wait for has done the work. A result other than
    * undefined is returned, and the work is not run.
@@ -55,23 +58,23 @@ export async function withLease<T>(
   options: LeaseOptions<T>,
   work: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
-  const pollInterval = options.pollInterval ?? defaultPollInterval;
+  const { ttl, signal = never(), recheck, pollInterval = defaultPollInterval } = options;
   for (;;) {
-    options.signal.throwIfAborted();
-    const done = await options.recheck?.();
+    signal.throwIfAborted();
+    const done = await recheck?.();
     if (done !== undefined) return done;
-    const lease = await takeLease(redis, key, options);
+    const lease = await takeLease(redis, key, { ttl, signal });
     if (lease === null) {
-      await pause(pollInterval, options.signal);
+      await pause(pollInterval, signal);
       continue;
     }
     try {
       // The previous holder may have finished between the check and the lease.
-      const doneMeanwhile = await options.recheck?.();
+      const doneMeanwhile = await recheck?.();
       if (doneMeanwhile !== undefined) return doneMeanwhile;
-      return await work(AbortSignal.any([options.signal, lease.lost]));
+      return await work(AbortSignal.any([signal, lease.lost]));
     } catch (error) {
-      if (options.signal.aborted || !lease.lost.aborted) throw error;
+      if (signal.aborted || !lease.lost.aborted) throw error;
     } finally {
       await lease.release();
     }
@@ -90,9 +93,8 @@ export interface Lease {
 export async function takeLease(
   redis: RedisClient,
   key: string,
-  options: { readonly ttl: number; readonly signal: AbortSignal },
+  { ttl = LEASE_TTL, signal = never() }: TakeLeaseOptions = {},
 ): Promise<Lease | null> {
-  const { ttl, signal } = options;
   const redisKey = `${KEY_PREFIX}:lease:${key}`;
   const token = randomUUID();
   const release = async () => {
@@ -141,6 +143,10 @@ async function renew(
     return;
   }
   lost.abort(new LeaseLost(`the lease ${redisKey} went to another holder`));
+}
+
+function never(): AbortSignal {
+  return new AbortController().signal;
 }
 
 async function pause(milliseconds: number, signal: AbortSignal): Promise<void> {

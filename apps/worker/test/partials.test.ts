@@ -57,7 +57,7 @@ test('of tasks that end together, one removes the partial download that they sha
 
 test('what another task wants stays, also while that fetches it', async () => {
   const digest = await partialOf('wanted', ['ends', 'ends-later', 'goes-on']);
-  const lease = await takeLease(redis, layerLease(digest), { ttl: 60_000, signal: new AbortController().signal });
+  const lease = await takeLease(redis, layerLease(digest), { ttl: 60_000 });
   await free('ends');
   expect(await store.partials.has(digest)).toBe(true);
   expect(await claimsOf('partial').isWanted(digest)).toBe(true);

@@ -8,7 +8,6 @@ import { QueueFixture } from './support/fixture.ts';
 
 const key = 'layer:sha256:abc';
 const redisKey = `${KEY_PREFIX}:lease:${key}`;
-const never = new AbortController().signal;
 
 describe('a lease', () => {
   let fixture: QueueFixture;
@@ -25,7 +24,7 @@ describe('a lease', () => {
     let most = 0;
     const results = await Promise.all(
       Array.from({ length: 8 }, (_, index) =>
-        withLease(redis, key, { ttl: 5000, signal: never, pollInterval: 5 }, async () => {
+        withLease(redis, key, { ttl: 5000, pollInterval: 5 }, async () => {
           inside += 1;
           most = Math.max(most, inside);
           await sleep(5);
@@ -45,7 +44,7 @@ describe('a lease', () => {
     let worked = 0;
     const results = await Promise.all(
       Array.from({ length: 8 }, () =>
-        withLease(redis, key, { ttl: 5000, signal: never, pollInterval: 5, recheck: async () => done }, async () => {
+        withLease(redis, key, { ttl: 5000, pollInterval: 5, recheck: async () => done }, async () => {
           worked += 1;
           await sleep(20);
           done = 'built';
@@ -59,7 +58,7 @@ describe('a lease', () => {
 
   test('is given back when the work fails', async () => {
     const redis = fixture.connect('worker');
-    const failing = withLease(redis, key, { ttl: 5000, signal: never }, async () => {
+    const failing = withLease(redis, key, { ttl: 5000 }, async () => {
       throw new Error('broken');
     });
     await expect(failing).rejects.toThrow('broken');
@@ -68,10 +67,10 @@ describe('a lease', () => {
 
   test('outlives its time while it is held', async () => {
     const redis = fixture.connect('worker');
-    const lease = await takeLease(redis, key, { ttl: 600, signal: never });
+    const lease = await takeLease(redis, key, { ttl: 600 });
     await sleep(1500);
     expect(lease?.lost.aborted).toBe(false);
-    expect(await takeLease(redis, key, { ttl: 600, signal: never })).toBeNull();
+    expect(await takeLease(redis, key, { ttl: 600 })).toBeNull();
     await lease?.release();
     expect(await redis.exists(redisKey)).toBe(0);
   });
@@ -79,7 +78,7 @@ describe('a lease', () => {
   test('is free some time after its holder died', async () => {
     const redis = fixture.connect('worker');
     await redis.set(redisKey, 'a dead process', 'PX', 100);
-    const result = await withLease(redis, key, { ttl: 5000, signal: never, pollInterval: 5 }, async () => 'mine');
+    const result = await withLease(redis, key, { ttl: 5000, pollInterval: 5 }, async () => 'mine');
     expect(result).toBe('mine');
   });
 
@@ -92,7 +91,7 @@ describe('a lease', () => {
       if (reasons.length > 0 && ++waits === 3) await redis.del(redisKey);
       return undefined;
     };
-    const result = await withLease(redis, key, { ttl: 60, signal: never, pollInterval: 5, recheck }, async (signal) => {
+    const result = await withLease(redis, key, { ttl: 60, pollInterval: 5, recheck }, async (signal) => {
       if (reasons.length > 0) return 'done at last';
       await redis.set(redisKey, 'another', 'PX', 60_000);
       await eventually(() => signal.aborted);
@@ -117,7 +116,7 @@ describe('a lease', () => {
 
   test('survives an absence of Redis, and stops nobody', async () => {
     const redis = fixture.connect('worker');
-    const lease = await takeLease(redis, key, { ttl: 300, signal: never });
+    const lease = await takeLease(redis, key, { ttl: 300 });
     await fixture.server.kill();
     await sleep(400);
     await fixture.server.start();
@@ -134,12 +133,12 @@ describe('a lease', () => {
     fixture.onEnd(() => gate.close());
     const redis = connectRedis(gate.socketPath, { use: 'worker' });
     fixture.onEnd(() => redis.disconnect());
-    const lease = await takeLease(redis, key, { ttl: 600, signal: never });
+    const lease = await takeLease(redis, key, { ttl: 600 });
     // The renewal is on its way.
     await gate.shut({ when: () => true, onShut: () => {} });
     await direct.script('FLUSH');
     // Others have given theirs back since Redis was started, and renewed none.
-    await (await takeLease(direct, 'layer:another', { ttl: 60_000, signal: never }))?.release();
+    await (await takeLease(direct, 'layer:another', { ttl: 60_000 }))?.release();
     const released = lease?.release();
     gate.open();
     await released;
