@@ -1,29 +1,17 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { type TaskQueue, takeUpLateRetries } from '@bhatti/tasks';
 import type { Logger } from 'pino';
 
 /** Ms between looks. */
 const INTERVAL = 10_000;
 
-/** Starts tasks whose next attempt is overdue because a clock was wrong. */
-export class LateRetries {
-  readonly #queue: TaskQueue;
-  readonly #logger: Logger;
-  #timer: NodeJS.Timeout | undefined;
-
-  constructor(queue: TaskQueue, logger: Logger) {
-    this.#queue = queue;
-    this.#logger = logger;
-  }
-
-  start(): void {
-    this.#timer = setInterval(() => {
-      takeUpLateRetries(this.#queue).catch((error: unknown) =>
-        this.#logger.warn({ err: error }, 'cannot look for late retries'),
-      );
-    }, INTERVAL);
-  }
-
-  stop(): void {
-    clearInterval(this.#timer);
+/** Starts tasks whose next attempt is overdue because a clock was wrong. Never rejects; ends when the signal aborts. */
+export async function watchLateRetries(queue: TaskQueue, logger: Logger, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted) {
+    // One look at a time: they would pile up while Redis is away.
+    await takeUpLateRetries(queue).catch((error: unknown) => {
+      if (!signal.aborted) logger.warn({ err: error }, 'cannot look for late retries');
+    });
+    await sleep(INTERVAL, undefined, { signal }).catch(() => {});
   }
 }

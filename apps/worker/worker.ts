@@ -22,7 +22,7 @@ import { Activity } from './activity.ts';
 import { Aftercare } from './aftercare.ts';
 import { Housekeeping } from './housekeeping.ts';
 import { JobLock } from './job-lock.ts';
-import { LateRetries } from './late-retries.ts';
+import { watchLateRetries } from './late-retries.ts';
 import { Outcomes } from './outcome.ts';
 import { PullProcessor } from './pull-job.ts';
 import { RedisProblems } from './redis-problems.ts';
@@ -92,7 +92,6 @@ class PullWorker implements RunningWorker {
   readonly #processor: PullProcessor;
   readonly #aftercare: Aftercare;
   readonly #housekeeping: Housekeeping;
-  readonly #lateRetries: LateRetries;
   readonly #worker: TaskWorker;
   #cancellations: CancellationSubscription | undefined;
   /** Settles when the queue worker takes no more jobs. */
@@ -118,13 +117,12 @@ class PullWorker implements RunningWorker {
     this.#processor = new PullProcessor({ services, lock: new JobLock(redis), outcomes, deaths, secretKey, logger });
     this.#aftercare = new Aftercare(services, this.#queue, outcomes, deaths, logger);
     this.#housekeeping = new Housekeeping({ services, isLive, logger });
-    this.#lateRetries = new LateRetries(this.#queue, logger);
     this.#worker = this.#createQueueWorker(options, problems);
   }
 
   async start(housekeepingInterval: number | undefined): Promise<void> {
     await this.#housekeeping.start(housekeepingInterval);
-    this.#lateRetries.start();
+    void watchLateRetries(this.#queue, this.#logger, this.#stopping.signal);
     this.#cancellations = await subscribeCancellations(this.#relay, this.#queue, this.#running);
     await this.#worker.waitUntilReady();
     this.#taking = this.#worker
@@ -141,7 +139,6 @@ class PullWorker implements RunningWorker {
     const { metrics, registry, sync, digests } = this.#services;
     this.#processor.stop();
     this.#stopping.abort();
-    this.#lateRetries.stop();
     const closed = this.#worker.close();
     this.#running.stopAll('worker_stopping' satisfies StopReason);
     await closed;
