@@ -10,12 +10,11 @@ export interface ClusterNode {
   readonly port: number;
 }
 
-/** Where Redis is: options for ioredis, and a text without secrets for logs and messages. */
+/** Where Redis is, for ioredis. */
 export interface RedisAddress {
   readonly options: RedisOptions;
   /** Some of the nodes of a Cluster, from which the others are discovered. The options apply to each node. */
   readonly clusterNodes?: readonly ClusterNode[];
-  readonly display: string;
 }
 
 /**
@@ -26,7 +25,7 @@ export interface RedisAddress {
  * @throws TaskError `invalid_request`; the message never repeats the URL, which may contain a password
  */
 export function parseRedisUrl(text: string): RedisAddress {
-  if (/^\.{0,2}\//.test(text)) return { options: { path: text, db: 0 }, display: text };
+  if (/^\.{0,2}\//.test(text)) return { options: { path: text, db: 0 } };
   const scheme = /^([a-z][a-z0-9+]*):\/\//.exec(text)?.[1];
   if (scheme === 'redis' || scheme === 'rediss') return hostAddress(parseUrl(text), scheme === 'rediss');
   if (scheme === 'redis+unix' || scheme === 'unix') return socketAddress(text);
@@ -48,7 +47,7 @@ function hostAddress(url: URL, tls: boolean): RedisAddress {
     // An address is not allowed as a server name (RFC 6066); the certificate is checked against it all the same.
     ...(tls ? { tls: isIP(host) === 0 ? { servername: host } : {} } : {}),
   };
-  return { options, display: `${url.hostname || host}:${port}` };
+  return { options };
 }
 
 /** A URL with a user part but no host is invalid, so it is given one. */
@@ -56,7 +55,7 @@ function socketAddress(text: string): RedisAddress {
   const url = parseUrl(text.replace(/^([^/]*:\/\/[^/]*@)\//, '$1socket/'));
   const path = decoded(url.pathname);
   if (path === '' || path === '/') throw invalid('the path of the unix socket is missing');
-  return { options: { path, db: databaseOf(url.searchParams.get('db')), ...credentialsOf(url) }, display: path };
+  return { options: { path, db: databaseOf(url.searchParams.get('db')), ...credentialsOf(url) } };
 }
 
 /** A URL with several hosts is invalid, so they are taken out first. */
@@ -69,7 +68,6 @@ function sentinelAddress(text: string): RedisAddress {
   const name = decoded(master);
   return {
     options: { sentinels, name, db: databaseOf(url.searchParams.get('db')), ...credentialsOf(url) },
-    display: `${name} (sentinels ${hosts})`,
   };
 }
 
@@ -79,7 +77,7 @@ function clusterAddress(text: string): RedisAddress {
   // Without a database: a Cluster only has database 0.
   if (match === null) throw invalid('use redis+cluster://host:6379,host:6379');
   const url = parseUrl(`redis://${userPart === '' ? '' : `${userPart}@`}cluster`);
-  return { options: credentialsOf(url), clusterNodes: nodesOf(hosts, defaultPort), display: `cluster ${hosts}` };
+  return { options: credentialsOf(url), clusterNodes: nodesOf(hosts, defaultPort) };
 }
 
 function nodesOf(hosts: string, standardPort: number): ClusterNode[] {

@@ -41,7 +41,6 @@ describe('parseRedisUrl', () => {
         { host: 'two', port: 6379 },
         { host: '::1', port: 7001 },
       ],
-      display: 'cluster one:7000,two,[::1]:7001',
     });
     expect(() => parseRedisUrl('redis+cluster://one:7000/1')).toThrow(/redis\+cluster:/);
   });
@@ -49,9 +48,9 @@ describe('parseRedisUrl', () => {
   test.each(['redis://ann:p@ss@one', 'redis+sentinel://ann:p@ss@one/name', 'redis+cluster://ann:p@ss@one'])(
     'the last @ ends the password: %s',
     (text) => {
-      const { options, display } = parseRedisUrl(text);
-      expect(options).toMatchObject({ username: 'ann', password: 'p@ss' });
-      expect(display).not.toContain('ss@');
+      const address = parseRedisUrl(text);
+      expect(address.options).toMatchObject({ username: 'ann', password: 'p@ss' });
+      expect(JSON.stringify(address)).not.toContain('ss@');
     },
   );
 
@@ -85,11 +84,4 @@ describe('parseRedisUrl', () => {
       expect.not.objectContaining({ message: expect.stringContaining('s3cr3t') }),
     );
   });
-
-  test.each(['redis://ann:s3cr3t@host/1', 'redis+sentinel://:s3cr3t@host/name', 'redis+unix://:s3cr3t@/run/r.sock'])(
-    'shows where %s is without its password',
-    (text) => {
-      expect(parseRedisUrl(text).display).not.toContain('s3cr3t');
-    },
-  );
 });
