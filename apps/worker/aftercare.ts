@@ -1,5 +1,4 @@
 import { removeCredentials, type TaskJob, type TaskQueue } from '@bhatti/tasks';
-import type { Logger } from 'pino';
 import type { Outcomes } from './outcome.ts';
 import { freePartials } from './partials.ts';
 import type { PullServices } from './services.ts';
@@ -7,32 +6,32 @@ import { releaseClaims } from './task-layers.ts';
 import { tidy } from './tidy.ts';
 import type { WorkerDeaths } from './worker-deaths.ts';
 
+export interface AftercareOptions {
+  readonly services: PullServices;
+  readonly queue: TaskQueue;
+  readonly outcomes: Outcomes;
+  readonly deaths: WorkerDeaths;
+}
+
 /**
  * Cleans up after tasks that have ended: only their record may stay. The processor has done so already, except where BullMQ
  * itself ended the task (its workers died again and again), or a cancellation rewrote its data just as it ended.
  */
 export class Aftercare {
-  readonly #services: PullServices;
-  readonly #queue: TaskQueue;
-  readonly #outcomes: Outcomes;
-  readonly #deaths: WorkerDeaths;
-  readonly #logger: Logger;
+  readonly #options: AftercareOptions;
   readonly #underWay = new Set<Promise<void>>();
 
-  constructor(services: PullServices, queue: TaskQueue, outcomes: Outcomes, deaths: WorkerDeaths, logger: Logger) {
-    this.#services = services;
-    this.#queue = queue;
-    this.#outcomes = outcomes;
-    this.#deaths = deaths;
-    this.#logger = logger;
+  constructor(options: AftercareOptions) {
+    this.#options = options;
   }
 
   ended(job: TaskJob | undefined): void {
     // Without a time of its end it will be tried again.
     if (job?.id === undefined || job.finishedOn === undefined) return;
     const { id } = job;
+    const { logger } = this.#options.services;
     const care = this.#clear(id)
-      .catch((error: unknown) => this.#logger.warn({ err: error, task_id: id }, 'cannot clear what an ended task left'))
+      .catch((error: unknown) => logger.warn({ err: error, task_id: id }, 'cannot clear what an ended task left'))
       .finally(() => this.#underWay.delete(care));
     this.#underWay.add(care);
   }
@@ -42,15 +41,16 @@ export class Aftercare {
   }
 
   async #clear(id: string): Promise<void> {
-    const job = await this.#queue.getJob(id);
+    const { services, queue, outcomes, deaths } = this.#options;
+    const job = await queue.getJob(id);
     // This worker had lost it: it is another's now.
     if (job !== undefined && job.finishedOn === undefined) return;
-    await freePartials(this.#services, id);
-    await releaseClaims(this.#services, id);
+    await freePartials(services, id);
+    await releaseClaims(services, id);
     if (job !== undefined) await removeCredentials(job);
-    await tidy(this.#services, () => this.#services.store.uploads.remove(id));
-    await this.#outcomes.forget(id);
-    await this.#deaths.forget(id);
-    await this.#services.layerCache.enforce();
+    await tidy(services, () => services.store.uploads.remove(id));
+    await outcomes.forget(id);
+    await deaths.forget(id);
+    await services.layerCache.enforce();
   }
 }

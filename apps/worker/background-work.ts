@@ -15,18 +15,12 @@ export interface BackgroundWorkOptions {
  * the next pull made a build from cached layers a third slower on two processors.
  */
 export class BackgroundWork {
-  readonly #what: string;
-  readonly #work: () => Promise<void>;
-  readonly #lull: () => Promise<void>;
-  readonly #logger: Logger;
+  readonly #options: BackgroundWorkOptions;
   #running: Promise<void> | undefined;
   #again = false;
 
-  constructor({ what, work, lull, logger }: BackgroundWorkOptions) {
-    this.#what = what;
-    this.#work = work;
-    this.#lull = lull;
-    this.#logger = logger;
+  constructor(options: BackgroundWorkOptions) {
+    this.#options = options;
   }
 
   /** Starts a run, or one more after the current one, which may be past the new file already. */
@@ -44,15 +38,16 @@ export class BackgroundWork {
   }
 
   async #run(): Promise<void> {
+    const { what, work, lull, logger } = this.#options;
     do {
-      await this.#lull();
+      await lull();
       this.#again = false;
       try {
-        await this.#work();
+        await work();
       } catch (error) {
-        this.#logger.error(
+        logger.error(
           { err: error },
-          `cannot ${this.#what} published files; tried again after the next publish, or with housekeeping`,
+          `cannot ${what} published files; tried again after the next publish, or with housekeeping`,
         );
       }
     } while (this.#again);

@@ -1,5 +1,4 @@
 import { isArriving } from '@bhatti/tasks';
-import type { Logger } from 'pino';
 import { collectUploads } from './collect-uploads.ts';
 import { freeOldPartials } from './partials.ts';
 import type { PullServices } from './services.ts';
@@ -11,7 +10,6 @@ export interface HousekeepingOptions {
   readonly services: PullServices;
   /** Whether a task still waits or runs. */
   readonly isLive: (taskId: string) => Promise<boolean>;
-  readonly logger: Logger;
 }
 
 /**
@@ -46,8 +44,8 @@ export class Housekeeping {
 
   /** A failure only costs disk space until the next round, and does not keep the other steps from running. */
   async #clean(): Promise<void> {
-    const { services, isLive, logger } = this.#options;
-    const { store, layerCache, claims, redis } = services;
+    const { services, isLive } = this.#options;
+    const { store, layerCache, claims, redis, logger } = services;
     for (const step of [
       () => store.collectOrphans(),
       () => freeOldPartials(services),

@@ -40,7 +40,6 @@ export interface PullProcessorOptions {
   readonly deaths: WorkerDeaths;
   /** Opens sealed credentials. */
   readonly secretKey: KeyObject;
-  readonly logger: Logger;
 }
 
 const goneFromRedis = 'the task is no longer in Redis: somebody deleted it, or Redis evicted it or lost its data';
@@ -90,7 +89,7 @@ class PullAttempt {
     this.#id = job.id ?? '';
     this.#token = token;
     this.#stop = stop;
-    this.#logger = options.logger.child({ task_id: this.#id, request_id: job.data.requestId });
+    this.#logger = options.services.logger.child({ task_id: this.#id, request_id: job.data.requestId });
   }
 
   /** Throws the error that BullMQ is to record. */

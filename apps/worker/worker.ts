@@ -114,9 +114,9 @@ class PullWorker implements RunningWorker {
     const outcomes = new Outcomes(redis);
     const deaths = new WorkerDeaths(redis);
     this.#services = services;
-    this.#processor = new PullProcessor({ services, lock: new JobLock(redis), outcomes, deaths, secretKey, logger });
-    this.#aftercare = new Aftercare(services, this.#queue, outcomes, deaths, logger);
-    this.#housekeeping = new Housekeeping({ services, isLive, logger });
+    this.#processor = new PullProcessor({ services, lock: new JobLock(redis), outcomes, deaths, secretKey });
+    this.#aftercare = new Aftercare({ services, queue: this.#queue, outcomes, deaths });
+    this.#housekeeping = new Housekeeping({ services, isLive });
     this.#worker = this.#createQueueWorker(options, problems);
   }
 
