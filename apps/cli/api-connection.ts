@@ -42,13 +42,16 @@ export class ApiConnection {
   /** Resolves once the headers are here; the caller reads the body. */
   async open(request: HttpRequest): Promise<HttpAnswer> {
     const sentAt = performance.now();
-    const answer = await this.#open(request);
+    const answer = await this.#arrived(request, this.#connection.open(request));
     this.#seeVersion(answer.headers);
     if (isRedirect(answer.status)) {
       answer.body.destroy();
       throw redirected(this.endpoint, answer.headers.location);
     }
-    if (answer.status >= 400) throw refusal(this.endpoint, answer.status, parseJson(await readText(answer.body)));
+    if (answer.status >= 400) {
+      const text = await this.#arrived(request, readText(answer.body));
+      throw refusal(this.endpoint, answer.status, parseJson(text));
+    }
     answer.body.once('close', () => {
       const { status, dns, connect, tls, server } = answer;
       const transfer = performance.now() - sentAt - dns - connect - tls - server;
@@ -86,20 +89,17 @@ export class ApiConnection {
     return parsed.data;
   }
 
-  async #open(request: HttpRequest): Promise<HttpAnswer> {
-    try {
-      return await this.#connection.open(request);
-    } catch (error) {
-      throw failedRequest(this.endpoint, request, error);
-    }
+  async #send(request: HttpRequest) {
+    const { text, headers, ...timing } = await this.#arrived(request, this.#connection.send(request));
+    this.#seeVersion(headers);
+    this.#tellTiming(request, timing);
+    return { status: timing.status, location: headers.location, text };
   }
 
-  async #send(request: HttpRequest) {
+  /** What is on its way; if it does not arrive, rejects with the error that says why. */
+  async #arrived<Part>(request: HttpRequest, part: Promise<Part>): Promise<Part> {
     try {
-      const { text, headers, ...timing } = await this.#connection.send(request);
-      this.#seeVersion(headers);
-      this.#tellTiming(request, timing);
-      return { status: timing.status, location: headers.location, text };
+      return await part;
     } catch (error) {
       throw failedRequest(this.endpoint, request, error);
     }

@@ -116,8 +116,17 @@ async function exportToStdout(client: ApiClient, name: string, console: Console)
     });
   }
   const { body } = await suggestingImage(client, name, () => client.rootfs(name));
-  await pipeline(body, process.stdout, { end: false });
+  await pipeline(body, process.stdout, { end: false }).catch((error: unknown) => {
+    throw isBroken(error) ? cutShort(error) : error;
+  });
   return 0;
+}
+
+function cutShort(cause: unknown): CliError {
+  return new CliError('server_unreachable', 'the connection to the server broke: what was written is not whole', {
+    cause,
+    hint: 'Discard it and run the same command again. To a file (-o FILE), an export goes on where it stopped.',
+  });
 }
 
 /** Resolves with the size in bytes. */

@@ -334,6 +334,24 @@ describe('image export', () => {
     expect(content.equals(await readFile(join(directory, 'out')))).toBe(true);
   });
 
+  test('a connection that breaks on the way to stdout is told as that', async () => {
+    await serveFile(1);
+    const { ended } = staged.start(['image', 'export', 'py', '-o', '-'], surroundings());
+    expect(await ended).toMatchObject({
+      exitCode: 1,
+      stderr: expect.stringMatching(/^error: the connection .* is not whole \(server_unreachable\)\nDiscard it .*\n$/),
+    });
+  });
+
+  test('an error of the server that breaks off is told as a connection that does', async () => {
+    await startServer(() => (response) => {
+      response.writeHead(500, { 'content-type': 'application/json' });
+      response.write('{"error":', () => response.destroy());
+    });
+    const { exitCode, stderr } = await run(['image', 'export', 'py', '-o', 'out']);
+    expect({ exitCode, stderr }).toEqual({ exitCode: 1, stderr: expect.stringContaining('(ECONNRESET)\n') });
+  });
+
   test('a server that comes back without the image is not waited for', async () => {
     let asked = 0;
     await startServer(() => {
