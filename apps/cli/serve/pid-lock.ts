@@ -3,6 +3,7 @@
  * into place complete, so nobody ever reads half of it, and only one contender takes over a stale lock.
  */
 import { link, readFile, rename, stat, unlink, writeFile } from 'node:fs/promises';
+import { setTimeout as delay } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import { systemErrorCode } from '../cli-error.ts';
 import { identifyProcess, type ProcessIdentity, processIdentity, processState } from './process-identity.ts';
@@ -18,6 +19,8 @@ export interface PidLock {
 /** A holder on another host that has not refreshed its lock for this long (ms) is considered dead. */
 export const LOCK_EXPIRY = 60_000;
 export const LOCK_REFRESH = 10_000;
+/** Between looks at the claim of another contender, which takes a millisecond or so, ms. */
+const CLAIM_PAUSE = 10;
 
 /** Takes the lock at `path` for this process, or resolves with its holder. */
 export async function acquirePidLock(path: string): Promise<{ lock: PidLock } | { holder: ProcessIdentity }> {
@@ -25,8 +28,9 @@ export async function acquirePidLock(path: string): Promise<{ lock: PidLock } | 
   if (self === undefined) throw new Error('this process cannot be identified; is /proc mounted?');
   const temporary = `${path}.${self.pid}.tmp`;
   try {
-    await writeFile(temporary, JSON.stringify(self), { mode: 0o600 });
     for (;;) {
+      // Each time: how old a lock is, is told by the time of this file.
+      await writeFile(temporary, JSON.stringify(self), { mode: 0o600 });
       if (await linkNew(temporary, path)) return { lock: heldLock(path, temporary, self) };
       const holder = await readHolder(path, temporary);
       if (holder === 'none') continue;
@@ -40,17 +44,12 @@ export async function acquirePidLock(path: string): Promise<{ lock: PidLock } | 
 
 /** Who holds the lock at `path`; undefined when nobody does. */
 export async function pidLockHolder(path: string): Promise<ProcessIdentity | undefined> {
-  const text = await readIfThere(path);
-  const identity = text === undefined ? undefined : parseIdentity(text);
+  const identity = await readIdentity(path);
   return identity !== undefined && processState(identity) !== 'dead' ? identity : undefined;
 }
 
 function heldLock(path: string, temporary: string, self: ProcessIdentity): PidLock {
-  const mine = async () => {
-    const text = await readIfThere(path);
-    const identity = text === undefined ? undefined : parseIdentity(text);
-    return identity !== undefined && sameProcess(identity, self);
-  };
+  const mine = async () => isDeepStrictEqual(await readIdentity(path), self);
   return {
     isHeld: mine,
     refresh: async () => {
@@ -98,22 +97,21 @@ async function expired(path: string, temporary: string): Promise<boolean> {
 async function removeStale(path: string, stale: ProcessIdentity, temporary: string): Promise<void> {
   const claim = `${path}.stale-${stale.pid}-${stale.startTime.replace(/\W/g, '')}`;
   if (!(await linkNew(temporary, claim))) {
-    const text = await readIfThere(claim);
-    const claimant = text === undefined ? undefined : parseIdentity(text);
-    if (claimant !== undefined && processState(claimant) === 'dead') await unlinkIfThere(claim);
+    const claimant = await readHolder(claim, temporary);
+    if (claimant !== 'none' && !claimant.alive) await unlinkIfThere(claim);
+    else await delay(CLAIM_PAUSE);
     return;
   }
   try {
-    const text = await readIfThere(path);
-    const identity = text === undefined ? undefined : parseIdentity(text);
-    if (identity !== undefined && sameProcess(identity, stale)) await unlinkIfThere(path);
+    if (isDeepStrictEqual(await readIdentity(path), stale)) await unlinkIfThere(path);
   } finally {
     await unlinkIfThere(claim);
   }
 }
 
-function sameProcess(one: ProcessIdentity, other: ProcessIdentity): boolean {
-  return isDeepStrictEqual(one, other);
+async function readIdentity(path: string): Promise<ProcessIdentity | undefined> {
+  const text = await readIfThere(path);
+  return text === undefined ? undefined : parseIdentity(text);
 }
 
 function parseIdentity(text: string): ProcessIdentity | undefined {

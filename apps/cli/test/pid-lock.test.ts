@@ -89,6 +89,18 @@ describe('pid lock', () => {
     await (await takeLock(path)).release();
   });
 
+  test('what a contender on another host was taking over when it died is taken over', async () => {
+    const path = join(directory, 'claimed');
+    const dead = { ...identifyProcess(process.pid), startTime: '1' };
+    const claim = `${path}.stale-${process.pid}-1`;
+    await writeFile(path, JSON.stringify(dead));
+    await writeFile(claim, JSON.stringify({ ...dead, host: 'elsewhere.invalid' }));
+    const old = new Date(Date.now() - LOCK_EXPIRY - 60_000);
+    await utimes(claim, old, old);
+    await (await takeLock(path)).release();
+    expect((await readdir(directory)).filter((name) => name.startsWith('claimed'))).toEqual([]);
+  });
+
   test('a file that is no lock is replaced', async () => {
     const path = join(directory, 'garbage');
     await writeFile(path, 'not ours');
