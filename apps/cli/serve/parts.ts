@@ -22,8 +22,6 @@ export interface PartsOptions {
   /** `host:port` of the API; undefined leaves it to BHATTI_LISTEN and the default. */
   readonly listen?: string;
   readonly env: NodeJS.ProcessEnv;
-  /** Where api.js and worker.js are. */
-  readonly programDirectory?: string;
 }
 
 /** The API and the workers, as children to start, in order. `redisUrl`: the Redis that they share. */
@@ -34,15 +32,11 @@ export function serverParts(options: PartsOptions, paths: LocalPaths, redisUrl: 
     REDIS_URL: redisUrl,
     ...(options.listen !== undefined && { BHATTI_LISTEN: options.listen }),
   };
-  const node = {
-    command: process.execPath,
-    ipc: true,
-  };
-  const directory = options.programDirectory ?? programDirectory;
+  const node = { command: process.execPath, ipc: true };
   const api: ChildSpecification = {
     ...node,
     name: 'api',
-    args: [join(directory, 'api.js')],
+    args: [join(programDirectory, 'api.js')],
     env,
     readiness: (signal) => apiAnswers(paths, signal),
     stopTimeout: API_STOP_TIMEOUT,
@@ -50,7 +44,7 @@ export function serverParts(options: PartsOptions, paths: LocalPaths, redisUrl: 
   const workers = Array.from({ length: options.workers }, (_, index) => ({
     ...node,
     name: `worker ${index + 1}`,
-    args: [join(directory, 'worker.js')],
+    args: [join(programDirectory, 'worker.js')],
     env: options.role === 'worker' ? env : withApiAddress(env),
     readiness: 'message' as const,
     stopTimeout: WORKER_STOP_TIMEOUT,

@@ -41,7 +41,6 @@ export async function serveCommand(
       dataDirectory,
       env,
       log: (line) => console.err(`${new Date().toISOString()} serve: ${line}\n`),
-      onHealthy: () => console.err(`${new Date().toISOString()} serve: healthy, data directory ${dataDirectory}\n`),
     });
     return 0;
   }

@@ -19,8 +19,6 @@ export interface StackOptions extends PartsOptions {
   readonly dataDirectory: string;
   /** One line of log. */
   log(line: string): void;
-  /** Called once, when every part answers. */
-  onHealthy?(): void;
 }
 
 /** ms. */
@@ -47,7 +45,7 @@ async function runRole(options: StackOptions, paths: LocalPaths, redisUrl: strin
   const parts = new RunningParts(serverParts(options, paths, redisUrl), {
     log: options.log,
     onChange: () => undefined,
-    onHealthy: async () => options.onHealthy?.(),
+    onHealthy: async () => options.log(healthyLine(paths)),
   });
   await withReason(paths, parts.run());
 }
@@ -69,7 +67,7 @@ async function runWholeStack(
     await runHolding(
       lock,
       [...redis, ...serverParts(options, paths, externalRedis ?? paths.redisSocket)],
-      options,
+      options.log,
       paths,
     );
   } finally {
@@ -83,7 +81,7 @@ async function runWholeStack(
 async function runHolding(
   lock: PidLock,
   specifications: readonly ChildSpecification[],
-  { log, onHealthy }: StackOptions,
+  log: StackOptions['log'],
   paths: LocalPaths,
 ): Promise<void> {
   const file = new StackStateFile(paths.stateFile, log);
@@ -94,7 +92,7 @@ async function runHolding(
     onChange: (children, healthy) => file.write({ ...processesOf(children), healthy, startedAt, redis }),
     onHealthy: async () => {
       await file.written();
-      onHealthy?.();
+      log(healthyLine(paths));
     },
   });
   let isOver = false;
@@ -112,6 +110,10 @@ async function runHolding(
     clearInterval(looks);
     await file.written();
   }
+}
+
+function healthyLine({ dataDirectory }: LocalPaths): string {
+  return `healthy, data directory ${dataDirectory}`;
 }
 
 /** What fails because of the data directory is told as that. */

@@ -22,7 +22,7 @@ export interface ChildEvents {
   /** A process was started, got ready or ended: what `pid` and `ready` say has changed. */
   onChange(): void;
   /** It ended on its own; `deaths` in a row, this one included. It is started again after `pause` ms. */
-  onDeath(death: { outcome: string; deaths: number; pause: number; wasReady: boolean }): void;
+  onDeath(death: { outcome: string; deaths: number; pause: number }): void;
 }
 
 export interface SupervisedChild {
@@ -101,7 +101,7 @@ class RestartedChild implements SupervisedChild {
       process = spawnChild(this.#specification);
     } catch (error) {
       // Node throws some failures (no memory for a process), and emits others as an event.
-      this.#onDeath({ startedAt, wasReady: false, outcome: error instanceof Error ? error.message : String(error) });
+      this.#onDeath(startedAt, error instanceof Error ? error.message : String(error));
       return;
     }
     const run = { process, startedAt, over: new AbortController() };
@@ -124,17 +124,16 @@ class RestartedChild implements SupervisedChild {
   #onEnd({ over, startedAt }: Run, outcome: string): void {
     if (over.signal.aborted) return;
     over.abort();
-    const wasReady = this.#ready;
     this.#run = undefined;
     this.#ready = false;
     this.#events.onChange();
-    if (!this.#stopping.signal.aborted) this.#onDeath({ startedAt, wasReady, outcome });
+    if (!this.#stopping.signal.aborted) this.#onDeath(startedAt, outcome);
   }
 
-  #onDeath({ startedAt, wasReady, outcome }: { startedAt: number; wasReady: boolean; outcome: string }): void {
+  #onDeath(startedAt: number, outcome: string): void {
     this.#deaths = deathsInARow(this.#deaths, performance.now() - startedAt);
     const pause = restartDelay(this.#deaths);
-    this.#events.onDeath({ outcome, deaths: this.#deaths, pause, wasReady });
+    this.#events.onDeath({ outcome, deaths: this.#deaths, pause });
     delay(pause, undefined, { signal: this.#stopping.signal }).then(
       () => this.#start(),
       () => undefined,

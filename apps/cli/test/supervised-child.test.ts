@@ -58,7 +58,7 @@ describe('superviseChild', () => {
     const first = pidOf(supervised);
     process.kill(first, 'SIGKILL');
     await until(() => deaths.length === 1);
-    expect(deaths).toEqual([{ outcome: 'SIGKILL', deaths: 1, pause: 250, wasReady: true }]);
+    expect(deaths).toEqual([{ outcome: 'SIGKILL', deaths: 1, pause: 250 }]);
     expect(supervised.pid).toBeUndefined();
     expect(supervised.ready).toBe(false);
     await until(() => supervised.ready);
@@ -69,8 +69,8 @@ describe('superviseChild', () => {
     const { deaths, until } = supervise('process.exit(3)');
     await until(() => deaths.length === 2);
     expect(deaths).toEqual([
-      { outcome: 'exit code 3', deaths: 1, pause: 250, wasReady: false },
-      { outcome: 'exit code 3', deaths: 2, pause: 500, wasReady: false },
+      { outcome: 'exit code 3', deaths: 1, pause: 250 },
+      { outcome: 'exit code 3', deaths: 2, pause: 500 },
     ]);
   });
 
