@@ -74,16 +74,9 @@ export class ApiRecordFile {
 
   /** undefined when there is none, or it is another API's: processes of two containers may have the same pid. */
   async #readOwn(): Promise<ApiRecord | undefined> {
-    const text = await readFile(this.#path, 'utf8').catch(() => undefined);
-    const record = text === undefined ? undefined : apiRecord.safeParse(parseJson(text)).data;
+    const record = await readFile(this.#path, 'utf8')
+      .then((text) => apiRecord.safeParse(JSON.parse(text)).data)
+      .catch(() => undefined);
     return record?.host === this.#owner.host && record.pid === this.#owner.pid ? record : undefined;
-  }
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
   }
 }

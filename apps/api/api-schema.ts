@@ -166,3 +166,10 @@ export const namedSchemas: Readonly<Record<string, z.ZodType>> = {
   TaskStatus,
   TaskView,
 };
+
+/** Throws when the schema has no name. */
+export function nameOfSchema(schema: z.ZodType): string {
+  const named = Object.entries(namedSchemas).find(([, one]) => one === schema);
+  if (named === undefined) throw new Error('a schema that a route names is missing in namedSchemas');
+  return named[0];
+}

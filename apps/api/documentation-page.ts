@@ -1,10 +1,11 @@
 import * as z from 'zod';
-import { namedSchemas } from './api-schema.ts';
+import { nameOfSchema } from './api-schema.ts';
 import { type Html, html } from './page/html.ts';
 import { noBody, type Route, streamBody } from './route.ts';
+import { version } from './version.ts';
 
 /** The API as a page that reads without scripts: every route, what it takes and what it answers. */
-export function documentationPage(routes: readonly Route[], version: string): string {
+export function documentationPage(routes: readonly Route[]): string {
   return html`<!doctype html>
 <html lang="en">
 <head>
@@ -38,7 +39,7 @@ ${schemaBlock('Query', route.query)}
 ${bodyBlock(route.body)}
 <ul>${Object.entries(route.answers).map(
     ([status, { description, schema }]) =>
-      html`<li><b>${status}</b> ${description} ${schema !== undefined && schemaBlock(nameOf(schema), schema)}</li>`,
+      html`<li><b>${status}</b> ${description} ${schema !== undefined && schemaBlock(nameOfSchema(schema), schema)}</li>`,
   )}</ul>
 </section>`;
 }
@@ -46,10 +47,6 @@ ${bodyBlock(route.body)}
 function bodyBlock(body: z.ZodType): Html | null {
   if (body === noBody) return null;
   return body === streamBody ? html`<p>Body: a stream of bytes.</p>` : schemaBlock('Body', body);
-}
-
-function nameOf(schema: z.ZodType): string {
-  return Object.entries(namedSchemas).find(([, one]) => one === schema)?.[0] ?? 'Body';
 }
 
 function schemaBlock(title: string, schema: z.ZodType): Html | null {

@@ -1,6 +1,7 @@
 import * as z from 'zod';
-import { namedSchemas, Problem } from './api-schema.ts';
+import { namedSchemas, nameOfSchema, Problem } from './api-schema.ts';
 import { type Answer, noBody, type Route, streamBody } from './route.ts';
+import { version } from './version.ts';
 
 type JsonObject = Readonly<Record<string, unknown>>;
 
@@ -10,7 +11,7 @@ const objectSchema = z.object({
 });
 
 /** The OpenAPI 3.1 document of the routes, made from the very schemas that validate. */
-export function openApiDocument(routes: readonly Route[], version: string): JsonObject {
+export function openApiDocument(routes: readonly Route[]): JsonObject {
   const paths: Record<string, Record<string, JsonObject>> = {};
   for (const route of routes) {
     const path = route.path.replace(/:(\w+)/g, '{$1}');
@@ -83,13 +84,7 @@ function response({ description, schema, contentType }: Answer): JsonObject {
 }
 
 function json(schema: z.ZodType): JsonObject {
-  return { 'application/json': { schema: { $ref: referenceTo(nameOf(schema)) } } };
-}
-
-function nameOf(schema: z.ZodType): string {
-  const named = Object.entries(namedSchemas).find(([, one]) => one === schema);
-  if (named === undefined) throw new Error('a schema that a route names is missing in namedSchemas');
-  return named[0];
+  return { 'application/json': { schema: { $ref: referenceTo(nameOfSchema(schema)) } } };
 }
 
 function referenceTo(name: string): string {

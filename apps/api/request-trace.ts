@@ -16,7 +16,7 @@ export function traceRequests(tracing: Tracing): RequestHandler {
     }
     const span = tracing.request(request.method, request.headers);
     response.once('close', () => {
-      const route = routeOf(request, request.baseUrl);
+      const route = routeOf(request);
       span.end(`${request.method} ${route}`, endedStatus(response), {
         'http.request.method': request.method,
         'http.route': route,

@@ -30,7 +30,6 @@ import { taskRoutes } from './routes/tasks.ts';
 import type { Services } from './services.ts';
 import { TaskService } from './task-service.ts';
 import { loadToken } from './token-file.ts';
-import { version } from './version.ts';
 
 /** When the server stops, answers in progress get this long; then their connections are cut. */
 const graceMilliseconds = 1_000;
@@ -79,12 +78,8 @@ export async function startApi(
   const compression = new RootfsCompression(await findProgram('zstd', env.PATH));
   // What an API that died had not finished receiving.
   await store.uploads.removeOrphans();
-  const api = new Api(
-    { store, tasks, registry, compression, overlay: config.overlay, version },
-    new Sessions(secretKey),
-    log,
-    tracing,
-  );
+  const services = { store, tasks, registry, compression, overlay: config.overlay };
+  const api = new Api(services, new Sessions(secretKey), log, tracing);
   try {
     await api.listen(config.listen, stopping);
     return api;
@@ -97,7 +92,7 @@ export async function startApi(
 class Api implements RunningApi {
   readonly socketPath: string;
   readonly #services: Services;
-  readonly #routes: readonly Route[];
+  readonly routes: readonly Route[];
   readonly #metrics: Metrics;
   readonly #sessions: Sessions;
   readonly #log: Logger;
@@ -116,15 +111,11 @@ class Api implements RunningApi {
     this.#log = log;
     this.#metrics = new Metrics(services);
     const routes = apiRoutes(services, this.#metrics);
-    this.#routes = [...routes, ...documentationRoutes(routes, services.version)];
+    this.routes = [...routes, ...documentationRoutes(routes)];
     this.socketPath = services.store.paths.apiSocket;
     this.#record = new ApiRecordFile(services.store.paths.runDirectory);
     // Every request under way listens to it.
     setMaxListeners(0, this.#stop.signal);
-  }
-
-  get routes(): readonly Route[] {
-    return this.#routes;
   }
 
   get pages(): readonly PageRoute[] {
@@ -174,7 +165,7 @@ class Api implements RunningApi {
 
   #app(authenticate: Authenticate, guard: RequestHandler | null): RequestListener {
     return createApp({
-      routes: this.#routes,
+      routes: this.routes,
       authenticate,
       guard,
       log: this.#log,
@@ -187,7 +178,7 @@ class Api implements RunningApi {
 
   #pages(authenticate: Authenticate): Router {
     return pages({
-      routes: this.#routes,
+      routes: this.routes,
       tasks: this.#services.tasks,
       sessions: this.#sessions,
       authenticate,

@@ -11,5 +11,4 @@ export interface Services {
   readonly compression: RootfsCompression;
   /** See `ApiConfig`. */
   readonly overlay: boolean;
-  readonly version: string;
 }

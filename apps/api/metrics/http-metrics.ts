@@ -1,4 +1,4 @@
-import type { RequestHandler } from 'express';
+import type { Request, RequestHandler } from 'express';
 import { Counter, collectDefaultMetrics, Histogram, type Registry } from 'prom-client';
 import * as z from 'zod';
 import { endedStatus } from '../ended-status.ts';
@@ -33,7 +33,7 @@ export class HttpMetrics {
     const started = performance.now();
     response.once('close', () => {
       const status = endedStatus(response);
-      const route = routeOf(request, request.baseUrl);
+      const route = routeOf(request);
       this.#requests.inc({ method: request.method, route, status: String(status) });
       this.#seconds.observe({ method: request.method, route }, (performance.now() - started) / 1000);
     });
@@ -42,7 +42,7 @@ export class HttpMetrics {
 }
 
 /** The pattern of the route that has answered: `/tasks/:id`. */
-export function routeOf(request: unknown, baseUrl: string): string {
-  const path = matched.safeParse(request).data?.route.path;
-  return path === undefined ? baseUrl || 'none' : `${baseUrl}${path}`;
+export function routeOf(request: Request): string {
+  const path = matched.safeParse(request).data?.route.path ?? '';
+  return `${request.baseUrl}${path}` || 'none';
 }

@@ -15,10 +15,10 @@ export class Metrics {
   readonly #operating: OperatingMetrics;
   readonly #tasks: TaskService;
 
-  constructor({ tasks, store, version }: { tasks: TaskService; store: Pick<Store, 'directory'>; version: string }) {
+  constructor({ tasks, store }: { tasks: TaskService; store: Pick<Store, 'directory'> }) {
     this.#tasks = tasks;
     this.http = new HttpMetrics(this.#registry);
-    this.#operating = new OperatingMetrics(this.#registry, store, version);
+    this.#operating = new OperatingMetrics(this.#registry, store);
   }
 
   /** Media type of `text()`. */

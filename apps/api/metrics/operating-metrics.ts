@@ -3,6 +3,7 @@ import type { Store } from '@bhatti/store';
 import type { Logger } from 'pino';
 import { Gauge, type Registry } from 'prom-client';
 import type { QueueState } from '../queue-state.ts';
+import { version } from '../version.ts';
 
 /** What Redis has told just now. */
 export interface RedisState {
@@ -22,7 +23,7 @@ export class OperatingMetrics {
   readonly #free: Gauge;
   readonly #size: Gauge;
 
-  constructor(registry: Registry, store: Pick<Store, 'directory'>, version: string) {
+  constructor(registry: Registry, store: Pick<Store, 'directory'>) {
     this.#store = store;
     const gauge = (name: string, help: string) => new Gauge({ name, help, registers: [registry] });
     new Gauge({

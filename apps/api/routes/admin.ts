@@ -5,12 +5,13 @@ import { ApiError } from '../errors.ts';
 import { type QueueState, readQueueState } from '../queue-state.ts';
 import { defineRoute, noBody, noQuery, type Route } from '../route.ts';
 import type { Services } from '../services.ts';
+import { version } from '../version.ts';
 
 /** Active tasks that are read, at most, to find which worker has them. */
 const mostActive = 1000;
 
 /** For operators: it shows every owner's work. */
-export function adminRoutes({ tasks, store, version }: Pick<Services, 'tasks' | 'store' | 'version'>): Route[] {
+export function adminRoutes({ tasks, store }: Pick<Services, 'tasks' | 'store'>): Route[] {
   return [
     defineRoute({
       method: 'GET',

@@ -3,7 +3,7 @@ import { openApiDocument } from '../openapi.ts';
 import { defineRoute, noBody, noQuery, type Route } from '../route.ts';
 
 /** What the API says of itself. Open: it tells nothing that the source does not. */
-export function documentationRoutes(others: readonly Route[], version: string): Route[] {
+export function documentationRoutes(others: readonly Route[]): Route[] {
   const document = defineRoute({
     method: 'GET',
     path: '/openapi.json',
@@ -33,7 +33,7 @@ export function documentationRoutes(others: readonly Route[], version: string): 
     }),
   });
   const routes = [...others, document, page];
-  const described = openApiDocument(routes, version);
-  const readable = documentationPage(routes, version);
+  const described = openApiDocument(routes);
+  const readable = documentationPage(routes);
   return [document, page];
 }

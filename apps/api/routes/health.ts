@@ -1,9 +1,10 @@
 import { Health } from '../api-schema.ts';
 import { defineRoute, noBody, noQuery, type Route } from '../route.ts';
 import type { Services } from '../services.ts';
+import { version } from '../version.ts';
 
 /** Is the API alive, and can it reach Redis? Always 200: image reads work without Redis. */
-export function healthRoutes(services: Pick<Services, 'tasks' | 'version'>): Route[] {
+export function healthRoutes({ tasks }: Pick<Services, 'tasks'>): Route[] {
   return [
     defineRoute({
       method: 'GET',
@@ -15,7 +16,7 @@ export function healthRoutes(services: Pick<Services, 'tasks' | 'version'>): Rou
       answers: { 200: { description: 'It is alive.', schema: Health } },
       handle: async () => ({
         status: 200,
-        body: { status: 'ok', version: services.version, redis: (await services.tasks.reachable()) ? 'ok' : 'down' },
+        body: { status: 'ok', version, redis: (await tasks.reachable()) ? 'ok' : 'down' },
       }),
     }),
   ];
