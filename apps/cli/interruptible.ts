@@ -1,4 +1,5 @@
 import type { Console } from './console.ts';
+import type { TaskType } from './transcript.ts';
 
 /**
  * Awaits a request that asks for a task. Ctrl+C before the answer ends this program with 130 and says what is known of the task.
@@ -7,13 +8,13 @@ import type { Console } from './console.ts';
 export async function interruptible<T>(
   request: Promise<T>,
   console: Console,
-  task: 'pull' | 'import',
+  type: TaskType,
   isSent: () => boolean = () => true,
 ): Promise<T> {
   const onInterrupt = () => {
     console.live([]);
     const outcome = isSent()
-      ? `The ${task} may have been queued.\nCheck: bhatti task list`
+      ? `The ${type} may have been queued.\nCheck: bhatti task list`
       : 'The archive was not sent whole: nothing is imported.';
     console.err(`${console.interactive ? '\n' : ''}Interrupted. ${outcome}\n`);
     process.exit(130);

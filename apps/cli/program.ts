@@ -35,15 +35,15 @@ async function runCommand(argv: readonly string[], world: CommandWorld): Promise
   const help = helpWord(program, argv);
   // For `help` with a word that is no command, the error below names that word.
   const words = argv.filter((_word, index) => index !== help);
-  const command = commandNamed(program, words);
-  if (command !== undefined && (help !== -1 || command === program || isGroup(command))) {
+  const { command, operands } = positionOf(program, words);
+  const isNamedAlone = operands.length === 0 && !words.some((word) => word.startsWith('-'));
+  if (isNamedAlone && (help !== -1 || command === program || isGroup(command))) {
     command.outputHelp();
     return 0;
   }
-  const { command: reached, operands } = positionOf(program, words);
   const [word = ''] = operands;
-  const hint = hintFor(reached, word);
-  if (hint !== undefined) reached.error(`error: unknown command '${word}'\n(${hint})`);
+  const hint = hintFor(command, word);
+  if (hint !== undefined) command.error(`error: unknown command '${word}'\n(${hint})`);
   await program.parseAsync(words, { from: 'user' });
   return exitCode;
 }
@@ -54,15 +54,6 @@ function helpWord(program: Command, argv: readonly string[]): number {
   const isAsked =
     at === 0 || (at === 1 && program.commands.some((child) => child.name() === argv[0] && isGroup(child)));
   return isAsked ? at : -1;
-}
-
-/** The command that is named by all of the words together. */
-function commandNamed(program: Command, words: readonly string[]): Command | undefined {
-  let command: Command | undefined = program;
-  for (const word of words) {
-    command = command?.commands.find((child) => child.name() === word || child.aliases().includes(word));
-  }
-  return command;
 }
 
 /** The tree of commands. Each group has a file in `commands/`. */

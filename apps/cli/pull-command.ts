@@ -7,7 +7,7 @@ import { interruptible } from './interruptible.ts';
 import { printableLine } from './printable.ts';
 import { ProgressDisplay } from './progress-display.ts';
 import { followTask } from './task-follower.ts';
-import { authenticationHint, interruptedLines, startLine, type TaskVerb } from './transcript.ts';
+import { authenticationHint, interruptedLines, startLine, type TaskType } from './transcript.ts';
 
 export interface PullOutput {
   readonly json: boolean;
@@ -33,20 +33,20 @@ export async function pullImage(
     console.out(quiet ? `${answer.image}\n` : `${answer.image} is already up to date (${answer.digest})\ndone\n`);
     return 0;
   }
-  const pull = { id: answer.task_id, name: answer.name, reference: request.ref };
-  return watchNewTask(client, pull, console, { detach, quiet });
+  const task = { type: 'pull', id: answer.task_id, name: answer.name, reference: request.ref } as const;
+  return watchNewTask(client, task, console, { detach, quiet });
 }
 
 /** Watches a new task to its end; with `detach` only prints how to. Resolves with the exit code. */
 export async function watchNewTask(
   client: ApiClient,
-  pull: WatchedPull,
+  task: WatchedTask,
   console: Console,
   { detach, quiet }: { detach: boolean; quiet: boolean },
 ): Promise<number> {
-  if (!detach) return watch(client, pull, console, quiet);
-  const { id, name } = pull;
-  console.out(quiet ? `${name}\n` : `${firstLine(pull)}Follow it: bhatti task watch ${id}\n`);
+  if (!detach) return watch(client, task, console, quiet);
+  const { id, name } = task;
+  console.out(quiet ? `${name}\n` : `${firstLine(task)}Follow it: bhatti task watch ${id}\n`);
   return 0;
 }
 
@@ -54,7 +54,7 @@ export async function watchNewTask(
 export async function watchTask(client: ApiClient, id: string, console: Console, json: boolean): Promise<number> {
   if (json) return printStates(client, id, console);
   const { name, ref, type } = await client.task(id);
-  return watch(client, { id, name, reference: ref, verb: verbOf(type) }, console, false);
+  return watch(client, { type: type === 'import' ? 'import' : 'pull', id, name, reference: ref }, console, false);
 }
 
 /** Prints each change as one line of JSON, so that a program can act on it at once. */
@@ -68,29 +68,25 @@ async function printStates(client: ApiClient, id: string, console: Console): Pro
   return ended.status === 'completed' ? 0 : 1;
 }
 
-export interface WatchedPull {
+export interface WatchedTask {
+  readonly type: TaskType;
   readonly id: string;
   readonly name: string;
   /** As the user typed it. */
   readonly reference: string;
-  readonly verb?: TaskVerb;
 }
 
-function verbOf(type: string): TaskVerb {
-  return type === 'import' ? 'importing' : 'pulling';
+function firstLine({ type, id, name, reference }: WatchedTask): string {
+  return startLine(reference, name, id, type);
 }
 
-function firstLine({ id, name, reference, verb }: WatchedPull): string {
-  return startLine(reference, name, id, verb);
-}
-
-async function watch(client: ApiClient, pull: WatchedPull, console: Console, quiet: boolean): Promise<number> {
-  if (!quiet) console.out(firstLine(pull));
+async function watch(client: ApiClient, watched: WatchedTask, console: Console, quiet: boolean): Promise<number> {
+  if (!quiet) console.out(firstLine(watched));
   const display = quiet ? undefined : new ProgressDisplay(console);
   // Ctrl+C only detaches, and awaits nothing, so that the shell's prompt is back at once.
   const detach = () => {
     display?.close();
-    const lines = interruptedLines(console.screen().terminal, pull.verb);
+    const lines = interruptedLines(console.screen().terminal, watched.type);
     // The stdout of a quiet pull holds nothing but the name.
     if (quiet) console.err(lines);
     else console.out(lines);
@@ -98,10 +94,10 @@ async function watch(client: ApiClient, pull: WatchedPull, console: Console, qui
   };
   process.once('SIGINT', detach);
   try {
-    const task = await followTask(client, pull.id, (seen, ended) => display?.show(seen, ended));
-    return finish(task, pull, console, quiet);
+    const task = await followTask(client, watched.id, (seen, ended) => display?.show(seen, ended));
+    return finish(task, watched, console, quiet);
   } catch (error) {
-    throw isLost(error) ? lost(error, pull) : goesOnUnwatched(error, pull);
+    throw isLost(error) ? lost(error, watched) : goesOnUnwatched(error, watched);
   } finally {
     process.off('SIGINT', detach);
     display?.close();
@@ -113,37 +109,32 @@ function isLost(error: unknown): boolean {
   return error instanceof ApiError && error.code === 'not_found';
 }
 
-function lost(cause: unknown, pull: WatchedPull): CliError {
-  const message = `the task ${pull.id} is no longer in Redis: somebody deleted it, or Redis lost its data`;
-  const hint = kindOf(pull) === 'pull' ? 'Pull it again: what was fetched is kept.' : 'Import it again.';
+function lost(cause: unknown, { type, id }: WatchedTask): CliError {
+  const message = `the task ${id} is no longer in Redis: somebody deleted it, or Redis lost its data`;
+  const hint = type === 'pull' ? 'Pull it again: what was fetched is kept.' : 'Import it again.';
   return new CliError('task_lost', message, { cause, hint });
 }
 
 /** Adds to an error that ends the watching, such as a replaced token, that the task goes on. */
-function goesOnUnwatched(error: unknown, pull: WatchedPull): unknown {
+function goesOnUnwatched(error: unknown, { type, id }: WatchedTask): unknown {
   if (!(error instanceof CliError) || error.code === 'server_unreachable') return error;
-  const goesOn = `The ${kindOf(pull)} goes on at the server; to watch it again: bhatti task watch ${pull.id}`;
+  const goesOn = `The ${type} goes on at the server; to watch it again: bhatti task watch ${id}`;
   return new CliError(error.code, error.message, { cause: error, hint: `${error.hint ?? ''}\n${goesOn}`.trimStart() });
 }
 
-function kindOf({ verb }: WatchedPull): 'import' | 'pull' {
-  return verb === 'importing' ? 'import' : 'pull';
-}
-
-function finish(task: Task, pull: WatchedPull, console: Console, quiet: boolean): number {
-  const what = kindOf(pull);
+function finish(task: Task, { type, name, reference }: WatchedTask, console: Console, quiet: boolean): number {
   if (task.status === 'completed') {
     for (const warning of task.result?.warnings ?? []) console.err(`warning: ${warning}\n`);
-    console.out(quiet ? `${pull.name}\n` : 'done\n');
+    console.out(quiet ? `${name}\n` : 'done\n');
     return 0;
   }
   if (task.status === 'cancelled') {
-    console.err(`error: the ${what} was cancelled (cancelled)\n`);
+    console.err(`error: the ${type} was cancelled (cancelled)\n`);
     return 1;
   }
-  const { code, message } = task.error ?? { code: 'internal', message: `the ${what} failed for an unknown reason` };
+  const { code, message } = task.error ?? { code: 'internal', message: `the ${type} failed for an unknown reason` };
   console.err(`error: ${printableLine(message)} (${printableLine(code)})\n`);
-  if (code === 'unauthorized') console.err(authenticationHint(pull.reference));
+  if (code === 'unauthorized') console.err(authenticationHint(reference));
   return 1;
 }
 

@@ -1,14 +1,10 @@
+import type { HttpTimes } from './request-clock.ts';
+
 /** What `--timing` prints of a request. Times in ms. */
-export interface RequestTiming {
+export interface RequestTiming extends HttpTimes {
   readonly method: string;
   readonly path: string;
   readonly status: number;
-  /** Resolving the name, connecting, the TLS handshake; 0 when a connection was open already. */
-  readonly dns: number;
-  readonly connect: number;
-  readonly tls: number;
-  /** From then until the headers of the answer. */
-  readonly server: number;
   /** The body of the answer. */
   readonly transfer: number;
 }

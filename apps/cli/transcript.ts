@@ -23,11 +23,11 @@ const PIPED_INTERVAL = 2000;
 
 export const emptyTranscript: Transcript = { printed: [], printedAt: 0 };
 
-export type TaskVerb = 'pulling' | 'importing';
+export type TaskType = 'pull' | 'import';
 
 /** The first line: what is pulled, under which name, as which task. */
-export function startLine(requested: string, name: string, taskId: string, verb: TaskVerb = 'pulling'): string {
-  return `${verb} ${printableLine(requested)} as "${name}" (task: ${taskId})\n`;
+export function startLine(requested: string, name: string, taskId: string, type: TaskType): string {
+  return `${type}ing ${printableLine(requested)} as "${name}" (task: ${taskId})\n`;
 }
 
 /**
@@ -53,8 +53,8 @@ export function advance(
 }
 
 /** What is printed on Ctrl+C. */
-export function interruptedLines(terminal: boolean, verb: TaskVerb = 'pulling'): string {
-  const what = verb === 'importing' ? 'Import' : 'Pull';
+export function interruptedLines(terminal: boolean, type: TaskType): string {
+  const what = type === 'import' ? 'Import' : 'Pull';
   return `${terminal ? '^C\n' : ''}Interrupted. ${what} continues on server.\nCheck status: bhatti image list\n`;
 }
 

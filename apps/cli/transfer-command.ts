@@ -68,7 +68,7 @@ export async function importImage(
   const source = reference ?? (tar === '-' ? 'stdin' : (tar ?? ''));
   return watchNewTask(
     client,
-    { id: answer.task_id, name: answer.name, reference: source, verb: 'importing' },
+    { type: 'import', id: answer.task_id, name: answer.name, reference: source },
     console,
     output,
   );

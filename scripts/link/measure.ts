@@ -9,7 +9,7 @@
  * ranges at once. --ref takes an image at a registry on loopback. Takes root, and iproute2, python3, curl, docker-registry
  * (skopeo for --ref).
  */
-import { createHash, randomFillSync } from 'node:crypto';
+import { randomFillSync } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -18,7 +18,7 @@ import { gzipSync } from 'node:zlib';
 import * as z from 'zod';
 import { fileLayer } from '../../test/support/layer.ts';
 import { command } from '../command.ts';
-import { type LayerBlob, layersOf, pushImage, startLoopbackRegistry } from '../loopback-registry.ts';
+import { type LayerBlob, layersOf, pushImage, sha256, startLoopbackRegistry } from '../loopback-registry.ts';
 import { median, timed } from '../timing.ts';
 import { startSlowLink } from './slow-link.ts';
 
@@ -104,7 +104,7 @@ async function randomLayer(megabytes: number): Promise<LayerBlob> {
     files[`layer-${megabytes}/file-${i}`] = randomFillSync(content, 0, 1_000_000);
   }
   const { tar } = await fileLayer(files);
-  return { blob: gzipSync(tar, { level: 1 }), diffId: `sha256:${createHash('sha256').update(tar).digest('hex')}` };
+  return { blob: gzipSync(tar, { level: 1 }), diffId: sha256(tar) };
 }
 
 async function measure(directory: string, host: string, options: Options): Promise<void> {

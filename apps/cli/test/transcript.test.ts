@@ -47,7 +47,7 @@ const pull: View[] = [
 
 describe('transcript', () => {
   test('the first line', () => {
-    expect(startLine('python:3.12', 'python-3.12', 'tsk_abc123')).toBe(
+    expect(startLine('python:3.12', 'python-3.12', 'tsk_abc123', 'pull')).toBe(
       'pulling python:3.12 as "python-3.12" (task: tsk_abc123)\n',
     );
   });
@@ -113,9 +113,9 @@ describe('transcript', () => {
 
   test('Ctrl+C', () => {
     const lines = 'Interrupted. Pull continues on server.\nCheck status: bhatti image list\n';
-    expect(interruptedLines(false)).toBe(lines);
-    expect(interruptedLines(true)).toBe(`^C\n${lines}`);
-    expect(interruptedLines(false, 'importing')).toContain('Import continues on server.\n');
+    expect(interruptedLines(false, 'pull')).toBe(lines);
+    expect(interruptedLines(true, 'pull')).toBe(`^C\n${lines}`);
+    expect(interruptedLines(false, 'import')).toContain('Import continues on server.\n');
   });
 
   test('the hint names the reference as it was typed', () => {
