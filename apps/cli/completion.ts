@@ -8,9 +8,7 @@ import type { Settings } from './settings.ts';
 export function completionScript(shell: 'bash' | 'zsh' | 'fish'): string {
   if (shell === 'bash') {
     return `_bhatti() {
-  local word=\${COMP_WORDS[COMP_CWORD]} candidates
-  candidates=$(bhatti __complete -- "\${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null) || return
-  mapfile -t COMPREPLY < <(compgen -W "$candidates" -- "$word")
+  mapfile -t COMPREPLY < <(bhatti __complete -- "\${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)
 }
 complete -o default -F _bhatti bhatti
 `;
@@ -76,11 +74,14 @@ const taskIds = async (client: ApiClient) => (await latestTasks(client)).map(({ 
 const cancellableIds = async (client: ApiClient) =>
   (await latestTasks(client)).filter(({ status }) => status === 'queued' || status === 'running').map(({ id }) => id);
 
+/** What the names of images and tasks are made of: whatever else a server says could be a command to the shell. */
+const harmless = /^\w[\w.-]*$/;
+
 async function names(settings: () => Promise<Settings>, read: (client: ApiClient) => Promise<string[]>) {
   try {
     const client = await connectRunning(await settings(), {});
     try {
-      return client === undefined ? [] : await read(client);
+      return client === undefined ? [] : (await read(client)).filter((name) => harmless.test(name));
     } finally {
       client?.close();
     }

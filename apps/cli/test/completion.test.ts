@@ -42,6 +42,8 @@ beforeAll(async () => {
             images: [
               { ...image, name: 'py-3.12' },
               { ...image, name: 'node-22' },
+              // Of no server of ours: bash would run it.
+              { ...image, name: 'py-$(touch$IFS./ran)' },
             ],
           },
   }));
@@ -95,6 +97,7 @@ describe('completion', () => {
       'complete -o default -F _bhatti bhatti',
       ...cases.map(([, completed]) => completed),
     ]);
+    expect(existsSync(join(directory, 'ran'))).toBe(false);
   });
 
   inShell('fish', 'fish', async () => {
