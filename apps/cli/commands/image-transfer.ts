@@ -52,7 +52,7 @@ export function addImageTransferCommands(image: Command, { env, console, withCli
       if (reference !== undefined && request.ref !== undefined) {
         throw new CliError('invalid_request', '--ref says which image of an archive is meant: it goes with --tar');
       }
-      const { importImage } = await import('../transfer-command.ts');
+      const { importImage } = await import('../import-command.ts');
       await withClient(command, (client, { json }) =>
         importImage(client, { reference, tar, env }, request, console, { json, detach, quiet }),
       );
@@ -64,7 +64,7 @@ export function addImageTransferCommands(image: Command, { env, console, withCli
     .option('-o, --output <file>', 'file to write (default: NAME.ext4; - for stdout)')
     .option('--force', 'overwrite an existing file')
     .action(async (name: string, options: unknown, command: Command) => {
-      const { exportImage } = await import('../transfer-command.ts');
+      const { exportImage } = await import('../export-command.ts');
       await withClient(command, (client, { json }) =>
         exportImage(client, name, console, { ...exportFlags.parse(options), json }),
       );

@@ -6,8 +6,6 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { formatBytes } from '@bhatti/tasks';
 import type { ApiClient } from './api-client.ts';
 import { AWAY_LIMIT, isTemporary } from './api-error.ts';
-import type { ImportRequest } from './api-schema.ts';
-import { archiveFile, savedImage } from './archive-source.ts';
 import { CliError, systemErrorCode } from './cli-error.ts';
 import { type Console, printJson } from './console.ts';
 import { ExportDisplay } from './export-display.ts';
@@ -21,73 +19,12 @@ import {
   writeSparse,
 } from './export-file.ts';
 import { withExportLock } from './export-lock.ts';
-import { interruptible } from './interruptible.ts';
-import { layoutStep } from './progress-layout.ts';
-import { type PullOutput, watchNewTask } from './pull-command.ts';
+import type { HttpAnswer } from './http-connection.ts';
 import { suggestingImage } from './suggestion.ts';
 
 /** Attempts in a row that bring no more bytes before an export gives up, and the pause between them (ms). */
 const EXPORT_ATTEMPTS = 5;
 const EXPORT_PAUSE = 1000;
-
-/** As `docker images` prints it, short or in full. */
-const IMAGE_ID = /^(?:sha256:[0-9a-f]{12,64}|[0-9a-f]{12,64})$/;
-
-export interface ImportSource {
-  /** Image in the local Docker; undefined with `tar`. */
-  readonly reference: string | undefined;
-  readonly tar: string | undefined;
-  /** Of the Docker that saves the image. */
-  readonly env: NodeJS.ProcessEnv;
-}
-
-/** `bhatti image import`: sends an archive and watches the task that makes an image of it. */
-export async function importImage(
-  client: ApiClient,
-  { reference, tar, env }: ImportSource,
-  request: ImportRequest,
-  console: Console,
-  output: PullOutput,
-): Promise<number> {
-  const archive = tar === undefined ? await savedImage(reference ?? '', env) : await archiveFile(tar);
-  let answer: Awaited<ReturnType<ApiClient['importImage']>>;
-  try {
-    if (!output.json && !output.quiet) showUpload(archive, console);
-    // Saved by its id, an image has no name in the archive, and is the only one there.
-    const named = reference !== undefined && !IMAGE_ID.test(reference);
-    const sending = client.importImage(archive, { ...request, ...(named && { ref: reference }) });
-    answer = await interruptible(sending, console, 'import', () => archive.readableEnded);
-  } finally {
-    archive.destroy();
-    console.live([]);
-  }
-  if (output.json) {
-    printJson(console, answer);
-    return 0;
-  }
-  const source = reference ?? (tar === '-' ? 'stdin' : (tar ?? ''));
-  return watchNewTask(
-    client,
-    { type: 'import', id: answer.task_id, name: answer.name, reference: source },
-    console,
-    output,
-  );
-}
-
-/** Draws how much has been sent, in place; a pipe is told nothing. */
-function showUpload(archive: Readable, console: Console): void {
-  if (!console.screen().terminal) return;
-  let sent = 0;
-  let drawnAt = Number.NEGATIVE_INFINITY;
-  archive.on('data', (chunk: Buffer) => {
-    sent += chunk.length;
-    if (performance.now() - drawnAt < 200) return;
-    drawnAt = performance.now();
-    console.live(layoutStep({ line: `uploading (${formatBytes(sent)})...`, layers: [] }, console.screen()));
-  });
-  // Who listens starts the flow; the request has to be there first.
-  archive.pause();
-}
 
 /** `bhatti image export`: the ext4 file, to a file (sparse, whole or not at all, resumed) or to stdout. */
 export async function exportImage(
@@ -134,43 +71,26 @@ async function download(client: ApiClient, name: string, path: string, display: 
   let failures = 0;
   let brokeAt: number | undefined;
   for (;;) {
-    const answer = await suggestingImage(client, name, () => client.rootfs(name)).catch((error: unknown) => {
-      // One that has broken off restarts, perhaps.
-      if (brokeAt === undefined || !isTemporary(error)) throw error;
-      if (performance.now() - brokeAt > AWAY_LIMIT) throw brokenOff(error);
-    });
+    const answer = await ask(client, name, brokeAt);
     if (answer === undefined) {
       await delay(EXPORT_PAUSE);
       continue;
     }
-    const { body, headers } = answer;
-    const etag = headers.etag ?? '';
-    const length = headers['content-length'];
-    // A proxy may have dropped the length: then the end of the stream gives it, and nothing can be resumed.
-    let size = length === undefined ? undefined : Number(length);
+    const etag = answer.headers.etag ?? '';
     const partial = partialPath(path, etag);
-    if (await takeUpFormer(client, name, { path, partial, etag, body })) continue;
+    if (await takeUpFormer(client, name, { path, partial, etag, body: answer.body })) continue;
     await removeOtherPartials(path, partial);
     const from = etag === '' ? 0 : await partialSize(partial);
-    const received = (bytes: number) => display.receive(bytes, size);
     try {
-      if (size === undefined || from === 0 || from > size) {
-        const end = await writeSparse(partial, body, 0, received);
-        size ??= end;
-      } else {
-        body.destroy();
-        // All bytes may be there, if it was the check that was interrupted.
-        if (from < size && !(await continueExport(client, name, { partial, from, etag, received }))) {
-          // The file has changed, so start over; or a proxy does not pass on ranges.
-          failures += 1;
-          if (failures >= EXPORT_ATTEMPTS) throw noParts(name);
-          continue;
-        }
+      const size = await receive(client, name, { answer, partial, etag, from, display });
+      if (size !== undefined) {
+        display.check();
+        await publishExport(partial, path, { size, sha256: /[0-9a-f]{64}/.exec(etag)?.[0] });
+        return size;
       }
-      const sha256 = /[0-9a-f]{64}/.exec(etag)?.[0];
-      display.check();
-      await publishExport(partial, path, { size, sha256 });
-      return size;
+      // The file has changed, so start over; or a proxy does not pass on ranges.
+      failures += 1;
+      if (failures >= EXPORT_ATTEMPTS) throw noParts(name);
     } catch (error) {
       if (error instanceof CliError || !isBroken(error)) throw error;
       failures = (await partialSize(partial)) > from ? 1 : failures + 1;
@@ -179,6 +99,53 @@ async function download(client: ApiClient, name: string, path: string, display: 
       await delay(EXPORT_PAUSE);
     }
   }
+}
+
+/** Resolves with undefined while a server is away that has broken off: one that restarts, perhaps. */
+async function ask(client: ApiClient, name: string, brokeAt: number | undefined): Promise<HttpAnswer | undefined> {
+  try {
+    return await suggestingImage(client, name, () => client.rootfs(name));
+  } catch (error) {
+    if (brokeAt === undefined || !isTemporary(error)) throw error;
+    if (performance.now() - brokeAt > AWAY_LIMIT) throw brokenOff(error);
+    return undefined;
+  }
+}
+
+interface ExportPart {
+  /** That has begun, with the whole file. */
+  readonly answer: HttpAnswer;
+  readonly partial: string;
+  readonly etag: string;
+  /** Bytes that the partial file has already. */
+  readonly from: number;
+  readonly display: ExportDisplay;
+}
+
+/** Writes what the partial file lacks. Resolves with the size in bytes, or undefined if the server does not send the rest alone. */
+async function receive(
+  client: ApiClient,
+  name: string,
+  { answer, partial, etag, from, display }: ExportPart,
+): Promise<number | undefined> {
+  const length = answer.headers['content-length'];
+  // A proxy may have dropped the length: then the end of the stream gives it, and nothing can be resumed.
+  const size = length === undefined ? undefined : Number(length);
+  const received = (bytes: number) => display.receive(bytes, size);
+  if (size === undefined || from === 0 || from > size) {
+    const end = await writeSparse(partial, answer.body, 0, received);
+    return size ?? end;
+  }
+  answer.body.destroy();
+  // All bytes may be there, if it was the check that was interrupted.
+  if (from === size) return size;
+  const rest = await client.rootfs(name, { from, etag });
+  if (rest.status !== 206) {
+    rest.body.destroy();
+    return undefined;
+  }
+  await writeSparse(partial, rest.body, from, received);
+  return size;
 }
 
 function brokenOff(cause: unknown): CliError {
@@ -215,26 +182,6 @@ async function takeUpFormer(
   if (taken.status === 206 && taken.headers.etag === etag) await rename(former.path, partial);
   else await rm(former.path, { force: true });
   return true;
-}
-
-interface ExportRest {
-  readonly partial: string;
-  readonly from: number;
-  readonly etag: string;
-  /** Called with the bytes that have arrived. */
-  readonly received: (bytes: number) => void;
-}
-
-/** Resumes the export. False if the server does not send the rest alone. */
-async function continueExport(
-  client: ApiClient,
-  name: string,
-  { partial, from, etag, received }: ExportRest,
-): Promise<boolean> {
-  const rest = await client.rootfs(name, { from, etag });
-  if (rest.status === 206) await writeSparse(partial, rest.body, from, received);
-  else rest.body.destroy();
-  return rest.status === 206;
 }
 
 function noParts(name: string): CliError {
