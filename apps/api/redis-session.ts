@@ -24,6 +24,9 @@ const eventReadMilliseconds = 2_000;
 const pingMilliseconds = 1_000;
 const closeMilliseconds = 1_000;
 
+/** The events of a job that may change what a client sees of its task. */
+const taskEvents = ['waiting', 'delayed', 'active', 'progress', 'stalled', 'completed', 'failed', 'removed'] as const;
+
 /** What can be used once Redis has answered. */
 export interface QueueAccess {
   readonly queue: TaskQueue;
@@ -179,14 +182,7 @@ export class RedisSession {
     const events = new QueueEvents(QUEUE_NAME, options);
     events.on('error', (error) => this.#options.log.debug({ err: error }, 'queue events'));
     const changed = ({ jobId }: { jobId: string }) => this.#options.onTask(jobId);
-    events.on('waiting', changed);
-    events.on('delayed', changed);
-    events.on('active', changed);
-    events.on('progress', changed);
-    events.on('stalled', changed);
-    events.on('completed', changed);
-    events.on('failed', changed);
-    events.on('removed', changed);
+    for (const event of taskEvents) events.on(event, changed);
     return events;
   }
 

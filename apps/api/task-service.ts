@@ -15,6 +15,7 @@ import {
   listTasks,
   noteArrival,
   type OwnedTask,
+  type RedisClient,
   repointKey,
   sealCredentials,
   type TaskLimits,
@@ -100,9 +101,7 @@ export class TaskService {
         return underWay;
       }
       // The key first: should we crash in between, the request sent again queues this very task.
-      const asked = createTaskId();
-      const claimed = repeat === undefined ? asked : await claimKey(redis, repeat, asked);
-      await admitTask(redis, { id: claimed, owner }, this.#limits);
+      const claimed = await this.#admit(redis, owner, repeat);
       const { id } = await enqueuePull(queue, data, { id: claimed, priority: await takeTurn(redis, owner) });
       if (repeat !== undefined && id !== claimed) await repointKey(redis, repeat, id);
       return id;
@@ -122,12 +121,14 @@ export class TaskService {
    * request with the same key that was cut off. Rejects as `enqueuePull` does.
    */
   async admitImport(owner: string, repeat: KeyedRequest | undefined): Promise<string> {
-    return this.#session.use(async ({ redis }) => {
-      const asked = createTaskId();
-      const id = repeat === undefined ? asked : await claimKey(redis, repeat, asked);
-      await admitTask(redis, { id, owner }, this.#limits);
-      return id;
-    });
+    return this.#session.use(({ redis }) => this.#admit(redis, owner, repeat));
+  }
+
+  async #admit(redis: RedisClient, owner: string, repeat: KeyedRequest | undefined): Promise<string> {
+    const asked = createTaskId();
+    const id = repeat === undefined ? asked : await claimKey(redis, repeat, asked);
+    await admitTask(redis, { id, owner }, this.#limits);
+    return id;
   }
 
   /** For a minute, keeps an upload whose task is not queued yet from being collected as an orphan. */

@@ -43,8 +43,11 @@ export const task = z.looseObject({
 });
 export type Task = z.output<typeof task>;
 
+export const importAnswer = z.object({ task_id: z.string(), status: taskStatus, name: z.string() });
+export type ImportAnswer = z.output<typeof importAnswer>;
+
 export const pullAnswer = z.union([
-  z.object({ task_id: z.string(), status: taskStatus, name: z.string() }),
+  importAnswer,
   z.object({ status: z.literal('exists'), image: z.string(), digest: z.string() }),
 ]);
 export type PullAnswer = z.output<typeof pullAnswer>;
@@ -90,9 +93,6 @@ const next = z.string().nullish();
 
 export const imageList = z.looseObject({ images: z.array(image), next });
 export const taskList = z.looseObject({ tasks: z.array(task), next });
-
-export const importAnswer = z.object({ task_id: z.string(), status: taskStatus, name: z.string() });
-export type ImportAnswer = z.output<typeof importAnswer>;
 
 const facts = z.record(z.string(), z.unknown());
 

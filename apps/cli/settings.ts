@@ -1,14 +1,16 @@
 import { resolveDataDirectory } from '@bhatti/store';
+import * as z from 'zod';
 import { CliError } from './cli-error.ts';
 
 /** The global flags as typed; undefined where not given. */
-export interface GlobalFlags {
-  readonly url?: string;
-  readonly token?: string;
-  readonly dataDir?: string;
-  readonly json?: boolean;
-  readonly timing?: boolean;
-}
+export const globalFlags = z.object({
+  url: z.string().optional(),
+  token: z.string().optional(),
+  dataDir: z.string().optional(),
+  json: z.boolean().optional(),
+  timing: z.boolean().optional(),
+});
+type GlobalFlags = z.output<typeof globalFlags>;
 
 /** What a config file may say. */
 export interface ConfigFile {

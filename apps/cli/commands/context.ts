@@ -1,20 +1,11 @@
 import type { Command } from 'commander';
-import * as z from 'zod';
 import type { ApiClient } from '../api-client.ts';
 import { readConfigFiles } from '../config-file.ts';
 import { connect } from '../connection.ts';
 import type { Console } from '../console.ts';
-import { resolveSettings, type Settings } from '../settings.ts';
+import { globalFlags, resolveSettings, type Settings } from '../settings.ts';
 import { formatRequestTiming, formatTotalTiming, type RequestTiming } from '../timing.ts';
 import { versionMismatch } from '../version-match.ts';
-
-const globalFlags = z.object({
-  url: z.string().optional(),
-  token: z.string().optional(),
-  dataDir: z.string().optional(),
-  json: z.boolean().optional(),
-  timing: z.boolean().optional(),
-});
 
 /** What commands get to work with: the world around them, and a way to reach a server. */
 export interface CommandContext {

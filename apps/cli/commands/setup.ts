@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { globalFlags } from '../settings.ts';
 import type { CommandContext } from './context.ts';
 import { addNotes } from './notes.ts';
 
@@ -10,7 +11,7 @@ export function addSetupCommand(program: Command, { env, console, exit }: Comman
     .action(async (_options: unknown, command: Command) => {
       const { setUp } = await import('../setup-command.ts');
       // Not the settings: the config file may not be there yet.
-      const { url, token, json = false } = command.optsWithGlobals<{ url?: string; token?: string; json?: boolean }>();
+      const { url, token, json = false } = globalFlags.parse(command.optsWithGlobals());
       exit(await setUp({ url: url ?? env.BHATTI_URL, token: token ?? env.BHATTI_TOKEN }, env, console, json));
     });
   addNotes(program, {
