@@ -18,7 +18,31 @@ const importFlags = z.object({
 const exportFlags = z.object({ output: z.string().optional(), force: z.boolean().default(false) });
 
 /** `bhatti image import` and `export`: images from and to files. */
-export function addImageTransferCommands(image: Command, { env, console, withClient }: CommandContext): void {
+export function addImageTransferCommands(image: Command, context: CommandContext): void {
+  addImport(image, context);
+  addExport(image, context);
+  addNotes(image, notes);
+}
+
+const notes = {
+  import: {
+    examples: [
+      'bhatti image import ghcr.io/org/private:latest',
+      'bhatti image import --tar image.tar --name app',
+      'docker save app:1 | bhatti image import --tar - --name app-1',
+    ],
+    exitCodes: watchingExitCodes,
+  },
+  export: {
+    examples: [
+      'bhatti image export python-3.12',
+      'bhatti image export python-3.12 -o disk.ext4 --force',
+      'bhatti image export python-3.12 -o - | gzip > python.ext4.gz',
+    ],
+  },
+};
+
+function addImport(image: Command, { env, console, withClient }: CommandContext): void {
   image
     .command('import')
     .description('import an image from the local Docker, or from an archive that docker save wrote')
@@ -35,28 +59,15 @@ export function addImageTransferCommands(image: Command, { env, console, withCli
     .option('-q, --quiet', 'print the name of the image only')
     .action(async (reference: string | undefined, options: unknown, command: Command) => {
       const { tar, detach, quiet, ...request } = importFlags.parse(options);
-      if (tar === undefined && reference !== undefined && isFile(reference)) {
-        throw new CliError(
-          'invalid_request',
-          `${reference === '-' ? 'stdin' : reference} is not an image of the local Docker, but an archive`,
-          {
-            hint: `Did you mean bhatti image import --tar ${reference}?`,
-          },
-        );
-      }
-      if ((reference === undefined) === (tar === undefined)) {
-        throw new CliError('invalid_request', 'either a Docker image or --tar is needed', {
-          hint: 'bhatti image import python:3.12, or bhatti image import --tar image.tar --name python-3.12',
-        });
-      }
-      if (reference !== undefined && request.ref !== undefined) {
-        throw new CliError('invalid_request', '--ref says which image of an archive is meant: it goes with --tar');
-      }
+      requireOneSource(reference, tar, request.ref);
       const { importImage } = await import('../import-command.ts');
       await withClient(command, (client, { json }) =>
         importImage(client, { reference, tar, env }, request, console, { json, detach, quiet }),
       );
     });
+}
+
+function addExport(image: Command, { console, withClient }: CommandContext): void {
   image
     .command('export')
     .description('write the ext4 file of an image to a local file; holes stay holes')
@@ -69,23 +80,24 @@ export function addImageTransferCommands(image: Command, { env, console, withCli
         exportImage(client, name, console, { ...exportFlags.parse(options), json }),
       );
     });
-  addNotes(image, {
-    import: {
-      examples: [
-        'bhatti image import ghcr.io/org/private:latest',
-        'bhatti image import --tar image.tar --name app',
-        'docker save app:1 | bhatti image import --tar - --name app-1',
-      ],
-      exitCodes: watchingExitCodes,
-    },
-    export: {
-      examples: [
-        'bhatti image export python-3.12',
-        'bhatti image export python-3.12 -o disk.ext4 --force',
-        'bhatti image export python-3.12 -o - | gzip > python.ext4.gz',
-      ],
-    },
-  });
+}
+
+/** Throws CliError `invalid_request` unless there is either an image of the local Docker or an archive, of which `ref` may be given. */
+function requireOneSource(reference: string | undefined, tar: string | undefined, ref: string | undefined): void {
+  if (tar === undefined && reference !== undefined && isFile(reference)) {
+    const source = reference === '-' ? 'stdin' : reference;
+    throw new CliError('invalid_request', `${source} is not an image of the local Docker, but an archive`, {
+      hint: `Did you mean bhatti image import --tar ${reference}?`,
+    });
+  }
+  if ((reference === undefined) === (tar === undefined)) {
+    throw new CliError('invalid_request', 'either a Docker image or --tar is needed', {
+      hint: 'bhatti image import python:3.12, or bhatti image import --tar image.tar --name python-3.12',
+    });
+  }
+  if (reference !== undefined && ref !== undefined) {
+    throw new CliError('invalid_request', '--ref says which image of an archive is meant: it goes with --tar');
+  }
 }
 
 /** Whether a file is meant: a word such as `alpine` may be both, so only one that looks like a path and exists. */
