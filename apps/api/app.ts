@@ -54,7 +54,7 @@ export function createApp(options: AppOptions): Express {
   app.enable('case sensitive routing');
   app.set('query parser', 'simple');
 
-  app.use(identifyRequest(options.log), options.observe);
+  app.use(identifyRequest(options), options.observe);
   if (options.trace !== null) app.use(options.trace);
   app.use(refuseWhenStopping(options.stop));
   if (options.guard !== null) app.use(options.guard);
@@ -77,10 +77,10 @@ export function createApp(options: AppOptions): Express {
   return app;
 }
 
-function identifyRequest(log: Logger): RequestHandler {
+function identifyRequest({ log, stop }: AppOptions): RequestHandler {
   return (request, response, next) => {
     const id = requestId(request.headers['x-request-id']);
-    setContext(request, new RequestContext(id, log));
+    setContext(request, new RequestContext(id, new RequestEnd(response, stop), log));
     response.setHeader('X-Request-Id', id);
     // Lets a client of another release warn about it.
     response.setHeader('X-Bhatti-Version', version);
@@ -151,7 +151,6 @@ function cutUnread(request: Request, response: Response): void {
 function runRoute(route: Route, { stop, authenticate }: AppOptions): RequestHandler {
   return async (request, response) => {
     const context = contextOf(request);
-    const end = new RequestEnd(response, stop);
     const reply = await route.handle({
       params: pathParameters.parse(request.params),
       query: request.query,
@@ -162,7 +161,7 @@ function runRoute(route: Route, { stop, authenticate }: AppOptions): RequestHand
       caller: context.caller ?? { owner: '', admin: false },
       callerNow: () => authenticate(request),
       get signal() {
-        return end.signal;
+        return context.end.signal;
       },
       get log() {
         return context.log;

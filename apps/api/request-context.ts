@@ -1,17 +1,21 @@
 import type { IncomingMessage } from 'node:http';
 import type { Logger } from 'pino';
 import type { Caller } from './authentication.ts';
+import type { RequestEnd } from './request-end.ts';
 
 /** What is known of a request while it is answered. */
 export class RequestContext {
   readonly requestId: string;
+  /** Ends the work on it when nobody waits for the answer. */
+  readonly end: RequestEnd;
   /** Set once the caller is known. */
   caller?: Caller;
   readonly #serverLog: Logger;
   #log: Logger | undefined;
 
-  constructor(requestId: string, serverLog: Logger) {
+  constructor(requestId: string, end: RequestEnd, serverLog: Logger) {
     this.requestId = requestId;
+    this.end = end;
     this.#serverLog = serverLog;
   }
 

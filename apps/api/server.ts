@@ -182,7 +182,6 @@ class Api implements RunningApi {
       tasks: this.#services.tasks,
       sessions: this.#sessions,
       authenticate,
-      stop: this.#stop.signal,
     });
   }
 

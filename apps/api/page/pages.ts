@@ -7,7 +7,6 @@ import type { Authenticate, Caller } from '../authentication.ts';
 import { ApiError, toApiError } from '../errors.ts';
 import { logFailure } from '../failure-log.ts';
 import { contextOf } from '../request-context.ts';
-import { RequestEnd } from '../request-end.ts';
 import type { Method, Route } from '../route.ts';
 import { readForm, readJson } from '../small-body.ts';
 import type { TaskService } from '../task-service.ts';
@@ -49,8 +48,6 @@ export interface PagesOptions {
   readonly tasks: TaskService;
   readonly sessions: Sessions;
   readonly authenticate: Authenticate;
-  /** Aborted when the server stops. */
-  readonly stop: AbortSignal;
 }
 
 /** Every path that `pages` answers; most others are the API's. */
@@ -126,8 +123,7 @@ class Pages {
     await this.#visitor(request);
     response.set({ 'Content-Type': 'text/event-stream; charset=utf-8', 'X-Accel-Buffering': 'no' });
     response.flushHeaders();
-    const { signal } = new RequestEnd(response, this.#options.stop);
-    const events = liveEvents(this.#options.tasks, () => this.#visitor(request), signal);
+    const events = liveEvents(this.#options.tasks, () => this.#visitor(request), contextOf(request).end.signal);
     // That the visitor leaves is no failure, nor is the end of the session, which the page notices.
     await pipeline(events, response).catch(() => response.destroy());
   }
@@ -270,30 +266,21 @@ class Pages {
   ) {
     const route = this.#options.routes.find((one) => one.method === method && one.path === path);
     if (route === undefined) throw new Error(`there is no route ${method} ${path}`);
-    const gone = new AbortController();
-    const leave = () => gone.abort();
-    request.res?.once('close', leave);
-    const { log, requestId } = contextOf(request);
+    const { log, requestId, end } = contextOf(request);
     const { headers } = request;
     const callerNow = () => this.#visitor(request);
-    const { signal } = gone;
-    try {
-      return await route.handle({
-        params,
-        query,
-        body,
-        headers,
-        method,
-        caller,
-        callerNow,
-        signal,
-        log,
-        requestId,
-      });
-    } finally {
-      // One page may make many calls: one for each thousand images.
-      request.res?.off('close', leave);
-    }
+    return route.handle({
+      params,
+      query,
+      body,
+      headers,
+      method,
+      caller,
+      callerNow,
+      signal: end.signal,
+      log,
+      requestId,
+    });
   }
 
   async #visitor(request: Request): Promise<Visitor> {
