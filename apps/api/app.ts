@@ -44,7 +44,7 @@ const stalledMilliseconds = 120_000;
 const pathParameters = z.record(z.string(), z.string());
 
 /**
- * The Express application of one listener. In order: request id and log line, refusals, pages, the open routes,
+ * The Express application of one listener. In order: the turn, request id and log line, refusals, pages, the open routes,
  * authentication, the other routes, 404. Every error leaves as {error, code, request_id}.
  */
 export function createApp(options: AppOptions): Express {
@@ -54,7 +54,7 @@ export function createApp(options: AppOptions): Express {
   app.enable('case sensitive routing');
   app.set('query parser', 'simple');
 
-  app.use(identifyRequest(options), options.observe);
+  app.use(waitForTurn, identifyRequest(options), options.observe);
   if (options.trace !== null) app.use(options.trace);
   app.use(refuseWhenStopping(options.stop));
   if (options.guard !== null) app.use(options.guard);
@@ -76,6 +76,15 @@ export function createApp(options: AppOptions): Express {
   app.use(answerError);
   return app;
 }
+
+/**
+ * A request that was sent before the one ahead of it on its connection was answered waits for that: its answer would be made and kept
+ * until then, and when the client left meanwhile, Node would tell nobody that it is not wanted.
+ */
+const waitForTurn: RequestHandler = (_request, response, next) => {
+  if (response.socket === null) response.once('socket', () => next());
+  else next();
+};
 
 function identifyRequest({ log, stop }: AppOptions): RequestHandler {
   return (request, response, next) => {

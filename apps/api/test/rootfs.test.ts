@@ -5,6 +5,7 @@ import { mkdtemp, readdir, readFile, readlink, rm, stat, symlink, truncate, writ
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { buffer } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { gunzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
@@ -176,6 +177,22 @@ describe('the root file system of an image', () => {
     await untilNoCompressor();
     expect((await ask({ 'accept-encoding': 'zstd' })).headers['content-encoding']).toBe('zstd');
     await untilNoCompressor();
+  });
+
+  test('requests in one go are answered one after the other, and not at all once the client has left', async () => {
+    const get = 'GET /images/app/rootfs HTTP/1.1\r\nHost: x\r\n\r\n';
+    const all = connect(api.socketPath);
+    all.write(`${get}${get}${get.replace('Host', 'Connection: close\r\nHost')}`);
+    const answers = await buffer(all);
+    expect(answers.toString('latin1').match(/HTTP\/1.1 200 OK/g)).toHaveLength(3);
+    expect(answers.subarray(-bytes.length).equals(bytes)).toBe(true);
+    await untilClosed();
+    const leaver = connect(api.socketPath);
+    leaver.write(get.repeat(3));
+    await once(leaver, 'readable');
+    expect(await openFiles()).toHaveLength(1);
+    leaver.destroy();
+    await untilClosed();
   });
 
   test('zstd that dies half-way ends the answer, not well, and nothing else', async () => {
