@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { open, rename, stat } from 'node:fs/promises';
+import { open } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { ApiClient } from '../api-client.ts';
@@ -8,6 +8,7 @@ import type { Health } from '../api-schema.ts';
 import { CliError } from '../cli-error.ts';
 import { checkSocketPaths, type LocalPaths, localPaths } from '../local-paths.ts';
 import { makeDirectories, reasonOfFailure } from './data-directory.ts';
+import { logSize, rotateLog } from './log-file.ts';
 import { pidLockHolder } from './pid-lock.ts';
 import { type ProcessIdentity, processState } from './process-identity.ts';
 import { findRedisServer } from './redis-server.ts';
@@ -26,7 +27,6 @@ const START_TIMEOUT = 30_000;
 /** A start that takes longer than people expect is announced. */
 const PATIENCE = 3000;
 const POLL = 20;
-const LOG_LIMIT = 10_000_000;
 const LOG_TAIL = 20;
 /** The line in which the API or a worker says why it cannot start, before it exits. */
 const LAST_WORDS = /^bhatti (api|worker): (.+)$/;
@@ -45,7 +45,8 @@ export async function startDetached(options: DetachedOptions): Promise<StackStat
   requireServerProgram();
   if (!process.env.REDIS_URL) findRedisServer(process.env);
   await makeDirectories(paths);
-  const logStart = await rotateLog(paths);
+  const isRunning = (await pidLockHolder(paths.lockFile)) !== undefined;
+  const logStart = isRunning ? await logSize(paths.logFile) : await rotateLog(paths.logFile);
   const startedAt = performance.now();
   let told = false;
   const timeout = options.startTimeout ?? START_TIMEOUT;
@@ -128,17 +129,6 @@ async function spawnSupervisor(options: DetachedOptions, paths: LocalPaths): Pro
 
 function hasEnded(child: ChildProcess): boolean {
   return child.exitCode !== null || child.signalCode !== null;
-}
-
-/** Rotates a large log, keeping one old one. Resolves with the byte at which this start's output begins. */
-async function rotateLog(paths: LocalPaths): Promise<number> {
-  const size = await stat(paths.logFile).then(
-    (file) => file.size,
-    () => 0,
-  );
-  if (size < LOG_LIMIT || (await pidLockHolder(paths.lockFile)) !== undefined) return size;
-  await rename(paths.logFile, `${paths.logFile}.1`);
-  return 0;
 }
 
 /** @param other the supervisor of a server that ran before */

@@ -151,6 +151,10 @@ describe('bhatti serve', () => {
       'port',
       '0',
     ]);
+    const log = join(dataDirectory, 'run/serve.log');
+    await truncate(log, 20_000_000);
+    await eventually(async () => (await stat(log)).size < 1_000_000);
+    expect((await stat(`${log}.1`)).size).toBeGreaterThanOrEqual(20_000_000);
     expect(await run(['serve', 'stop'])).toEqual({ exitCode: 0, stdout: 'stopped\n', stderr: '' });
     expect([running.pid, ...running.children.map(({ pid }) => pid)].filter(lives)).toEqual([]);
     expect(await ask('serve', 'status')).toMatchObject({ exitCode: 1, stdout: expect.stringContaining('stopped') });
