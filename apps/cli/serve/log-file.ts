@@ -1,9 +1,12 @@
 /** The log of a detached stack (`run/serve.log`), to which its supervisor and all of its parts append. One old log is kept beside it. */
 import { fstatSync } from 'node:fs';
 import { copyFile, rename, rm, stat, truncate } from 'node:fs/promises';
+import { setTimeout as delay } from 'node:timers/promises';
 
 /** Bytes at which a log is large. */
 const LIMIT = 10_000_000;
+/** Between two looks at how large a log in use is, ms. */
+const LOOK = 5000;
 
 /** Puts a large log aside, which nobody may be writing to. Resolves with the byte at which new lines will begin. */
 export async function rotateLog(path: string): Promise<number> {
@@ -19,6 +22,14 @@ export async function logSize(path: string): Promise<number> {
     ({ size }) => size,
     () => 0,
   );
+}
+
+/** Keeps this process's log small until the signal aborts; one look at a time, as a second copy might be of an emptied log. Never rejects. */
+export async function keepLogSmall(path: string, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted) {
+    await trimLog(path);
+    await delay(LOOK, undefined, { signal }).catch(() => undefined);
+  }
 }
 
 /**

@@ -7,7 +7,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { CliError } from '../cli-error.ts';
 import { checkSocketPaths, type LocalPaths, localPaths } from '../local-paths.ts';
 import { makeDirectories, reasonOfFailure, requireRoom } from './data-directory.ts';
-import { trimLog } from './log-file.ts';
+import { keepLogSmall } from './log-file.ts';
 import { embeddedRedis, type PartsOptions, serverParts } from './parts.ts';
 import { acquirePidLock, LOCK_REFRESH, type PidLock } from './pid-lock.ts';
 import { identifyProcess, processState, signalProcess } from './process-identity.ts';
@@ -26,8 +26,6 @@ export interface StackOptions extends PartsOptions {
 const LEFTOVER_STOP_TIMEOUT = 3000;
 /** Between two looks at the lock, ms. A command that starts the next stack meanwhile has the port within its few attempts. */
 const LOCK_LOOK = 1000;
-/** Between two looks at how large the log is, ms. */
-const LOG_LOOK = 5000;
 
 /**
  * Runs the stack, or with `role` that part of one, until SIGTERM, SIGINT or SIGHUP. Rejects with CliError when it
@@ -63,7 +61,8 @@ async function runWholeStack(
   if ('holder' in acquired) throw alreadyRunning(acquired.holder.pid, acquired.holder.host, paths);
   const { lock } = acquired;
   const refresh = setInterval(() => lock.refresh().catch(() => undefined), LOCK_REFRESH);
-  const trims = setInterval(() => trimLog(paths.logFile), LOG_LOOK);
+  const over = new AbortController();
+  void keepLogSmall(paths.logFile, over.signal);
   try {
     await stopLeftovers(paths, options.log);
     await requireRoom(paths);
@@ -76,7 +75,7 @@ async function runWholeStack(
     );
   } finally {
     clearInterval(refresh);
-    clearInterval(trims);
+    over.abort();
     await rm(paths.stateFile, { force: true });
     await lock.release();
   }
