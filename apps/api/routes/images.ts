@@ -1,3 +1,4 @@
+import type { Store } from '@bhatti/store';
 import { isEnded, type KeyedRequest } from '@bhatti/tasks';
 import * as z from 'zod';
 import { alreadyPulled } from '../already-pulled.ts';
@@ -16,6 +17,9 @@ import type { Services } from '../services.ts';
 import { removeUnlessQueued } from '../unqueued-upload.ts';
 import { receiveUpload } from '../upload.ts';
 import { findImage, type ImagePosition, type OwnedImage, visibleImages } from '../visible-image.ts';
+
+/** Characters of JSON after which a page of images ends. A thousand usual images have some 2 million. */
+const LARGEST_PAGE = 4 * 2 ** 20;
 
 /** Whose image is meant, where several have one of that name. */
 export const ownerQuery = z.strictObject({
@@ -158,19 +162,16 @@ function listImages({ store }: Pick<Services, 'store'>): Route {
     method: 'GET',
     path: '/images',
     summary:
-      'The images that the caller may see, by name: their own and shared ones, for an admin all. 1,000 a page, or ?limit=.',
+      'The images that the caller may see, by name: their own and shared ones, for an admin all. 1,000 a page, or ?limit=; fewer where they are large.',
     query: z.strictObject(pageQuery),
     body: noBody,
     answers: { 200: { description: 'A page of images.', schema: ImageList } },
     handle: async ({ query, caller }) => {
       const after = query.cursor === undefined ? undefined : toPosition(query.cursor);
-      const { shown, last } = await pageOf(visibleImages(store, caller, after), query.limit ?? longestPage);
+      const { shown, last } = await pageOf(store, visibleImages(store, caller, after), query.limit ?? longestPage);
       return {
         status: 200,
-        body: {
-          images: shown.map((image) => imageView(store, image)),
-          next: last === null ? null : encodeCursor(`${last.entry.name}/${last.owner}`),
-        },
+        body: { images: shown, next: last === undefined ? null : encodeCursor(`${last.name}/${last.owner}`) },
       };
     },
   });
@@ -184,14 +185,20 @@ function toPosition(cursor: string): ImagePosition {
   return { name, owner };
 }
 
-/** The first images, and the last one of them, which is null when no more follow. */
-async function pageOf(images: AsyncIterable<OwnedImage>, limit: number) {
-  const shown: OwnedImage[] = [];
+/**
+ * The first images, until there are `limit` of them or `LARGEST_PAGE` is passed, and the last one of them where more follow. An
+ * image's config may have megabytes, and who pulls it under 1,000 names must not make the API hold gigabytes.
+ */
+async function pageOf(store: Store, images: AsyncIterable<OwnedImage>, limit: number) {
+  const shown: ImageView[] = [];
+  let size = 0;
   for await (const image of images) {
-    if (shown.length === limit) return { shown, last: shown.at(-1) ?? null };
-    shown.push(image);
+    if (shown.length === limit || size > LARGEST_PAGE) return { shown, last: shown.at(-1) };
+    const view = imageView(store, image);
+    shown.push(view);
+    size += JSON.stringify(view).length;
   }
-  return { shown, last: null };
+  return { shown, last: undefined };
 }
 
 function showImage({ store }: Pick<Services, 'store'>): Route {

@@ -63,6 +63,17 @@ describe('images', () => {
     });
   });
 
+  test('that are large come in smaller pages: the API need not hold a thousand of them', async () => {
+    const large = { config: { env: [`LARGE=${'x'.repeat(2 ** 21)}`] } };
+    for (const name of ['l-1', 'l-2', 'l-3', 'l-4', 'l-5']) await putImage(api.store, { name, ...large });
+    const start = Buffer.from('l-/x').toString('base64url');
+    const first = ImageList.parse((await api.send('GET', `/images?cursor=${start}`)).body);
+    expect(first.images.map(({ name }) => name)).toEqual(['l-1', 'l-2']);
+    const second = ImageList.parse((await api.send('GET', `/images?cursor=${first.next}`)).body);
+    expect(second.images.map(({ name }) => name)).toEqual(['l-3', 'l-4']);
+    for (const name of ['l-1', 'l-2', 'l-3', 'l-4', 'l-5']) await api.store.images.delete('local', name);
+  });
+
   test('of several owners come in pages, too: by name, then by owner', async () => {
     for (const owner of ['zoe', 'ann', 'max']) {
       for (const name of ['q-same', `q-${owner}`]) await putImage(api.store, { name }, owner);
