@@ -40,7 +40,9 @@ export async function exportImage(
   const path = resolve(output ?? `${name}.ext4`);
   await checkTarget(path, force);
   const display = new ExportDisplay(console);
-  const bytes = await withExportLock(path, () => download(client, name, path, display)).finally(() => display.close());
+  const bytes = await withExportLock(path, () => download(client, name, { path, force }, display)).finally(() =>
+    display.close(),
+  );
   if (json) printJson(console, { name, path, size_bytes: bytes });
   else console.out(`exported ${name} to ${output ?? `${name}.ext4`} (${formatBytes(bytes)})\n`);
   return 0;
@@ -67,7 +69,12 @@ function cutShort(cause: unknown): CliError {
 }
 
 /** Resolves with the size in bytes. */
-async function download(client: ApiClient, name: string, path: string, display: ExportDisplay): Promise<number> {
+async function download(
+  client: ApiClient,
+  name: string,
+  { path, force }: { path: string; force: boolean },
+  display: ExportDisplay,
+): Promise<number> {
   let failures = 0;
   let brokeAt: number | undefined;
   for (;;) {
@@ -85,7 +92,7 @@ async function download(client: ApiClient, name: string, path: string, display: 
       const size = await receive(client, name, { answer, partial, etag, from, display });
       if (size !== undefined) {
         display.check();
-        await publishExport(partial, path, { size, sha256: /[0-9a-f]{64}/.exec(etag)?.[0] });
+        await publishExport(partial, path, { size, sha256: /[0-9a-f]{64}/.exec(etag)?.[0], force });
         return size;
       }
       // The file has changed, so start over; or a proxy does not pass on ranges.

@@ -127,11 +127,14 @@ function writeError(path: string, error: unknown): unknown {
   });
 }
 
-/** Syncs what was written, checks it against `sha256` (hex) if known, and renames it to `path`. Rejects with CliError `digest_mismatch`. */
+/**
+ * Syncs what was written, checks it against `sha256` (hex) if known, and renames it to `path`. Rejects with CliError `digest_mismatch`,
+ * or as `checkTarget` does, again: others may have made a file in the minutes of a download. Then the partial file stays.
+ */
 export async function publishExport(
   partial: string,
   path: string,
-  { size, sha256 }: { size: number; sha256: string | undefined },
+  { size, sha256, force }: { size: number; sha256: string | undefined; force: boolean },
 ): Promise<void> {
   try {
     await bringToDisk(partial, size);
@@ -139,6 +142,7 @@ export async function publishExport(
       await rm(partial);
       throw new CliError('digest_mismatch', 'what arrived is not what the server has', { hint: 'Try again.' });
     }
+    await checkTarget(path, force);
     await rename(partial, path);
   } catch (error) {
     throw writeError(partial, error);

@@ -25,6 +25,8 @@ function systemError(errno: number): Error {
 }
 const { publishExport } = await import('../export-file.ts');
 
+const complete = { size: 5, sha256: undefined };
+
 let directory: string;
 let partial: string;
 
@@ -41,13 +43,24 @@ test.each([
   ['EIO', 'not_writable'],
 ] as const)('what the disk does not take (%s) is told, and not gone on with', async (name, told) => {
   failure = name;
-  const publishing = publishExport(partial, join(directory, 'image'), { size: 5, sha256: undefined });
+  const publishing = publishExport(partial, join(directory, 'image'), { ...complete, force: false });
   await expect(publishing).rejects.toMatchObject({ code: told });
   expect(await real.readdir(directory)).toEqual([]);
 });
 
 test('a place that is gone by the end is told, and what has arrived is kept', async () => {
-  const publishing = publishExport(partial, join(directory, 'gone', 'image'), { size: 5, sha256: undefined });
-  await expect(publishing).rejects.toMatchObject({ code: 'not_writable' });
+  const publishing = publishExport(partial, join(directory, 'gone', 'image'), { ...complete, force: false });
+  await expect(publishing).rejects.toMatchObject({ code: 'not_found' });
   expect(await real.readdir(directory)).toEqual(['.image.partial']);
+});
+
+test('what others have made in that place meanwhile is replaced by force only, and what has arrived is kept for that', async () => {
+  const path = join(directory, 'image');
+  await real.writeFile(path, 'of others');
+  const publishing = publishExport(partial, path, { ...complete, force: false });
+  await expect(publishing).rejects.toMatchObject({ code: 'exists' });
+  expect(await real.readFile(path, 'utf8')).toBe('of others');
+  await publishExport(partial, path, { ...complete, force: true });
+  expect(await real.readdir(directory)).toEqual(['image']);
+  expect(await real.readFile(path, 'utf8')).toBe('image');
 });
