@@ -16,8 +16,10 @@ const EXTENSION_LIMIT = 1024 * 1024;
 const NAME_LIMIT = 4096;
 /** The PAX keywords that matter here. */
 const PAX_KEYS = new Set(['path', 'linkpath', 'size', 'GNU.sparse.major']);
-/** Image archives have some hundred entries. */
+/** Image archives have some hundred entries, with names of some 75 characters. */
 const ENTRY_LIMIT = 100_000;
+/** Most characters of all names and links: with the limits of each alone, a small archive would take hundreds of megabytes. */
+const NAMES_LIMIT = 16 * 1024 * 1024;
 const LINK_DEPTH_LIMIT = 8;
 
 /** The location of each regular file in a tar. Links are followed; names are only keys, and never become paths. */
@@ -84,6 +86,7 @@ class Scan {
   async each(take: (entry: Entry) => void): Promise<void> {
     let pax = new Map<string, string>();
     let count = 0;
+    let names = 0;
     // The blocks of zeros that end a tar may be missing.
     for (let position = 0; position < this.#size; ) {
       const header = await this.#read(position, BLOCK);
@@ -105,7 +108,10 @@ class Scan {
       } else if (type === 'L' || type === 'K') {
         pax.set(type === 'L' ? 'path' : 'linkpath', text(await this.#extension(offset, size), 0, size));
       } else {
-        take(this.#entry(header, type, pax, { offset, size }));
+        const entry = this.#entry(header, type, pax, { offset, size });
+        names += entry.name.length + entry.link.length;
+        if (names > NAMES_LIMIT) throw this.#corrupt(`has more than ${NAMES_LIMIT} characters of names`);
+        take(entry);
         pax = new Map();
       }
     }

@@ -357,6 +357,7 @@ describe('an OCI layout', () => {
 describe('what is no archive', () => {
   test('is told, and leaves nothing behind', async () => {
     const good = await tarOf(dockerSave(null, [random(100_000)]));
+    const longNamed = Buffer.concat([rawEntry('L', 'x', Buffer.alloc(4096, 'n')), rawEntry('0', 'x', Buffer.alloc(0))]);
     for (const [bytes, code, reason] of [
       [Buffer.alloc(0), 'layer_corrupt', 'is empty'],
       [Buffer.alloc(4096), 'layer_corrupt', 'is empty'],
@@ -394,6 +395,7 @@ describe('what is no archive', () => {
         'manifest.json',
       ],
       [await tarOf({ [`${'d/'.repeat(3000)}x`]: 'x' }), 'layer_corrupt', 'a name that is too long'],
+      [Buffer.concat(new Array(4200).fill(longNamed)), 'layer_corrupt', 'more than 16777216 characters of names'],
       [rawEntry('L', 'long', Buffer.alloc(2 ** 20 + 1)), 'layer_corrupt', 'attributes that are too long'],
       [rawEntry('S', 'sparse', Buffer.alloc(0)), 'layer_corrupt', 'sparse files'],
       [
