@@ -26,6 +26,7 @@ for (let seed = first; seed === first || Date.now() < deadline; seed += 1) {
     pause: 2000,
     minimumMischief: 10,
     diskBytes: 1_500_000_000,
+    workers: 3,
     onEvent: (line) => console.error(`${((performance.now() - started) / 1000).toFixed(1)} s: ${line}`),
   });
   const { violations, ...counts } = report;

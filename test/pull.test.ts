@@ -54,7 +54,7 @@ function layersAskedFor(image: PushedImage, since: number): string[] {
 }
 
 async function images(bhatti: Bhatti): Promise<z.output<typeof imageSchema>[]> {
-  const { stdout } = await bhatti.run(['image', 'list', '--json']);
+  const { stdout } = await bhatti.here(['image', 'list', '--json']);
   return z.object({ images: z.array(imageSchema) }).parse(JSON.parse(stdout)).images;
 }
 
@@ -271,7 +271,7 @@ describe('one stack', () => {
     [['task', 'show', 'tsk_aaaaaaaaaaaa'], /no task "tsk_aaaaaaaaaaaa";.*\(not_found\)/],
     [['task', 'cancel', '../health'], /no task "\.\.\/health";.*\(not_found\)/],
   ])('%j is refused with a reason', async (args, reason) => {
-    const { exitCode, stdout, stderr } = await bhatti.run(args);
+    const { exitCode, stdout, stderr } = await bhatti.here(args);
     expect({ exitCode, stdout }).toEqual({ exitCode: 1, stdout: '' });
     expect(stderr).toMatch(reason);
     expect(stderr).not.toMatch(/\n\s+at /);

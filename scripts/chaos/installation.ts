@@ -9,8 +9,6 @@ import { FetchedBytes } from './fetched-bytes.ts';
 import { Program } from './program.ts';
 import { SmallDisk } from './small-disk.ts';
 
-const WORKERS = 3;
-
 /** An API, workers and Redis on a small disk, and a registry; with a client, and what watches the disk. */
 export class Installation {
   /** Holds the logs, one for each program. */
@@ -25,25 +23,25 @@ export class Installation {
   readonly queue: TaskQueue;
   readonly fetched: FetchedBytes;
 
-  private constructor(directory: string, disk: SmallDisk, redis: TestRedis, registry: TestRegistry) {
+  private constructor(directory: string, disk: SmallDisk, workers: number, redis: TestRedis, registry: TestRegistry) {
     this.directory = directory;
     this.disk = disk;
     this.redis = redis;
     this.registry = registry;
     this.fetched = new FetchedBytes(disk.path);
     this.api = this.#program('api', 'api');
-    this.workers = Array.from({ length: WORKERS }, (_, i) => this.worker(`worker${i}`));
+    this.workers = Array.from({ length: workers }, (_, i) => this.worker(`worker${i}`));
     this.client = new Client(join(disk.path, 'run', 'api.sock'));
     this.connection = connectRedis(redis.url, { use: 'worker' });
     this.queue = createTaskQueue(this.connection);
   }
 
   /** Opens one whose programs are not started yet. */
-  static async open(diskBytes: number): Promise<Installation> {
+  static async open(diskBytes: number, workers: number): Promise<Installation> {
     const directory = await mkdtemp(join(tmpdir(), 'bhatti-chaos-'));
     const disk = new SmallDisk(join(directory, 'data'), diskBytes);
     await disk.mount();
-    return new Installation(directory, disk, await startRedis(), await startRegistry());
+    return new Installation(directory, disk, workers, await startRedis(), await startRegistry());
   }
 
   get programs(): readonly Program[] {

@@ -20,6 +20,8 @@ export interface ChaosOptions {
   readonly maximumMischief?: number;
   /** Bytes of the disk. To fill one takes a second of CPU time for each GB. */
   readonly diskBytes: number;
+  /** Processes; at least two, as one takes over from the other. */
+  readonly workers: number;
   readonly onEvent?: (line: string) => void;
 }
 
@@ -29,11 +31,11 @@ export interface ChaosReport extends Aftermath {
   readonly accepted: Readonly<Record<string, number>>;
 }
 
-/** Runs three workers, an API, Redis and a registry, harms them at random, and then checks from outside what is left. */
+/** Runs workers, an API, Redis and a registry, harms them at random, and then checks from outside what is left. */
 export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
-  const { seed, tasks, pause, minimumMischief, maximumMischief, diskBytes, onEvent = () => {} } = options;
+  const { seed, tasks, pause, minimumMischief, maximumMischief, diskBytes, workers, onEvent = () => {} } = options;
   const random = new Random(seed);
-  const installation = await Installation.open(diskBytes);
+  const installation = await Installation.open(diskBytes, workers);
   let keepLogs = false;
   try {
     const images = await pushImages(installation.registry, random, Math.max(4, Math.ceil(tasks / 3)));
