@@ -19,14 +19,19 @@ import { putImage, recordDigest } from './support/image.ts';
 const program = fileURLToPath(new URL('../../../dist/cli.js', import.meta.url));
 
 const MEGABYTE = 1024 * 1024;
+const countOf = (text: string, bytes: Buffer) => {
+  let count = 0;
+  for (let at = bytes.indexOf(text); at !== -1; at = bytes.indexOf(text, at + 1)) count += 1;
+  return count;
+};
 const sha256 = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex');
 
 describe('the root file system of an image', () => {
   let redis: TestRedis;
   let api: TestApi;
   let agent: Agent;
-  /** Data, 8 MB of a hole, data. */
-  const bytes = Buffer.concat([randomBytes(3 * MEGABYTE + 5), Buffer.alloc(8 * MEGABYTE), randomBytes(MEGABYTE)]);
+  /** Data, 4 MB of a hole, data: compressed, still several times what the buffers between zstd and a client hold. */
+  const bytes = Buffer.concat([randomBytes(2 * MEGABYTE + 5), Buffer.alloc(4 * MEGABYTE), randomBytes(MEGABYTE / 2)]);
   const digest = sha256(bytes);
   beforeAll(async () => {
     redis = await startRedis();
@@ -147,9 +152,12 @@ describe('the root file system of an image', () => {
         'content-disposition': 'attachment; filename="app.ext4"',
       });
       expect(answer.headers['content-length']).toBeUndefined();
-      expect(answer.body.length).toBeLessThan(bytes.length / 2);
-      expect(sha256(decompressed(answer.body))).toBe(digest);
     }
+    const [first, second] = answers.map(({ body }) => body);
+    if (first === undefined || second === undefined) throw new Error('there are two answers');
+    expect(first.length).toBeLessThan(bytes.length / 2);
+    expect(sha256(decompressed(first))).toBe(digest);
+    expect(second.equals(first)).toBe(true);
     const wanted = { 'zstd;q=0.5, gzip': 'gzip', 'gzip;q=0.5, ZSTD': 'zstd', 'identity, zstd;q=0.9': undefined };
     for (const [accepted, coding] of Object.entries(wanted)) {
       const head = await ask({ 'accept-encoding': accepted }, 'HEAD');
@@ -184,7 +192,7 @@ describe('the root file system of an image', () => {
     const all = connect(api.socketPath);
     all.write(`${get}${get}${get.replace('Host', 'Connection: close\r\nHost')}`);
     const answers = await buffer(all);
-    expect(answers.toString('latin1').match(/HTTP\/1.1 200 OK/g)).toHaveLength(3);
+    expect(countOf('HTTP/1.1 200 OK', answers)).toBe(3);
     expect(answers.subarray(-bytes.length).equals(bytes)).toBe(true);
     await untilClosed();
     const leaver = connect(api.socketPath);
@@ -220,7 +228,8 @@ describe('the root file system of an image', () => {
     for (const path of [join(bin, 'nothing'), bin]) {
       const other = await startTestApi(redis.url, undefined, { PATH: path });
       try {
-        await putImage(other.store, { name: 'app' }, 'local', { content: bytes, sha256: digest });
+        const content = randomBytes(1000);
+        await putImage(other.store, { name: 'app' }, 'local', { content });
         const zstd = async () => {
           const response = await request(`${other.url}/images/app/rootfs`, {
             headers: { 'accept-encoding': 'zstd, gzip', authorization: `Bearer ${other.token}` },
@@ -234,7 +243,7 @@ describe('the root file system of an image', () => {
         }
         const answer = await zstd();
         expect(answer.coding).toBe('gzip');
-        expect(sha256(gunzipSync(answer.body))).toBe(digest);
+        expect(gunzipSync(answer.body).equals(content)).toBe(true);
       } finally {
         await other.close();
       }
@@ -343,13 +352,13 @@ describe('the root file system of an image', () => {
       expect(await bhatti('image', 'export', 'app', '-o', 'app.ext4')).toMatchObject({ exitCode: 0, stderr: '' });
       const path = join(directory, 'app.ext4');
       expect(sha256(await readFile(path))).toBe(digest);
-      expect((await stat(path)).blocks * 512).toBeLessThan(bytes.length - 7 * MEGABYTE);
+      expect((await stat(path)).blocks * 512).toBeLessThan(bytes.length - 3 * MEGABYTE);
       await rm(path);
     });
 
     test('writes nothing of a file that was cut short at the server', async () => {
       const { rootfsKey } = await putImage(api.store, { name: 'short' }, 'local', { content: bytes });
-      await truncate(api.store.rootfs.path(rootfsKey), 2 * MEGABYTE);
+      await truncate(api.store.rootfs.path(rootfsKey), MEGABYTE);
       const { exitCode, stderr } = await bhatti('image', 'export', 'short', '-o', 'short.ext4');
       expect([exitCode, stderr]).toEqual([1, expect.stringContaining('pull the image again')]);
       expect((await readdir(directory)).filter((name) => name.includes('short'))).toEqual([]);
@@ -358,7 +367,7 @@ describe('the root file system of an image', () => {
     test('goes on where it stopped', async () => {
       const partial = join(directory, `.app.ext4.${digest.slice(0, 16)}.partial`);
       await writeFile(partial, bytes);
-      await truncate(partial, 2 * MEGABYTE);
+      await truncate(partial, MEGABYTE);
       expect(await bhatti('image', 'export', 'app', '-o', 'app.ext4')).toMatchObject({ exitCode: 0, stderr: '' });
       expect(sha256(await readFile(join(directory, 'app.ext4')))).toBe(digest);
       expect(await readdir(directory)).not.toContain(partial);
@@ -370,7 +379,7 @@ describe('the root file system of an image', () => {
       const { rootfsKey } = await putImage(api.store, { name: 'early' }, 'local', { content: bytes });
       const { etag } = (await ask({}, 'HEAD', 'early')).headers;
       const partial = join(directory, `.early.ext4.${String(etag).slice(1, -1)}.partial`);
-      await writeFile(partial, bytes.subarray(0, 2 * MEGABYTE));
+      await writeFile(partial, bytes.subarray(0, MEGABYTE));
       await recordDigest(api.store, rootfsKey, digest);
       expect(await bhatti('image', 'export', 'early')).toMatchObject({ exitCode: 0, stderr: '' });
       expect(sha256(await readFile(join(directory, 'early.ext4')))).toBe(digest);

@@ -20,7 +20,8 @@ export async function documented(origin: string, dispatcher: Dispatcher): Promis
   const { body } = await request(`${origin}/openapi.json`, { dispatcher });
   const document = await body.json();
   const { paths } = openApi.parse(document);
-  const ajv = new Ajv2020({ strict: false });
+  // That the document is valid, openapi.test.ts shows: to compile the schema of schemas took each file of tests 0.4 s.
+  const ajv = new Ajv2020({ strict: false, validateSchema: false, meta: false });
   formats.default(ajv);
   ajv.addSchema({ $id: 'api', ...z.looseObject({}).parse(document) });
   const routes = Object.entries(paths).map(([path, methods]) => ({
