@@ -3,11 +3,19 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { connectRedis, createTaskId, createTaskQueue } from '@bhatti/tasks';
-import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { pino } from 'pino';
 import { TaskService } from '../task-service.ts';
 import { removeUnlessQueued } from '../unqueued-upload.ts';
-import { errorBody, startTestStack, type TestStack } from './support/api.ts';
+import {
+  type Answer,
+  errorBody,
+  queuePull,
+  startTestApi,
+  startTestStack,
+  type TestApi,
+  type TestStack,
+} from './support/api.ts';
 import { resultOf, startWorker } from './support/worker.ts';
 
 let api: TestStack;
@@ -127,5 +135,71 @@ describe('an import', () => {
     await tasks.close();
     expect(await uploads()).toContain(id);
     expect(await uploads()).not.toContain(lost);
+  });
+});
+
+describe('as many tasks as there may be', () => {
+  let connection: ReturnType<typeof connectRedis>;
+  let queue: ReturnType<typeof createTaskQueue>;
+  let limited: TestApi;
+  beforeEach(async () => {
+    connection = connectRedis(api.redis.url, { use: 'worker' });
+    queue = createTaskQueue(connection);
+    await queue.obliterate({ force: true });
+  });
+  afterEach(async () => {
+    await limited.close();
+    await queue.close();
+    connection.disconnect();
+  });
+
+  function expectRefused(answer: Answer, code: string, message = ''): void {
+    expect(answer.status).toBe(429);
+    expect(answer.headers['retry-after']).toMatch(/^\d+$/);
+    expect(errorBody.parse(answer.body)).toMatchObject({ code, error: expect.stringContaining(message) });
+  }
+
+  test('one task more than an owner may have is refused, until another has ended', async () => {
+    limited = await startTestApi(api.redis.url, { ofOwner: 2, inAll: 100 });
+    const pull = (ref: string) => limited.send('POST', '/images/pull', { body: { ref } });
+    const first = await pull('a');
+    expect([first.status, (await pull('b')).status]).toEqual([202, 202]);
+    expectRefused(await pull('c'), 'too_many_tasks');
+    // Imports count, too, and are refused before their archive is kept.
+    expectRefused(await limited.send('POST', '/images/import?name=d', { raw: 'an archive' }), 'too_many_tasks');
+    expect(await readdir(join(limited.directory, 'uploads'))).toEqual([]);
+    // The same pull again is the same task, not one more.
+    expect((await pull('a')).body).toEqual(first.body);
+    const worker = await startWorker(api.redis.url, async (job) => resultOf(job));
+    while ((await pull('c')).status !== 202) await new Promise((resolve) => setTimeout(resolve, 10));
+    await worker.close();
+  });
+
+  test('the imports and pulls of an owner take turns with those of others', async () => {
+    limited = await startTestApi(api.redis.url);
+    const { token } = await limited.store.users.create('alice', 'user');
+    for (const ref of ['a', 'b', 'c']) await queuePull(limited.send, { ref });
+    // The same pull again does not take another turn.
+    for (let again = 0; again < 3; again++) await queuePull(limited.send, { ref: 'a' });
+    const priorityOf = async ({ text }: Answer) =>
+      (await queue.getJob(/tsk_[a-z2-7]{12}/.exec(text)?.[0] ?? ''))?.priority ?? 0;
+    const archive = { raw: 'an archive' };
+    const fourth = await limited.send('POST', '/images/import?name=d', archive);
+    const headers = { authorization: `Bearer ${token}` };
+    const others = await limited.sendTcp('POST', '/images/import?name=d', { ...archive, headers });
+    expect(await priorityOf(fourth)).toBe(4);
+    // Before the second of the first owner.
+    expect(await priorityOf(others)).toBe(1);
+  });
+
+  test('a full queue refuses every owner', async () => {
+    limited = await startTestApi(api.redis.url, { ofOwner: 100, inAll: 1 });
+    await queuePull(limited.send, { ref: 'x' });
+    expectRefused(
+      await limited.send('POST', '/images/pull', { body: { ref: 'y' } }),
+      'queue_full',
+      'with 1 task in progress',
+    );
+    expectRefused(await limited.send('POST', '/images/import?name=y', { raw: 'an archive' }), 'queue_full');
   });
 });
