@@ -13,7 +13,7 @@ import { acquirePidLock } from '../serve/pid-lock.ts';
 import { identifyProcess } from '../serve/process-identity.ts';
 import { runHere } from './command-line.ts';
 import { serveAnswers } from './http-server.ts';
-import { bundle, cleanEnvironment, stageCli } from './staged-cli.ts';
+import { cleanEnvironment, stageCli } from './staged-cli.ts';
 
 /**
  * The supervisor with a real Redis, and with an API and a worker that only fulfil its contract: they report ready over IPC
@@ -26,8 +26,7 @@ const API = `
   if (process.env.BHATTI_LISTEN === 'crash') throw new Error('a crash');
   const socket = process.env.BHATTI_DATA_DIR + '/run/api.sock';
   rmSync(socket, { force: true });
-  const taken = process.env.BHATTI_LISTEN === 'taken' ? '127.0.0.1:8080' : null;
-  writeFileSync(process.env.BHATTI_DATA_DIR + '/run/api.json', JSON.stringify({ listen: null, taken }));
+  writeFileSync(process.env.BHATTI_DATA_DIR + '/run/api.json', JSON.stringify({ listen: null, taken: null }));
   createServer((request, response) => {
     response.setHeader('content-type', 'application/json');
     response.end(JSON.stringify(request.url === '/health' ? { status: 'ok', version: '0', redis: 'ok' } : { images: [] }));
@@ -58,13 +57,31 @@ beforeAll(async () => {
   staged = await stageCli({ 'api.js': API, 'worker.js': WORKER });
 });
 afterEach(async () => {
-  // The lock of one that runs.
-  if (existsSync(join(dataDirectory, 'run/serve.pid'))) await ask('serve', 'stop');
+  if (dataDirectory !== staged.dataDirectory(SHARED)) await stopStack();
 });
-afterAll(() => staged.remove());
+afterAll(async () => {
+  fresh(SHARED);
+  await stopStack();
+  await staged.remove();
+});
 
 function fresh(name: string): void {
   dataDirectory = staged.dataDirectory(name);
+}
+
+async function stopStack(): Promise<void> {
+  // The lock of one that runs.
+  if (existsSync(join(dataDirectory, 'run/serve.pid'))) await ask('serve', 'stop');
+}
+
+/** The data directory of the tests that leave a stack running, whatever they do to it. */
+const SHARED = 'shared';
+
+/** The stack that such a test left there, or a new one. */
+async function sharedStack() {
+  fresh(SHARED);
+  if ((await ask('serve', 'status')).exitCode !== 0) await run(['serve', '--detach']);
+  return status();
 }
 
 const environment = (extra: NodeJS.ProcessEnv = {}) =>
@@ -198,25 +215,23 @@ describe('bhatti serve', () => {
   });
 
   test('every part that is killed is started again', async () => {
-    fresh('killed');
-    await run(['serve', '--detach', '--workers', '2']);
-    const before = await status();
-    expect(before.children).toHaveLength(4);
+    const before = await sharedStack();
+    const names = before.children.map(({ name }) => name);
+    expect(names).toEqual(['redis', 'api', 'worker 1']);
     for (const { pid } of before.children) process.kill(pid, 'SIGKILL');
     await eventually(async () => {
       const { children } = await status();
       return (
-        children.length === 4 &&
+        children.length === names.length &&
         children.every(({ pid, ready }) => ready && !before.children.some((child) => child.pid === pid))
       );
     });
-    expect((await status()).pid).toBe(before.pid);
+    const after = await status();
+    expect([after.pid, after.children.map(({ name }) => name)]).toEqual([before.pid, names]);
   });
 
   test('a stack whose supervisor is killed: the parts end, and the next stack has all of its data', async () => {
-    fresh('orphaned');
-    await run(['serve', '--detach']);
-    const before = await status();
+    const before = await sharedStack();
     const socket = join(dataDirectory, 'run/redis.sock');
     await redis(socket, 'SET survivor yes');
     process.kill(before.pid, 'SIGKILL');
@@ -231,9 +246,7 @@ describe('bhatti serve', () => {
   });
 
   test('a stack whose data directory is removed ends, and does not keep the port from the next', async () => {
-    fresh('removed');
-    await run(['serve', '--detach']);
-    const before = await status();
+    const before = await sharedStack();
     await rm(dataDirectory, { recursive: true });
     expect(await run(['image', 'list'])).toMatchObject({ exitCode: 0 });
     const pids = [before.pid, ...before.children.map(({ pid }) => pid)];
@@ -272,14 +285,20 @@ describe('bhatti serve', () => {
   );
 
   test('one whose port is taken says so, and what to do', async () => {
-    fresh('taken');
-    const { exitCode, stderr } = await run(['serve', '--detach'], { BHATTI_LISTEN: 'taken' });
-    expect(exitCode).toBe(0);
+    await sharedStack();
     const warning = `warning: another program had 127.0.0.1:8080 when the server started, so it has no URL
 For one: bhatti serve stop, then bhatti serve --detach --listen host:port (127.0.0.1:0 takes a free port)
 `;
-    expect(stderr.replace(/^starting the local server\.\.\.\n/, '')).toBe(warning);
-    expect(await ask('serve', 'status')).toMatchObject({ exitCode: 0, stderr: warning });
+    // What the API writes when it starts and finds its port taken.
+    const address = join(dataDirectory, 'run/api.json');
+    const before = await readFile(address);
+    await writeFile(address, JSON.stringify({ listen: null, taken: '127.0.0.1:8080' }));
+    try {
+      expect(await run(['serve', '--detach'])).toMatchObject({ exitCode: 0, stderr: warning });
+      expect(await ask('serve', 'status')).toMatchObject({ exitCode: 0, stderr: warning });
+    } finally {
+      await writeFile(address, before);
+    }
   });
 
   test('an API that does not start: the error is what it said, and nothing is left running', async () => {
@@ -310,11 +329,17 @@ The whole log: ${dataDirectory}/run/serve.log
     await promisify(execFile)('mount', ['-t', 'tmpfs', '-o', 'size=1m,mode=0700', 'tmpfs', dataDirectory]);
     try {
       const ballast = join(dataDirectory, 'ballast');
-      // With no space, with enough for the lock and the configuration of Redis, and with enough for Redis to start.
-      for (const room of [0, 16_384, 65_536]) {
+      const [attached, detached] = [['serve'], ['serve', '--detach']];
+      // With no space, with enough for the lock and the configuration of Redis, and with enough for Redis to start. The server that a
+      // command starts is the one that runs attached, whose reason it tells in its own words.
+      for (const [room, commands] of [
+        [0, [attached, detached]],
+        [16_384, [attached]],
+        [65_536, [attached, detached]],
+      ] as const) {
         await writeFile(ballast, Buffer.alloc(1024 * 1024)).catch(() => undefined);
         await truncate(ballast, (await stat(ballast)).size - room);
-        for (const args of [['serve'], ['serve', '--detach']]) {
+        for (const args of commands) {
           const { exitCode, stdout, stderr } = await run(args);
           const message = `error: the disk of the data directory ${dataDirectory} is full (ENOSPC) (disk_full)\nMake room`;
           expect({ exitCode, stdout, stderr }).toMatchObject({ exitCode: 1, stdout: '' });
@@ -332,23 +357,21 @@ The whole log: ${dataDirectory}/run/serve.log
     }
   });
 
-  /** Starts a stack as a command does, in a process that runs `before` first, and resolves with its output. */
-  async function startDetached(options: object, before = ''): Promise<string> {
-    const module = join(dirname(staged.cli), 'detached.js');
-    if (!existsSync(module)) await bundle('serve/detached.ts', module);
-    const script = `import { startDetached } from ${JSON.stringify(module)};
-      ${before}
-      await startDetached(${JSON.stringify({ dataDirectory, workers: 1, ...options })})
-        .catch(({ code, message }) => console.log(code, message));`;
-    return (await promisify(execFile)(process.execPath, ['--input-type=module', '-e', script])).stdout;
+  /** Starts a stack by a command in whose process the script runs first. */
+  async function startAfter(script: string) {
+    const file = join(dirname(staged.cli), 'first.cjs');
+    await writeFile(file, script);
+    return run(['serve', '--detach'], { NODE_OPTIONS: `--require ${file}` });
   }
 
   test('one for which the machine has no process is told as one that does not start', async () => {
     fresh('no-process');
     // Node was replaced meanwhile; a machine with too many processes fails in the same way.
-    expect(await startDetached({}, "process.execPath = '/nowhere/node';")).toBe(
-      'start_failed the local server does not start: spawn /nowhere/node ENOENT\n',
-    );
+    expect(await startAfter("process.execPath = '/nowhere/node';")).toEqual({
+      exitCode: 1,
+      stdout: '',
+      stderr: 'error: the local server does not start: spawn /nowhere/node ENOENT (start_failed)\n',
+    });
   });
 
   test('one that runs and does not answer is told by its process, and not as one that does not start', async () => {
@@ -357,13 +380,15 @@ The whole log: ${dataDirectory}/run/serve.log
     // This process passes for the server, until it cannot be stopped.
     const held = await acquirePidLock(join(dataDirectory, 'run/serve.pid'));
     try {
-      expect(await startDetached({ startTimeout: 100 })).toBe(
-        `start_failed the local server (pid ${process.pid}) runs, but has not answered for 0.1 s\n`,
+      // The 30 s that a start may take are over in 0.1 s.
+      const hurry = 'const now = performance.now.bind(performance); performance.now = () => 300 * now();';
+      expect((await startAfter(hurry)).stderr).toContain(
+        `error: the local server (pid ${process.pid}) runs, but has not answered for 30 s (start_failed)\nIt may be`,
       );
       const health = { status: 200, body: { status: 'ok', version: '0', redis: 'down' } };
       const api = await serveAnswers(() => health, join(dataDirectory, 'run/api.sock'));
-      expect(await startDetached({ startTimeout: 100 })).toBe(
-        'redis_unavailable the local server runs, but its Redis has not answered for 0.1 s\n',
+      expect((await startAfter(hurry)).stderr).toContain(
+        'error: the local server runs, but its Redis has not answered for 30 s (redis_unavailable)\nSee',
       );
       await api.close();
     } finally {
@@ -374,10 +399,10 @@ The whole log: ${dataDirectory}/run/serve.log
   test('with REDIS_URL there is no embedded Redis, and a part can run alone', async () => {
     fresh('external');
     const redisUrl = 'redis://127.0.0.1:1';
-    await run(['serve', '--detach'], { REDIS_URL: redisUrl });
+    await run(['serve', '--detach', '--workers', '2'], { REDIS_URL: redisUrl });
     const running = await status();
     expect(running.redis).toBe('external');
-    expect(running.children.map(({ name }) => name)).toEqual(['api', 'worker 1']);
+    expect(running.children.map(({ name }) => name)).toEqual(['api', 'worker 1', 'worker 2']);
     const environment = await readFile(`/proc/${pidOf(running, 'worker 1')}/environ`, 'utf8');
     expect(environment.split('\0')).toContain(`REDIS_URL=${redisUrl}`);
     const alone = await run(['serve', '--role', 'worker']);
