@@ -14,6 +14,8 @@ export interface CommandSurroundings {
   readonly directory?: string;
   /** That of the project, unless it is given. */
   readonly version?: string;
+  /** That of the terminal, if there is one. */
+  readonly size?: { columns: number; rows: number };
 }
 
 /**
@@ -37,8 +39,11 @@ export async function runHereTogether(
   return { exitCode, text: both() };
 }
 
-async function recorded(args: readonly string[], { env, directory, version = manifest.version }: CommandSurroundings) {
-  const { console, ...written } = recordedConsole();
+async function recorded(
+  args: readonly string[],
+  { env, directory, version = manifest.version, size }: CommandSurroundings,
+) {
+  const { console, ...written } = recordedConsole(size);
   const before = process.cwd();
   if (directory !== undefined) process.chdir(directory);
   try {

@@ -334,8 +334,19 @@ describe('config files', () => {
   });
 });
 
+test('a token on the command line is warned of on a terminal', async () => {
+  await startServer(() => noImages);
+  const args = [...list, '--token', 'bht_secret'];
+  expect(await runHere(args, { env: environment(), size: { columns: 80, rows: 24 } })).toMatchObject({
+    exitCode: 0,
+    stdout: expect.stringMatching(/^NAME/),
+    stderr: expect.stringMatching(/^warning: a token on the command line stays in the history.*\n$/),
+  });
+  expect(await run(args)).toMatchObject({ exitCode: 0, stderr: '' });
+});
+
 describe('output', () => {
-  test.each(['image list', '--help', 'image pull --help', '--version'])(
+  test.each(['image list', 'image pull --help', '--version'])(
     'of %s that cannot be written is an error',
     async (words) => {
       await startServer(() => noImages);

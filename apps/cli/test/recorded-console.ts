@@ -18,6 +18,11 @@ export function recordedConsole(size?: { columns: number; rows: number }) {
     on: () => {},
     off: () => {},
   });
-  const console: Console = createConsole({ stdout: stream('out'), stderr: stream('err'), env: {}, interactive: false });
+  const console: Console = createConsole({
+    stdout: stream('out'),
+    stderr: stream('err'),
+    env: {},
+    interactive: size !== undefined,
+  });
   return { console, out: () => written.out, err: () => written.err, both: () => written.both };
 }
