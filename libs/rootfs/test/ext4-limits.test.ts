@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { mkdir, mkdtemp, rmdir, stat, writeFile } from 'node:fs/promises';
+import { mkdir, rmdir, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { buildRootfs } from '@bhatti/rootfs';
@@ -10,8 +10,9 @@ import { LOST_AND_FOUND_INODE, ROOT_INODE } from '../ext4/format.ts';
 import { fileSystemGeometry } from '../ext4/geometry.ts';
 import { ImageFile } from '../ext4/image-file.ts';
 import { makeFileSystem } from '../ext4/mke2fs.ts';
-import { DATA_FILE, LayerIndexWriter } from '../layer/layer-index.ts';
-import { layerEntry } from './support/layer-entries.ts';
+import type { LayerEntry } from '../layer/entry.ts';
+import { entriesAt, layerEntry, pathsIn } from './support/layer-entries.ts';
+import { layerOfEntries } from './support/layers.ts';
 import { fileSystemFaults, listImage, requireMounts, withMounted } from './support/mounted.ts';
 import type { TarEntry } from './support/tar-entry.ts';
 import { withTemporaryDirectory } from './support/temporary-directory.ts';
@@ -20,39 +21,26 @@ import { withTemporaryDirectory } from './support/temporary-directory.ts';
 const run = promisify(execFile);
 const SECOND = 1_000_000_000n;
 
-/** Makes a layer of entries without content, straight from its index. */
-async function makeLayer(directory: string, entries: Iterable<TarEntry>): Promise<string> {
-  const layer = await mkdtemp(join(directory, 'layer-'));
-  const index = new LayerIndexWriter(layer, `sha256:${'0'.repeat(64)}`);
-  for (const entry of entries) index.add(layerEntry(entry), []);
-  index.close();
-  await writeFile(join(layer, DATA_FILE), '');
-  return layer;
-}
-
 /** Builds an image of one layer's entries, which have no content. It is clean: `buildRootfs` fails if e2fsck finds something. */
-async function build(directory: string, entries: Iterable<TarEntry>, sizeBytes?: number): Promise<string> {
-  const layer = await makeLayer(directory, entries);
+async function build(directory: string, entries: Iterable<LayerEntry>, sizeBytes?: number): Promise<string> {
+  const layer = await layerOfEntries(directory, entries);
   const output = join(layer, 'rootfs.ext4');
   await buildRootfs({ layers: [layer], output, sizeBytes });
   return output;
-}
-
-function* linked(names: number): Iterable<TarEntry> {
-  yield { path: 'd/first', type: 'file' };
-  for (let name = 1; name < names; name++) yield { path: `d/link-${name}`, type: 'link', target: 'd/first' };
 }
 
 beforeAll(requireMounts);
 
 test('a file has up to 65,000 hard links; more are an error that names it', async () => {
   await withTemporaryDirectory(async (directory) => {
-    const layer = await makeLayer(directory, linked(65_000));
+    const first = layerEntry({ path: 'd/first', type: 'file' });
+    const link: TarEntry = { path: 'd/link', type: 'link', target: 'd/first' };
+    const layer = await layerOfEntries(directory, [first, ...entriesAt(pathsIn('d', 64_999), link)]);
     const path = join(directory, 'rootfs.ext4');
     await buildRootfs({ layers: [layer], output: path });
-    const { stdout } = await run('debugfs', ['-R', 'stat d/link-64999', path], { env: toolEnvironment() });
+    const { stdout } = await run('debugfs', ['-R', 'stat d/64998', path], { env: toolEnvironment() });
     expect(stdout).toMatch(/Links: 65000 /);
-    const oneMore = await makeLayer(directory, [{ path: 'd/link-65000', type: 'link', target: 'd/first' }]);
+    const oneMore = await layerOfEntries(directory, [layerEntry(link)]);
     const building = buildRootfs({ layers: [layer, oneMore], output: join(directory, 'too-many.ext4') });
     await expect(building).rejects.toMatchObject({
       code: 'layer_corrupt',
@@ -63,11 +51,7 @@ test('a file has up to 65,000 hard links; more are an error that names it', asyn
 
 test('a directory has more than 65,000 directories in it, and takes one more and gives it back', async () => {
   await withTemporaryDirectory(async (directory) => {
-    const directories = Array.from(
-      { length: 65_100 },
-      (_, index): TarEntry => ({ path: `d/${index}`, type: 'directory' }),
-    );
-    const path = await build(directory, directories);
+    const path = await build(directory, entriesAt(pathsIn('d', 65_100), { path: 'd', type: 'directory' }));
     await withMounted(
       path,
       async (root) => {
@@ -85,7 +69,7 @@ test('a directory has more than 65,000 directories in it, and takes one more and
 
 test('more inodes than 32,768 for 128 MiB make the groups smaller, as mke2fs has it, and the file system grows all the same', async () => {
   await withTemporaryDirectory(async (directory) => {
-    const entries = Array.from({ length: 30_000 }, (_, index): TarEntry => ({ path: `d/${index}`, type: 'fifo' }));
+    const entries = entriesAt(pathsIn('d', 30_000), { path: 'd', type: 'fifo' });
     const path = await build(directory, entries, 32 * 2 ** 20);
     const { stdout } = await run('dumpe2fs', ['-h', path], { env: toolEnvironment() });
     expect(Number(/^Blocks per group: +(\d+)$/m.exec(stdout)?.[1])).toBeLessThan(32_768);
@@ -144,7 +128,7 @@ test('the bitmap of a group that mke2fs left without one is set beyond the block
 test('attributes that do not fit a block are an error that names the entry', async () => {
   const entry: TarEntry = { path: 'd/e', type: 'file', xattrs: [['user.large', Buffer.alloc(4097, 1)]] };
   await withTemporaryDirectory(async (directory) => {
-    await expect(build(directory, [entry])).rejects.toMatchObject({
+    await expect(build(directory, [layerEntry(entry)])).rejects.toMatchObject({
       code: 'layer_corrupt',
       message: 'the image\'s "/d/e" has more extended attributes than ext4 can hold, 4 KiB',
     });
@@ -158,7 +142,7 @@ test('times before 1901 and after 2446 are the first and the last that ext4 has'
   await withTemporaryDirectory(async (directory) => {
     const path = await build(
       directory,
-      mtimes.map((mtime, index): TarEntry => ({ path: `${index}`, type: 'fifo', mtime })),
+      mtimes.map((mtime, index) => layerEntry({ path: `${index}`, type: 'fifo', mtime })),
     );
     const { children } = await listImage(path);
     expect(mtimes.map((_, index) => children.get(`${index}`)?.mtime)).toEqual(expected);
@@ -167,11 +151,12 @@ test('times before 1901 and after 2446 are the first and the last that ext4 has'
 
 test('a symlink of /bin that leads to itself is no shell, and no failure', async () => {
   await withTemporaryDirectory(async (directory) => {
-    const building = build(directory, [
+    const links: TarEntry[] = [
       { path: 'bin', type: 'symlink', target: 'bin' },
       { path: 'lib', type: 'symlink', target: '/usr/lib' },
       { path: 'usr', type: 'symlink', target: 'lib/../usr' },
-    ]);
+    ];
+    const building = build(directory, links.map(layerEntry));
     await expect(building).resolves.toMatch(/rootfs\.ext4$/);
   });
 });

@@ -5,10 +5,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { promisify } from 'node:util';
+import { buildRootfs } from '@bhatti/rootfs';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { toolEnvironment } from '../e2fsprogs.ts';
 import { patternContent } from './support/content.ts';
-import { buildImage } from './support/layers.ts';
+import { entriesAt, layerEntry } from './support/layer-entries.ts';
+import { buildImage, layerOfEntries } from './support/layers.ts';
 import { countNames, differences } from './support/listing.ts';
 import { listImage, requireMounts, withMounted } from './support/mounted.ts';
 import { modelTree } from './support/oci-model.ts';
@@ -18,7 +20,7 @@ import { withTemporaryDirectory } from './support/temporary-directory.ts';
 const run = promisify(execFile);
 const MIB = 1024 * 1024;
 const IMAGE = 40 * MIB;
-const NAMES = 2000;
+const NAMES = 1000;
 /** cap_chown, effective and permitted: a `vfs_cap_data` of revision 2, as the kernel refuses to show anything else. */
 const CAPABILITY = Buffer.from('0100000201000000000000000000000000000000', 'hex');
 
@@ -100,17 +102,21 @@ describe('images of the same layers', () => {
 describe('a built image', () => {
   test('has directories in which e2fsck -D finds nothing to do: not a byte of them changes', async () => {
     const names = Array.from({ length: 8000 }, (_, index) => `${index}-`.padEnd(255, 'n'));
-    const directories: TarEntry[] = [
-      // An index of two levels, one of one, a directory that just needs it, and small ones, one with a link to a file before it.
-      ...layer.filter(({ path }) => path !== 'large'),
-      ...names.map((name) => file(`two-levels/${name}`, 0)),
-      ...names.slice(0, 30).map((name) => file(`two-blocks/${name}`, 0)),
-      ...['z', 'a'].map((name) => file(`small/${name}`, 1)),
-      { path: 'small/link', type: 'link', target: 'many/name-7' },
-      { path: 'empty', type: 'directory' },
+    // An index of two levels, one of one, a directory that just needs it, and small ones, one with a link to a file before it.
+    const files = [
+      ...layer.filter(({ type }) => type === 'file').map(({ path }) => String(path)),
+      ...names.map((name) => `two-levels/${name}`),
+      ...names.slice(0, 30).map((name) => `two-blocks/${name}`),
+      ...['small/z', 'small/a'],
+    ];
+    const directories = [
+      ...entriesAt(files, file('', 0)),
+      layerEntry({ path: 'small/link', type: 'link', target: 'many/name-7' }),
+      layerEntry({ path: 'empty', type: 'directory' }),
     ];
     await withTemporaryDirectory(async (directory) => {
-      const { path } = await buildImage(directory, [directories], { sizeBytes: 24 * MIB });
+      const path = join(directory, 'rootfs.ext4');
+      await buildRootfs({ layers: [await layerOfEntries(directory, directories)], output: path, sizeBytes: 24 * MIB });
       const { stdout } = await run('debugfs', ['-R', 'htree_dump two-levels', path], {
         env: toolEnvironment(),
         maxBuffer: 16 * MIB,

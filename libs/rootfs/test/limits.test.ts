@@ -59,7 +59,7 @@ async function decode(
   });
 }
 
-const LARGE = 32 * MIB;
+const LARGE = 20 * MIB;
 const zeros: TarEntry = { path: 'zeros', type: 'file', content: Buffer.alloc(LARGE) };
 const files = (count: number): TarEntry[] =>
   Array.from({ length: count }, (_, i) => ({ path: `f${i}`, type: 'file', content: Buffer.alloc(0) }));
@@ -77,7 +77,7 @@ test('a layer that expands beyond reason is given up early, with a code of its o
 });
 
 test('a layer that breaks a limit is not read to its end, though padding follows', async () => {
-  const { answer, read, blob } = await decode(tarBuffer(files(100)), { entries: 99 }, Buffer.alloc(8 * MIB));
+  const { answer, read, blob } = await decode(tarBuffer(files(100)), { entries: 99 }, Buffer.alloc(MIB));
   expect(answer).toBe('layer_too_large');
   expect(read).toBeLessThan(blob / 2);
 });
@@ -85,7 +85,7 @@ test('a layer that breaks a limit is not read to its end, though padding follows
 test('zeros, which become holes, are no expansion, until they are more than a limit of their own', async () => {
   const limits = { expansionGrace: 4 * MIB, expansionRatio: 100, zeroGrace: LARGE - 2 * MIB };
   expect((await decode(tarOfZeros, limits)).answer).toMatchObject({ entries: 1 });
-  const { answer, read, blob } = await decode(tarOfZeros, { ...limits, zeroGrace: 8 * MIB });
+  const { answer, read, blob } = await decode(tarOfZeros, { ...limits, zeroGrace: 4 * MIB });
   expect(answer).toBe('expansion_too_large');
   expect(read).toBeLessThan(blob / 2);
   // They do not make room for what is none.

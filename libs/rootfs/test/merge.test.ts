@@ -5,7 +5,7 @@ import type { Inode } from '../tree/inode-table.ts';
 import { mergeLayers } from '../tree/merge.ts';
 import type { Tree } from '../tree/tree.ts';
 import { describeStack, type LayerStack, layerStack, stackRuns } from './support/arbitrary-layers.ts';
-import { layerEntry, listingOf, namesInTree } from './support/layer-entries.ts';
+import { entriesAt, layerEntry, listingOf, namesInTree, pathsIn } from './support/layer-entries.ts';
 import { differences, type ListedNode } from './support/listing.ts';
 import { ModelError, modelTree } from './support/oci-model.ts';
 import type { TarEntry } from './support/tar-entry.ts';
@@ -55,8 +55,11 @@ function failure(...layers: TarEntry[][]): string | undefined {
 
 describe('whiteouts', () => {
   test('of a directory of any size', () => {
-    const names = Array.from({ length: 200_000 }, (_, number) => file(`d/${number}`));
-    const tree = merge([directory('d'), file('d/old')], [directory('d'), ...names, file('.wh.d')]);
+    // More than a call may have arguments.
+    const names = entriesAt(pathsIn('d', 150_000), file('d'));
+    const lower = [directory('d'), file('d/old')].map(layerEntry);
+    const upper = [layerEntry(directory('d')), ...names, layerEntry(file('.wh.d'))];
+    const tree = mergeLayers([lower, upper]);
     const large = inRoot(tree, 'd');
     expect([...tree.namesIn(large)]).toHaveLength(names.length);
     expect(tree.child(large, 'old')).toBeUndefined();
@@ -203,9 +206,9 @@ describe('entries', () => {
   });
 
   test('hide what a directory has once, however many whiteouts say so: 40,000 of 40,000 names take no minute', () => {
-    const names = Array.from({ length: 40_000 }, (_, index) => file(`d/${index}`));
-    const whiteouts = names.flatMap(() => [file('d/.wh..wh..opq'), file('.wh.d')]);
-    const layer = [...names, ...whiteouts].map(layerEntry);
+    const names = entriesAt(pathsIn('d', 40_000), file('d'));
+    const whiteouts = ['d/.wh..wh..opq', '.wh.d'].map((path) => layerEntry(file(path)));
+    const layer = [...names, ...names.flatMap(() => whiteouts)];
     expect(mergeLayers([[layerEntry(file('d/old'))], layer]).entries).toBe(40_002);
   });
 

@@ -32,6 +32,17 @@ export function layerEntry(entry: TarEntry): LayerEntry {
   };
 }
 
+/** An entry for each of the paths, which differ in nothing else: to make each of an entry of a tar takes longer than to merge it. */
+export function entriesAt(paths: Iterable<string>, entry: TarEntry): LayerEntry[] {
+  const alike = layerEntry(entry);
+  return Array.from(paths, (path) => ({ ...alike, path }));
+}
+
+/** Paths of so many names in a directory. */
+export function* pathsIn(directory: string, count: number): Generator<string> {
+  for (let number = 0; number < count; number++) yield `${directory}/${number}`;
+}
+
 /** The tree as a listing, without its files' content. */
 export function listingOf(tree: Tree): ListedNode {
   const nodes = new Map<Inode, ListedNode>();

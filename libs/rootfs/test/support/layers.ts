@@ -1,12 +1,14 @@
 import { createHash } from 'node:crypto';
 import { createReadStream, createWriteStream } from 'node:fs';
-import { mkdir, rm, stat } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGzip } from 'node:zlib';
 import { buildRootfs, decodeLayer, type RootfsReport } from '@bhatti/rootfs';
 import type { LayerCompression } from '../../layer/compression.ts';
+import type { LayerEntry } from '../../layer/entry.ts';
+import { DATA_FILE, LayerIndexWriter } from '../../layer/layer-index.ts';
 import { type TarItem, type TarOptions, writeTar } from './tar-writer.ts';
 import { createStoredZstd } from './zstd-stored.ts';
 
@@ -58,6 +60,16 @@ export async function decodeBlobFile(blob: LayerBlob, outDirectory: string): Pro
     diffId: blob.diffId,
     outDirectory,
   });
+}
+
+/** Makes a layer of the cache of entries without content, straight from its index, in a new directory below `parent`. */
+export async function layerOfEntries(parent: string, entries: Iterable<LayerEntry>): Promise<string> {
+  const layer = await mkdtemp(join(parent, 'layer-'));
+  const index = new LayerIndexWriter(layer, `sha256:${'0'.repeat(64)}`);
+  for (const entry of entries) index.add(entry, []);
+  index.close();
+  await writeFile(join(layer, DATA_FILE), '');
+  return layer;
 }
 
 export interface BuiltImage {

@@ -1,11 +1,10 @@
 import { execFile } from 'node:child_process';
-import { mkdtemp, rmdir, truncate, writeFile } from 'node:fs/promises';
+import { access, constants, mkdtemp, rmdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import * as z from 'zod';
 import type { ListedNode } from './listing.ts';
-import { withTemporaryDirectory } from './temporary-directory.ts';
 
 const execute = promisify(execFile);
 
@@ -55,7 +54,8 @@ def digest(name, size):
             at -= at % BLOCK
             end = os.lseek(fd, at, os.SEEK_HOLE)
             while at < end:
-                chunk = os.pread(fd, 1 << 20, at)
+                # No more than there is: Python takes memory for all that is asked for, and gives it back, for each small file.
+                chunk = os.pread(fd, min(end - at, 1 << 20), at)
                 if not chunk:
                     raise OSError("short read")
                 for i in range(0, len(chunk), BLOCK):
@@ -144,19 +144,16 @@ export function requireRoot(): void {
   if (process.getuid?.() !== 0) throw new Error('these tests set owners and attributes of files: run them as root');
 }
 
-/** Fails, and says why, where images cannot be mounted: what the kernel says of them is not to be passed over. */
+/**
+ * Fails, and says why, where images cannot be mounted: what the kernel says of them is not to be passed over. It mounts none itself: where
+ * that does not work after all, each of the tests fails with what mount says.
+ */
 export async function requireMounts(): Promise<void> {
   try {
     if (process.getuid?.() !== 0) throw new Error('not root');
-    await withTemporaryDirectory(async (directory) => {
-      const image = join(directory, 'empty.ext4');
-      await writeFile(image, '');
-      await truncate(image, 1024 * 1024);
-      await run('mke2fs', ['-q', '-t', 'ext4', '-O', '^has_journal', image]);
-      await inCleanImage(image, 'import os; os.listxattr(".")');
-    });
+    await access('/dev/loop-control', constants.R_OK | constants.W_OK);
   } catch (error) {
-    throw new Error('these tests mount ext4 images: run them as root, with loop devices and python3', { cause: error });
+    throw new Error('these tests mount ext4 images: run them as root, with loop devices', { cause: error });
   }
 }
 
