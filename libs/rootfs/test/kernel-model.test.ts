@@ -5,7 +5,7 @@ import { expectExact } from './support/expect-exact.ts';
 import { requireMounts } from './support/mounted.ts';
 
 /** Stacks in one image, so that mke2fs, e2fsck and the mount are paid for once in so many. */
-const STACKS_AN_IMAGE = 250;
+const STACKS_AN_IMAGE = 500;
 
 beforeAll(requireMounts);
 

@@ -56,7 +56,7 @@ const alternating = (blocks: number): Fragment[] =>
 /** Sizes around blocks, and files of so many extents that the tree of them has depth 1 and 2; one longer than an extent can be. */
 function contents(): TarEntry[] {
   const sizes = [0, 1, 59, 60, 61, 511, 512, 4095, 4096, 4097, 8191, 12_288, 1_000_000];
-  const extents = [1, 4, 5, 340, 341, 1360, 1361, 3000];
+  const extents = [1, 4, 5, 340, 341, 1360, 1361];
   return [
     ...sizes.map((size) => file(`size-${size}`, size)),
     ...extents.map(
@@ -270,7 +270,7 @@ function devices(): TarEntry[] {
 
 /** Three layers, the upper two of which link to, replace, hide and delete what is below. */
 export function bigTree(): TarEntry[][] {
-  const subdirectories = range(3000).map((index) => directory(`sub-${number(index)}/`));
+  const subdirectories = range(1000).map((index) => directory(`sub-${number(index)}/`));
   const bottom: TarEntry[] = [
     {
       path: './',
@@ -282,7 +282,7 @@ export function bigTree(): TarEntry[][] {
       xattrs: [['trusted.root', Buffer.from('r')]],
     },
     ...at('names', names()),
-    ...at('many', manyFiles(20_000)),
+    ...at('many', manyFiles(8000)),
     ...at('subdirectories', subdirectories),
     ...at('contents', contents()),
     ...at('sparse', sparseFiles()),
@@ -324,7 +324,7 @@ export function bigTree(): TarEntry[][] {
     ]),
     ...at(
       'many',
-      range(2000).map((index) => file(`.wh.file-${number(index * 10 + 3)}`)),
+      range(800).map((index) => file(`.wh.file-${number(index * 10 + 3)}`)),
     ),
   ];
   const top: TarEntry[] = [
