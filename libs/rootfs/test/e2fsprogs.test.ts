@@ -42,15 +42,32 @@ test('without a PATH the tools are looked for in their own folders, and not in t
   }
 });
 
-test.each(['mke2fs', 'e2fsck'])('%s that is killed says nothing of the image, and may be tried again', async (tool) => {
-  await withTemporaryDirectory(async (directory) => {
-    await writeFile(join(directory, tool), '#!/bin/sh\nkill -9 $$\n', { mode: 0o755 });
-    const program = `import { buildRootfs } from ${JSON.stringify(library)};
-      await buildRootfs({ layers: [], output: ${JSON.stringify(join(directory, 'rootfs.ext4'))} })
-        .catch((error) => console.log(error.code, error.retryable, error.message));`;
-    expect(await printed(program, directory)).toBe(
-      `${tool}_failed true ${tool} was ended by SIGKILL; did the worker's host run out of memory?\n`,
-    );
+/** Runs with a tool that a script of sh stands in for. */
+async function withTool<T>(tool: string, script: string, use: (directory: string) => Promise<T> | T): Promise<T> {
+  return await withTemporaryDirectory(async (directory) => {
+    const { PATH } = process.env;
+    await writeFile(join(directory, tool), `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+    try {
+      process.env.PATH = `${directory}:${PATH}`;
+      return await use(directory);
+    } finally {
+      process.env.PATH = PATH;
+    }
+  });
+}
+
+const geometry = { blocks: 16384, inodes: 1000, journalMebibytes: 4 };
+
+test.each([
+  ['mke2fs', (directory: string) => makeFileSystem(join(directory, 'image'), geometry, '')],
+  ['e2fsck', () => checkFileSystem('any')],
+] as const)('%s that is killed says nothing of the image, and may be tried again', async (tool, act) => {
+  await withTool(tool, 'kill -9 $$', async (directory) => {
+    await expect((async () => await act(directory))()).rejects.toMatchObject({
+      code: `${tool}_failed`,
+      retryable: true,
+      message: `${tool} was ended by SIGKILL; did the worker's host run out of memory?`,
+    });
   });
 });
 
@@ -84,7 +101,7 @@ test('a file system with one wrong byte is not clean, and left as it is', async 
   await withTemporaryDirectory(async (directory) => {
     const image = join(directory, 'image');
     const uuid = '01234567-89ab-4def-8123-456789abcdef';
-    makeFileSystem(image, { blocks: 16384, inodes: 1000, journalMebibytes: 4 }, uuid);
+    makeFileSystem(image, geometry, uuid);
     await checkFileSystem(image);
     const file = await open(image, 'r+');
     // The free blocks of the first group's descriptor (bg_free_blocks_count_lo).
@@ -103,21 +120,13 @@ test('a file system with one wrong byte is not clean, and left as it is', async 
 });
 
 test('e2fsck that could not do its work says nothing of the image, and may be tried again', async () => {
-  await withTemporaryDirectory(async (directory) => {
-    const { PATH } = process.env;
-    const script =
-      '#!/bin/sh\necho Pass 1\necho e2fsck 1.47.0 >&2\necho "e2fsck: Cannot allocate memory" >&2\nexit 8\n';
-    await writeFile(join(directory, 'e2fsck'), script, { mode: 0o755 });
-    try {
-      process.env.PATH = `${directory}:${PATH}`;
-      await expect(checkFileSystem('any')).rejects.toMatchObject({
-        code: 'e2fsck_failed',
-        retryable: true,
-        message: 'e2fsck could not check the file system: e2fsck: Cannot allocate memory',
-      });
-    } finally {
-      process.env.PATH = PATH;
-    }
+  const script = 'echo Pass 1\necho e2fsck 1.47.0 >&2\necho "e2fsck: Cannot allocate memory" >&2\nexit 8';
+  await withTool('e2fsck', script, async () => {
+    await expect(checkFileSystem('any')).rejects.toMatchObject({
+      code: 'e2fsck_failed',
+      retryable: true,
+      message: 'e2fsck could not check the file system: e2fsck: Cannot allocate memory',
+    });
   });
 });
 
@@ -133,16 +142,8 @@ test.each([
   ['first\nmke2fs: anything else', { code: 'mke2fs_failed', message: 'mke2fs failed: mke2fs: anything else' }],
   ['', { code: 'mke2fs_failed', message: 'mke2fs failed: it gave no reason' }],
 ])('mke2fs that fails with %j', async (words, failure) => {
-  await withTemporaryDirectory(async (directory) => {
-    const { PATH } = process.env;
-    await writeFile(join(directory, 'mke2fs'), `#!/bin/sh\necho '${words}' >&2\nexit 1\n`, { mode: 0o755 });
-    try {
-      process.env.PATH = `${directory}:${PATH}`;
-      const geometry = { blocks: 16384, inodes: 1000, journalMebibytes: 4 };
-      expect(() => makeFileSystem(join(directory, 'image'), geometry, '')).toThrow(expect.objectContaining(failure));
-    } finally {
-      process.env.PATH = PATH;
-    }
+  await withTool('mke2fs', `echo '${words}' >&2\nexit 1`, (directory) => {
+    expect(() => makeFileSystem(join(directory, 'image'), geometry, '')).toThrow(expect.objectContaining(failure));
   });
 });
 
