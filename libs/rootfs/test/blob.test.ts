@@ -13,12 +13,13 @@ import { tarBuffer } from './support/tar-writer.ts';
 import { withTemporaryDirectory } from './support/temporary-directory.ts';
 import { createStoredZstd } from './support/zstd-stored.ts';
 
-const tar = tarBuffer([{ path: 'a', type: 'file', content: randomBytes(300_000) }]);
+const tar = tarBuffer([{ path: 'a', type: 'file', content: randomBytes(150_000) }]);
 const zstd = await buffer(Readable.from([tar]).pipe(createStoredZstd()));
 const forms: Record<LayerCompression, Buffer> = { gzip: gzipSync(tar), zstd, none: tar };
 const compressions = ['gzip', 'zstd', 'none'] as const;
 
 const sha256 = (bytes: Buffer) => `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
+const tarDigest = sha256(tar);
 
 /** Decodes a blob on a thread, as a worker does; `stored` is what arrived of it. */
 async function decode(
@@ -32,7 +33,7 @@ async function decode(
   const outDirectory = join(directory, 'layer');
   await mkdir(outDirectory);
   await writeFile(source, stored);
-  const digests = { compressedDigest: sha256(blob), diffId: sha256(tar) };
+  const digests = { compressedDigest: sha256(blob), diffId: tarDigest };
   return await decodeLayer({ source, size: blob.length, ...digests, outDirectory, ...rest });
 }
 
@@ -118,8 +119,8 @@ describe.each(compressions)('a %s blob', (compression) => {
 
 test('a blob that was published damaged is corrupt, and no other download can help', async () => {
   await withTemporaryDirectory(async (directory) => {
-    // Of many reads, as its digest is of all of it, and it fails in the first.
-    const damaged = Buffer.concat([forms.gzip, Buffer.alloc(8 * 2 ** 20)]);
+    // Of several reads of 1 MiB, as its digest is of all of it, and it fails in the first.
+    const damaged = Buffer.concat([forms.gzip, Buffer.alloc(3 * 2 ** 20)]);
     damaged.fill(0xff, 1000, 2000);
     await expect(decode(directory, damaged)).rejects.toMatchObject({ code: 'layer_corrupt', retryable: false });
     const other = Buffer.from(damaged).fill(1, damaged.length - 1);
@@ -148,7 +149,7 @@ test.each([100, 3 * 2 ** 20])(
       expect(await describeLayerFile(path)).toEqual({
         size: blob.length,
         compressedDigest: sha256(blob),
-        diffId: sha256(tar),
+        diffId: tarDigest,
       });
       expect(await decode(directory, blob)).toEqual({ entries: 1, tarBytes: tar.length });
     });
@@ -211,7 +212,12 @@ describe('what stands around its compressed data means the same, wherever chunks
       for (const later of places) if (later > at && (at + later) % 7 === 0) cuttings.push([at, later]);
     const isContent = /^(content)*$/.test(expected);
     const wanted = isContent ? expected : `layer_corrupt: ${expected}`;
-    for (const cuts of cuttings) expect([cuts, await outcome(blob, cuts)]).toEqual([cuts, wanted]);
+    const others: [cuts: number[], what: string][] = [];
+    for (const cuts of cuttings) {
+      const what = await outcome(blob, cuts);
+      if (what !== wanted) others.push([cuts, what]);
+    }
+    expect(others).toEqual([]);
   });
 });
 
