@@ -3,23 +3,34 @@ import { existsSync } from 'node:fs';
 import { mkdir, open, rename, symlink, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { createTaskId, queueKey, workerOptions } from '@bhatti/tasks';
+import { gzipSync } from 'node:zlib';
+import {
+  createTaskId,
+  KEY_PREFIX,
+  layerLease,
+  liveTask,
+  queueKey,
+  readWorkerMetrics,
+  TaskClaims,
+  workerOptions,
+} from '@bhatti/tasks';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { ownIdentity } from '../../../libs/store/process-identity.ts';
 import { temporaryName } from '../../../libs/store/temporary-name.ts';
+import { imageArchive } from '../../../test/support/archive.ts';
 import { eventually } from '../../../test/support/eventually.ts';
-import type { PushedImage } from '../../../test/support/registry.ts';
+import { type PushedImage, sha256 } from '../../../test/support/registry.ts';
 import { startStack, type TestStack } from './support/stack.ts';
 import { layerTar } from './support/tar.ts';
 import type { WorkerProcess } from './support/worker-process.ts';
 
-const SIZE = 4_000_000;
+const SIZE = 400_000;
 /** Bytes that are there when the worker is stopped. */
-const SENT = 1_000_000;
+const SENT = 100_000;
 
 let stack: TestStack;
-/** One that the test before left running. */
-let left: WorkerProcess | undefined;
+/** Those that the tests before left running: starting one costs a second of CPU time. */
+let running: WorkerProcess[] = [];
 
 beforeAll(async () => {
   stack = await startStack();
@@ -44,11 +55,23 @@ async function pullPartly(image: PushedImage & { readonly blob: string }, name: 
   return id;
 }
 
-/** A worker that takes pulls: starting one costs half a second of CPU time. */
-async function anyWorker(): Promise<WorkerProcess> {
-  const found = left ?? (await stack.startWorkerProcess());
-  left = undefined;
-  return found;
+async function startAnother(env: NodeJS.ProcessEnv = {}): Promise<WorkerProcess> {
+  const started = await stack.startWorkerProcess(env);
+  running.push(started);
+  return started;
+}
+
+/** The one that has begun the task, which counts as running no more: the test ends it. */
+async function holderOf(id: string): Promise<WorkerProcess> {
+  const holder = await eventually(() => running.find((worker) => worker.output().includes(id)));
+  running = running.filter((worker) => worker !== holder);
+  return holder;
+}
+
+/** Root filesystems that the workers have built so far. */
+async function builds(): Promise<number> {
+  const samples = (await readWorkerMetrics(stack.connection)).flatMap((family) => family.samples);
+  return samples.find(({ name }) => name === 'bhatti_rootfs_build_seconds_count')?.value ?? 0;
 }
 
 /** Where each request for the blob began. */
@@ -74,11 +97,37 @@ describe('a worker process', () => {
     }
   });
 
+  test('and another fetch each layer once, and build each root filesystem once', async () => {
+    const layer = async (name: string) => ({ tar: await layerTar([{ name, content: randomBytes(200_000) }]) });
+    const base = await layer('base');
+    const images = await Promise.all(
+      [0, 1].map(async (i) =>
+        stack.registry.pushImage({ repository: `library/shared${i}`, layers: [base, await layer(`own${i}`)] }),
+      ),
+    );
+    // Slow enough that both of them want the base at the same time.
+    stack.registry.plan({ path: '/blobs/', bytesPerSecond: 200_000 });
+    await Promise.all([startAnother(), startAnother()]);
+    const builtBefore = await builds();
+    const ids: string[] = [];
+    for (const [i, { reference }] of images.entries()) {
+      for (const name of ['a', 'b', 'c']) ids.push(await stack.enqueue({ reference, name: `${name}${i}` }));
+    }
+    for (const id of ids) expect((await stack.ended(id)).status).toBe('completed');
+    stack.registry.clearFaults();
+    const layers = new Set(images.flatMap((image) => image.layers.map(({ digest }) => digest)));
+    const fetched = stack.blobsFetched().filter((digest) => layers.has(digest));
+    expect(fetched.sort()).toEqual([...layers].sort());
+    expect((await builds()) - builtBefore).toBe(images.length);
+    for (const worker of running) expect(ids.filter((id) => worker.output().includes(id))).not.toEqual([]);
+    expect(await stack.leftovers()).toEqual([]);
+  });
+
   test('killed in the middle of a download: another takes over within 15 s, from the bytes that are there', async () => {
     const image = await stallingImage('killed');
-    const victim = await anyWorker();
     const id = await pullPartly(image, 'killed');
-    const successor = await stack.startWorkerProcess();
+    const victim = await holderOf(id);
+    expect(running).toHaveLength(1);
     await victim.end('SIGKILL');
     // Another has it once the lock has run out, and at the next check for jobs without one.
     const { lockDuration = 0, stalledInterval = 0 } = workerOptions({ connection: stack.connection, concurrency: 1 });
@@ -103,9 +152,36 @@ describe('a worker process', () => {
       expect.stringMatching(/attempt 1 of 3 .* its worker died or hung 1 time$/),
     );
     // The folders that the dead one was filling go when the next worker starts.
-    await successor.end('SIGTERM');
-    left = await stack.startWorkerProcess();
+    expect(await stack.leftovers()).not.toEqual([]);
+    await startAnother();
     expect(await stack.leftovers()).toEqual([]);
+  });
+
+  test('killed while it imports: another takes over, finds the upload, and leaves nothing', async () => {
+    const tar = await layerTar([{ name: 'f', content: 'f' }]);
+    const diffId = sha256(tar);
+    const archive = gzipSync(await imageArchive('docker', [{ tags: ['tool:1'], tars: [tar] }]));
+    const claims = new TaskClaims(stack.connection, 'layer', liveTask(stack.queue));
+    // The import has to wait for another that fetches its layer.
+    const lease = `${KEY_PREFIX}:lease:${layerLease(diffId)}`;
+    await stack.connection.set(lease, 'another worker');
+    const id = await stack.enqueueImport({ archive, name: 'taken-over' });
+    await eventually(() => claims.isWanted(diffId));
+    const victim = await holderOf(id);
+    await victim.end('SIGKILL');
+    expect((await stack.view(id)).status).toBe('running');
+    // The upload, and what the victim unpacked.
+    expect((await stack.leftovers()).length).toBeGreaterThan(1);
+    // Its layer must not be evicted while nobody works on the task.
+    expect(await claims.isWanted(diffId)).toBe(true);
+    // The lock of a killed worker expires, for which the test before waits.
+    await stack.giveUpOn(id);
+    await stack.connection.del(lease);
+    await startAnother();
+    expect(await stack.ended(id)).toMatchObject({ status: 'completed', result: { image: 'taken-over' } });
+    expect((await stack.job(id)).stalledCounter).toBe(1);
+    expect(await stack.leftovers()).toEqual([]);
+    expect(await claims.isWanted(diffId)).toBe(false);
   });
 
   test.each([
@@ -113,9 +189,10 @@ describe('a worker process', () => {
     { what: 'whose supervisor has died', end: 'disconnect' as const },
   ])('$what hands its pull back at once, which is no used attempt', async ({ end }) => {
     const image = await stallingImage(end.toLowerCase());
-    const first = await anyWorker();
     const id = await pullPartly(image, end);
-    left = await stack.startWorkerProcess();
+    const first = await holderOf(id);
+    // Does housekeeping often, for the test after these.
+    if (running.length === 0) await startAnother({ BHATTI_HOUSEKEEPING_SECONDS: '1' });
     expect(await (end === 'disconnect' ? first.abandon() : first.end(end))).toBe(0);
     // Nobody waits for a lock to run out, or for a delay to pass.
     expect(['waiting', 'active', 'completed']).toContain(await stack.queue.getJobState(id));
@@ -136,7 +213,8 @@ describe('a worker process', () => {
     const published = stack.store.layers.directory(`sha256:${'a'.repeat(64)}`);
     // Syncing the layer fails, as it cannot open this.
     await symlink('loop', join(published, 'loop'));
-    const worker = await stack.startWorkerProcess({ BHATTI_HOUSEKEEPING_SECONDS: '1' });
+    const [worker] = running;
+    if (worker === undefined) throw new Error('no worker was left running');
     const long = new Date(Date.now() - 120_000);
     for (let round = 0; round < 2; round += 1) {
       const dead = { ...(await ownIdentity()), startTime: '1' };
