@@ -19,10 +19,9 @@ export interface DetachedOptions {
   readonly dataDirectory: string;
   readonly workers: number;
   readonly listen?: string;
-  /** How long it may take until it is healthy, ms. */
-  readonly startTimeout?: number;
 }
 
+/** Ms until it has to be healthy. */
 const START_TIMEOUT = 30_000;
 /** A start that takes longer than people expect is announced. */
 const PATIENCE = 3000;
@@ -49,7 +48,6 @@ export async function startDetached(options: DetachedOptions): Promise<StackStat
   const logStart = isRunning ? await logSize(paths.logFile) : await rotateLog(paths.logFile);
   const startedAt = performance.now();
   let told = false;
-  const timeout = options.startTimeout ?? START_TIMEOUT;
   let supervisor: ChildProcess | undefined;
   let other: ProcessIdentity | undefined;
   for (;;) {
@@ -73,7 +71,7 @@ export async function startDetached(options: DetachedOptions): Promise<StackStat
       other = holder;
     }
     const waited = performance.now() - startedAt;
-    if (waited > timeout) throw await tooLate(paths, logStart, timeout, supervisor === undefined ? other : undefined);
+    if (waited > START_TIMEOUT) throw await tooLate(paths, logStart, supervisor === undefined ? other : undefined);
     if (waited > PATIENCE && !told) {
       told = true;
       process.stderr.write(`${supervisor === undefined ? 'waiting for' : 'starting'} the local server...\n`);
@@ -132,13 +130,8 @@ function hasEnded(child: ChildProcess): boolean {
 }
 
 /** @param other the supervisor of a server that ran before */
-async function tooLate(
-  paths: LocalPaths,
-  logStart: number,
-  timeout: number,
-  other: ProcessIdentity | undefined,
-): Promise<CliError> {
-  const seconds = `${timeout / 1000} s`;
+async function tooLate(paths: LocalPaths, logStart: number, other: ProcessIdentity | undefined): Promise<CliError> {
+  const seconds = `${START_TIMEOUT / 1000} s`;
   if ((await healthOf(paths))?.redis === 'down') {
     return new CliError('redis_unavailable', `the local server runs, but its Redis has not answered for ${seconds}`, {
       hint: `${process.env.REDIS_URL ? 'REDIS_URL names it: correct that, or unset it for a Redis of its own; then' : `See ${paths.logFile};`} bhatti serve stop, and this again.`,
