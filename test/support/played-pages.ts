@@ -72,7 +72,7 @@ async function check(world: DocumentedWorld, page: Page): Promise<void> {
 }
 
 export const PROSE: readonly Page[] = [
-  { path: 'docs/tour.md', prose: true },
+  { path: 'docs/tour.md', prose: true, here: true },
   { path: 'README.md', prose: true },
 ];
 export const TERMINAL: Page = { path: 'test/transcripts/terminal.md', terminal: true };
