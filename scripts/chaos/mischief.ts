@@ -46,10 +46,11 @@ export class Mischief {
       { name: 'worker killed', weight: 5, harm: () => this.#restart([this.#oneWorker()], 'SIGKILL') },
       { name: 'worker told to end', weight: 3, harm: () => this.#restart([this.#oneWorker()], 'SIGTERM') },
       { name: 'all workers restarted', weight: 1, harm: () => this.#restart(workers, 'SIGTERM') },
-      { name: 'worker stopped', weight: 2, harm: async () => this.#freeze(this.#oneWorker()) },
       { name: 'api killed', weight: 2, harm: () => this.#restart([api], 'SIGKILL') },
       { name: 'redis killed', weight: 2, harm: () => this.#killRedis() },
       { name: 'everything killed', weight: 1, harm: () => this.#killAll() },
+      // After what kills it: one that is to wake with jobs that are another's has to live until then.
+      { name: 'worker stopped', weight: 2, harm: async () => this.#freeze(this.#oneWorker()) },
       { name: 'disk filled', weight: disk.isMounted ? 1 : 0, harm: () => this.#fillDisk() },
       { name: 'connections dropped', weight: 2, harm: async () => registry.dropConnections() },
       { name: 'task cancelled', weight: 3, harm: () => this.#cancelOne() },
