@@ -12,17 +12,18 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 const readers: Readonly<Record<string, string>> = {
   'apps/api/page/session.ts': 'a log-in lasts shorter or longer by so much',
   'apps/api/page/time.ts': 'shown',
-  'apps/api/queue-state.ts': 'shown',
-  'apps/cli/connection.ts':
+  'apps/api/tasks/queue-state.ts': 'shown',
+  'apps/cli/server/connection.ts':
     'a server is started beside that of another host when it is a minute ahead; when it is behind, one that is gone refuses for longer',
-  'apps/cli/export-display.ts': 'the rate shown',
+  'apps/cli/transfer/export-display.ts': 'the rate shown',
   'apps/cli/image-command.ts': 'shown',
-  'apps/cli/progress-display.ts': 'shown',
+  'apps/cli/terminal/progress-display.ts': 'shown',
   'apps/cli/setup-command.ts': 'a setup fails when another begins at that very moment, a minute ahead',
   'apps/cli/task-command.ts': 'shown',
   'apps/cli/user-command.ts': 'shown',
-  'apps/worker/layer-cache-limit.ts': 'layers of another version go when it is a day ahead, and are fetched again',
-  'libs/oci/retry.ts': 'only where the registry does not tell its own time',
+  'apps/worker/housekeeping/layer-cache-limit.ts':
+    'layers of another version go when it is a day ahead, and are fetched again',
+  'libs/oci/registry/retry.ts': 'only where the registry does not tell its own time',
   'libs/store/orphans.ts': 'what another host is making counts as left behind, when it is a day ahead',
   'libs/store/partial-files.ts': 'partial downloads that no task wants go, when it is a week ahead',
   'libs/tasks/late-retries.ts': 'a task is tried again without its pause, when it is behind by more than a minute',

@@ -9,16 +9,16 @@ import express, {
 } from 'express';
 import type { Logger } from 'pino';
 import * as z from 'zod';
-import { logRequest } from './access-log.ts';
-import type { Authenticate } from './authentication.ts';
-import { ApiError, problemOf, stopping, toApiError } from './errors.ts';
-import { logFailure } from './failure-log.ts';
+import type { Authenticate } from './access/authentication.ts';
 import { pagePaths } from './page/pages.ts';
-import { contextOf, RequestContext, setContext } from './request-context.ts';
-import { RequestEnd } from './request-end.ts';
-import { requestId } from './request-id.ts';
-import { noBody, type Reply, type Route, type Source, streamBody, UnreadBody } from './route.ts';
-import { askForBody, readJson } from './small-body.ts';
+import { logRequest } from './request/access-log.ts';
+import { ApiError, problemOf, stopping, toApiError } from './request/errors.ts';
+import { logFailure } from './request/failure-log.ts';
+import { contextOf, RequestContext, setContext } from './request/request-context.ts';
+import { RequestEnd } from './request/request-end.ts';
+import { requestId } from './request/request-id.ts';
+import { noBody, type Reply, type Route, type Source, streamBody, UnreadBody } from './request/route.ts';
+import { askForBody, readJson } from './request/small-body.ts';
 import { version } from './version.ts';
 
 export interface AppOptions {

@@ -5,9 +5,9 @@ import { createServer, type RequestListener, type Server } from 'node:http';
 import { connect, isIPv6 } from 'node:net';
 import { dirname, join } from 'node:path';
 import * as z from 'zod';
-import { answerBadRequest } from './bad-request.ts';
 import type { ListenAddress } from './config.ts';
-import { errorCode } from './error-code.ts';
+import { answerBadRequest } from './request/bad-request.ts';
+import { errorCode } from './request/error-code.ts';
 
 /** A listener that cannot be opened. The message says why, and what to do. */
 export class ListenError extends Error {

@@ -3,13 +3,13 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { requireE2fsprogs } from '@bhatti/rootfs';
 import type { Readiness } from './api-schema.ts';
-import { errorCode } from './error-code.ts';
-import { ApiError } from './errors.ts';
-import { type ConnectedWorker, readWorkers } from './queue-state.ts';
 import type { ReadinessLog } from './readiness-log.ts';
-import { redisRefusal } from './redis-failure.ts';
-import { refusalOfWrites } from './redis-writes.ts';
+import { errorCode } from './request/error-code.ts';
+import { ApiError } from './request/errors.ts';
 import type { Services } from './services.ts';
+import { type ConnectedWorker, readWorkers } from './tasks/queue-state.ts';
+import { redisRefusal } from './tasks/redis-failure.ts';
+import { refusalOfWrites } from './tasks/redis-writes.ts';
 
 type Check = Readiness['checks']['redis'];
 

@@ -1,7 +1,7 @@
 import type { RegistryClient } from '@bhatti/oci';
 import type { Store } from '@bhatti/store';
-import type { RootfsCompression } from './rootfs-compression.ts';
-import type { TaskService } from './task-service.ts';
+import type { RootfsCompression } from './images/rootfs-compression.ts';
+import type { TaskService } from './tasks/task-service.ts';
 
 /** What the routes work with. */
 export interface Services {

@@ -1,7 +1,7 @@
-import type { ApiClient } from './api-client.ts';
-import type { AdminStatus } from './api-schema.ts';
-import { type Console, printJson } from './console.ts';
-import { formatFields } from './table.ts';
+import type { ApiClient } from './server/api-client.ts';
+import type { AdminStatus } from './server/api-schema.ts';
+import { type Console, printJson } from './terminal/console.ts';
+import { formatFields } from './terminal/table.ts';
 
 /** `bhatti admin status`. */
 export async function showStatus(client: ApiClient, console: Console, json: boolean): Promise<number> {

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
-import type { ApiClient } from './api-client.ts';
 import { ancestors, positionOf } from './command-position.ts';
-import { connectRunning } from './connection.ts';
+import type { ApiClient } from './server/api-client.ts';
+import { connectRunning } from './server/connection.ts';
 import type { Settings } from './settings.ts';
 
 /** The script that a shell sources. It asks `bhatti __complete WORDS`, where the last word is the one being typed. */

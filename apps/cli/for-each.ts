@@ -1,5 +1,5 @@
-import type { Console } from './console.ts';
-import { explain } from './explanation.ts';
+import type { Console } from './terminal/console.ts';
+import { explain } from './terminal/explanation.ts';
 
 /** Runs the action for each name. Like docker and kubectl, prints a failure and goes on with the others. Resolves with the exit code. */
 export async function forEach(

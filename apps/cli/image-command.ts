@@ -1,12 +1,12 @@
 import { formatBytes } from '@bhatti/tasks';
-import type { ApiClient } from './api-client.ts';
-import type { Image, Pruned } from './api-schema.ts';
 import { CliError } from './cli-error.ts';
-import { type Console, printJson } from './console.ts';
 import { forEach } from './for-each.ts';
-import { askLine } from './prompt.ts';
+import type { ApiClient } from './server/api-client.ts';
+import type { Image, Pruned } from './server/api-schema.ts';
 import { suggestingImage } from './suggestion.ts';
-import { formatAge, formatFields, formatTable, shortDigest } from './table.ts';
+import { type Console, printJson } from './terminal/console.ts';
+import { askLine } from './terminal/prompt.ts';
+import { formatAge, formatFields, formatTable, shortDigest } from './terminal/table.ts';
 
 /** `bhatti image list`. */
 export async function listImages(

@@ -11,9 +11,9 @@ import { addSetupCommand } from './commands/setup.ts';
 import { addTaskCommands } from './commands/task.ts';
 import { addUserCommands } from './commands/user.ts';
 import { addVersionCommand } from './commands/version.ts';
-import { explain } from './explanation.ts';
 import { hintFor, withFlagHint } from './familiar-word.ts';
 import { formatHelp } from './help-format.ts';
+import { explain } from './terminal/explanation.ts';
 
 /** Runs the command line `argv` (without node and script), and prints what goes wrong. Resolves with the exit code. */
 export async function runCommandLine(argv: readonly string[], world: CommandWorld): Promise<number> {

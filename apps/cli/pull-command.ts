@@ -1,13 +1,13 @@
-import type { ApiClient } from './api-client.ts';
-import { ApiError } from './api-error.ts';
-import type { PullAnswer, PullRequest, Task } from './api-schema.ts';
 import { CliError } from './cli-error.ts';
-import { type Console, printJson } from './console.ts';
-import { interruptible } from './interruptible.ts';
-import { printableLine } from './printable.ts';
-import { ProgressDisplay } from './progress-display.ts';
+import type { ApiClient } from './server/api-client.ts';
+import { ApiError } from './server/api-error.ts';
+import type { PullAnswer, PullRequest, Task } from './server/api-schema.ts';
 import { followTask } from './task-follower.ts';
-import { authenticationHint, interruptedLines, startLine, type TaskType } from './transcript.ts';
+import { type Console, printJson } from './terminal/console.ts';
+import { interruptible } from './terminal/interruptible.ts';
+import { printableLine } from './terminal/printable.ts';
+import { ProgressDisplay } from './terminal/progress-display.ts';
+import { authenticationHint, interruptedLines, startLine, type TaskType } from './terminal/transcript.ts';
 
 export interface PullOutput {
   readonly json: boolean;

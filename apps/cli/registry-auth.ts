@@ -1,6 +1,6 @@
 import { text } from 'node:stream/consumers';
 import { CliError } from './cli-error.ts';
-import { askLine } from './prompt.ts';
+import { askLine } from './terminal/prompt.ts';
 
 /**
  * The registry credentials (`user:token`) to send along: `--auth`, or else `BHATTI_REGISTRY_AUTH`. For `--auth -`, which keeps

@@ -1,14 +1,14 @@
 import { chmod, open, readdir, readFile, realpath, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { makeFolders } from '@bhatti/store';
-import { ApiClient } from './api-client.ts';
 import { CliError, systemErrorCode } from './cli-error.ts';
 import { configFilePaths, parseConfigFile } from './config-file.ts';
-import { type Console, printJson } from './console.ts';
-import { askLine } from './prompt.ts';
-import { serverProxy } from './proxy.ts';
 import { identifyProcess } from './serve/process-identity.ts';
+import { ApiClient } from './server/api-client.ts';
+import { serverProxy } from './server/proxy.ts';
 import { serverUrl, usableToken } from './settings.ts';
+import { type Console, printJson } from './terminal/console.ts';
+import { askLine } from './terminal/prompt.ts';
 
 /** Ms after which a temporary file is a leftover: writing one takes milliseconds. */
 const LEFTOVER_AGE = 60_000;

@@ -1,7 +1,7 @@
 import leven from 'leven';
-import type { ApiClient } from './api-client.ts';
-import { ApiError } from './api-error.ts';
 import { CliError } from './cli-error.ts';
+import type { ApiClient } from './server/api-client.ts';
+import { ApiError } from './server/api-error.ts';
 
 /** If the action fails because there is no image of that name, the error suggests the one that was probably meant. */
 export async function suggestingImage<Answer>(

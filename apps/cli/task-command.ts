@@ -1,8 +1,8 @@
-import type { ApiClient } from './api-client.ts';
-import type { Task } from './api-schema.ts';
-import { type Console, printJson } from './console.ts';
 import { forEach } from './for-each.ts';
-import { formatAge, formatFields, formatTable } from './table.ts';
+import type { ApiClient } from './server/api-client.ts';
+import type { Task } from './server/api-schema.ts';
+import { type Console, printJson } from './terminal/console.ts';
+import { formatAge, formatFields, formatTable } from './terminal/table.ts';
 
 /** `bhatti task list`. */
 export async function listTasks(

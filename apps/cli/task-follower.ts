@@ -1,8 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import type { ApiClient } from './api-client.ts';
-import { AWAY_LIMIT, isTemporary, UnreachableError } from './api-error.ts';
-import type { Task } from './api-schema.ts';
 import { CliError } from './cli-error.ts';
+import type { ApiClient } from './server/api-client.ts';
+import { AWAY_LIMIT, isTemporary, UnreachableError } from './server/api-error.ts';
+import type { Task } from './server/api-schema.ts';
 
 /** The documented poll, as a long poll: an answer comes sooner when there is news. Seconds. */
 const POLL_WAIT = 2;

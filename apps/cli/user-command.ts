@@ -1,8 +1,8 @@
 import { stat } from 'node:fs/promises';
 import { openStore, type Store, StoreError, storePaths, type UserWithToken } from '@bhatti/store';
 import { CliError, systemErrorCode } from './cli-error.ts';
-import { type Console, printJson } from './console.ts';
-import { formatAge, formatTable } from './table.ts';
+import { type Console, printJson } from './terminal/console.ts';
+import { formatAge, formatTable } from './terminal/table.ts';
 
 /** `bhatti user create`. */
 export async function createUser(

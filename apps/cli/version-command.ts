@@ -1,8 +1,8 @@
-import { connectRunning } from './connection.ts';
-import { type Console, printJson } from './console.ts';
-import { describeEndpoint } from './http-connection.ts';
+import { connectRunning } from './server/connection.ts';
+import { describeEndpoint } from './server/http-connection.ts';
+import { versionMismatch } from './server/version-match.ts';
 import type { Settings } from './settings.ts';
-import { versionMismatch } from './version-match.ts';
+import { type Console, printJson } from './terminal/console.ts';
 
 const HEALTH_TIMEOUT = 3000;
 

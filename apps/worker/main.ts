@@ -7,8 +7,8 @@ import { loadSecretKey, redirectClientWarnings } from '@bhatti/tasks';
 import { startTracing, type Tracing } from '@bhatti/tracing';
 import type { Logger } from 'pino';
 import { readEnvironment } from './environment.ts';
-import { describeFailure } from './failure.ts';
-import { openOverlay } from './overlay.ts';
+import { openOverlay } from './image/overlay.ts';
+import { describeFailure } from './job/failure.ts';
 import { type RunningWorker, startWorker } from './worker.ts';
 
 /** Milliseconds for handing jobs back. Then the process exits regardless, and its jobs are taken over. */

@@ -5,13 +5,13 @@ import { type ClaimKind, FetchedLayers, type RedisClient, TaskClaims, WorkerMetr
 import type { Tracing } from '@bhatti/tracing';
 import type { Logger } from 'pino';
 import type { Activity } from './activity.ts';
-import { BackgroundWork } from './background-work.ts';
-import { DecodeSlots } from './decode-slots.ts';
 import type { UnpackLimits } from './environment.ts';
-import { LayerCacheLimit } from './layer-cache-limit.ts';
-import type { Overlay } from './overlay.ts';
-import { recordDigests } from './rootfs-digests.ts';
-import { taskLogger } from './task-log.ts';
+import { BackgroundWork } from './housekeeping/background-work.ts';
+import { LayerCacheLimit } from './housekeeping/layer-cache-limit.ts';
+import { recordDigests } from './housekeeping/rootfs-digests.ts';
+import { DecodeSlots } from './image/decode-slots.ts';
+import type { Overlay } from './image/overlay.ts';
+import { taskLogger } from './job/task-log.ts';
 
 /** Decodes that run at once in a process (see DecodeSlots), if the machine has as many processors. */
 const DECODE_THREADS = 2;

@@ -19,17 +19,17 @@ import {
 import { type Relay, Worker } from 'bullmq';
 import type { Logger } from 'pino';
 import { Activity } from './activity.ts';
-import { Aftercare } from './aftercare.ts';
-import { Housekeeping } from './housekeeping.ts';
-import { JobLock } from './job-lock.ts';
-import { watchLateRetries } from './late-retries.ts';
-import { Outcomes } from './outcome.ts';
-import { PullProcessor } from './pull-job.ts';
+import { Aftercare } from './housekeeping/aftercare.ts';
+import { Housekeeping } from './housekeeping/housekeeping.ts';
+import { JobLock } from './job/job-lock.ts';
+import { watchLateRetries } from './job/late-retries.ts';
+import { Outcomes } from './job/outcome.ts';
+import { PullProcessor } from './job/pull-job.ts';
+import type { StopReason } from './job/stop.ts';
+import { recordAttempt } from './job/task-metrics.ts';
+import { WorkerDeaths } from './job/worker-deaths.ts';
 import { RedisProblems } from './redis-problems.ts';
 import { createPullServices, type PullServices, type PullServicesOptions } from './services.ts';
-import type { StopReason } from './stop.ts';
-import { recordAttempt } from './task-metrics.ts';
-import { WorkerDeaths } from './worker-deaths.ts';
 
 export interface StartWorkerOptions extends PullServicesOptions {
   /** See `connectRedis`. */

@@ -1,19 +1,19 @@
-import { AddressGuard, type AddressPolicy } from './address-policy.ts';
-import { Connections } from './connections.ts';
-import { Download, type DownloadOptions } from './download.ts';
-import { HeadRequests } from './head-requests.ts';
-import { Http } from './http.ts';
-import type { Descriptor } from './manifest.ts';
-import { isMirrorFailure, mirrorSources } from './mirror.ts';
-import type { ProxySettings } from './proxy.ts';
-import { Redaction } from './redaction.ts';
-import type { Reference } from './reference.ts';
-import { type CredentialSource, RegistryApi } from './registry-api.ts';
-import { RegistryOrigins } from './registry-origin.ts';
-import { RegistryConfiguration, type RegistrySettings } from './registry-settings.ts';
-import type { Resolution } from './resolution.ts';
-import { type ResolvedImage, type ResolveOptions, Resolver } from './resolver.ts';
-import { type RetryNotice, type RetryOptions, withRetries } from './retry.ts';
+import { Redaction } from './authentication/redaction.ts';
+import { AddressGuard, type AddressPolicy } from './connection/address-policy.ts';
+import { Connections } from './connection/connections.ts';
+import { Http } from './connection/http.ts';
+import type { ProxySettings } from './connection/proxy.ts';
+import { Download, type DownloadOptions } from './download/download.ts';
+import type { Descriptor } from './image/manifest.ts';
+import type { Reference } from './image/reference.ts';
+import { HeadRequests } from './registry/head-requests.ts';
+import { isMirrorFailure, mirrorSources } from './registry/mirror.ts';
+import { type CredentialSource, RegistryApi } from './registry/registry-api.ts';
+import { RegistryOrigins } from './registry/registry-origin.ts';
+import { RegistryConfiguration, type RegistrySettings } from './registry/registry-settings.ts';
+import type { Resolution } from './registry/resolution.ts';
+import { type ResolvedImage, type ResolveOptions, Resolver } from './registry/resolver.ts';
+import { type RetryNotice, type RetryOptions, withRetries } from './registry/retry.ts';
 
 export interface RegistryClientOptions {
   /** `host[:port]` of registries that may use plain HTTP or an untrusted certificate, as Docker's `insecure-registries`. */

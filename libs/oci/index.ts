@@ -1,6 +1,5 @@
 /** Public face of @bhatti/oci: references, and images read from OCI registries. See README.md. */
 
-export type { AddressPolicy, AddressScope } from './address-policy.ts';
 export {
   type ArchiveSelection,
   type ExtractOptions,
@@ -11,21 +10,22 @@ export {
 } from './archive/archive.ts';
 export { readArchiveNames } from './archive/archive-names.ts';
 export { ARCHIVE_HEAD_BYTES, type ArchiveLimits, archiveCompression } from './archive/decompress.ts';
+export { type Credentials, parseAuthFlag } from './authentication/credentials.ts';
+export { dockerConfigCredentials } from './authentication/docker-config.ts';
 export { createRegistryClient, type RegistryClient, type RegistryClientOptions } from './client.ts';
-export { type Credentials, parseAuthFlag } from './credentials.ts';
-export { dockerConfigCredentials } from './docker-config.ts';
-export type { DownloadOptions } from './download.ts';
+export type { AddressPolicy, AddressScope } from './connection/address-policy.ts';
+export { isLoopbackHost } from './connection/host.ts';
+export { type ProxySettings, proxyFor } from './connection/proxy.ts';
+export type { DownloadOptions } from './download/download.ts';
 export { OciError, type OciErrorCode, type OciErrorDetails } from './error.ts';
-export { isLoopbackHost } from './host.ts';
-export type { ImageConfig } from './image-config.ts';
-export type { Descriptor } from './manifest.ts';
-export type { LayerCompression } from './media-type.ts';
-export { type OperatorSettingsOptions, readOperatorSettings } from './operator-settings.ts';
-export { formatPlatform, hostPlatform, type Platform, parsePlatform } from './platform.ts';
-export { type ProxySettings, proxyFor } from './proxy.ts';
-export { formatReference, parseReference, type Reference } from './reference.ts';
-export type { CredentialSource } from './registry-api.ts';
-export type { RegistrySettings } from './registry-settings.ts';
-export type { Resolution } from './resolution.ts';
-export type { ResolvedImage, ResolvedLayer, ResolveOptions } from './resolver.ts';
-export type { RetryNotice, RetryOptions } from './retry.ts';
+export type { ImageConfig } from './image/image-config.ts';
+export type { Descriptor } from './image/manifest.ts';
+export type { LayerCompression } from './image/media-type.ts';
+export { formatPlatform, hostPlatform, type Platform, parsePlatform } from './image/platform.ts';
+export { formatReference, parseReference, type Reference } from './image/reference.ts';
+export { type OperatorSettingsOptions, readOperatorSettings } from './registry/operator-settings.ts';
+export type { CredentialSource } from './registry/registry-api.ts';
+export type { RegistrySettings } from './registry/registry-settings.ts';
+export type { Resolution } from './registry/resolution.ts';
+export type { ResolvedImage, ResolvedLayer, ResolveOptions } from './registry/resolver.ts';
+export type { RetryNotice, RetryOptions } from './registry/retry.ts';

@@ -1,5 +1,5 @@
 import { KEY_PREFIX } from './queue.ts';
-import type { RedisClient } from './redis-connection.ts';
+import type { RedisClient } from './redis/redis-connection.ts';
 
 /** Longest time between the arrival of an upload and its task on the queue: milliseconds, unless the API hangs or dies. */
 const KEEP_SECONDS = 60;

@@ -1,5 +1,5 @@
 import { KEY_PREFIX } from './queue.ts';
-import type { RedisClient } from './redis-connection.ts';
+import type { RedisClient } from './redis/redis-connection.ts';
 
 /** Longer than any task. */
 const keepSeconds = 7 * 24 * 3600;

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { TaskError } from './error.ts';
 import { KEY_PREFIX } from './queue.ts';
-import type { RedisClient } from './redis-connection.ts';
+import type { RedisClient } from './redis/redis-connection.ts';
 
 /** How long a key is remembered. */
 const keepSeconds = 24 * 3600;

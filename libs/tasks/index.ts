@@ -65,12 +65,12 @@ export {
   wakeWorkers,
   workerOptions,
 } from './queue.ts';
-export { redirectClientWarnings } from './redis-client-warnings.ts';
-export { type ConnectRedisOptions, connectRedis, type RedisClient } from './redis-connection.ts';
-export { type RedisInfo, readRedisInfo } from './redis-info.ts';
-export { RedisScript } from './redis-script.ts';
-export { checkRedisServer, type RedisServer } from './redis-server.ts';
-export { parseRedisUrl, type RedisAddress } from './redis-url.ts';
+export { redirectClientWarnings } from './redis/redis-client-warnings.ts';
+export { type ConnectRedisOptions, connectRedis, type RedisClient } from './redis/redis-connection.ts';
+export { type RedisInfo, readRedisInfo } from './redis/redis-info.ts';
+export { RedisScript } from './redis/redis-script.ts';
+export { checkRedisServer, type RedisServer } from './redis/redis-server.ts';
+export { parseRedisUrl, type RedisAddress } from './redis/redis-url.ts';
 export { RunningTasks } from './running-tasks.ts';
 export { loadSecretKey, type SecretKeyOptions } from './secret-key.ts';
 export { type ClaimKind, liveTask, TaskClaims } from './task-claims.ts';

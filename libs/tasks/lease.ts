@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { KEY_PREFIX } from './queue.ts';
-import type { RedisClient } from './redis-connection.ts';
-import { RedisScript } from './redis-script.ts';
+import type { RedisClient } from './redis/redis-connection.ts';
+import { RedisScript } from './redis/redis-script.ts';
 
 /** Ms after which a dead worker's lease expires: before its job is taken over, which takes 10 s or more. */
 export const LEASE_TTL = 6000;

@@ -1,5 +1,5 @@
 import { KEY_PREFIX } from './queue.ts';
-import type { RedisClient } from './redis-connection.ts';
+import type { RedisClient } from './redis/redis-connection.ts';
 
 /** A metric that is summed over all workers. Names and units follow Prometheus: seconds, bytes, `_total`. */
 export interface MetricDefinition {

@@ -1,6 +1,6 @@
 import * as z from 'zod';
 import { connectionOf, queueKey, type TaskQueue } from './queue.ts';
-import { RedisScript } from './redis-script.ts';
+import { RedisScript } from './redis/redis-script.ts';
 
 /** Turns examined in one call: about 2 ms, during which Redis runs no other command. */
 const chunk = 500;

@@ -11,7 +11,7 @@ import {
   type WorkerOptions,
 } from 'bullmq';
 import type { ImportJobData, PullJobData, PullResult, TaskJobData } from './pull-task.ts';
-import type { RedisClient } from './redis-connection.ts';
+import type { RedisClient } from './redis/redis-connection.ts';
 import { createTaskId } from './task-id.ts';
 
 /** Name of the BullMQ queue. */

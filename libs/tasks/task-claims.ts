@@ -1,5 +1,5 @@
 import { KEY_PREFIX, type TaskQueue } from './queue.ts';
-import type { RedisClient } from './redis-connection.ts';
+import type { RedisClient } from './redis/redis-connection.ts';
 import { findTask, isEnded } from './task-view.ts';
 
 /** Longer than any task; claims of tasks that have ended are recognised by the task's state. */

@@ -1,8 +1,8 @@
 import { counted } from './counted.ts';
 import { TaskError } from './error.ts';
 import { KEY_PREFIX, queueKey } from './queue.ts';
-import type { RedisClient } from './redis-connection.ts';
-import { RedisScript } from './redis-script.ts';
+import type { RedisClient } from './redis/redis-connection.ts';
+import { RedisScript } from './redis/redis-script.ts';
 
 /** How many tasks may be in progress (waiting, running, or to be retried). */
 export interface TaskLimits {

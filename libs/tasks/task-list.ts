@@ -1,6 +1,6 @@
 import * as z from 'zod';
 import { connectionOf, queueKey, type TaskQueue } from './queue.ts';
-import { RedisScript } from './redis-script.ts';
+import { RedisScript } from './redis/redis-script.ts';
 import { originsOf } from './task-origin.ts';
 import { findTask, type OwnedTask, type TaskStatus } from './task-view.ts';
 

@@ -1,6 +1,6 @@
 import * as z from 'zod';
 import { connectionOf, queueKey, type TaskQueue } from './queue.ts';
-import { RedisScript } from './redis-script.ts';
+import { RedisScript } from './redis/redis-script.ts';
 
 /** The part of a task that never changes. */
 export interface TaskOrigin {

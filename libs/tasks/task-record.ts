@@ -1,7 +1,7 @@
 import * as z from 'zod';
 import { PullResult, TaskJobData, TaskProgress } from './pull-task.ts';
 import { connectionOf, queueKey, type TaskQueue } from './queue.ts';
-import { RedisScript } from './redis-script.ts';
+import { RedisScript } from './redis/redis-script.ts';
 
 /** A consistent snapshot of a task in Redis. Times are in ms since 1970. */
 export interface TaskRecord {

@@ -1,6 +1,6 @@
 import { KEY_PREFIX, queueKey } from './queue.ts';
-import type { RedisClient } from './redis-connection.ts';
-import { RedisScript } from './redis-script.ts';
+import type { RedisClient } from './redis/redis-connection.ts';
+import { RedisScript } from './redis/redis-script.ts';
 
 /** BullMQ's largest priority; a queue that never becomes empty ends up there, first come, first served. */
 const lastTurn = 2 ** 21 - 1;

@@ -1,7 +1,7 @@
 import * as z from 'zod';
 import { queueKey } from './queue.ts';
-import type { RedisClient } from './redis-connection.ts';
-import { RedisScript } from './redis-script.ts';
+import type { RedisClient } from './redis/redis-connection.ts';
+import { RedisScript } from './redis/redis-script.ts';
 
 /** Of the active jobs only, which are few: BullMQ fails on such a job after it has moved it there. */
 const emptyScript = new RedisScript(`

@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import * as z from 'zod';
-import { ApiClient } from '../../apps/cli/api-client.ts';
+import { ApiClient } from '../../apps/cli/server/api-client.ts';
 import { runHereTogether } from '../../apps/cli/test/command-line.ts';
 import { type PseudoTerminal, startInTerminal } from '../../apps/cli/test/pseudo-terminal.ts';
 import { type DocumentedCommand, NamedValues, normalised } from './console-document.ts';

@@ -1,7 +1,7 @@
 import type { Request, RequestHandler } from 'express';
 import { Counter, collectDefaultMetrics, Histogram, type Registry } from 'prom-client';
 import * as z from 'zod';
-import { endedStatus } from '../ended-status.ts';
+import { endedStatus } from '../request/ended-status.ts';
 
 /** Express sets it once a route has matched; its path is the pattern (`/tasks/:id`), so that labels stay few. */
 const matched = z.object({ route: z.object({ path: z.string() }) });

@@ -2,9 +2,9 @@ import type { Store } from '@bhatti/store';
 import { type MetricFamily, readWorkerMetrics } from '@bhatti/tasks';
 import type { Logger } from 'pino';
 import { AggregatorRegistry, Registry } from 'prom-client';
-import { readQueueState } from '../queue-state.ts';
-import { refusalOfWrites } from '../redis-writes.ts';
-import type { TaskService } from '../task-service.ts';
+import { readQueueState } from '../tasks/queue-state.ts';
+import { refusalOfWrites } from '../tasks/redis-writes.ts';
+import type { TaskService } from '../tasks/task-service.ts';
 import { HttpMetrics } from './http-metrics.ts';
 import { OperatingMetrics } from './operating-metrics.ts';
 

@@ -2,7 +2,7 @@ import { statfs } from 'node:fs/promises';
 import type { Store } from '@bhatti/store';
 import type { Logger } from 'pino';
 import { Gauge, type Registry } from 'prom-client';
-import type { QueueState } from '../queue-state.ts';
+import type { QueueState } from '../tasks/queue-state.ts';
 import { version } from '../version.ts';
 
 /** What Redis has told just now. */

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Caller } from '../authentication.ts';
-import { heartbeatMilliseconds } from '../task-events.ts';
-import type { TaskService } from '../task-service.ts';
+import type { Caller } from '../access/authentication.ts';
+import { heartbeatMilliseconds } from '../tasks/task-events.ts';
+import type { TaskService } from '../tasks/task-service.ts';
 
 /** The least time between two events: a running task changes five times a second. */
 const pauseMilliseconds = 500;

@@ -4,7 +4,7 @@ import { BullMQAdapter } from '@bull-board/api/bullMQAdapter';
 import { ExpressAdapter } from '@bull-board/express';
 import type { RequestHandler } from 'express';
 import * as z from 'zod';
-import type { TaskService } from '../task-service.ts';
+import type { TaskService } from '../tasks/task-service.ts';
 
 /** Where Bull Board is. */
 export const boardPath = '/admin/queues';

@@ -8,9 +8,9 @@ import {
   timingSafeEqual,
 } from 'node:crypto';
 import * as z from 'zod';
-import type { Authenticate, Caller, RequestOrigin } from '../authentication.ts';
-import { ApiError } from '../errors.ts';
-import { isOwnPage } from '../own-page.ts';
+import type { Authenticate, Caller, RequestOrigin } from '../access/authentication.ts';
+import { isOwnPage } from '../access/own-page.ts';
+import { ApiError } from '../request/errors.ts';
 
 const cookieName = 'bhatti_session';
 

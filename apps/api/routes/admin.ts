@@ -1,10 +1,10 @@
 import { statfs } from 'node:fs/promises';
 import { type RedisInfo, readRedisInfo, type TaskJob } from '@bhatti/tasks';
 import { AdminStatus } from '../api-schema.ts';
-import { ApiError } from '../errors.ts';
-import { type QueueState, readQueueState } from '../queue-state.ts';
-import { defineRoute, noBody, noQuery, type Route } from '../route.ts';
+import { ApiError } from '../request/errors.ts';
+import { defineRoute, noBody, noQuery, type Route } from '../request/route.ts';
 import type { Services } from '../services.ts';
+import { type QueueState, readQueueState } from '../tasks/queue-state.ts';
 import { version } from '../version.ts';
 
 /** Active tasks that are read, at most, to find which worker has them. */

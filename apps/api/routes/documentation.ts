@@ -1,6 +1,6 @@
-import { documentationPage } from '../documentation-page.ts';
-import { openApiDocument } from '../openapi.ts';
-import { defineRoute, noBody, noQuery, type Route } from '../route.ts';
+import { documentationPage } from '../documentation/documentation-page.ts';
+import { openApiDocument } from '../documentation/openapi.ts';
+import { defineRoute, noBody, noQuery, type Route } from '../request/route.ts';
 
 /** What the API says of itself. Open: it tells nothing that the source does not. */
 export function documentationRoutes(others: readonly Route[]): Route[] {

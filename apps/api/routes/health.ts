@@ -1,5 +1,5 @@
 import { Health } from '../api-schema.ts';
-import { defineRoute, noBody, noQuery, type Route } from '../route.ts';
+import { defineRoute, noBody, noQuery, type Route } from '../request/route.ts';
 import type { Services } from '../services.ts';
 import { version } from '../version.ts';
 

@@ -1,22 +1,22 @@
 import type { Store } from '@bhatti/store';
 import { isEnded, type KeyedRequest } from '@bhatti/tasks';
 import * as z from 'zod';
-import { alreadyPulled } from '../already-pulled.ts';
+import type { Caller } from '../access/authentication.ts';
 import { AlreadyThere, ImageList, ImageView, ImportQuery, PruneBody, Pruned, PullBody, Queued } from '../api-schema.ts';
-import { checkArchiveHead, nameByArchive } from '../archive-name.ts';
-import type { Caller } from '../authentication.ts';
-import { etagOf, isUnchanged, requireMatch } from '../entity-tag.ts';
-import { ApiError } from '../errors.ts';
-import { imageView } from '../image-view.ts';
-import { type ImportRequest, toImportRequest } from '../import-request.ts';
-import { decodeCursor, encodeCursor, longestPage, pageQuery } from '../pagination.ts';
-import { prune, removeUnreferenced } from '../prune.ts';
-import { toPullRequest } from '../pull-request.ts';
-import { type Call, defineRoute, noBody, noQuery, type Route, streamBody } from '../route.ts';
+import { alreadyPulled } from '../images/already-pulled.ts';
+import { checkArchiveHead, nameByArchive } from '../images/archive-name.ts';
+import { imageView } from '../images/image-view.ts';
+import { type ImportRequest, toImportRequest } from '../images/import-request.ts';
+import { prune, removeUnreferenced } from '../images/prune.ts';
+import { toPullRequest } from '../images/pull-request.ts';
+import { removeUnlessQueued } from '../images/unqueued-upload.ts';
+import { receiveUpload } from '../images/upload.ts';
+import { findImage, type ImagePosition, type OwnedImage, visibleImages } from '../images/visible-image.ts';
+import { etagOf, isUnchanged, requireMatch } from '../request/entity-tag.ts';
+import { ApiError } from '../request/errors.ts';
+import { decodeCursor, encodeCursor, longestPage, pageQuery } from '../request/pagination.ts';
+import { type Call, defineRoute, noBody, noQuery, type Route, streamBody } from '../request/route.ts';
 import type { Services } from '../services.ts';
-import { removeUnlessQueued } from '../unqueued-upload.ts';
-import { receiveUpload } from '../upload.ts';
-import { findImage, type ImagePosition, type OwnedImage, visibleImages } from '../visible-image.ts';
 
 /** Characters of JSON after which a page of images ends. A thousand usual images have some 2 million. */
 const LARGEST_PAGE = 4 * 2 ** 20;

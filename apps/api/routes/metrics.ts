@@ -1,6 +1,6 @@
-import { ApiError } from '../errors.ts';
 import type { Metrics } from '../metrics/metrics.ts';
-import { defineRoute, noBody, noQuery, type Route } from '../route.ts';
+import { ApiError } from '../request/errors.ts';
+import { defineRoute, noBody, noQuery, type Route } from '../request/route.ts';
 
 /** For Prometheus, with the token of an admin: what is counted tells of every owner's work. */
 export function metricsRoutes(metrics: Metrics): Route[] {

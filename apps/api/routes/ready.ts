@@ -2,7 +2,7 @@ import { RecentlyTold } from '@bhatti/logging';
 import { Readiness } from '../api-schema.ts';
 import { checkReadiness } from '../readiness.ts';
 import { ReadinessLog } from '../readiness-log.ts';
-import { defineRoute, noBody, noQuery, type Route } from '../route.ts';
+import { defineRoute, noBody, noQuery, type Route } from '../request/route.ts';
 import type { Services } from '../services.ts';
 
 /** Ms that a result is reused: anybody may ask, and each check starts processes and writes a file. */

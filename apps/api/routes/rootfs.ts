@@ -1,13 +1,13 @@
 import type { FileHandle } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import type { ImageEntry, RootfsRecord } from '@bhatti/store';
-import { etagOf } from '../entity-tag.ts';
-import { ApiError } from '../errors.ts';
-import { type RootfsFile, rootfsAnswer } from '../rootfs-answer.ts';
-import type { ContentCoding, RootfsCompression } from '../rootfs-compression.ts';
-import { type Call, defineRoute, noBody, type Reply, type Route } from '../route.ts';
+import { type RootfsFile, rootfsAnswer } from '../images/rootfs-answer.ts';
+import type { ContentCoding, RootfsCompression } from '../images/rootfs-compression.ts';
+import { findImage } from '../images/visible-image.ts';
+import { etagOf } from '../request/entity-tag.ts';
+import { ApiError } from '../request/errors.ts';
+import { type Call, defineRoute, noBody, type Reply, type Route } from '../request/route.ts';
 import type { Services } from '../services.ts';
-import { findImage } from '../visible-image.ts';
 import { ownerQuery } from './images.ts';
 
 /** Bytes per read: with less, switching costs more than copying, see docs/performance.md. */

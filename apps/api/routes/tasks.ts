@@ -1,12 +1,12 @@
 import { isEnded, type OwnedTask, type TaskPosition, TaskStatus, TaskView } from '@bhatti/tasks';
 import * as z from 'zod';
+import type { Caller } from '../access/authentication.ts';
 import { TaskList } from '../api-schema.ts';
-import type { Caller } from '../authentication.ts';
-import { ApiError } from '../errors.ts';
-import { decodeCursor, encodeCursor, pageQuery } from '../pagination.ts';
-import { defineRoute, noBody, noQuery, type Route } from '../route.ts';
+import { ApiError } from '../request/errors.ts';
+import { decodeCursor, encodeCursor, pageQuery } from '../request/pagination.ts';
+import { defineRoute, noBody, noQuery, type Route } from '../request/route.ts';
 import type { Services } from '../services.ts';
-import { taskEvents } from '../task-events.ts';
+import { taskEvents } from '../tasks/task-events.ts';
 
 const longestWaitSeconds = 60;
 

@@ -5,8 +5,8 @@ import { Readable } from 'node:stream';
 import { connectRedis, createTaskId, createTaskQueue } from '@bhatti/tasks';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { pino } from 'pino';
-import { TaskService } from '../task-service.ts';
-import { removeUnlessQueued } from '../unqueued-upload.ts';
+import { removeUnlessQueued } from '../images/unqueued-upload.ts';
+import { TaskService } from '../tasks/task-service.ts';
 import {
   type Answer,
   errorBody,

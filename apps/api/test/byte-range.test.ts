@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { requestedRange } from '../byte-range.ts';
+import { requestedRange } from '../request/byte-range.ts';
 
 const etag = '"abc"';
 const of10 = (range: string | undefined, ifRange?: string) =>

@@ -2,8 +2,8 @@ import { OciError } from '@bhatti/oci';
 import { StoreError } from '@bhatti/store';
 import { TaskError } from '@bhatti/tasks';
 import { describe, expect, test } from '@jest/globals';
-import { toApiError } from '../errors.ts';
-import { isRedisFailure } from '../redis-failure.ts';
+import { toApiError } from '../request/errors.ts';
+import { isRedisFailure } from '../tasks/redis-failure.ts';
 
 describe('toApiError', () => {
   test('the code of a lib decides the status', () => {

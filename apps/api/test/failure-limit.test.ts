@@ -1,5 +1,5 @@
 import { expect, test } from '@jest/globals';
-import { FailureLimit } from '../failure-limit.ts';
+import { FailureLimit } from '../access/failure-limit.ts';
 
 const allowed = 20;
 

@@ -9,8 +9,8 @@ import { promisify } from 'node:util';
 import { loadSecretKey } from '@bhatti/tasks';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { startRedis, type TestRedis } from '../../../test/support/redis.ts';
+import { loadToken } from '../access/token-file.ts';
 import { ApiRecordFile } from '../api-record.ts';
-import { loadToken } from '../token-file.ts';
 import { startTestApi, type TestApi } from './support/api.ts';
 import { putImage } from './support/image.ts';
 

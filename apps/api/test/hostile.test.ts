@@ -5,7 +5,7 @@ import fc from 'fast-check';
 import * as z from 'zod';
 import { anyCharacter } from '../../../test/support/any-character.ts';
 import { eventually } from '../../../test/support/eventually.ts';
-import { noBody, type Route } from '../route.ts';
+import { noBody, type Route } from '../request/route.ts';
 import { errorBody, queuePull, startTestApi, startTestStack, type TestStack } from './support/api.ts';
 
 let api: TestStack;

@@ -1,6 +1,6 @@
 import { setMaxListeners } from 'node:events';
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
-import { LongPoll } from '../long-poll.ts';
+import { LongPoll } from '../tasks/long-poll.ts';
 
 /** A state that is read like a database: counts the reads, which answer when the test says so. */
 class Source {

@@ -16,8 +16,8 @@ import { afterAll, beforeAll, beforeEach, describe, expect, jest, test } from '@
 import { pino } from 'pino';
 import { startRedis, type TestRedis } from '../../../test/support/redis.ts';
 import { startRegistry, type TestRegistry } from '../../../test/support/registry.ts';
-import { alreadyPulled } from '../already-pulled.ts';
-import { toPullRequest } from '../pull-request.ts';
+import { alreadyPulled } from '../images/already-pulled.ts';
+import { toPullRequest } from '../images/pull-request.ts';
 import { errorBody, queuePull, startTestApi, type TestApi } from './support/api.ts';
 import { putImage } from './support/image.ts';
 

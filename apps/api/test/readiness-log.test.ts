@@ -2,8 +2,8 @@ import { createLogger, RecentlyTold } from '@bhatti/logging';
 import { expect, test } from '@jest/globals';
 import * as z from 'zod';
 import type { Readiness } from '../api-schema.ts';
-import { redisUnavailable } from '../errors.ts';
 import { ReadinessLog } from '../readiness-log.ts';
+import { redisUnavailable } from '../request/errors.ts';
 
 const line = z.object({ msg: z.string() });
 const ok = { ok: true };

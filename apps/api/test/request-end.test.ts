@@ -2,7 +2,7 @@ import { getEventListeners, once } from 'node:events';
 import { createServer, type ServerResponse } from 'node:http';
 import { connect } from 'node:net';
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
-import { RequestEnd } from '../request-end.ts';
+import { RequestEnd } from '../request/request-end.ts';
 
 let server: ReturnType<typeof createServer>;
 let stop: AbortController;

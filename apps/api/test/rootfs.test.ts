@@ -11,7 +11,7 @@ import { gunzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { Agent, request } from 'undici';
 import { startRedis, type TestRedis } from '../../../test/support/redis.ts';
-import { findProgram } from '../rootfs-compression.ts';
+import { findProgram } from '../images/rootfs-compression.ts';
 import { startTestApi, type TestApi } from './support/api.ts';
 import { putImage, recordDigest } from './support/image.ts';
 

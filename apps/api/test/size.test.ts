@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import { parseSize } from '../size.ts';
+import { parseSize } from '../request/size.ts';
 
 describe('parseSize', () => {
   test.each([

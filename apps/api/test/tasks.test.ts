@@ -14,7 +14,7 @@ import { pino } from 'pino';
 import { eventually } from '../../../test/support/eventually.ts';
 import { startRedis, type TestRedis } from '../../../test/support/redis.ts';
 import { TaskList } from '../api-schema.ts';
-import { TaskService } from '../task-service.ts';
+import { TaskService } from '../tasks/task-service.ts';
 import { errorBody, queuePull, startTestApi, type TestApi } from './support/api.ts';
 import { gate, type Process, resultOf, startWorker, type TestWorker } from './support/worker.ts';
 

@@ -2,7 +2,7 @@ import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promise
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import { loadToken } from '../token-file.ts';
+import { loadToken } from '../access/token-file.ts';
 
 describe('loadToken', () => {
   let directory: string;

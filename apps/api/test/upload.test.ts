@@ -6,8 +6,8 @@ import { PassThrough } from 'node:stream';
 import { openStore, type Store } from '@bhatti/store';
 import { createTaskId } from '@bhatti/tasks';
 import { afterEach, beforeEach, expect, jest, test } from '@jest/globals';
-import { ApiError } from '../errors.ts';
-import { receiveUpload } from '../upload.ts';
+import { receiveUpload } from '../images/upload.ts';
+import { ApiError } from '../request/errors.ts';
 
 const MINUTE = 60_000;
 

@@ -1,11 +1,11 @@
 import type { Command } from 'commander';
-import type { ApiClient } from '../api-client.ts';
 import { readConfigFiles } from '../config-file.ts';
-import { connect } from '../connection.ts';
-import type { Console } from '../console.ts';
+import type { ApiClient } from '../server/api-client.ts';
+import { connect } from '../server/connection.ts';
+import { formatRequestTiming, formatTotalTiming, type RequestTiming } from '../server/timing.ts';
+import { versionMismatch } from '../server/version-match.ts';
 import { globalFlags, resolveSettings, type Settings } from '../settings.ts';
-import { formatRequestTiming, formatTotalTiming, type RequestTiming } from '../timing.ts';
-import { versionMismatch } from '../version-match.ts';
+import type { Console } from '../terminal/console.ts';
 
 /** What commands get to work with: the world around them, and a way to reach a server. */
 export interface CommandContext {

@@ -60,7 +60,7 @@ function addImport(image: Command, { env, console, withClient }: CommandContext)
     .action(async (reference: string | undefined, options: unknown, command: Command) => {
       const { tar, detach, quiet, ...request } = importFlags.parse(options);
       requireOneSource(reference, tar, request.ref);
-      const { importImage } = await import('../import-command.ts');
+      const { importImage } = await import('../transfer/import-command.ts');
       await withClient(command, (client, { json }) =>
         importImage(client, { reference, tar, env }, request, console, { json, detach, quiet }),
       );
@@ -75,7 +75,7 @@ function addExport(image: Command, { console, withClient }: CommandContext): voi
     .option('-o, --output <file>', 'file to write (default: NAME.ext4; - for stdout)')
     .option('--force', 'overwrite an existing file')
     .action(async (name: string, options: unknown, command: Command) => {
-      const { exportImage } = await import('../export-command.ts');
+      const { exportImage } = await import('../transfer/export-command.ts');
       await withClient(command, (client, { json }) =>
         exportImage(client, name, console, { ...exportFlags.parse(options), json }),
       );

@@ -1,7 +1,7 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import * as z from 'zod';
-import { taskStatus } from '../api-schema.ts';
 import { watchTask } from '../pull-command.ts';
+import { taskStatus } from '../server/api-schema.ts';
 import { cancelTasks, listTasks, showTask } from '../task-command.ts';
 import type { CommandContext } from './context.ts';
 import { addNotes, watchingExitCodes } from './notes.ts';

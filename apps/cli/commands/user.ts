@@ -2,7 +2,7 @@ import { isLoopbackHost } from '@bhatti/oci';
 import type { Command } from 'commander';
 import * as z from 'zod';
 import { CliError } from '../cli-error.ts';
-import { describeEndpoint } from '../http-connection.ts';
+import { describeEndpoint } from '../server/http-connection.ts';
 import type { Settings } from '../settings.ts';
 import type { CommandContext } from './context.ts';
 import { addNotes } from './notes.ts';

@@ -19,7 +19,7 @@ import {
 import { systemErrorName, systemFailure } from '@bhatti/store';
 import { counted, formatBytes } from '@bhatti/tasks';
 import * as z from 'zod';
-import type { Console } from '../console.ts';
+import type { Console } from '../terminal/console.ts';
 import { mapConcurrently } from './concurrently.ts';
 import { isImageArchive } from './image-archive.ts';
 import type { BuildRequest } from './request.ts';

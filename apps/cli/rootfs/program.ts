@@ -1,7 +1,7 @@
 /** The program behind `bhatti rootfs build`: a process of its own, so that the CLI starts without loading it. */
 import { setMaxListeners } from 'node:events';
-import { processConsole } from '../console.ts';
-import { endProcess, endWhereOutputFails } from '../output-failure.ts';
+import { processConsole } from '../terminal/console.ts';
+import { endProcess, endWhereOutputFails } from '../terminal/output-failure.ts';
 import { buildLocally } from './local-build.ts';
 import { BuildRequest } from './request.ts';
 

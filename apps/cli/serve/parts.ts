@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { ApiClient } from '../api-client.ts';
 import type { LocalPaths } from '../local-paths.ts';
+import { ApiClient } from '../server/api-client.ts';
 import { findRedisServer, redisAnswers, writeRedisConfiguration } from './redis-server.ts';
 import { programDirectory } from './server-program.ts';
 import type { ChildSpecification } from './supervised-child.ts';

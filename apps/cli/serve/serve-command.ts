@@ -1,9 +1,9 @@
 import { readFile, stat } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { CliError, systemErrorCode } from '../cli-error.ts';
-import { type Console, printJson } from '../console.ts';
 import { type LocalPaths, localPaths } from '../local-paths.ts';
 import type { Settings } from '../settings.ts';
+import { type Console, printJson } from '../terminal/console.ts';
 import { startDetached } from './detached.ts';
 import { pidLockHolder } from './pid-lock.ts';
 import { type ProcessIdentity, processState, signalProcess } from './process-identity.ts';

@@ -1,6 +1,6 @@
 import { TaskView } from '@bhatti/tasks';
 import { describe, expect, test } from '@jest/globals';
-import { type Task, task } from '../api-schema.ts';
+import { type Task, task } from '../server/api-schema.ts';
 
 describe('api schema', () => {
   const view: TaskView = {

@@ -23,7 +23,7 @@ function systemError(errno: number): Error {
   const code = getSystemErrorName(errno);
   return Object.assign(new Error(`${code}: fsync`), { code, errno, syscall: 'fsync' });
 }
-const { publishExport } = await import('../export-file.ts');
+const { publishExport } = await import('../transfer/export-file.ts');
 
 const complete = { size: 5, sha256: undefined };
 

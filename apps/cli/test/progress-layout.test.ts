@@ -2,8 +2,8 @@ import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import stringWidth from 'fast-string-width';
 import { anyCharacter } from '../../../test/support/any-character.ts';
-import { rateOf, type SeenBytes, seeBytes } from '../download-rate.ts';
-import { bar, type LayerDownload, layoutStep } from '../progress-layout.ts';
+import { rateOf, type SeenBytes, seeBytes } from '../terminal/download-rate.ts';
+import { bar, type LayerDownload, layoutStep } from '../terminal/progress-layout.ts';
 
 const layer = (digit: string, downloadedBytes: number, totalBytes: number, rate?: number): LayerDownload => ({
   digest: `sha256:${digit.repeat(64)}`,

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { makeCertificates } from '../../../libs/oci/test/support/certificate.ts';
 import { startProxy } from '../../../libs/oci/test/support/proxy.ts';
-import { TunnelAgent } from '../proxy.ts';
+import { TunnelAgent } from '../server/proxy.ts';
 import { runHere } from './command-line.ts';
 import { type Answer, type Call, serveAnswers } from './http-server.ts';
 import { cleanEnvironment, stageCli } from './staged-cli.ts';

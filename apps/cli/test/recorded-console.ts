@@ -1,4 +1,4 @@
-import { type Console, createConsole, type OutputStream } from '../console.ts';
+import { type Console, createConsole, type OutputStream } from '../terminal/console.ts';
 
 /** A console that records what is written to `out`, to `err`, and to both, in order. With a size, which may change, it is a terminal. */
 export function recordedConsole(size?: { columns: number; rows: number }) {

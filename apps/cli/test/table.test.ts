@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import { formatImages } from '../image-command.ts';
-import { formatAge, formatTable, shortDigest } from '../table.ts';
+import { formatAge, formatTable, shortDigest } from '../terminal/table.ts';
 
 describe('tables', () => {
   test('the image list', () => {

@@ -2,8 +2,8 @@ import { once } from 'node:events';
 import type { ServerResponse } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
-import { ApiClient } from '../api-client.ts';
-import type { Task } from '../api-schema.ts';
+import { ApiClient } from '../server/api-client.ts';
+import type { Task } from '../server/api-schema.ts';
 import { followTask } from '../task-follower.ts';
 import { type Answer, type Call, events, type Handler, serveAnswers } from './http-server.ts';
 

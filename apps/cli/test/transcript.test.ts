@@ -7,7 +7,7 @@ import {
   interruptedLines,
   startLine,
   type TranscriptStep,
-} from '../transcript.ts';
+} from '../terminal/transcript.ts';
 
 const resolving = { phase: 'resolving', line: 'resolving manifest...' };
 const flattening = { phase: 'flattening', line: 'flattening to ext4...' };

@@ -3,7 +3,7 @@ import { readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { StoreError } from '@bhatti/store';
 import { afterAll, beforeAll, expect, jest, test } from '@jest/globals';
-import { isBuilt } from '../built-image.ts';
+import { isBuilt } from '../image/built-image.ts';
 import { startStack, type TestStack } from './support/stack.ts';
 import { layerTar } from './support/tar.ts';
 

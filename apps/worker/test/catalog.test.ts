@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { openStore, type Store } from '@bhatti/store';
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
-import { nameImage } from '../catalog.ts';
+import { nameImage } from '../image/catalog.ts';
 
 const run = promisify(execFile);
 

@@ -8,7 +8,7 @@ import { StoreError } from '@bhatti/store';
 import { cancelTask, KEY_PREFIX, queueKey } from '@bhatti/tasks';
 import { afterAll, afterEach, beforeAll, expect, jest, test } from '@jest/globals';
 import { eventually } from '../../../test/support/eventually.ts';
-import { JobLock } from '../job-lock.ts';
+import { JobLock } from '../job/job-lock.ts';
 import { startStack, type TestStack } from './support/stack.ts';
 import { layerTar } from './support/tar.ts';
 

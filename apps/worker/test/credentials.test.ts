@@ -4,9 +4,9 @@ import { join } from 'node:path';
 import { queueKey, sealedAuthOf, TaskClaims } from '@bhatti/tasks';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { eventually } from '../../../test/support/eventually.ts';
-import { Outcomes } from '../outcome.ts';
+import { Outcomes } from '../job/outcome.ts';
+import { WorkerDeaths } from '../job/worker-deaths.ts';
 import type { RunningWorker } from '../worker.ts';
-import { WorkerDeaths } from '../worker-deaths.ts';
 import { startStack, type TestStack } from './support/stack.ts';
 import { layerTar } from './support/tar.ts';
 

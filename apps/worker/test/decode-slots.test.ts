@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
-import { DecodeSlots } from '../decode-slots.ts';
-import { GrowingFile } from '../growing-file.ts';
+import { DecodeSlots } from '../image/decode-slots.ts';
+import { GrowingFile } from '../image/growing-file.ts';
 
 const never = new AbortController().signal;
 const forever = () => new Promise<never>(() => {});

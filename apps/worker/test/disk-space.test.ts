@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import { estimateSpace, requireSpace } from '../disk-space.ts';
+import { estimateSpace, requireSpace } from '../image/disk-space.ts';
 
 describe('estimateSpace', () => {
   test('a missing layer is there twice, in the cache and in the image; a cached one once more', () => {

@@ -1,7 +1,7 @@
 import { constants } from 'node:os';
 import { getSystemErrorName } from 'node:util';
 import { describe, expect, test } from '@jest/globals';
-import { describeFailure, WorkerError, withoutUrlSecrets } from '../failure.ts';
+import { describeFailure, WorkerError, withoutUrlSecrets } from '../job/failure.ts';
 
 class LibraryError extends Error {
   readonly code = 'rate_limited';

@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import { GrowingFile } from '../growing-file.ts';
+import { GrowingFile } from '../image/growing-file.ts';
 
 const MEGABYTE = 1024 * 1024;
 

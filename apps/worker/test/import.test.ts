@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { type ArchiveLayout, imageArchive } from '../../../test/support/archive.ts';
 import { eventually } from '../../../test/support/eventually.ts';
 import { hostArchitecture, sha256, zstdFrame } from '../../../test/support/registry.ts';
-import { collectUploads } from '../collect-uploads.ts';
+import { collectUploads } from '../housekeeping/collect-uploads.ts';
 import { startStack, type TestStack } from './support/stack.ts';
 import { layerTar } from './support/tar.ts';
 

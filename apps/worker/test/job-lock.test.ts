@@ -15,7 +15,7 @@ import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { Worker } from 'bullmq';
 import { eventually } from '../../../test/support/eventually.ts';
 import { startRedis, type TestRedis } from '../../../test/support/redis.ts';
-import { JobLock, renewalInterval } from '../job-lock.ts';
+import { JobLock, renewalInterval } from '../job/job-lock.ts';
 
 /** Ms: the machine may stand still for half of it. A renewal comes after a fifth of it. */
 const LOCK = 4000;

@@ -7,7 +7,7 @@ import { openStore, type Store } from '@bhatti/store';
 import { connectRedis, KEY_PREFIX, layerLease, type RedisClient, TaskClaims, takeLease } from '@bhatti/tasks';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { startRedis, type TestRedis } from '../../../test/support/redis.ts';
-import { freeOldPartials, freePartials } from '../partials.ts';
+import { freeOldPartials, freePartials } from '../housekeeping/partials.ts';
 
 let server: TestRedis;
 let redis: RedisClient;

@@ -1,6 +1,6 @@
 import type { ProgressUpdate } from '@bhatti/tasks';
 import { expect, test } from '@jest/globals';
-import { PullProgress } from '../progress.ts';
+import { PullProgress } from '../image/progress.ts';
 
 /** Progress, and the updates that it reports. */
 function recordedProgress() {

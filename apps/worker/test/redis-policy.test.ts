@@ -6,7 +6,7 @@ import { KEY_PREFIX, queueKey } from '@bhatti/tasks';
 import { expect, test } from '@jest/globals';
 import { eventually } from '../../../test/support/eventually.ts';
 import { startRedis } from '../../../test/support/redis.ts';
-import { describeFailure } from '../failure.ts';
+import { describeFailure } from '../job/failure.ts';
 import { startStack } from './support/stack.ts';
 import { layerTar } from './support/tar.ts';
 import { startWorkerProcess } from './support/worker-process.ts';

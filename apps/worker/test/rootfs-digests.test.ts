@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { openStore } from '@bhatti/store';
 import { expect, test } from '@jest/globals';
-import { recordDigests } from '../rootfs-digests.ts';
+import { recordDigests } from '../housekeeping/rootfs-digests.ts';
 
 test('one root filesystem with a bad record does not keep the others from their digests', async () => {
   const directory = await mkdtemp(join(tmpdir(), 'bhatti-digests-'));

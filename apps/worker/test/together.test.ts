@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
-import { together } from '../together.ts';
-import { wait } from '../wait.ts';
+import { together } from '../image/together.ts';
+import { wait } from '../image/wait.ts';
 
 const HOUR = 3_600_000;
 

@@ -3,7 +3,7 @@ import { constants } from 'node:fs';
 import { type FileHandle, open, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { OciError } from '../error.ts';
-import type { LayerCompression } from '../media-type.ts';
+import type { LayerCompression } from '../image/media-type.ts';
 import { errorCode, isSystemError } from '../system-error.ts';
 import { ARCHIVE_HEAD_BYTES, type ArchiveLimits, archiveCompression, decompressFile } from './decompress.ts';
 import { type Extent, TarIndex } from './tar-index.ts';

@@ -1,5 +1,5 @@
-import { type Descriptor, documentTooLarge, MANIFEST_SIZE_LIMIT } from '../manifest.ts';
-import { REFERENCE_LENGTH_LIMIT } from '../reference.ts';
+import { type Descriptor, documentTooLarge, MANIFEST_SIZE_LIMIT } from '../image/manifest.ts';
+import { REFERENCE_LENGTH_LIMIT } from '../image/reference.ts';
 import type { Member } from './container.ts';
 
 /** The content of an archive of either layout, in terms of the OCI image spec. */

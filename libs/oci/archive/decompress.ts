@@ -5,7 +5,7 @@ import { pipeline } from 'node:stream/promises';
 import { Decompress } from 'fzstd';
 import { cancelledError } from '../cancellation.ts';
 import { OciError } from '../error.ts';
-import type { LayerCompression } from '../media-type.ts';
+import type { LayerCompression } from '../image/media-type.ts';
 import { errorCode, isDiskFull, isSystemError } from '../system-error.ts';
 import { gunzip } from './gunzip.ts';
 import { ZSTD_WINDOW_LIMIT, ZstdWindows } from './zstd-window.ts';

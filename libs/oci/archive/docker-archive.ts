@@ -1,12 +1,12 @@
 import { createHash } from 'node:crypto';
 import * as z from 'zod';
 import { cancelledError } from '../cancellation.ts';
-import { sha256Digest } from '../digest.ts';
 import { OciError } from '../error.ts';
-import { parseImageConfig } from '../image-config.ts';
-import { type Descriptor, firstIssue, LAYER_LIMIT, parseJson } from '../manifest.ts';
-import { mediaTypes } from '../media-type.ts';
-import { textList } from '../texts.ts';
+import { sha256Digest } from '../image/digest.ts';
+import { parseImageConfig } from '../image/image-config.ts';
+import { type Descriptor, firstIssue, LAYER_LIMIT, parseJson } from '../image/manifest.ts';
+import { mediaTypes } from '../image/media-type.ts';
+import { textList } from '../image/texts.ts';
 import type { Container, Member } from './container.ts';
 import { type ArchiveContent, type ArchivedImage, DAMAGED, isName, readDocument, readMember } from './content.ts';
 import { sniffCompression } from './decompress.ts';

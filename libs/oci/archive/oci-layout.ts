@@ -1,8 +1,8 @@
 import * as z from 'zod';
-import { isDigest } from '../digest.ts';
 import { OciError } from '../error.ts';
-import { descriptorSchema, entryPlatformSchema, firstIssue, isAttestation, parseJson } from '../manifest.ts';
-import { textRecord } from '../texts.ts';
+import { isDigest } from '../image/digest.ts';
+import { descriptorSchema, entryPlatformSchema, firstIssue, isAttestation, parseJson } from '../image/manifest.ts';
+import { textRecord } from '../image/texts.ts';
 import type { Container } from './container.ts';
 import { type ArchiveContent, DAMAGED, isName, readDocument } from './content.ts';
 

@@ -7,11 +7,11 @@ import fc from 'fast-check';
 import * as z from 'zod';
 import { eventually } from '../../../test/support/eventually.ts';
 import type { PushedImage, TestRegistry } from '../../../test/support/registry.ts';
-import { AddressGuard, type AddressScope, addressScope } from '../address-policy.ts';
-import { Connections } from '../connections.ts';
-import { exchange, type ResponseHead } from '../exchange.ts';
+import { AddressGuard, type AddressScope, addressScope } from '../connection/address-policy.ts';
+import { Connections } from '../connection/connections.ts';
+import { exchange, type ResponseHead } from '../connection/exchange.ts';
 import { parseReference } from '../index.ts';
-import { RegistryConfiguration } from '../registry-settings.ts';
+import { RegistryConfiguration } from '../registry/registry-settings.ts';
 import { failure, random, useFixture } from './support/fixture.ts';
 
 const fixture = useFixture();

@@ -2,9 +2,10 @@ import { join } from 'node:path';
 import { inspect } from 'node:util';
 import { describe, expect, test } from '@jest/globals';
 import type { PushedImage, RegistryAuth, TestRegistry } from '../../../test/support/registry.ts';
-import { type Access, Authenticator } from '../authenticator.ts';
-import { parseChallenges } from '../challenge.ts';
-import { mayCarrySecret } from '../host.ts';
+import { type Access, Authenticator } from '../authentication/authenticator.ts';
+import { parseChallenges } from '../authentication/challenge.ts';
+import { Redaction } from '../authentication/redaction.ts';
+import { mayCarrySecret } from '../connection/host.ts';
 import {
   type Credentials,
   OciError,
@@ -14,7 +15,6 @@ import {
   type RegistryClient,
   type RegistryClientOptions,
 } from '../index.ts';
-import { Redaction } from '../redaction.ts';
 import { makeCertificates } from './support/certificate.ts';
 import { failure, random, useFixture } from './support/fixture.ts';
 

@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import { parseChallenges } from '../challenge.ts';
+import { parseChallenges } from '../authentication/challenge.ts';
 
 function plain(header: string): [string, Record<string, string>][] {
   return parseChallenges(header).map(({ scheme, parameters }) => [scheme, Object.fromEntries(parameters)]);

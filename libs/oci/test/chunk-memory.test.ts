@@ -1,5 +1,5 @@
 import { expect, test } from '@jest/globals';
-import { giveBack } from '../chunk-memory.ts';
+import { giveBack } from '../download/chunk-memory.ts';
 
 test('a chunk with memory of its own is empty afterwards', () => {
   const chunk = Buffer.alloc(65_536, 1);

@@ -3,11 +3,11 @@ import { connect, createServer } from 'node:net';
 import { expect, test } from '@jest/globals';
 import * as z from 'zod';
 import { eventually } from '../../../test/support/eventually.ts';
-import { AddressGuard } from '../address-policy.ts';
-import { Connections } from '../connections.ts';
+import { AddressGuard } from '../connection/address-policy.ts';
+import { Connections } from '../connection/connections.ts';
 import { parseReference } from '../index.ts';
-import { RegistryOrigins } from '../registry-origin.ts';
-import { RegistryConfiguration } from '../registry-settings.ts';
+import { RegistryOrigins } from '../registry/registry-origin.ts';
+import { RegistryConfiguration } from '../registry/registry-settings.ts';
 import { failure, random, useFixture } from './support/fixture.ts';
 
 const fixture = useFixture();

@@ -6,8 +6,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from '@jest/globals';
 import { Agent } from 'undici';
 import * as z from 'zod';
-import { exchange, type Flow, type Receiver } from '../exchange.ts';
-import { PartialFile } from '../partial-file.ts';
+import { exchange, type Flow, type Receiver } from '../connection/exchange.ts';
+import { PartialFile } from '../download/partial-file.ts';
 import { random, useFixture } from './support/fixture.ts';
 
 const fixture = useFixture();

@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
 import { type PushedImage, sha256, type TestRegistry } from '../../../test/support/registry.ts';
 import { createRegistryClient, OciError, parseReference, type RegistryClient, type RetryNotice } from '../index.ts';
-import { isMirrorFailure } from '../mirror.ts';
+import { isMirrorFailure } from '../registry/mirror.ts';
 import { expectContents, failure, random, useFixture } from './support/fixture.ts';
 
 const fixture = useFixture();

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterEach, beforeEach, expect, jest, test } from '@jest/globals';
-import { PartialFile } from '../partial-file.ts';
+import { PartialFile } from '../download/partial-file.ts';
 
 const run = promisify(execFile);
 

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
+import { platformDistance } from '../image/platform.ts';
 import { formatPlatform, hostPlatform, OciError, parsePlatform } from '../index.ts';
-import { platformDistance } from '../platform.ts';
 
 describe('parsePlatform', () => {
   test.each([

@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
+import { familiarReference } from '../image/reference.ts';
 import { formatReference, OciError, parseReference } from '../index.ts';
-import { familiarReference } from '../reference.ts';
 
 const SHA256 = `sha256:${'f'.repeat(64)}`;
 const IMAGE_ID = '1a3f5e7d9c1b3a5f7e9d1c3b5a7f9e1d3c5b7a9f1e3d5d7c9b1a3f5e7d9c1b3a';

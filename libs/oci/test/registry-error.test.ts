@@ -1,5 +1,5 @@
 import { expect, test } from '@jest/globals';
-import { registryError } from '../registry-error.ts';
+import { registryError } from '../registry/registry-error.ts';
 
 function messageFor(said: string): string {
   const body = Buffer.from(JSON.stringify({ errors: [{ code: 'UNKNOWN', message: said }] }));

@@ -1,8 +1,8 @@
 import { describe, expect, test } from '@jest/globals';
-import { parseContentRange } from '../content-range.ts';
+import { parseContentRange } from '../download/content-range.ts';
 import { OciError } from '../error.ts';
-import { registryError } from '../registry-error.ts';
-import { mayRetry, parseRetryAfter, retryDelay } from '../retry.ts';
+import { registryError } from '../registry/registry-error.ts';
+import { mayRetry, parseRetryAfter, retryDelay } from '../registry/retry.ts';
 
 const options = { attempts: 4, baseDelayMs: 100, maxDelayMs: 1000, maxRetryAfterMs: 5000 };
 

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
 import { startRedis, type TestRedis } from '../../../test/support/redis.ts';
 import type { RedisClient } from '../index.ts';
 import { type MetricSample, readWorkerMetrics, WorkerMetrics, workerMetrics } from '../metrics.ts';
-import { connectRedis } from '../redis-connection.ts';
+import { connectRedis } from '../redis/redis-connection.ts';
 
 let server: TestRedis;
 let redis: RedisClient;

@@ -8,7 +8,7 @@ import { Agent, request } from 'undici';
 import * as z from 'zod';
 import { startRedis, type TestRedis } from '../../../../test/support/redis.ts';
 import type { PageRoute } from '../../page/pages.ts';
-import type { Route } from '../../route.ts';
+import type { Route } from '../../request/route.ts';
 import { startApi } from '../../server.ts';
 import { type Conforms, documented } from './conformance.ts';
 

@@ -27,7 +27,7 @@ import type { Relay } from 'bullmq';
 import { eventually } from '../../../../test/support/eventually.ts';
 import { startRedis, type TestRedis } from '../../../../test/support/redis.ts';
 import { startRegistry, type TestRegistry } from '../../../../test/support/registry.ts';
-import { type Overlay, openOverlay } from '../../overlay.ts';
+import { type Overlay, openOverlay } from '../../image/overlay.ts';
 import { type RunningWorker, startWorker } from '../../worker.ts';
 import { startWorkerProcess, type WorkerProcess } from './worker-process.ts';
 

@@ -1,0 +1,29 @@
+import { formatPlatform, parsePlatform, parseReference } from '@bhatti/oci';
+import { deriveImageName } from '@bhatti/tasks';
+import type * as z from 'zod';
+import type { ImportQuery } from '../api-schema.ts';
+import { parseSize } from '../request/size.ts';
+import { checkImageName } from './pull-request.ts';
+
+/** What a client asks for with an archive, checked. */
+export interface ImportRequest {
+  /** Which image of the archive, as the client wrote it; undefined where it should hold only one. */
+  readonly reference: string | undefined;
+  /** Undefined to take it from the archive. */
+  readonly name: string | undefined;
+  readonly platform: string | undefined;
+  readonly sizeBytes: number | undefined;
+  readonly force: boolean;
+}
+
+/** Throws ApiError or OciError: invalid_reference, invalid_name, invalid_platform, invalid_request. */
+export function toImportRequest(query: z.output<typeof ImportQuery>): ImportRequest {
+  const name = query.name ?? (query.ref === undefined ? undefined : deriveImageName(parseReference(query.ref)));
+  return {
+    reference: query.ref,
+    name: name === undefined ? undefined : checkImageName(name),
+    platform: query.platform === undefined ? undefined : formatPlatform(parsePlatform(query.platform)),
+    sizeBytes: query.size === undefined ? undefined : parseSize(query.size),
+    force: query.force === 'true',
+  };
+}
