@@ -3,6 +3,7 @@ import { checkFileSystem, requireE2fsprogs } from './e2fsprogs.ts';
 import { cancelled, toRootfsError } from './error.ts';
 import { type CopyRun, copyRun } from './ext4/copy-run.ts';
 import { copyData } from './ext4/data-copy.ts';
+import { shareData } from './ext4/data-sharing.ts';
 import { BLOCK_SIZE } from './ext4/format.ts';
 import { requireFreeSpace } from './free-space.ts';
 import { DEFAULT_IMAGE_LIMITS, type ImageLimits } from './layer/limits.ts';
@@ -61,7 +62,8 @@ export async function buildRootfs(options: BuildOptions): Promise<RootfsReport> 
       return report;
     },
     async (either) => {
-      const copies = await unlessAborted(announced, either);
+      const data = await unlessAborted(announced, either);
+      const copies = await shareData(data, options.layers, options.output, either);
       requireFreeSpace(
         options.output,
         copies.reduce((bytes, { blocks }) => bytes + blocks * BLOCK_SIZE, 0),

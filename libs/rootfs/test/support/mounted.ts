@@ -158,16 +158,16 @@ export async function requireMounts(): Promise<void> {
 }
 
 /**
- * Mounts an ext4 image, for as long as `use` runs; read-only and without replaying its journal, unless it may be
- * written. Needs root.
+ * Mounts an ext4 image, or that of another file system, for as long as `use` runs; read-only and without replaying its journal, unless it
+ * may be written. Needs root.
  */
 export async function withMounted<T>(
   image: string,
   use: (directory: string) => Promise<T>,
-  options: { readonly writable?: boolean } = {},
+  { writable = false, type = 'ext4' }: { readonly writable?: boolean; readonly type?: string } = {},
 ): Promise<T> {
   return await withMountPoint(async (directory) => {
-    await run('mount', ['-t', 'ext4', '-o', options.writable ? 'loop' : 'loop,ro,noload', image, directory]);
+    await run('mount', ['-t', type, '-o', writable ? 'loop' : 'loop,ro,noload', image, directory]);
     try {
       return await use(directory);
     } finally {
