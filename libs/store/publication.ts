@@ -53,7 +53,6 @@ export async function beginPublication(options: BeginOptions): Promise<Publicati
         throw error;
       }
     });
-  let published = false;
   return {
     directory,
     publish: ({ replace = false } = {}) =>
@@ -65,11 +64,8 @@ export async function beginPublication(options: BeginOptions): Promise<Publicati
         const isOurs = await giveName(directory, target, options.setAside);
         if (isOurs) options.onPublished(target);
         else await discard();
-        published = true;
       }),
-    discard: async () => {
-      if (!published) await discard();
-    },
+    discard,
   };
 }
 

@@ -49,7 +49,10 @@ describe('the layer cache', () => {
     }
     await Promise.all(layers.map((layer) => layer.publish()));
     const kept = store.layers.directory(diffId);
-    expect(await readFile(join(kept, 'data'), 'utf8')).toBe(await readFile(join(kept, 'index'), 'utf8'));
+    const first = await readFile(join(kept, 'data'), 'utf8');
+    expect(await readFile(join(kept, 'index'), 'utf8')).toBe(first);
+    await publishLayer(store, diffId, 'late');
+    expect(await readFile(join(kept, 'data'), 'utf8')).toBe(first);
     expect(await unfinishedIn(dirname(kept))).toEqual([]);
   });
 
