@@ -33,10 +33,7 @@ export async function cancelTask(queue: TaskQueue, relay: Relay, id: string): Pr
   const before = (await findTask(queue, id))?.view;
   const job = before === undefined ? undefined : await queue.getJob(id);
   if (before === undefined || job === undefined) throw new TaskError('not_found', `there is no task ${id}`);
-  if (isEnded(before.status) && before.status !== 'cancelled') {
-    throw new TaskError('task_ended', `the task ${id} has ended already: ${before.status}`);
-  }
-  if (before.status === 'cancelled') return before;
+  if (isEnded(before.status)) throw new TaskError('task_ended', `the task ${id} has ended already: ${before.status}`);
   // The flag first: a worker that takes the job over, or fetches it right now, reads the flag; the message reaches the
   // worker that is already running it.
   await job.updateData({ ...job.data, cancelRequested: true });

@@ -55,6 +55,7 @@ describe('cancelling a task', () => {
     const { id } = await enqueuePull(queue, data);
     const view = await cancelTask(queue, relay, id);
     expect(view).toMatchObject({ status: 'cancelled', error: { code: 'cancelled' } });
+    await expect(cancelTask(queue, relay, id)).rejects.toMatchObject({ code: 'task_ended' });
     let worked = false;
     await workers(1, async (job, token, signal) => {
       worked ||= job.data.cancelRequested !== true;
@@ -207,5 +208,7 @@ describe('cancelling a task', () => {
     const { id } = await enqueuePull(queue, data);
     await ended(queue, id);
     await expect(cancelTask(queue, relay, id)).rejects.toMatchObject({ code: 'task_ended' });
+    // A key of the queue, and no hash.
+    await expect(cancelTask(queue, relay, 'completed')).rejects.toMatchObject({ code: 'not_found' });
   });
 });
