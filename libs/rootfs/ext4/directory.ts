@@ -62,7 +62,7 @@ export function planDirectory(entries: DirectoryEntries, hashSeed: HashSeed): Di
   const order = new Uint32Array(entries.names.length);
   for (let entry = 0; entry < order.length; entry++) order[entry] = entry;
   if (packLeaves(entries, order, 0).length === 1) {
-    order.sort((a, b) => (entries.inodes[a] ?? 0) - (entries.inodes[b] ?? 0) || a - b);
+    order.sort((a, b) => (entries.inodes[a] ?? 0) - (entries.inodes[b] ?? 0));
     const leafStarts = packLeaves(entries, order, DOTS);
     return { blocks: leafStarts.length, indexed: false, entries, order, leafStarts, leafHashes: [] };
   }
