@@ -4,6 +4,7 @@ import type { LocalPaths } from '../local-paths.ts';
 import { ApiClient } from '../server/api-client.ts';
 import { findRedisServer, redisAnswers, writeRedisConfiguration } from './redis-server.ts';
 import { programDirectory } from './server-program.ts';
+import { readApiAddress } from './stack-state.ts';
 import type { ChildSpecification } from './supervised-child.ts';
 
 /** ms; together under the 10 s in which a stack has stopped. */
@@ -38,7 +39,7 @@ export function serverParts(options: PartsOptions, paths: LocalPaths, redisUrl: 
     name: 'api',
     args: [join(programDirectory, 'api.js')],
     env,
-    readiness: (signal) => apiAnswers(paths, signal),
+    readiness: (signal, pid) => apiAnswers(paths, pid, signal),
     stopTimeout: API_STOP_TIMEOUT,
   };
   const workers = Array.from({ length: options.workers }, (_, index) => ({
@@ -75,13 +76,16 @@ export async function embeddedRedis(paths: LocalPaths, env: NodeJS.ProcessEnv): 
   };
 }
 
-/** Resolves when the API answers and has its Redis; rejects when `signal` is aborted. */
-async function apiAnswers(paths: LocalPaths, signal: AbortSignal): Promise<void> {
+/**
+ * Resolves when the API answers and has its Redis; rejects when `signal` is aborted. What answers may be another API, because of
+ * which this one does not start: whose the socket is stands in the record.
+ */
+async function apiAnswers(paths: LocalPaths, pid: number | undefined, signal: AbortSignal): Promise<void> {
   const client = new ApiClient({ kind: 'socket', path: paths.apiSocket });
   try {
     for (;;) {
       const health = await client.health(PROBE_TIMEOUT).catch(() => undefined);
-      if (health?.redis === 'ok') return;
+      if (health?.redis === 'ok' && (await readApiAddress(paths.apiFile)).pid === pid) return;
       await delay(PROBE_PAUSE, undefined, { signal });
     }
   } finally {

@@ -13,9 +13,10 @@ const stackState = z.object({
 });
 export type StackState = z.output<typeof stackState>;
 
-/** What the API records about itself: its host and URL, or the default address if another program had taken that. */
+/** What the API records about itself: its host, process and URL, or the default address if another program had taken that. */
 const apiAddress = z.object({
   host: z.string().optional(),
+  pid: z.int().optional(),
   listen: z.string().nullable(),
   taken: z.string().nullish(),
 });

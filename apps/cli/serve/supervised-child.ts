@@ -13,7 +13,7 @@ export interface ChildSpecification {
   /** Whether it is a Node program and gets an IPC channel: it exits when that closes, and so does not outlive us. */
   readonly ipc: boolean;
   /** How to know that it is ready: by `{type: 'ready'}` over IPC, or by a function that asks it until the signal aborts. */
-  readonly readiness: 'message' | ((signal: AbortSignal) => Promise<void>);
+  readonly readiness: 'message' | ((signal: AbortSignal, pid: number | undefined) => Promise<void>);
   /** How long it may take to stop before it is killed, ms. */
   readonly stopTimeout: number;
 }
@@ -153,7 +153,7 @@ function spawnChild({ command, args, env, ipc }: ChildSpecification): ChildProce
 
 /** Resolves when the process shows that it is ready. */
 function untilReady({ process, over }: Run, readiness: ChildSpecification['readiness']): Promise<void> {
-  if (readiness !== 'message') return readiness(over.signal);
+  if (readiness !== 'message') return readiness(over.signal, process.pid);
   return new Promise((resolve) => {
     process.on('message', (message) => {
       if (readyMessage.safeParse(message).success) resolve();

@@ -26,7 +26,7 @@ const API = `
   if (process.env.BHATTI_LISTEN === 'crash') throw new Error('a crash');
   const socket = process.env.BHATTI_DATA_DIR + '/run/api.sock';
   rmSync(socket, { force: true });
-  writeFileSync(process.env.BHATTI_DATA_DIR + '/run/api.json', JSON.stringify({ listen: null, taken: null }));
+  writeFileSync(process.env.BHATTI_DATA_DIR + '/run/api.json', JSON.stringify({ pid: process.pid, listen: null, taken: null }));
   createServer((request, response) => {
     response.setHeader('content-type', 'application/json');
     response.end(JSON.stringify(request.url === '/health' ? { status: 'ok', version: '0', redis: 'ok' } : { images: [] }));
@@ -301,9 +301,18 @@ For one: bhatti serve stop, then bhatti serve --detach --listen host:port (127.0
     }
   });
 
-  test('an API that does not start: the error is what it said, and nothing is left running', async () => {
+  test('an API that does not start: the error is what it said, and nothing is left running, whatever other API answers', async () => {
     fresh('broken');
+    await mkdir(join(dataDirectory, 'run'), { recursive: true });
+    // As one that `serve --role api` runs, with a Redis of its own: a worker of this stack would never see its tasks.
+    const health = { status: 200, body: { status: 'ok', version: '0', redis: 'ok' } };
+    const other = await serveAnswers(() => health, join(dataDirectory, 'run/api.sock'));
+    await writeFile(
+      join(dataDirectory, 'run/api.json'),
+      JSON.stringify({ pid: process.pid, listen: null, taken: null }),
+    );
     const { exitCode, stderr } = await run(['serve', '--detach'], { BHATTI_LISTEN: 'broken' });
+    await other.close();
     expect(exitCode).toBe(1);
     expect(stderr.replace(/^starting the local server\.\.\.\n/, '')).toBe(
       `error: the local server does not start: api: the address is broken (start_failed)
