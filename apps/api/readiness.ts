@@ -48,7 +48,13 @@ export async function checkReadiness(
 /** By writing: permissions reveal neither a full disk nor a file system that has become read-only. */
 async function checkWritable(directory: string): Promise<Check> {
   const path = join(directory, 'write-check');
-  await writeFile(path, 'x', { mode: 0o600 });
+  try {
+    await writeFile(path, 'x', { mode: 0o600 });
+  } catch (error) {
+    // A full disk takes the name, and not the byte.
+    await rm(path, { force: true }).catch(() => undefined);
+    throw error;
+  }
   await rm(path, { force: true });
   return { ok: true };
 }

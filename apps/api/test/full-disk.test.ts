@@ -61,6 +61,13 @@ if (!isRoot) process.stderr.write('skipped: the API on a full disk, because only
     return { sending, answer };
   }
 
+  test('/ready says so, and leaves nothing of what it tried to write', async () => {
+    await fill();
+    const { status, body } = await api.send('GET', '/ready');
+    expect({ status, body }).toMatchObject({ status: 503, body: { checks: { data_dir: { ok: false } } } });
+    expect(await readdir(directory, { recursive: true })).not.toContainEqual(expect.stringContaining('write-check'));
+  });
+
   test('an archive that is too large is refused, by its length or on its way, and nothing of it stays', async () => {
     const announced = openUpload({ 'Content-Length': 20 * MEBIBYTE });
     announced.sending.flushHeaders();
