@@ -14,7 +14,7 @@ package_of() {
     busybox) echo busybox-static ;;
     ip) echo iproute2 ;;
     promtool) echo prometheus ;;
-    mkfs.xfs | xfs_io) echo xfsprogs ;;
+    mkfs.xfs) echo xfsprogs ;;
     *) echo "$1" ;;
   esac
 }
