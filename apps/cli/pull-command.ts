@@ -8,6 +8,7 @@ import { interruptible } from './terminal/interruptible.ts';
 import { printableLine } from './terminal/printable.ts';
 import { ProgressDisplay } from './terminal/progress-display.ts';
 import { authenticationHint, interruptedLines, startLine, type TaskType } from './terminal/transcript.ts';
+import { WaitingNotice } from './waiting-notice.ts';
 
 export interface PullOutput {
   readonly json: boolean;
@@ -83,6 +84,7 @@ function firstLine({ type, id, name, reference }: WatchedTask): string {
 async function watch(client: ApiClient, watched: WatchedTask, console: Console, quiet: boolean): Promise<number> {
   if (!quiet) console.out(firstLine(watched));
   const display = quiet ? undefined : new ProgressDisplay(console);
+  const notice = new WaitingNotice(client, console);
   // Ctrl+C only detaches, and awaits nothing, so that the shell's prompt is back at once.
   const detach = () => {
     display?.close();
@@ -94,12 +96,16 @@ async function watch(client: ApiClient, watched: WatchedTask, console: Console, 
   };
   process.once('SIGINT', detach);
   try {
-    const task = await followTask(client, watched.id, (seen, ended) => display?.show(seen, ended));
+    const task = await followTask(client, watched.id, (seen, ended) => {
+      notice.see(seen);
+      display?.show(seen, ended);
+    });
     return finish(task, watched, console, quiet);
   } catch (error) {
     throw isLost(error) ? lost(error, watched) : goesOnUnwatched(error, watched);
   } finally {
     process.off('SIGINT', detach);
+    notice.close();
     display?.close();
   }
 }

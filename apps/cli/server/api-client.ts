@@ -22,6 +22,11 @@ export class ApiClient {
     return this.#api.call(schema.health, { method: 'GET', path: '/health', timeout });
   }
 
+  /** Whether a task requested now would be done, and if not, why; `timeout` in ms. */
+  readiness(timeout: number): Promise<schema.Readiness> {
+    return this.#api.call(schema.readiness, { method: 'GET', path: '/ready', timeout }, 503);
+  }
+
   pull(body: schema.PullRequest): Promise<schema.PullAnswer> {
     return this.#api.call(schema.pullAnswer, { method: 'POST', path: '/images/pull', body });
   }

@@ -24,18 +24,22 @@ export class ApiConnection {
     this.#options = options;
   }
 
-  /** Resolves with a body of that shape. */
-  async call<Schema extends z.ZodType>(shape: Schema, request: HttpRequest): Promise<z.output<Schema>> {
-    const { json } = await this.ask(request);
+  /** Resolves with a body of that shape; one with the status `otherwise` is as good as a success. */
+  async call<Schema extends z.ZodType>(
+    shape: Schema,
+    request: HttpRequest,
+    otherwise?: number,
+  ): Promise<z.output<Schema>> {
+    const { json } = await this.ask(request, otherwise);
     return this.#parse(shape, json);
   }
 
-  /** Resolves with status and body of any success. */
-  async ask(request: HttpRequest): Promise<{ status: number; json: unknown }> {
+  /** Resolves with status and body of any success, and of the status `otherwise`. */
+  async ask(request: HttpRequest, otherwise?: number): Promise<{ status: number; json: unknown }> {
     const { status, location, text } = await this.#send(request);
     const json = parseJson(text);
     if (isRedirect(status)) throw redirected(this.endpoint, location);
-    if (status >= 400) throw refusal(this.endpoint, status, json);
+    if (status >= 400 && status !== otherwise) throw refusal(this.endpoint, status, json);
     return { status, json };
   }
 

@@ -115,6 +115,12 @@ export const health = z.looseObject({
 });
 export type Health = z.output<typeof health>;
 
+/** What `/ready` answers, by the name of each condition. */
+export const readiness = z.looseObject({
+  checks: z.record(z.string(), z.looseObject({ ok: z.boolean(), reason: z.string().optional() })),
+});
+export type Readiness = z.output<typeof readiness>;
+
 /** The body of every error of the API. */
 export const errorBody = z
   .looseObject({ error: z.string(), code: z.string().optional(), request_id: z.string().optional() })

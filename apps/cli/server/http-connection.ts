@@ -180,7 +180,7 @@ interface Target {
 
 /** How requests get to the server. A proxy opens a tunnel to an https:// server, and forwards the requests to an http:// one. */
 function routeTo(endpoint: Endpoint): Route {
-  const options = { keepAlive: true, maxSockets: 1 };
+  const options = { keepAlive: true };
   if (endpoint.kind === 'socket') {
     const target: Target = { socketPath: endpoint.path, prefix: '' };
     return { module: http, agent: new http.Agent(options), target, secure: false };

@@ -1,0 +1,67 @@
+import type { ApiClient } from './server/api-client.ts';
+import type { Readiness, Task } from './server/api-schema.ts';
+import type { Console } from './terminal/console.ts';
+import { printableLine } from './terminal/printable.ts';
+
+/** Longer than the server takes for its checks, ms. */
+const READINESS_TIMEOUT = 10_000;
+
+/** How long a task may wait before the server is asked what for, and how long until it is asked again, ms. */
+export interface WaitingPatience {
+  readonly first: number;
+  readonly later: number;
+}
+
+const usualPatience: WaitingPatience = { first: 5_000, later: 30_000 };
+
+/**
+ * Tells a user whose task stays in the queue why no worker takes it, if the server knows: each reason once, on stderr. Says nothing
+ * where the workers are merely busy, nor to a server that has no `/ready`, or cannot be reached: the follower tells that.
+ */
+export class WaitingNotice {
+  readonly #client: Pick<ApiClient, 'readiness'>;
+  readonly #console: Pick<Console, 'err'>;
+  readonly #patience: WaitingPatience;
+  readonly #told = new Set<string>();
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(client: Pick<ApiClient, 'readiness'>, console: Pick<Console, 'err'>, patience = usualPatience) {
+    this.#client = client;
+    this.#console = console;
+    this.#patience = patience;
+  }
+
+  /** To be called with each state of the task. */
+  see({ status }: Pick<Task, 'status'>): void {
+    if (status !== 'queued') this.close();
+    else if (this.#timer === undefined) this.#askAfter(this.#patience.first);
+  }
+
+  close(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+  }
+
+  #askAfter(milliseconds: number): void {
+    const timer = setTimeout(async () => {
+      const reasons = await this.#client.readiness(READINESS_TIMEOUT).then(refusals, () => []);
+      // The task has begun or ended meanwhile.
+      if (this.#timer !== timer) return;
+      for (const reason of reasons) this.#tell(reason);
+      this.#askAfter(this.#patience.later);
+    }, milliseconds);
+    this.#timer = timer;
+  }
+
+  #tell(reason: string): void {
+    if (this.#told.has(reason)) return;
+    this.#told.add(reason);
+    this.#console.err(`warning: still waiting: ${printableLine(reason)}\n`);
+  }
+}
+
+/** Without Redis nothing is known of the workers, which is no news beside it. */
+function refusals({ checks: { worker, ...others } }: Readiness): string[] {
+  const known = others.redis?.ok === false ? others : { worker, ...others };
+  return Object.values(known).flatMap((check) => (check?.ok === false && check.reason ? [check.reason] : []));
+}
