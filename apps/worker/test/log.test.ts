@@ -22,10 +22,11 @@ function lines(): z.output<typeof line>[] {
 }
 
 test('each line about a task has its id and that of its request, those of the registry client too', async () => {
-  const content = await layerTar([{ name: 'a', content: 'one' }]);
-  const one = stack.registry.pushImage({ repository: 'library/one', layers: [{ tar: content }] });
+  const layers = async (content: string) => [{ tar: await layerTar([{ name: 'a', content }]) }];
+  const one = stack.registry.pushImage({ repository: 'library/one', layers: await layers('one') });
   stack.registry.plan({ path: 'library/one/manifests/', status: 503, times: 1 });
-  const other = stack.registry.pushImage({ repository: 'library/other', layers: [{ tar: content }] });
+  // Of another content: the task that is slower would reuse the other's root filesystem, and not speak of layers.
+  const other = stack.registry.pushImage({ repository: 'library/other', layers: await layers('other') });
   const [first, second] = await Promise.all([
     stack.enqueue({ reference: one.reference, name: 'one', requestId: 'req_one' }),
     stack.enqueue({ reference: other.reference, name: 'other', requestId: 'req_other' }),
