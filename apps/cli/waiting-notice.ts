@@ -16,7 +16,7 @@ const usualPatience: WaitingPatience = { first: 5_000, later: 30_000 };
 
 /**
  * Tells a user whose task stays in the queue why no worker takes it, if the server knows: each reason once, on stderr. Says nothing
- * where the workers are merely busy, nor to a server that has no `/ready`, or cannot be reached: the follower tells that.
+ * while the workers are merely busy, nor if the server has no `/ready` (an older one) or cannot be reached, which the follower tells.
  */
 export class WaitingNotice {
   readonly #client: Pick<ApiClient, 'readiness'>;
