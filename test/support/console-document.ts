@@ -56,6 +56,7 @@ const variable: readonly (readonly [RegExp, string])[] = [
   [/^(worker +)[\w.-]+:\d+/gm, '$1HOST:PID'],
   [/"[\w.-]+:\d+"/g, '"HOST:PID"'],
   [/"pid": \d+/g, '"pid": N'],
+  [/"host": "[^"]+"/g, '"host": "HOST"'],
   [/\bbht_\w+/g, 'TOKEN'],
   [/\b[0-9a-f]{64}\b/g, 'DIGEST'],
   [/\b[0-9a-f]{12}\b/g, 'DIGEST'],

@@ -5,8 +5,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { CliError } from '../cli-error.ts';
 import { checkSocketPaths, type LocalPaths, localPaths } from '../local-paths.ts';
-import { ApiClient } from '../server/api-client.ts';
-import type { Health } from '../server/api-schema.ts';
+import { healthOf } from './api-health.ts';
 import { makeDirectories, reasonOfFailure } from './data-directory.ts';
 import { logSize, rotateLog } from './log-file.ts';
 import { pidLockHolder } from './pid-lock.ts';
@@ -85,18 +84,6 @@ async function healthyState(paths: LocalPaths): Promise<StackState | undefined> 
   const state = await readStackState(paths.stateFile);
   if (!state?.healthy || processState(state.supervisor) !== 'alive') return undefined;
   return (await healthOf(paths)) === undefined ? undefined : state;
-}
-
-/** The health of the API; undefined if it does not answer. */
-async function healthOf(paths: LocalPaths): Promise<Health | undefined> {
-  const client = new ApiClient({ kind: 'socket', path: paths.apiSocket });
-  try {
-    return await client.health(1000);
-  } catch {
-    return undefined;
-  } finally {
-    client.close();
-  }
 }
 
 /** Starts `bhatti serve` in a session of its own, logging to the log file. */

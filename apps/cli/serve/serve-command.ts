@@ -1,15 +1,16 @@
-import { readFile, stat } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { CliError, systemErrorCode } from '../cli-error.ts';
 import { type LocalPaths, localPaths } from '../local-paths.ts';
 import type { Settings } from '../settings.ts';
 import { type Console, printJson } from '../terminal/console.ts';
 import { startDetached } from './detached.ts';
+import { loneApi } from './lone-api.ts';
 import { pidLockHolder } from './pid-lock.ts';
 import { type ProcessIdentity, processState, signalProcess } from './process-identity.ts';
 import { requireServerProgram } from './server-program.ts';
 import { runStack } from './stack.ts';
-import { type ApiAddress, readApiAddress, readStackState, type StackState } from './stack-state.ts';
+import { readApiAddress } from './stack-state.ts';
+import { formatStatus, type Status, statusOfLoneApi, statusOfStack, takenWarning } from './status.ts';
 
 export interface ServeFlags {
   readonly detach: boolean;
@@ -55,35 +56,39 @@ export async function serveCommand(
   return serveStatus(settings, console);
 }
 
-/** `bhatti serve status`: exit code 1 when no stack runs for the data directory. */
+/** `bhatti serve status`: exit code 1 when no server runs for the data directory. */
 export async function serveStatus(settings: Settings, console: Console): Promise<number> {
   const paths = localPaths(settings.dataDirectory);
-  const holder = await holderOf(paths);
-  if (holder === undefined) {
+  const status = await currentStatus(paths);
+  if (status === undefined) {
     if (settings.json) printJson(console, { state: 'stopped', data_dir: paths.dataDirectory });
     else console.out(`state     stopped\ndata dir  ${paths.dataDirectory}\n`);
     return 1;
   }
-  const state = await readStackState(paths.stateFile);
-  const address = await readApiAddress(paths.apiFile);
-  const status = await describeStatus(paths, holder.pid, state, address);
   if (settings.json) printJson(console, status);
   else console.out(formatStatus(status));
-  if (address.taken) console.err(takenWarning(address.taken));
+  const { taken } = await readApiAddress(paths.apiFile);
+  if (taken) console.err(takenWarning(taken));
   return 0;
 }
 
-/** `bhatti serve stop`: resolves when the stack is gone; fine when there was none. */
+async function currentStatus(paths: LocalPaths): Promise<Status | undefined> {
+  const holder = await holderOf(paths);
+  if (holder !== undefined) return statusOfStack(paths, holder);
+  const api = await loneApi(paths);
+  return api && statusOfLoneApi(paths, api);
+}
+
+/** `bhatti serve stop`: resolves when the stack is gone; fine when there was none. Does not end an API that runs without one. */
 export async function serveStop(settings: Settings, console: Console): Promise<number> {
   const paths = localPaths(settings.dataDirectory);
   const holder = await holderOf(paths);
   if (holder === undefined) {
+    await refuseLoneApi(paths);
     report('not running', settings, console);
     return 0;
   }
-  if (processState(holder) === 'unknown') {
-    throw new CliError('other_host', `the server runs on the host ${holder.host}; stop it there`);
-  }
+  if (processState(holder) === 'unknown') throw runsElsewhere(holder.host);
   signalProcess(holder, 'SIGTERM');
   // A suspended process (Ctrl+Z) gets it only once it continues.
   signalProcess(holder, 'SIGCONT');
@@ -100,6 +105,20 @@ export async function serveStop(settings: Settings, console: Console): Promise<n
   return 0;
 }
 
+/** What runs an API without a stack would start it again. Rejects with CliError `stop_failed` or `other_host` if there is one. */
+async function refuseLoneApi(paths: LocalPaths): Promise<void> {
+  const api = await loneApi(paths);
+  if (api === undefined) return;
+  if (api.otherHost !== undefined) throw runsElsewhere(api.otherHost);
+  throw new CliError('stop_failed', `an API of its own (pid ${api.pid ?? 'unknown'}) uses this data directory`, {
+    hint: 'Stop it as it was started: with Ctrl+C, or by its service manager.',
+  });
+}
+
+function runsElsewhere(host: string): CliError {
+  return new CliError('other_host', `the server runs on the host ${host}; stop it there`);
+}
+
 /** Who runs the stack; undefined when nobody does. */
 async function holderOf({ dataDirectory, lockFile }: LocalPaths): Promise<ProcessIdentity | undefined> {
   try {
@@ -114,74 +133,7 @@ async function holderOf({ dataDirectory, lockFile }: LocalPaths): Promise<Proces
   }
 }
 
-interface Status {
-  readonly state: 'running' | 'starting';
-  readonly pid: number;
-  readonly started_at: string | null;
-  readonly children: readonly { readonly name: string; readonly pid: number; readonly ready: boolean }[];
-  readonly redis: 'embedded' | 'external' | null;
-  readonly url: string | null;
-  readonly socket: string;
-  readonly token: string | null;
-  readonly data_dir: string;
-  /** null if its output goes elsewhere: it runs in the foreground, or under a service manager. */
-  readonly log: string | null;
-}
-
-async function describeStatus(
-  paths: LocalPaths,
-  pid: number,
-  state: StackState | undefined,
-  { listen }: ApiAddress,
-): Promise<Status> {
-  return {
-    state: state?.healthy ? 'running' : 'starting',
-    pid,
-    started_at: state?.startedAt ?? null,
-    children: state?.children.map(({ name, ready, process }) => ({ name, pid: process.pid, ready })) ?? [],
-    redis: state?.redis ?? null,
-    url: listen,
-    socket: paths.apiSocket,
-    token: await readToken(paths.tokenFile),
-    data_dir: paths.dataDirectory,
-    log: (await writesTo(paths.logFile, pid)) ? paths.logFile : null,
-  };
-}
-
-/** Whether the stderr of the process goes to the file. Without /proc, that the file exists has to do. */
-async function writesTo(path: string, pid: number): Promise<boolean> {
-  const [file, stderr] = await Promise.all([path, `/proc/${pid}/fd/2`].map((one) => stat(one).catch(() => undefined)));
-  return file !== undefined && (stderr === undefined || (stderr.ino === file.ino && stderr.dev === file.dev));
-}
-
-function formatStatus(status: Status): string {
-  const children = status.children.map(({ name, pid, ready }) => `${name} (pid ${pid}${ready ? '' : ', not ready'})`);
-  const fields = [
-    ['state', `${status.state} (pid ${status.pid})`],
-    ['parts', children.join(', ') || '-'],
-    ['url', status.url ?? '- (unix socket only)'],
-    ['socket', status.socket],
-    ['token', status.token ?? '-'],
-    ['data dir', status.data_dir],
-    ['log', status.log ?? '- (its stderr)'],
-  ] as const;
-  return fields.map(([name, value]) => `${name.padEnd(8)}  ${value}\n`).join('');
-}
-
-function takenWarning(address: string): string {
-  return `warning: another program had ${address} when the server started, so it has no URL
-For one: bhatti serve stop, then bhatti serve --detach --listen host:port (127.0.0.1:0 takes a free port)
-`;
-}
-
 function report(state: string, settings: Settings, console: Console): void {
   if (settings.json) printJson(console, { state: 'stopped', data_dir: settings.dataDirectory });
   else console.out(`${state}\n`);
-}
-
-async function readToken(path: string): Promise<string | null> {
-  return readFile(path, 'utf8').then(
-    (text) => text.trim() || null,
-    () => null,
-  );
 }

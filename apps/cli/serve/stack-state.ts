@@ -13,12 +13,13 @@ const stackState = z.object({
 });
 export type StackState = z.output<typeof stackState>;
 
-/** What the API records about itself: its host, process and URL, or the default address if another program had taken that. */
+/** What the API records about itself: its host, process, URL (or the default address if another program had that) and start. */
 const apiAddress = z.object({
   host: z.string().optional(),
   pid: z.int().optional(),
   listen: z.string().nullable(),
   taken: z.string().nullish(),
+  startedAt: z.string().optional(),
 });
 export type ApiAddress = z.output<typeof apiAddress>;
 

@@ -1,14 +1,10 @@
-import { randomBytes } from 'node:crypto';
-import { rm, stat, writeFile } from 'node:fs/promises';
-import { hostname } from 'node:os';
 import { CliError } from '../cli-error.ts';
 import { checkSocketPaths, localPaths } from '../local-paths.ts';
-import { LOCK_EXPIRY } from '../serve/pid-lock.ts';
-import { readApiAddress } from '../serve/stack-state.ts';
 import type { Settings } from '../settings.ts';
 import { ApiClient } from './api-client.ts';
 import type { ApiConnectionOptions } from './api-connection.ts';
 import { UnreachableError } from './api-error.ts';
+import { otherHost } from './other-host.ts';
 import { serverProxy } from './proxy.ts';
 
 /** The documented default, used when a token for it is known. */
@@ -30,32 +26,13 @@ export async function connect(settings: Settings, options: ApiConnectionOptions)
   return new ApiClient({ kind: 'socket', path: paths.apiSocket }, options);
 }
 
-/**
- * A stack that nobody asked for, with a Redis of its own, would share the data directory with an installation of several
- * hosts. A record that its API has not refreshed was left behind.
- */
+/** A stack that nobody asked for, with a Redis of its own, would share the data directory with an installation of several hosts. */
 async function refuseOtherHost(apiFile: string): Promise<void> {
-  const { host } = await readApiAddress(apiFile);
-  if (host === undefined || host === hostname()) return;
-  const record = await stat(apiFile).catch(() => undefined);
-  if (record === undefined || (await fileSystemTime(apiFile)) - record.mtimeMs > LOCK_EXPIRY) return;
+  const host = await otherHost(apiFile);
+  if (host === undefined) return;
   throw new CliError('other_host', `an API on the host ${host} uses this data directory`, {
     hint: 'Use its URL (--url, or "bhatti setup"). If it is gone for good, "bhatti serve --detach" starts a server here.',
   });
-}
-
-/** Now, in ms, by the clock of the file system, as the hosts' own clocks differ; by this host's where it cannot be asked. */
-async function fileSystemTime(apiFile: string): Promise<number> {
-  // libs/store/orphans.ts knows the form.
-  const probe = `${apiFile}.${randomBytes(4).toString('hex')}`;
-  try {
-    await writeFile(probe, '', { mode: 0o600 });
-    return (await stat(probe)).mtimeMs;
-  } catch {
-    return Date.now();
-  } finally {
-    await rm(probe, { force: true }).catch(() => undefined);
-  }
 }
 
 /** The same without starting anything: undefined if no server runs. */

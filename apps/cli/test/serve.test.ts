@@ -417,4 +417,66 @@ The whole log: ${dataDirectory}/run/serve.log
     const alone = await run(['serve', '--role', 'worker']);
     expect(alone).toMatchObject({ exitCode: 1, stderr: expect.stringContaining('--role worker needs REDIS_URL') });
   });
+
+  test('an API that runs alone is shown, and left to whoever started it', async () => {
+    fresh('alone');
+    const env = environment({ REDIS_URL: 'redis://127.0.0.1:1' });
+    const api = staged.start(['serve', '--role', 'api'], { env });
+    try {
+      await eventually(async () => api.output.stderr.includes('healthy'));
+      const { pid } = JSON.parse(await readFile(join(dataDirectory, 'run/api.json'), 'utf8'));
+      expect(await ask('serve', 'status')).toMatchObject({
+        exitCode: 0,
+        stdout: expect.stringMatching(new RegExp(`^state {5}running \\(pid ${pid}\\)\nparts {5}the API alone;`)),
+      });
+      expect(await ask('serve', 'stop')).toEqual({
+        exitCode: 1,
+        stdout: '',
+        stderr: `error: an API of its own (pid ${pid}) uses this data directory (stop_failed)
+Stop it as it was started: with Ctrl+C, or by its service manager.
+`,
+      });
+      expect(lives(pid)).toBe(true);
+    } finally {
+      api.child.kill('SIGTERM');
+      await api.ended;
+    }
+    expect(await ask('serve', 'status')).toMatchObject({ exitCode: 1 });
+    expect(await ask('serve', 'stop')).toMatchObject({ exitCode: 0, stdout: 'not running\n' });
+  });
+
+  test('an API of another host that shares the data directory is shown with its host', async () => {
+    fresh('elsewhere');
+    await mkdir(join(dataDirectory, 'run'), { recursive: true });
+    const record = { host: 'storage-2', pid: 7, listen: 'http://10.0.0.2:8080' };
+    await writeFile(join(dataDirectory, 'run/api.json'), JSON.stringify(record));
+    const { exitCode, stdout } = await ask('serve', 'status', '--json');
+    expect(exitCode).toBe(0);
+    expect(JSON.parse(stdout)).toMatchObject({ state: 'running', host: 'storage-2', pid: 7, url: record.listen });
+    expect((await ask('serve', 'status')).stdout).toContain('running (pid 7 on storage-2)\n');
+    expect(await ask('serve', 'stop')).toMatchObject({
+      exitCode: 1,
+      stderr: 'error: the server runs on the host storage-2; stop it there (other_host)\n',
+    });
+  });
+
+  test('an API on its way out after its stack was killed is not one that runs alone', async () => {
+    fresh('orphan');
+    await mkdir(join(dataDirectory, 'run'), { recursive: true });
+    const own = identifyProcess(process.pid);
+    await writeFile(join(dataDirectory, 'run/api.json'), JSON.stringify({ pid: process.pid, listen: null }));
+    const children = [{ name: 'api', ready: true, process: own }];
+    await writeFile(
+      join(dataDirectory, 'run/serve.json'),
+      JSON.stringify({ supervisor: own, healthy: true, startedAt: '', redis: 'external', children }),
+    );
+    const health = { status: 200, body: { status: 'ok', version: '0', redis: 'ok' } };
+    const api = await serveAnswers(() => health, join(dataDirectory, 'run/api.sock'));
+    try {
+      expect(await ask('serve', 'status')).toMatchObject({ exitCode: 1 });
+      expect(await ask('serve', 'stop')).toMatchObject({ exitCode: 0, stdout: 'not running\n' });
+    } finally {
+      await api.close();
+    }
+  });
 });
