@@ -27,12 +27,20 @@ test('a shell that is not there, and a systemd that is, are told, whatever symli
   // As most images have it.
   expect(warned(symlink('bin', 'usr/bin'), file('usr/bin/dash'), symlink('usr/bin/sh', 'dash'))).toEqual([]);
   expect(warned(symlink('bin', '/usr/bin'), file('usr/bin/sh'))).toEqual([]);
+  // Nothing lies above the root, for a kernel that boots it.
+  expect(warned(symlink('bin', '../usr/bin'), symlink('usr/bin/sh', '../.././../lib/dash'), file('lib/dash'))).toEqual(
+    [],
+  );
+  expect(warned(symlink('a/b', './c/'), symlink('bin', 'a/b'), file('a/c/sh'))).toEqual([]);
   for (const without of [
     [],
     [file('bin')],
     [file('bin/bash')],
     [symlink('bin', 'usr/bin'), file('usr/bin/bash')],
     [symlink('bin', 'nowhere')],
+    [symlink('bin/sh', 'dash')],
+    [symlink('bin/sh', 'dash/'), file('bin/dash')],
+    [symlink('bin/sh', 'bash/../dash'), file('bin/bash'), file('bin/dash')],
     [symlink('bin', 'bin')],
     [symlink('bin', '/loop'), symlink('loop', '/bin')],
   ])

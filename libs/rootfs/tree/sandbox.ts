@@ -1,3 +1,4 @@
+import { lookUp } from './path-lookup.ts';
 import type { Tree } from './tree.ts';
 
 /** Where a sandbox's kernel and init mount things, with the modes that file-hierarchy(7) gives them. */
@@ -19,40 +20,11 @@ export function addMountPoints(tree: Tree): void {
 /** What a user should know before booting this tree; none of it is an error. */
 export function bootWarnings(tree: Tree): string[] {
   const warnings: string[] = [];
-  if (!leadsSomewhere(tree, ['bin', 'sh']))
+  if (lookUp(tree, '/bin/sh') === undefined) {
     warnings.push('the image has no /bin/sh: commands that need a shell will fail');
-  if (
-    leadsSomewhere(tree, ['lib', 'systemd', 'systemd']) ||
-    leadsSomewhere(tree, ['usr', 'lib', 'systemd', 'systemd'])
-  ) {
+  }
+  if (['/lib/systemd/systemd', '/usr/lib/systemd/systemd'].some((path) => lookUp(tree, path) !== undefined)) {
     warnings.push('the image has systemd, which expects to be the init of the sandbox');
   }
   return warnings;
-}
-
-/** Most symlinks that Linux follows in one path (path_resolution(7)). */
-const MAX_SYMLINKS = 40;
-
-/**
- * Whether a path exists. A symlink at its end counts; one on the way is followed where its target is absolute or it is in the root
- * directory, and otherwise counts too.
- */
-function leadsSomewhere(tree: Tree, path: readonly string[], symlinks = 0): boolean {
-  if (symlinks > MAX_SYMLINKS) return false;
-  let directory = tree.root;
-  for (const [depth, name] of path.entries()) {
-    const child = tree.child(directory, name);
-    if (child === undefined) return false;
-    if (depth === path.length - 1) return true;
-    if (tree.inodes.type(child) === 'symlink') {
-      const target = tree.inodes.target(child);
-      const steps = target.split('/').filter((part) => part !== '' && part !== '.');
-      if (target.startsWith('/') || directory === tree.root)
-        return leadsSomewhere(tree, [...steps, ...path.slice(depth + 1)], symlinks + 1);
-      return true;
-    }
-    if (!tree.inodes.isDirectory(child)) return false;
-    directory = child;
-  }
-  return true;
 }
