@@ -1,20 +1,12 @@
-import { gunzipSync } from 'node:zlib';
 import type { Credentials } from '../authentication/credentials.ts';
-import { collector } from '../connection/exchange.ts';
 import { OciError } from '../error.ts';
-import { digestLike, isDigest } from '../image/digest.ts';
-import { type ImageConfig, type ParsedConfig, parseImageConfig } from '../image/image-config.ts';
+import type { ImageConfig } from '../image/image-config.ts';
 import {
   type Descriptor,
-  documentTooLarge,
-  type ImageManifest,
   type IndexEntry,
   invalidManifest,
   isAttestation,
-  MANIFEST_SIZE_LIMIT,
   type Manifest,
-  parseManifest,
-  statedDigests,
   type UnreadEntry,
 } from '../image/manifest.ts';
 import {
@@ -23,15 +15,13 @@ import {
   isManifestType,
   type LayerCompression,
   layerCompression,
-  MANIFEST_ACCEPT,
   unsupportedMediaType,
 } from '../image/media-type.ts';
 import { formatPlatform, hostPlatform, type Platform, platformDistance } from '../image/platform.ts';
 import { familiarReference, type Reference } from '../image/reference.ts';
 import { counted, enumeration } from '../image/texts.ts';
-import { errorCode } from '../system-error.ts';
+import { ImageDocuments } from './image-documents.ts';
 import type { RegistryApi } from './registry-api.ts';
-import { registryError } from './registry-error.ts';
 import { isReusable, type Resolution } from './resolution.ts';
 
 /** One layer of an image, as its manifest and config describe it. */
@@ -62,8 +52,6 @@ export interface ResolveOptions {
 
 /** Deepest nesting of indexes, the outermost being 1. */
 const INDEX_DEPTH_LIMIT = 4;
-/** Most manifests fetched for one reference; an index that needs more is made to waste time. */
-const FETCH_LIMIT = 24;
 
 /** The manifest of an image for one platform, as opposed to an index. */
 type PlatformManifest = Manifest & { readonly kind: 'image' };
@@ -80,9 +68,8 @@ export interface ResolverRequest {
 
 /** Finds the image of a reference: manifest, platform, config. One object serves one call. */
 export class Resolver {
-  readonly #api: Pick<RegistryApi, 'send'>;
   readonly #reference: Reference;
-  readonly #source: Reference;
+  readonly #documents: ImageDocuments;
   readonly #name: string;
   readonly #options: ResolveOptions;
   readonly #wanted: Platform;
@@ -90,13 +77,12 @@ export class Resolver {
   readonly #unread: UnreadEntry[] = [];
   /** Why the first entry for the platform was refused. */
   #refusal: OciError | undefined;
-  #fetches = 0;
 
   constructor({ api, reference, options, source, name }: ResolverRequest) {
-    this.#api = api;
+    const { credentials, signal } = options;
     this.#reference = reference;
-    this.#source = source ?? reference;
     this.#name = name ?? familiarReference(reference);
+    this.#documents = new ImageDocuments({ api, source: source ?? reference, name: this.#name, credentials, signal });
     this.#options = options;
     this.#wanted = options.platform ?? hostPlatform();
   }
@@ -107,7 +93,7 @@ export class Resolver {
     const manifest = await this.#choose(target);
     const { image, digest: manifestDigest } = manifest;
     const layers = this.#layers(manifest);
-    const { config, platform, diffIds } = await this.#config(image);
+    const { config, platform, diffIds } = await this.#documents.config(image);
     if (target.kind === 'image') this.#assertPlatform(platform);
     if (diffIds.length !== layers.length) {
       throw new OciError(
@@ -130,7 +116,8 @@ export class Resolver {
   async digests(): Promise<Resolution> {
     const target = await this.#target();
     if (target.kind === 'image') {
-      if (this.#options.platform !== undefined) this.#assertPlatform((await this.#config(target.image)).platform);
+      if (this.#options.platform !== undefined)
+        this.#assertPlatform((await this.#documents.config(target.image)).platform);
       return this.#resolution(target, target.digest);
     }
     const [only, ...others] = this.#fitting(target.entries);
@@ -145,7 +132,10 @@ export class Resolver {
     // What a digest names needs no asking for, and no host may say that it is something else.
     if (digest !== undefined && digest !== known.targetDigest) return false;
     const isAsked = this.#options.platform !== undefined;
-    return isReusable(known, this.#wanted, isAsked) && (await this.#pointsTo(known.targetDigest));
+    return (
+      isReusable(known, this.#wanted, isAsked) &&
+      (await this.#documents.pointsTo(this.#tagOrDigest, known.targetDigest))
+    );
   }
 
   get #tagOrDigest(): string {
@@ -158,31 +148,6 @@ export class Resolver {
 
   async #target(): Promise<Manifest> {
     return this.#manifest(this.#tagOrDigest);
-  }
-
-  /**
-   * Whether the reference points to this digest, without fetching what it points to: Docker Hub counts each GET of a manifest as a pull
-   * ("Pull usage and limits"). False if the answer does not tell.
-   *
-   * @throws OciError, `unauthorized` if a login was refused
-   */
-  async #pointsTo(digest: string): Promise<boolean> {
-    const { credentials, signal } = this.#options;
-    const { head, url, isLoginRefused, errorBody } = await this.#api.send({
-      method: 'HEAD',
-      reference: this.#source,
-      path: `manifests/${this.#tagOrDigest}`,
-      purpose: 'metadata',
-      headers: { accept: MANIFEST_ACCEPT },
-      credentials,
-      signal,
-      receive: () => () => undefined,
-    });
-    if (isLoginRefused) {
-      throw registryError({ head, body: errorBody, url, kind: 'manifest', what: `the manifest of ${this.#name}` });
-    }
-    const stated = statedDigests(head.headers.get('docker-content-digest'));
-    return head.status === 200 && stated.length > 0 && stated.every((each) => each === digest);
   }
 
   async #choose(target: Manifest): Promise<PlatformManifest> {
@@ -215,7 +180,7 @@ export class Resolver {
     for (const entry of images.filter(({ platform, mediaType }) => !platform && !isIndexType(mediaType))) {
       const manifest = await this.#imageOrRefusal(entry);
       if (manifest instanceof OciError) continue;
-      const { platform } = await this.#config(manifest.image);
+      const { platform } = await this.#documents.config(manifest.image);
       if (platformDistance(this.#wanted, platform) !== undefined) return manifest;
       this.#available.add(formatPlatform(platform));
     }
@@ -257,17 +222,7 @@ export class Resolver {
   }
 
   async #manifest(tagOrDigest: string, descriptor?: Descriptor): Promise<Manifest> {
-    this.#fetches += 1;
-    if (this.#fetches > FETCH_LIMIT) throw this.#tooMany();
-    const { bytes, headers } = await this.#get(`manifests/${tagOrDigest}`, 'manifest', `the manifest of ${this.#name}`);
-    if (descriptor !== undefined) this.#assertSize(bytes, descriptor, 'manifest');
-    const manifest = parseManifest({
-      body: bytes,
-      contentType: headers.get('content-type'),
-      statedDigest: headers.get('docker-content-digest'),
-      wantedDigest: isDigest(tagOrDigest) ? tagOrDigest : undefined,
-      name: this.#name,
-    });
+    const manifest = await this.#documents.manifest(tagOrDigest, descriptor);
     if (manifest.kind === 'index') this.#unread.push(...manifest.unread);
     return manifest;
   }
@@ -292,50 +247,6 @@ export class Resolver {
     );
   }
 
-  async #config(image: ImageManifest): Promise<ParsedConfig> {
-    const { config } = image;
-    const what = `the config of ${this.#name}`;
-    if (config.size > MANIFEST_SIZE_LIMIT) throw documentTooLarge(what);
-    const { bytes } = await this.#get(`blobs/${config.digest}`, 'blob', what);
-    this.#assertSize(bytes, config, 'config');
-    if (digestLike(config.digest, bytes) !== config.digest) {
-      throw new OciError(
-        'digest_mismatch',
-        `${what} does not have the digest that its manifest states (${config.digest})`,
-      );
-    }
-    return parseImageConfig(bytes, this.#name);
-  }
-
-  async #get(
-    path: string,
-    kind: 'manifest' | 'blob',
-    what: string,
-  ): Promise<{ bytes: Buffer; headers: ReadonlyMap<string, string> }> {
-    const { credentials, signal } = this.#options;
-    const tooLarge = (): OciError => documentTooLarge(what);
-    const body = collector(MANIFEST_SIZE_LIMIT, tooLarge);
-    const { head, url, errorBody } = await this.#api.send({
-      reference: this.#source,
-      path,
-      purpose: 'metadata',
-      headers: { accept: kind === 'manifest' ? MANIFEST_ACCEPT : '*/*' },
-      credentials,
-      signal,
-      receive: () => body.receive,
-    });
-    if (head.status !== 200) throw registryError({ head, body: errorBody, url, kind, what });
-    return { bytes: decoded(body.bytes(), head.headers.get('content-encoding'), tooLarge), headers: head.headers };
-  }
-
-  #assertSize(bytes: Buffer, { size }: Descriptor, part: string): void {
-    if (bytes.length === size) return;
-    throw new OciError(
-      'size_mismatch',
-      `the ${part} of ${this.#name} has ${counted(bytes.length, 'byte')} where ${size} are stated; it was cut short or changed on its way`,
-    );
-  }
-
   /** An image without an index is accepted for any Linux platform unless one was asked for. */
   #assertPlatform(platform: Platform): void {
     const isAsked = this.#options.platform !== undefined;
@@ -354,27 +265,7 @@ export class Resolver {
     );
   }
 
-  #tooMany(): OciError {
-    return new OciError(
-      'invalid_manifest',
-      `the index of ${this.#name} was given up after ${FETCH_LIMIT} manifests, none of which is the image; name the image by its own digest`,
-    );
-  }
-
   #tooDeep(): OciError {
     return new OciError('invalid_manifest', `the index of ${this.#name} is nested too deeply`);
-  }
-}
-
-/** Some proxies compress JSON although asked not to; digests cover the uncompressed bytes. */
-function decoded(bytes: Buffer, encoding: string | undefined, tooLarge: () => OciError): Buffer {
-  const isGzip = /^(x-)?gzip$/i.test(encoding?.trim() ?? '') && bytes[0] === 0x1f && bytes[1] === 0x8b;
-  if (!isGzip) return bytes;
-  try {
-    return gunzipSync(bytes, { maxOutputLength: MANIFEST_SIZE_LIMIT });
-  } catch (error) {
-    // Damaged bytes are reported by the digest check.
-    if (errorCode(error) !== 'ERR_BUFFER_TOO_LARGE') return bytes;
-    throw tooLarge();
   }
 }
