@@ -24,7 +24,7 @@ import { Housekeeping } from './housekeeping/housekeeping.ts';
 import { JobLock } from './job/job-lock.ts';
 import { watchLateRetries } from './job/late-retries.ts';
 import { Outcomes } from './job/outcome.ts';
-import { PullProcessor } from './job/pull-job.ts';
+import { PullProcessor } from './job/pull-processor.ts';
 import type { StopReason } from './job/stop.ts';
 import { recordAttempt } from './job/task-metrics.ts';
 import { WorkerDeaths } from './job/worker-deaths.ts';

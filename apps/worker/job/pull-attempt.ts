@@ -28,12 +28,12 @@ import type { PullServices } from '../services.ts';
 import { describeFailure, type Failure, isUnexplained, WorkerError } from './failure.ts';
 import type { JobLock } from './job-lock.ts';
 import type { Outcome, Outcomes } from './outcome.ts';
-import { JobStop, stopReason } from './stop.ts';
+import type { JobStop } from './stop.ts';
 import { releaseClaims, removeFetchedLayers } from './task-layers.ts';
 import { withTaskLogger } from './task-log.ts';
 import type { WorkerDeaths } from './worker-deaths.ts';
 
-export interface PullProcessorOptions {
+export interface PullAttemptOptions {
   readonly services: PullServices;
   readonly lock: JobLock;
   readonly outcomes: Outcomes;
@@ -44,38 +44,9 @@ export interface PullProcessorOptions {
 
 const goneFromRedis = 'the task is no longer in Redis: somebody deleted it, or Redis evicted it or lost its data';
 
-/** The BullMQ processor of tasks: everything about a job but the making of the image. */
-export class PullProcessor {
-  readonly #options: PullProcessorOptions;
-  #stopping = false;
-
-  constructor(options: PullProcessorOptions) {
-    this.#options = options;
-  }
-
-  /** Jobs that BullMQ still hands out while the worker closes go straight back. */
-  stop(): void {
-    this.#stopping = true;
-  }
-
-  async process(job: TaskJob, token: string, signal: AbortSignal): Promise<PullResult> {
-    const stop = new JobStop();
-    const onAbort = () => stop.stop(stopReason(signal.reason));
-    signal.addEventListener('abort', onAbort, { once: true });
-    if (this.#stopping) stop.stop('worker_stopping');
-    const letLockGo = this.#options.lock.keep(job, token, () => stop.stop('lock_lost'));
-    try {
-      return await new PullAttempt(this.#options, job, token, stop).run();
-    } finally {
-      letLockGo();
-      signal.removeEventListener('abort', onAbort);
-    }
-  }
-}
-
-/** One attempt at a task, by this worker. */
-class PullAttempt {
-  readonly #options: PullProcessorOptions;
+/** One attempt at a task, by this worker: everything about the job but the making of the image. */
+export class PullAttempt {
+  readonly #options: PullAttemptOptions;
   readonly #job: TaskJob;
   readonly #id: string;
   readonly #token: string;
@@ -83,7 +54,7 @@ class PullAttempt {
   readonly #logger: Logger;
   readonly #started = performance.now();
 
-  constructor(options: PullProcessorOptions, job: TaskJob, token: string, stop: JobStop) {
+  constructor(options: PullAttemptOptions, job: TaskJob, token: string, stop: JobStop) {
     this.#options = options;
     this.#job = job;
     this.#id = job.id ?? '';
