@@ -23,6 +23,7 @@ import type { Route } from './request/route.ts';
 import { adminRoutes } from './routes/admin.ts';
 import { documentationRoutes } from './routes/documentation.ts';
 import { healthRoutes } from './routes/health.ts';
+import { imageTaskRoutes } from './routes/image-tasks.ts';
 import { imageRoutes } from './routes/images.ts';
 import { metricsRoutes } from './routes/metrics.ts';
 import { readyRoutes } from './routes/ready.ts';
@@ -198,6 +199,7 @@ function apiRoutes(services: Services, metrics: Metrics): Route[] {
   return [
     ...healthRoutes(services),
     ...readyRoutes(services),
+    ...imageTaskRoutes(services),
     ...imageRoutes(services),
     ...rootfsRoutes(services),
     ...taskRoutes(services),
