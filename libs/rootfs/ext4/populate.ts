@@ -8,7 +8,7 @@ import { BlockGroups } from './block-groups.ts';
 import { attributesOf, directoryBlockCount, isFastSymlink, plannedBlocks, planOf } from './content.ts';
 import { addCopyRun, type CopyRun } from './copy-run.ts';
 import { directoryBlocks, dropPlan } from './directory.ts';
-import { buildExtentTree, type Extent, ExtentList, extentTreeBlocks } from './extent.ts';
+import { buildExtentTree, ExtentList, extentTreeBlocks } from './extent.ts';
 import { BLOCK_SIZE, FIRST_FREE_INODE, INODE_SIZE, InodeFlag, LOST_AND_FOUND_INODE, ROOT_INODE } from './format.ts';
 import { ImageFile } from './image-file.ts';
 import { deviceBlock, type InodeRecord, inodeSeed, writeInode } from './inode-record.ts';
@@ -187,7 +187,7 @@ class Population {
   }
 
   /** The tree of a file's extents, with its blocks from a place on. */
-  #extentTree(extents: readonly Extent[], number: number, place: number): ReturnType<typeof buildExtentTree> {
+  #extentTree(extents: ExtentList, number: number, place: number): ReturnType<typeof buildExtentTree> {
     let next = place;
     return buildExtentTree(extents, inodeSeed(this.#seed, number), () => this.#allocator.blockAt(next++));
   }
@@ -247,7 +247,7 @@ class Population {
     this.#blocks[number] = blocks;
   }
 
-  #extentsOf(number: number): readonly Extent[] {
+  #extentsOf(number: number): ExtentList {
     const list = new ExtentList();
     let place = this.#places[number] ?? 0;
     const add = (fileBlock: number, blocks: number) => {
@@ -261,7 +261,7 @@ class Population {
     const blocks = this.#blocks[number] ?? 0;
     if (blocks > 0) add(0, blocks);
     else this.#tree.inodes.forEachRun(this.#numbering.inodeOf(number), (fileBlock, _, count) => add(fileBlock, count));
-    return list.extents;
+    return list;
   }
 
   #record(number: number): InodeRecord {
@@ -295,10 +295,9 @@ class Population {
       return { block: Buffer.from(target, 'latin1'), blocks: 0, flags: 0, size: target.length };
     }
     const extents = this.#extentsOf(number);
-    const content = extents.reduce((sum, extent) => sum + extent.blocks, 0);
     return {
       block: this.#extentTree(extents, number, this.#extentTrees.get(number) ?? 0).root,
-      blocks: content + extentTreeBlocks(extents.length),
+      blocks: extents.totalBlocks + extentTreeBlocks(extents.length),
       flags: InodeFlag.extents | (this.#indexed.has(number) ? InodeFlag.index : 0),
       size: this.#sizeOf(inode, number),
     };

@@ -1,10 +1,11 @@
 export type EntryType = 'file' | 'link' | 'symlink' | 'character-device' | 'block-device' | 'directory' | 'fifo';
 
 /**
- * A run of a file's blocks that are not all zeros: `fileBlock` counts 4096-byte blocks from the start of the file,
- * `dataBlock` from the start of the layer's data file. Everything outside the runs is zeros.
+ * The runs of a file's blocks that are not all zeros, in order, as three numbers each: the first block in the file, in units of 4096
+ * bytes; the first block in the layer's data file; the number of blocks. Everything outside the runs is zeros. As a list of lists, the
+ * 655,000 runs of a file of 5 GiB with zeros in every other block took 118 bytes each.
  */
-export type DataRun = readonly [fileBlock: number, dataBlock: number, blocks: number];
+export type DataRuns = readonly number[];
 
 /**
  * One entry of a layer, as its tar states it. Names, targets and attribute values are byte strings: one character
@@ -23,7 +24,7 @@ export interface LayerEntry {
   readonly mtimeNanoseconds: number;
   /** Bytes of a regular file; 0 for everything else. */
   readonly size: number;
-  readonly runs: readonly DataRun[];
+  readonly runs: DataRuns;
   /** Target of a symlink (any text) or of a hard link (a path of the same form as `path`). */
   readonly target: string;
   readonly deviceMajor: number;
@@ -52,7 +53,7 @@ type Row = readonly [
   mtimeSeconds: number,
   mtimeNanoseconds: number,
   size: number,
-  runs: readonly DataRun[],
+  runs: DataRuns,
   target: string,
   deviceMajor: number,
   deviceMinor: number,
@@ -76,15 +77,17 @@ function isRow(row: unknown): row is Row {
     isCount(size) &&
     isCount(major) &&
     isCount(minor) &&
-    isListOf(runs, 3, isCount) &&
-    isListOf(xattrs, 2, isString)
+    isRuns(runs) &&
+    isXattrs(xattrs)
   );
 }
 
-function isListOf(list: unknown, length: number, isOne: (value: unknown) => boolean): boolean {
-  if (!Array.isArray(list)) return false;
-  for (const item of list) if (!Array.isArray(item) || item.length !== length || !item.every(isOne)) return false;
-  return true;
+function isRuns(list: unknown): boolean {
+  return Array.isArray(list) && list.length % 3 === 0 && list.every(isCount);
+}
+
+function isXattrs(list: unknown): boolean {
+  return Array.isArray(list) && list.every((item) => Array.isArray(item) && item.length === 2 && item.every(isString));
 }
 
 function isCount(value: unknown): boolean {

@@ -1,5 +1,5 @@
 import { RootfsError } from '../error.ts';
-import type { DataRun } from './entry.ts';
+import type { DataRuns } from './entry.ts';
 import type { LayerData } from './layer-data.ts';
 import { quote } from './path.ts';
 import type { SparseMap } from './sparse.ts';
@@ -39,7 +39,7 @@ export class FileContent {
   }
 
   /** Ends the file and returns its runs. @throws RootfsError `layer_corrupt` when it has less data than its header or map states */
-  end(): DataRun[] {
+  end(): DataRuns {
     const whole =
       this.#sparse === undefined
         ? this.#position === this.#header.size

@@ -1,5 +1,5 @@
 import { writeSync } from 'node:fs';
-import type { DataRun } from './entry.ts';
+import type { DataRuns } from './entry.ts';
 
 /** Bytes of a block in the data file; the same as in the file system. */
 export const BLOCK = 4096;
@@ -25,7 +25,8 @@ export class LayerData {
   #written = 0;
   #zeroBlocks = 0;
   #fileBlock = 0;
-  #runs: [number, number, number][] = [];
+  /** See `DataRuns`. */
+  #runs: number[] = [];
 
   /** @param beforeWriting called from time to time before so many bytes are written, which it prevents by throwing */
   constructor(descriptor: number, beforeWriting: (bytes: number) => void = () => {}) {
@@ -71,7 +72,7 @@ export class LayerData {
   }
 
   /** Ends the current file, and returns its runs of blocks that are not all zeros. */
-  endFile(): DataRun[] {
+  endFile(): DataRuns {
     if (this.#partial > 0) this.skip(BLOCK - this.#partial);
     const runs = this.#runs;
     this.#runs = [];
@@ -123,10 +124,11 @@ export class LayerData {
 
   #record(blocks: number): void {
     const dataBlock = this.#written + this.#gathered;
-    const last = this.#runs.at(-1);
-    if (last !== undefined && last[0] + last[2] === this.#fileBlock && last[1] + last[2] === dataBlock)
-      last[2] += blocks;
-    else this.#runs.push([this.#fileBlock, dataBlock, blocks]);
+    const runs = this.#runs;
+    const last = runs.length - 3;
+    const [fileBlock = -1, from = -1, count = 0] = [runs[last], runs[last + 1], runs[last + 2]];
+    if (fileBlock + count === this.#fileBlock && from + count === dataBlock) runs[last + 2] = count + blocks;
+    else runs.push(this.#fileBlock, dataBlock, blocks);
     this.#fileBlock += blocks;
     this.#gathered += blocks;
     if (this.#gathered === GATHER) this.flush();

@@ -3,4 +3,4 @@
  * new field. It is in the first line of each `index` and part of the key of a root filesystem (`rootfsKey`): layers of another version
  * count as absent (`isCurrentLayer`), and images made of them are rebuilt. Decision 022.
  */
-export const LAYER_FORMAT = 6;
+export const LAYER_FORMAT = 7;

@@ -149,21 +149,26 @@ function* parseEntries(directory: string): Iterable<LayerEntry> {
 function entryIn(line: string, directory: string, dataBlocks: number): LayerEntry {
   const entry = parseEntry(parseJson(line));
   if (entry === undefined) throw damagedLayer(directory, 'a line of its index is not an entry');
-  for (const [, from, blocks] of entry.runs)
+  const { runs } = entry;
+  for (let at = 0; at < runs.length; at += 3) {
+    const [from = 0, blocks = 0] = [runs[at + 1], runs[at + 2]];
     if (from + blocks > dataBlocks) throw damagedLayer(directory, 'its data is shorter than its index says');
+  }
   return entry;
 }
 
 function* readLines(directory: string): Generator<string, void, undefined> {
-  let rest = '';
+  let line = '';
   for (const bytes of readPieces(directory)) {
-    const text = rest + bytes.toString('latin1');
+    const text = bytes.toString('latin1');
     let at = 0;
     for (let end = text.indexOf('\n'); end >= 0; end = text.indexOf('\n', at)) {
-      yield text.slice(at, end);
+      yield line + text.slice(at, end);
+      line = '';
       at = end + 1;
     }
-    rest = text.slice(at);
+    // Not searched again: a file with many runs has a line of many pieces.
+    line += text.slice(at);
   }
 }
 

@@ -75,10 +75,7 @@ describe('names', () => {
 
 describe('a tree', () => {
   const withFile = (tree: Tree, name: string) => {
-    const runs = [
-      [0, 7, 2],
-      [5, 9, 1],
-    ] as const;
+    const runs = [0, 7, 2, 5, 9, 1];
     tree.put(tree.root, name, tree.inodes.add('file', ATTRIBUTES, 3, { ...NOTHING, size: 22_000, runs }), 3);
   };
 

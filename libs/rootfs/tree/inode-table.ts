@@ -1,5 +1,5 @@
 import { RootfsError } from '../error.ts';
-import type { DataRun, EntryType } from '../layer/entry.ts';
+import type { DataRuns, EntryType } from '../layer/entry.ts';
 import type { ByteStrings } from './byte-strings.ts';
 import { Float64Column, Uint32Column } from './column.ts';
 import { TreeMemory } from './tree-memory.ts';
@@ -37,7 +37,7 @@ export interface InodeAttributes {
 export interface InodeContent {
   /** Bytes of a regular file, and its runs in the data file of its layer. */
   readonly size: number;
-  readonly runs: readonly DataRun[];
+  readonly runs: DataRuns;
   /** Of a symlink. */
   readonly target: string;
   readonly deviceMajor: number;
@@ -228,7 +228,7 @@ export class InodeTable {
   }
 
   /** Calls with each run of a file's content, in order. */
-  forEachRun(inode: Inode, call: (...run: DataRun) => void): void {
+  forEachRun(inode: Inode, call: (fileBlock: number, dataBlock: number, blocks: number) => void): void {
     for (let run = this.#firstRun(inode); run > 0; run = this.#runs.next(run))
       call(this.#runs.fileBlock(run), this.#runs.dataBlock(run), this.#runs.blocks(run));
   }
@@ -261,14 +261,13 @@ class RunTable {
   }
 
   /** Adds a file's runs and returns the number of the first. */
-  add(runs: readonly DataRun[]): number {
+  add(runs: DataRuns): number {
     let next = 0;
-    for (let i = runs.length - 1; i >= 0; i--) {
-      const [fileBlock, dataBlock, blocks] = runs[i] ?? [0, 0, 0];
+    for (let at = runs.length - 3; at >= 0; at -= 3) {
       const run = this.#take();
-      this.#fileBlock.set(run, fileBlock);
-      this.#dataBlock.set(run, dataBlock);
-      this.#blocks.set(run, blocks);
+      this.#fileBlock.set(run, runs[at] ?? 0);
+      this.#dataBlock.set(run, runs[at + 1] ?? 0);
+      this.#blocks.set(run, runs[at + 2] ?? 0);
       this.#next.set(run, next);
       next = run;
     }

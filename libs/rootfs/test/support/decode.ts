@@ -24,8 +24,10 @@ export async function decodeTar(parent: string, tar: Buffer, cuts: readonly numb
 export async function contentOf({ directory }: DecodedTar, entry: LayerEntry): Promise<Buffer> {
   const data = await readFile(join(directory, 'data'));
   const content = Buffer.alloc(entry.size);
-  for (const [fileBlock, dataBlock, blocks] of entry.runs)
+  for (let at = 0; at < entry.runs.length; at += 3) {
+    const [fileBlock = 0, dataBlock = 0, blocks = 0] = entry.runs.slice(at, at + 3);
     data.subarray(dataBlock * 4096, (dataBlock + blocks) * 4096).copy(content, fileBlock * 4096);
+  }
   return content;
 }
 
