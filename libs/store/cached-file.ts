@@ -1,6 +1,7 @@
-import { readFile, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { storing } from './error.ts';
 import { ifThere } from './if-there.ts';
+import { readText } from './text-file.ts';
 
 /** The parsed content of a small file, read again when the file is replaced or changed. */
 export class CachedFile<T> {
@@ -46,7 +47,7 @@ export class CachedFile<T> {
     // The version before the content, so that a change between the two is noticed the next time.
     const version = await storing(`look at ${this.#what}`, () => versionOf(this.#path));
     if (this.#cached?.version === version) return this.#cached.value;
-    const value = this.#parse(await storing(`read ${this.#what}`, () => ifThere(readFile(this.#path, 'utf8'))));
+    const value = this.#parse(await storing(`read ${this.#what}`, () => readText(this.#path)));
     this.#cached = { version, value };
     return value;
   }

@@ -16,5 +16,6 @@ export type { RootfsPublication, RootfsStore } from './rootfs-store.ts';
 export { openStore, type Store } from './store.ts';
 export { systemErrorName } from './system-error-name.ts';
 export { type SystemFailure, systemFailure } from './system-failure.ts';
+export { readText } from './text-file.ts';
 export type { Uploads } from './uploads.ts';
 export { LOCAL_USER, type User, UserList, type UserWithToken } from './user-list.ts';

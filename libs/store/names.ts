@@ -22,7 +22,7 @@ export function fileName(kind: 'owner' | 'image name' | 'upload', text: string):
   if (!isFileName(text)) {
     throw new StoreError(
       'invalid_name',
-      `${JSON.stringify(text.slice(0, 80))} is not a valid ${kind}: use letters, digits, ".", "_" and "-", at most 63`,
+      `${JSON.stringify(text.slice(0, 80))} is not a valid ${kind}: use 1 to 63 letters, digits, ".", "_" or "-", the first a letter or digit`,
     );
   }
   return text;

@@ -1,13 +1,12 @@
 import { timingSafeEqual } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
 import * as z from 'zod';
 import { createApiToken, hashApiToken, isApiToken } from './api-token.ts';
 import { CachedFile } from './cached-file.ts';
 import { writeDurably } from './durable-file.ts';
 import { StoreError, storing } from './error.ts';
 import { withFileLock } from './file-lock.ts';
-import { ifThere } from './if-there.ts';
 import { fileName } from './names.ts';
+import { readText } from './text-file.ts';
 
 /** The admin of every data directory: whoever uses the unix socket, or the token in the file `token`. */
 export const LOCAL_USER = 'local';
@@ -133,7 +132,7 @@ export class UserList {
     const path = this.#paths.usersFile;
     return storing('change the users', () =>
       withFileLock(`${path}.lock`, async (requireHeld) => {
-        const text = await ifThere(readFile(path, 'utf8'));
+        const text = await readText(path);
         const { users, result } = change(text === undefined ? [] : parseUsers(text, path));
         await writeDurably(path, `${JSON.stringify({ version: 1, users }, null, 2)}\n`, { confirm: requireHeld });
         return result;

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { link, readFile, rm, writeFile } from 'node:fs/promises';
-import { createApiToken, isApiToken } from '@bhatti/store';
+import { createApiToken, isApiToken, readText } from '@bhatti/store';
 import { errorCode } from '../request/error-code.ts';
 
 /**
@@ -8,7 +8,7 @@ import { errorCode } from '../request/error-code.ts';
  * Throws when the file holds something else, rather than replace what somebody wrote.
  */
 export async function loadToken(path: string): Promise<string> {
-  const token = (await readIfThere(path)) ?? (await create(path));
+  const token = (await readText(path))?.trim() ?? (await create(path));
   if (!isApiToken(token)) {
     throw new Error(`${path} does not hold a token (bht_ and 40 letters or digits); remove the file to have one made`);
   }
@@ -28,14 +28,5 @@ async function create(path: string): Promise<string> {
     return (await readFile(path, 'utf8')).trim();
   } finally {
     await rm(temporary, { force: true });
-  }
-}
-
-async function readIfThere(path: string): Promise<string | undefined> {
-  try {
-    return (await readFile(path, 'utf8')).trim();
-  } catch (error) {
-    if (errorCode(error) === 'ENOENT') return undefined;
-    throw error;
   }
 }

@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
@@ -32,5 +32,11 @@ describe('loadToken', () => {
     await writeFile(path, 'my own\n');
     await expect(loadToken(path)).rejects.toThrow(/does not hold a token/);
     expect(await readFile(path, 'utf8')).toBe('my own\n');
+  });
+
+  test('names a directory that is in the place of the file', async () => {
+    const path = join(directory, 'token');
+    await mkdir(path);
+    await expect(loadToken(path)).rejects.toThrow(`${path} is a directory, where a file has to be`);
   });
 });

@@ -1,4 +1,4 @@
-import { readFile, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { openStore, type Store } from '../index.ts';
@@ -72,6 +72,19 @@ describe('users', () => {
     await expect(store.users.delete('local')).rejects.toMatchObject({ code: 'invalid_request' });
     await expect(store.users.delete('bob')).rejects.toMatchObject({ code: 'not_found' });
     await expect(store.users.create('../x', 'user')).rejects.toMatchObject({ code: 'invalid_name' });
+    await expect(store.users.create('-x', 'user')).rejects.toThrow(/, the first a letter or digit$/);
+  });
+
+  test('of a directory in the place of the file are nobody, and it is named', async () => {
+    const path = join(directory.path, 'users.json');
+    await mkdir(path);
+    const named = {
+      code: 'not_writable',
+      message: `${path} is a directory, where a file has to be; move it elsewhere`,
+    };
+    await expect(store.users.list()).rejects.toMatchObject(named);
+    await expect(store.users.create('alice', 'user')).rejects.toMatchObject(named);
+    await expect(store.users.authenticate(`bht_${'a1'.repeat(20)}`)).rejects.toMatchObject(named);
   });
 
   test('of a damaged file are nobody, and it is not written over', async () => {
