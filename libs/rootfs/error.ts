@@ -48,7 +48,7 @@ export function cancelled(cause: unknown): RootfsError {
 
 /** The error for a full disk, as the system reports it. */
 export function noSpace(cause?: unknown): RootfsError {
-  const message = 'no space left on the device that holds the data directory; free some and pull again';
+  const message = 'no space left on the device that holds the data directory; free some and try again';
   return new RootfsError('no_space', message, { cause });
 }
 

@@ -11,6 +11,6 @@ export function requireFreeSpace(path: string, bytes: number): void {
   if (free >= bytes + FREE_SPACE_RESERVE) return;
   throw new RootfsError(
     'no_space',
-    `no space left on the disk of the data directory: ${bytes} bytes are needed beside a reserve of ${FREE_SPACE_RESERVE}, ${free} are free; free some and pull again`,
+    `no space left on the disk of the data directory: ${bytes} bytes are needed beside a reserve of ${FREE_SPACE_RESERVE}, ${free} are free; free some and try again`,
   );
 }

@@ -87,7 +87,7 @@ export class Uploads {
     if (free >= bytes + RESERVE) return;
     throw new StoreError(
       'no_space',
-      `no space for the upload on the disk of the data directory: ${bytes} bytes are needed beside a reserve of ${RESERVE}, ${free} are free; free some and try again`,
+      `no space for the upload on the disk of the data directory: ${Math.ceil((bytes + RESERVE) / 1e6)} MB have to be free, as 64 MiB always stay so, and ${Math.floor(free / 1e6)} MB are; free some and try again`,
     );
   }
 

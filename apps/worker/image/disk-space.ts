@@ -34,6 +34,6 @@ export async function requireSpace(store: Pick<Store, 'directory' | 'freeBytes'>
   if (free >= bytes) return;
   throw new WorkerError(
     'no_space',
-    `the pull needs about ${formatBytes(bytes)} in ${store.directory}, ${formatBytes(free)} are free; free some and pull again`,
+    `the image needs about ${formatBytes(bytes)} in ${store.directory}, ${formatBytes(free)} are free; free some and try again`,
   );
 }

@@ -45,7 +45,7 @@ export function describeFailure(error: unknown): Failure {
   if (system?.code === 'no_space') {
     return {
       code: 'no_space',
-      message: 'no space left on the disk of the data directory; free some and pull again',
+      message: 'no space left on the disk of the data directory; free some and try again',
       retryable: false,
     };
   }

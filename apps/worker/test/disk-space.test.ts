@@ -17,7 +17,7 @@ describe('requireSpace', () => {
     await expect(requireSpace(store, 3_000_000_000)).rejects.toMatchObject({
       code: 'no_space',
       retryable: false,
-      message: 'the pull needs about 3.0 GB in /data, 5 MB are free; free some and pull again',
+      message: 'the image needs about 3.0 GB in /data, 5 MB are free; free some and try again',
     });
   });
 });

@@ -75,6 +75,10 @@ describe('uploads', () => {
     expect(free).toBeGreaterThan(0);
     expect(await readdir(folder)).toEqual([]);
     await expect(uploads.requireRoom(free)).rejects.toMatchObject({ code: 'no_space' });
+    free = 66_793_472;
+    await expect(uploads.requireRoom(0)).rejects.toThrow(
+      '68 MB have to be free, as 64 MiB always stay so, and 66 MB are;',
+    );
   });
 
   test.each(['../a', '', '.hidden', 'a/b'])('cannot be called %j', (id) => {
