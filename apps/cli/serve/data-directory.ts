@@ -22,13 +22,20 @@ const UNUSABLE: ReadonlySet<string> = new Set([
 
 /** Makes the folders of a stack, private to its user. Throws CliError `data_dir_unusable` or `disk_full`. */
 export async function makeDirectories(paths: LocalPaths): Promise<void> {
-  try {
-    for (const directory of [paths.dataDirectory, paths.runDirectory, paths.redisDirectory]) {
+  for (const directory of [paths.dataDirectory, paths.runDirectory, paths.redisDirectory]) {
+    try {
       await makeFolders(directory, 0o700);
+    } catch (error) {
+      throw systemErrorCode(error) === 'EEXIST' ? inTheWay(directory, error) : unusable('make', paths, error);
     }
-  } catch (error) {
-    throw unusable('make', paths, error);
   }
+}
+
+function inTheWay(path: string, cause: unknown): CliError {
+  return new CliError('data_dir_unusable', `${path} is in the way: it is not a directory (EEXIST)`, {
+    cause,
+    hint: 'Move it elsewhere, or choose another data directory with --data-dir or BHATTI_DATA_DIR.',
+  });
 }
 
 /** Writes as much as a start takes: permissions do not reveal a full disk. Rejects with CliError `disk_full` or `data_dir_unusable`. */

@@ -128,7 +128,10 @@ async function holderOf({ dataDirectory, lockFile }: LocalPaths): Promise<Proces
     if (code === undefined) throw error;
     throw new CliError('data_dir_unusable', `cannot look into the data directory ${dataDirectory} (${code})`, {
       cause: error,
-      hint: 'Run this as the user whose server it is, or name another directory with --data-dir.',
+      hint:
+        code === 'ENOTDIR'
+          ? 'It, or run in it, is a file: move that elsewhere, or name another directory with --data-dir.'
+          : 'Run this as the user whose server it is, or name another directory with --data-dir.',
     });
   }
 }

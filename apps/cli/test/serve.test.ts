@@ -208,8 +208,23 @@ describe('bhatti serve', () => {
         exitCode: 1,
         stdout: '',
         stderr: expect.stringMatching(
-          /^error: cannot look into the data directory .* \(data_dir_unusable\)\nRun this as/,
+          /^error: cannot look into the data directory .* \(data_dir_unusable\)\nIt, or run in it, is a file: /,
         ),
+      });
+    }
+  });
+
+  test('a file in the place of one of its folders is named', async () => {
+    for (const name of ['run', 'redis']) {
+      fresh(`file-${name}`);
+      await mkdir(dataDirectory);
+      await writeFile(join(dataDirectory, name), '');
+      expect(await run(['serve'])).toEqual({
+        exitCode: 1,
+        stdout: '',
+        stderr: `error: ${join(dataDirectory, name)} is in the way: it is not a directory (EEXIST) (data_dir_unusable)
+Move it elsewhere, or choose another data directory with --data-dir or BHATTI_DATA_DIR.
+`,
       });
     }
   });
