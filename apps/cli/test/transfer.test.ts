@@ -1,4 +1,4 @@
-import { spawn, spawnSync } from 'node:child_process';
+import { execFile, spawn, spawnSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import {
@@ -16,6 +16,7 @@ import {
 import { createServer, type Server } from 'node:http';
 import { basename, dirname, join } from 'node:path';
 import type { Writable } from 'node:stream';
+import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { eventually } from '../../../test/support/eventually.ts';
 import { createContext } from '../commands/context.ts';
@@ -469,6 +470,29 @@ describe('image export', () => {
     await writeFile(join(directory, `.out.${sha256.slice(0, 16)}.partial`), Buffer.alloc(content.length + 1, 7));
     expect(await run(['image', 'export', 'py', '-o', 'out'])).toMatchObject({ exitCode: 0, stderr: '' });
     expect(content.equals(await readFile(join(directory, 'out')))).toBe(true);
+  });
+
+  test('a limit on the size of files is told as that', async () => {
+    await serveFile();
+    const { env, directory: cwd } = surroundings();
+    const limited = [
+      '-c',
+      'ulimit -f 8; exec "$0" "$@"',
+      process.execPath,
+      staged.cli,
+      'image',
+      'export',
+      'py',
+      '-o',
+      'out',
+    ];
+    const failed = await promisify(execFile)('bash', limited, { env, cwd }).catch((error: unknown) => error);
+    expect(failed).toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(
+        /^error: cannot write .*partial \(EFBIG\) \(not_writable\)\nA file may not be that large/,
+      ),
+    });
   });
 
   test('a proxy on the way that leaves the length out is no hindrance', async () => {

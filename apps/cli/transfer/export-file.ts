@@ -111,6 +111,12 @@ const WRONG_PATH: ReadonlySet<string> = new Set([
 /** Errors of the disk or the machine. */
 const FAILED: ReadonlySet<string> = new Set(['EINTR', 'EIO', 'EMFILE', 'ENFILE', 'ENOMEM', 'ENXIO', 'ESTALE']);
 
+function hintOf(code: string): { hint?: string } {
+  if (FAILED.has(code)) return {};
+  if (code !== 'EFBIG') return { hint: 'Name a file that you may write with -o.' };
+  return { hint: 'A file may not be that large there: raise "ulimit -f", or name one on another file system with -o.' };
+}
+
 /** Explains an error of writing the file; errors of the connection are returned as they are. */
 function writeError(path: string, error: unknown): unknown {
   const code = systemErrorCode(error) ?? '';
@@ -123,7 +129,7 @@ function writeError(path: string, error: unknown): unknown {
   if (!WRONG_PATH.has(code) && !FAILED.has(code)) return error;
   return new CliError('not_writable', `cannot write ${path} (${code})`, {
     cause: error,
-    ...(FAILED.has(code) ? {} : { hint: 'Name a file that you may write with -o.' }),
+    ...hintOf(code),
   });
 }
 
