@@ -37,6 +37,13 @@ const KINDS: readonly Kind[] = [
     retryable: false,
   },
   {
+    errors: ['EFBIG'],
+    code: 'not_writable',
+    message: (what) =>
+      `a file may not be that large in the data directory (${what}); raise "ulimit -f" or LimitFSIZE= of the server, or use another file system`,
+    retryable: false,
+  },
+  {
     // ESTALE: an NFS server has been restarted, or has lost the file. A disk that vanished may come back, too. EINTR: a network or FUSE file
     // system has given up a call.
     errors: ['EIO', 'EINTR', 'EBADMSG', 'EUCLEAN', 'ENXIO', 'ENODEV', 'ESTALE'],

@@ -10,7 +10,7 @@ class LibraryError extends Error {
 
 /** An error as Node makes it, which has no name for some error numbers. */
 function systemError(
-  name: 'EACCES' | 'EDQUOT' | 'EINTR' | 'EIO' | 'EMFILE' | 'ENOMEM' | 'ENOSPC' | 'EROFS' | 'ESTALE',
+  name: 'EACCES' | 'EDQUOT' | 'EFBIG' | 'EINTR' | 'EIO' | 'EMFILE' | 'ENOMEM' | 'ENOSPC' | 'EROFS' | 'ESTALE',
 ): Error {
   const errno = -constants.errno[name];
   const code = getSystemErrorName(errno);
@@ -57,6 +57,7 @@ describe('describeFailure', () => {
     ['EROFS', 'not_writable', false],
     ['EACCES', 'not_writable', false],
     ['EMFILE', 'out_of_resources', true],
+    ['EFBIG', 'not_writable', false],
     ['ENOMEM', 'out_of_resources', true],
     ['ESTALE', 'disk_failed', true],
     ['EINTR', 'disk_failed', true],
