@@ -195,6 +195,14 @@ describe('entries', () => {
     expect(failure([symlink('s', 'x'.repeat(4095))])).toBeUndefined();
   });
 
+  test('of symlinks keep mode 0777 whatever an ACL says, which is kept so that a warning tells of it', () => {
+    const acl = Buffer.from('0200000001000600ffffffff04000400ffffffff20000000ffffffff', 'hex');
+    const entry: TarEntry = { ...symlink('s', 'a'), xattrs: [['system.posix_acl_access', acl]] };
+    const node = listingOf(merge([entry])).children.get('s');
+    expect(node?.mode).toBe(0o777);
+    expect([...(node?.xattrs.keys() ?? [])]).toEqual(['system.posix_acl_access']);
+  });
+
   test('follow up to 255 symlinks', () => {
     const chain = (length: number) => [
       directory('s0'),
@@ -207,9 +215,11 @@ describe('entries', () => {
 
   test('hide what a directory has once, however many whiteouts say so: 40,000 of 40,000 names take no minute', () => {
     const names = entriesAt(pathsIn('d', 40_000), file('d'));
-    const whiteouts = ['d/.wh..wh..opq', '.wh.d'].map((path) => layerEntry(file(path)));
-    const layer = [...names, ...names.flatMap(() => whiteouts)];
-    expect(mergeLayers([[layerEntry(file('d/old'))], layer]).entries).toBe(40_002);
+    for (const paths of [['d/.wh..wh..opq'], ['.wh.d'], ['d/.wh..wh..opq', '.wh.d']]) {
+      const whiteouts = paths.map((path) => layerEntry(file(path)));
+      const layer = [...names, ...names.flatMap(() => whiteouts)];
+      expect(mergeLayers([[layerEntry(file('d/old'))], layer]).entries).toBe(40_002);
+    }
   });
 
   test('follow symlinks for so many names in all, and go no further', () => {
