@@ -139,6 +139,15 @@ test('a blob that was published damaged is corrupt, and no other download can he
   });
 });
 
+test('a blob whose damage makes a path leave the root is to be fetched again, one that was published so is refused', async () => {
+  await withTemporaryDirectory(async (directory) => {
+    const published = tarBuffer([{ path: '../a', type: 'file' }]);
+    await expect(decode(directory, published)).rejects.toMatchObject({ code: 'path_escapes_root' });
+    const stored = Buffer.from(published).fill(1, published.length - 1);
+    await expect(decode(directory, published, { stored })).rejects.toMatchObject({ code: 'digest_mismatch' });
+  });
+});
+
 test.each([100, 3 * 2 ** 20])(
   '%i bytes of zeros after its gzip data, as tapes have them, are no part of its tar',
   async (zeros) => {

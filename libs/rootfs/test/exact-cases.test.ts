@@ -130,6 +130,24 @@ const cases: readonly Case[] = [
     { inRoot: true },
   ],
   [
+    'PAX records that an empty one cancels: the header counts',
+    [
+      [
+        file('cancelled', {
+          uid: 3,
+          encoding: {
+            extraRecords: [
+              ['uid', '7'],
+              ['uid', ''],
+              ['mtime', '8'],
+              ['mtime', ''],
+            ],
+          },
+        }),
+      ],
+    ],
+  ],
+  [
     'PAX sparse files that name their version, and records of versions to come, which are nothing',
     [
       [

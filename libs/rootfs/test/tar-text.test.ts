@@ -107,6 +107,7 @@ describe('PAX records', () => {
     ['a length in hex', '0xb path=a\n'],
     ['a length with an exponent', '12e0 path=a\n'],
     ['no line break', '9 path=abc'],
+    ['a letter in place of the line break', '11 path=abc'],
     ['no space', '123456789'],
     ['no equals sign', '8 patha\n'],
     ['the equals sign in the next record', '8 patha\n9 b=path\n'],
