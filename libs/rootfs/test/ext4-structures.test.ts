@@ -5,17 +5,23 @@ import { toolEnvironment } from '../e2fsprogs.ts';
 import { RootfsError } from '../error.ts';
 import { BlockAllocator, type BlockRun } from '../ext4/allocator.ts';
 import { Bitmap } from '../ext4/bitmap.ts';
+import { measureContent } from '../ext4/content-measure.ts';
 import { crc32c, crc32cWord, crc32cZeros } from '../ext4/crc32c.ts';
 import { type DirectoryEntries, indexNodes, linearBlocks, planDirectory } from '../ext4/directory.ts';
 import { type HashSeed, halfMd4 } from '../ext4/directory-hash.ts';
 import { buildExtentTree, ExtentList, extentTreeBlocks, MAX_EXTENT } from '../ext4/extent.ts';
 import { fileSystemGeometry } from '../ext4/geometry.ts';
 import { deviceBlock } from '../ext4/inode-record.ts';
+import { Numbering } from '../ext4/numbering.ts';
 import { posixAclOnDisk } from '../ext4/posix-acl.ts';
 import { sortByKey } from '../ext4/sort-by-key.ts';
 import { Superblock } from '../ext4/superblock.ts';
 import { attributeBlock, placeAttributes, toAttribute } from '../ext4/xattr.ts';
+import type { LayerEntry } from '../layer/entry.ts';
 import { ByteStrings } from '../tree/byte-strings.ts';
+import { mergeLayers } from '../tree/merge.ts';
+import { layerEntry } from './support/layer-entries.ts';
+import type { TarEntry } from './support/tar-entry.ts';
 
 const BLOCK = 4096;
 const MIB = 1024 * 1024;
@@ -158,6 +164,8 @@ describe('the hash of names', () => {
         const { blocks, indexed } = planDirectory(directoryEntries(names), seedWords);
         expect(linearBlocks(lengths)).toBe(indexed ? undefined : blocks);
       }),
+      // All but the last take 3960 of 4084 bytes; `.` and `..` take 24.
+      { examples: [92, 93, 116, 117].map((last) => [[...Array.from({ length: 15 }, () => 255), last]]) },
     );
   });
 });
@@ -332,6 +340,30 @@ describe('blocks', () => {
     expect(superblock.copyFor(3 ** 10).readUInt16LE(90)).toBe(3 ** 10);
     expect(superblock.copyFor(5 ** 7).readUInt16LE(90)).toBe(65_535);
   });
+});
+
+test('content takes a block for each directory, long symlink, and file with much of attributes, or of extents, besides data', () => {
+  const symlink = (path: string, length: number): TarEntry => ({ path, type: 'symlink', target: 't'.repeat(length) });
+  const attributes = (path: string, length: number): TarEntry => ({
+    path,
+    type: 'file',
+    xattrs: [['user.a', Buffer.alloc(length)]],
+  });
+  const measured = (...entries: LayerEntry[]) => {
+    const { blocks, dataBytes } = measureContent(new Numbering(mergeLayers([entries])));
+    return [blocks, dataBytes];
+  };
+  const fileOf = (runs: LayerEntry['runs']): LayerEntry => ({ ...layerEntry({ path: 'f', type: 'file' }), runs });
+  const four = [0, 1, 2, 3].flatMap((run) => [3 * run, 2 * run, 2]);
+  // The root itself is one.
+  expect(measured()).toEqual([1, 0]);
+  expect(measured(layerEntry({ path: 'd', type: 'directory' }))).toEqual([2, 0]);
+  expect(measured(layerEntry(symlink('s', 59)))).toEqual([1, 0]);
+  expect(measured(layerEntry(symlink('s', 60)))).toEqual([2, 0]);
+  expect(measured(layerEntry(attributes('a', 68)))).toEqual([1, 0]);
+  expect(measured(layerEntry(attributes('a', 69)))).toEqual([2, 0]);
+  expect(measured(fileOf(four))).toEqual([1 + 8, 8 * BLOCK]);
+  expect(measured(fileOf([...four, 12, 8, 2]))).toEqual([1 + 10 + 1, 10 * BLOCK]);
 });
 
 describe('the size of a file system', () => {

@@ -160,6 +160,16 @@ describe('a built image', () => {
   );
 });
 
+test('no inode table of an image is left for the kernel of a sandbox to zero', async () => {
+  await withTemporaryDirectory(async (directory) => {
+    const { path } = await buildImage(directory, [[file('a', 10)]], { sizeBytes: 512 * MIB });
+    const { stdout } = await run('dumpe2fs', [path], { env: toolEnvironment() });
+    const groups = stdout.split('\n').filter((line) => /^Group \d+: /.test(line));
+    expect(groups).toHaveLength(4);
+    for (const group of groups) expect(group).toContain('ITABLE_ZEROED');
+  });
+});
+
 /** What dumpe2fs(8) says of the file system, by name. */
 async function superblock(path: string): Promise<Record<string, string>> {
   const { stdout } = await run('dumpe2fs', ['-h', path], { env: toolEnvironment() });
