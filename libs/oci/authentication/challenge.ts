@@ -30,57 +30,50 @@ export function parseChallenges(header: string): Challenge[] {
     parameters = new Map();
     challenges.push({ scheme: name.toLowerCase(), parameters });
     // `Negotiate abc==`: of no use here, but the challenge after it may be.
-    const after = reader.position;
-    if (reader.take(TOKEN68) !== undefined && !reader.isAtParameter(after)) continue;
-    reader.position = after;
+    reader.take(TOKEN68);
   }
 }
 
 class Reader {
-  position = 0;
   readonly #text: string;
+  #position = 0;
 
   constructor(text: string) {
     this.#text = text;
   }
 
   take(pattern: RegExp): string | undefined {
-    pattern.lastIndex = this.position;
+    pattern.lastIndex = this.#position;
     const match = pattern.exec(this.#text)?.[0];
     if (match === undefined) return undefined;
-    this.position += match.length;
+    this.#position += match.length;
     return match;
   }
 
   takeText(text: string): boolean {
-    if (!this.#text.startsWith(text, this.position)) return false;
-    this.position += text.length;
+    if (!this.#text.startsWith(text, this.#position)) return false;
+    this.#position += text.length;
     return true;
   }
 
   skipSeparators(): void {
-    while (/[ \t,]/.test(this.#text.charAt(this.position))) this.position += 1;
-  }
-
-  /** Whether `name=value` follows, rather than a single token. */
-  isAtParameter(position: number): boolean {
-    return /^[^\s,="]+[ \t]*=[ \t]*[^=\s,]/.test(this.#text.slice(position));
+    while (/[ \t,]/.test(this.#text.charAt(this.#position))) this.#position += 1;
   }
 
   value(): string | undefined {
     this.take(SPACE);
     if (!this.takeText('"')) return this.take(TOKEN);
     let value = '';
-    while (this.position < this.#text.length) {
-      const character = this.#text.charAt(this.position);
-      this.position += 1;
+    while (this.#position < this.#text.length) {
+      const character = this.#text.charAt(this.#position);
+      this.#position += 1;
       if (character === '"') return value;
       if (character !== '\\') {
         value += character;
         continue;
       }
-      value += this.#text.charAt(this.position);
-      this.position += 1;
+      value += this.#text.charAt(this.#position);
+      this.#position += 1;
     }
     return undefined;
   }
