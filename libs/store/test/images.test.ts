@@ -134,6 +134,7 @@ describe('the image catalog', () => {
     const unrenamed = async () => (await readdir(folder)).filter((name) => name.startsWith('.tmp~'));
     for (const change of [
       () => store.images.put('ann', imageEntry('python', key)),
+      () => store.images.delete('ann', 'python', async () => {}),
       () => store.images.delete('ann', 'python'),
     ]) {
       await writeFile(join(folder, temporaryName(other, 'python')), 'an older image');
