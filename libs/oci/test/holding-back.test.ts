@@ -24,20 +24,24 @@ class ToldFlow implements Flow {
   }
 }
 
-test('a file holds the sender back while 4 MiB are on their way to it, and lets it on when they are there', async () => {
+test('a file holds the sender back while 4 MiB are on their way to it, and lets it on when they are there, each time', async () => {
   const path = join(await fixture.directory(), 'blob');
   const flow = new ToldFlow();
   const file = await PartialFile.open(path, () => undefined);
-  const chunks = Array.from({ length: 6 }, () => random(MIB));
+  const chunks = Array.from({ length: 12 }, () => random(MIB));
   // Chunks give their memory back once they are written.
   const whole = Buffer.concat(chunks);
-  for (const [before, chunk] of chunks.entries()) {
-    expect(flow.told).toEqual(before < 4 ? [] : ['pause']);
-    file.append(chunk, flow);
+  const told: string[] = [];
+  for (const half of [chunks.slice(0, 6), chunks.slice(6)]) {
+    for (const [before, chunk] of half.entries()) {
+      expect(flow.told).toEqual(before < 4 ? told : [...told, 'pause']);
+      file.append(chunk, flow);
+    }
+    await file.flush();
+    told.push('pause', 'resume');
+    expect(flow.told).toEqual(told);
   }
-  await file.flush();
-  expect(flow.told).toEqual(['pause', 'resume']);
-  expect(file.length).toBe(6 * MIB);
+  expect(file.length).toBe(12 * MIB);
   await file.close();
   expect((await readFile(path)).equals(whole)).toBe(true);
 });
