@@ -47,6 +47,15 @@ const sparse = (form: SparseFormat): TarEntry =>
     ),
     encoding: form === 'gnu' ? { format: 'gnu', sparse: form } : { sparse: form },
   });
+/** Its map takes the header, with 4 of its fragments, and three blocks, with 21 each. */
+const inPieces = file('in-pieces', {
+  content: sparseContent(
+    1_000_001,
+    Array.from({ length: 60 }, (_, piece) => ({ offset: 2 * piece * BLOCK, length: 512 })),
+    1,
+  ),
+  encoding: { format: 'gnu', sparse: 'gnu' },
+});
 const capability = Buffer.from('0100000200200000000000000000000000000000', 'hex');
 const acl = Buffer.from(
   '0200000001000600ffffffff02000700e803000004000400ffffffff10000700ffffffff20000400ffffffff',
@@ -215,7 +224,7 @@ const cases: readonly Case[] = [
       ].map((mtime, index) => file(`f${index}`, { mtime })),
     ],
   ],
-  ['GNU sparse files', [[sparse('gnu'), file('after')]], { umociCannot: true }],
+  ['GNU sparse files', [[sparse('gnu'), inPieces, file('after')]], { umociCannot: true }],
   ['PAX sparse files', [[sparse('pax-0.0'), sparse('pax-0.1'), sparse('pax-1.0'), file('after')]]],
   [
     'capabilities, ACLs, user attributes, binary values, and values that need a block',

@@ -398,6 +398,13 @@ describe('attributes', () => {
     expect(attribute(`user.${'x'.repeat(255)}`, 1)?.name.length).toBe(255);
   });
 
+  test('of a symlink are those of the system, but no ACL, and none of a user', () => {
+    const kept = ['trusted.a', 'security.a', 'user.a', 'system.posix_acl_access', 'system.posix_acl_default'].filter(
+      (name) => toAttribute('symlink', name, '\x02\0\0\0') !== undefined,
+    );
+    expect(kept).toEqual(['trusted.a', 'security.a']);
+  });
+
   test('fill the inode, then a block, and not more', () => {
     const place = (...list: ReturnType<typeof attribute>[]) =>
       placeAttributes(list.flatMap((one) => (one === undefined ? [] : [one])));
