@@ -13,7 +13,7 @@ const readers: Readonly<Record<string, string>> = {
   'apps/api/page/session.ts': 'a log-in lasts shorter or longer by so much',
   'apps/api/page/time.ts': 'shown',
   'apps/api/tasks/queue-state.ts': 'shown',
-  'apps/cli/server/connection.ts':
+  'apps/cli/server/other-host.ts':
     'a server is started beside that of another host when it is a minute ahead; when it is behind, one that is gone refuses for longer',
   'apps/cli/transfer/export-display.ts': 'the rate shown',
   'apps/cli/image-command.ts': 'shown',
