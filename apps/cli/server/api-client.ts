@@ -1,9 +1,8 @@
-import type { Readable } from 'node:stream';
 import { CliError } from '../cli-error.ts';
 import { ApiConnection, type ApiConnectionOptions } from './api-connection.ts';
 import { notBhatti } from './api-error.ts';
 import * as schema from './api-schema.ts';
-import type { Endpoint, HttpAnswer } from './http-connection.ts';
+import type { Endpoint, HttpAnswer, Upload } from './http-connection.ts';
 import { readPages } from './pages.ts';
 
 /** The API over HTTP. Every method rejects with ApiError, UnreachableError, or CliError (`not_bhatti` for a nonsensical answer). */
@@ -32,7 +31,7 @@ export class ApiClient {
   }
 
   /** Sends an archive of an image (what `docker save` writes) and has it made into an image. */
-  importImage(archive: Readable, { name, ref, platform, size }: schema.ImportRequest): Promise<schema.ImportAnswer> {
+  importImage(archive: Upload, { name, ref, platform, size }: schema.ImportRequest): Promise<schema.ImportAnswer> {
     const query = new URLSearchParams();
     for (const [key, value] of Object.entries({ name, ref, platform, size })) {
       if (value !== undefined) query.set(key, value);

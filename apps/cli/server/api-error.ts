@@ -86,10 +86,10 @@ function isMissingRoute(status: number, message: string): boolean {
 export function failedRequest(endpoint: Endpoint, { upload }: HttpRequest, error: unknown): Error {
   if (error instanceof CliError || error instanceof UnreachableError) return error;
   const code = systemErrorCode(error) ?? 'unknown error';
-  if (upload?.errored instanceof Error && upload.errored === error) {
+  if (upload?.stream.errored instanceof Error && upload.stream.errored === error) {
     return new CliError('import_failed', `the archive cannot be read (${code})`, { cause: error });
   }
-  if (upload?.readableDidRead && (code === 'ECONNRESET' || code === 'EPIPE')) {
+  if (upload?.stream.readableDidRead && (code === 'ECONNRESET' || code === 'EPIPE')) {
     return new UnreachableError(code, explainCutUpload(describeEndpoint(endpoint), code), { cause: error });
   }
   return unreachable(endpoint, error);

@@ -21,14 +21,21 @@ export function describeEndpoint(endpoint: Endpoint): string {
   return endpoint.kind === 'url' ? endpoint.url.origin + endpoint.url.pathname.replace(/\/+$/, '') : endpoint.path;
 }
 
+/** A body that is streamed as it is; if it fails, so does the request. */
+export interface Upload {
+  readonly stream: Readable;
+  /** Length, where it is known before it is read: lets the server refuse what it has no room for before any of it is sent. */
+  readonly bytes?: number;
+}
+
 export interface HttpRequest {
   readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE';
   /** Below the path of the endpoint's URL, and with the query. */
   readonly path: string;
   /** Sent as JSON. */
   readonly body?: unknown;
-  /** Streamed as it is instead; if it fails, so does the request. */
-  readonly upload?: Readable;
+  /** Sent instead. */
+  readonly upload?: Upload;
   readonly headers?: Readonly<Record<string, string>>;
   /** Limit for the whole request, ms. */
   readonly timeout?: number;
@@ -105,11 +112,11 @@ export class HttpConnection {
         reject(isOfProxy ? new ProxyError(proxy, systemErrorCode(error) ?? error.message) : error);
       });
       if (upload === undefined) request.end(payload);
-      else pipeUpload(upload, request);
+      else pipeUpload(upload.stream, request);
     });
   }
 
-  #headers({ headers }: HttpRequest, payload: string | undefined): Record<string, string | number> {
+  #headers({ headers, upload }: HttpRequest, payload: string | undefined): Record<string, string | number> {
     return {
       accept: 'application/json',
       ...this.#route.target.headers,
@@ -118,6 +125,7 @@ export class HttpConnection {
         'content-type': 'application/json',
         'content-length': Buffer.byteLength(payload),
       }),
+      ...(upload?.bytes !== undefined && { 'content-length': upload.bytes }),
       ...headers,
     };
   }

@@ -102,6 +102,14 @@ describe('image import', () => {
     await run(['image', 'import', '--tar', 'image.tar', '--ref', 'org/app:2', '-d']);
     const env = await program('docker', 'echo "$@"');
     await run(['image', 'import', 'org/app:1', '--size', '2GB', '-q', '-d'], { env });
+    // By the length of a file, the server refuses one that it has no room for before it is sent.
+    expect(server?.calls.map(({ headers }) => headers['content-length'])).toEqual([
+      '10',
+      undefined,
+      '10',
+      '10',
+      undefined,
+    ]);
     expect(
       server?.calls.map(({ method, url: { pathname, search }, body }) => [method, pathname + search, body]),
     ).toEqual([
@@ -127,6 +135,28 @@ describe('image import', () => {
     expect(stderr).toMatch(
       /^error: the connection to http:.* broke while the archive was sent \((ECONNRESET|EPIPE)\)\nRun the/,
     );
+  });
+
+  test('a file that becomes shorter while it is sent is not sent as if it were whole', async () => {
+    await startServer(() => accepted);
+    const archive = join(directory, 'image.tar');
+    files = createServer((request) => {
+      request.once('data', () => void truncate(archive, 0).then(() => request.resume()));
+      request.once('data', () => request.pause());
+    });
+    files.listen(0, '127.0.0.1');
+    await once(files, 'listening');
+    const address = files.address();
+    const at = `http://127.0.0.1:${typeof address === 'object' ? address?.port : ''}`;
+    await writeFile(archive, '');
+    await truncate(archive, 50_000_000);
+    expect(await run(['image', 'import', '--tar', 'image.tar', '--name', 'app', '--url', at])).toEqual({
+      exitCode: 1,
+      stdout: '',
+      stderr:
+        'error: image.tar became shorter while it was sent: nothing is imported (import_failed)\n' +
+        'Does something still write it? Run the command again once it is whole.\n',
+    });
   });
 
   test('Ctrl+C says whether the server can have taken the import', async () => {

@@ -1,27 +1,31 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { open } from 'node:fs/promises';
-import { PassThrough, type Readable } from 'node:stream';
+import { type FileHandle, open } from 'node:fs/promises';
+import { PassThrough, Readable } from 'node:stream';
 import { CliError, systemErrorCode } from '../cli-error.ts';
+import type { Upload } from '../server/http-connection.ts';
 import { layoutDirectory } from './layout-directory.ts';
 
 /** A file, an OCI layout directory, or stdin for `-`. Rejects with CliError `not_found` for what cannot be read. */
-export async function archiveFile(path: string): Promise<Readable> {
+export async function archiveFile(path: string): Promise<Upload> {
   if (path === '-') {
     if (process.stdin.isTTY) {
       throw new CliError('invalid_request', 'an archive from stdin is wanted, and stdin is a terminal', {
         hint: 'Pipe it in: docker save python:3.12 | bhatti image import --tar - --name python-3.12',
       });
     }
-    return process.stdin;
+    return { stream: process.stdin };
   }
   try {
     const file = await open(path);
-    if ((await file.stat()).isDirectory()) {
+    const stats = await file.stat();
+    if (stats.isDirectory()) {
       await file.close();
-      return await layoutDirectory(path);
+      return { stream: await layoutDirectory(path) };
     }
-    return file.createReadStream();
+    // A pipe or a device has no size, nor have files that the kernel makes up.
+    if (!stats.isFile() || stats.size === 0) return { stream: file.createReadStream() };
+    return { stream: Readable.from(bytesOf(file, stats.size, path), { objectMode: false }), bytes: stats.size };
   } catch (error) {
     if (error instanceof CliError) throw error;
     throw new CliError('not_found', `cannot read the archive ${path} (${systemErrorCode(error) ?? String(error)})`, {
@@ -31,11 +35,25 @@ export async function archiveFile(path: string): Promise<Readable> {
   }
 }
 
+/** Yields the first `bytes` bytes of the file, and throws CliError `import_failed` if it ends before. */
+async function* bytesOf(file: FileHandle, bytes: number, path: string): AsyncGenerator<Buffer> {
+  let left = bytes;
+  for await (const chunk of file.createReadStream({ end: bytes - 1 })) {
+    left -= chunk.length;
+    yield chunk;
+  }
+  if (left > 0) {
+    throw new CliError('import_failed', `${path} became shorter while it was sent: nothing is imported`, {
+      hint: 'Does something still write it? Run the command again once it is whole.',
+    });
+  }
+}
+
 /**
  * The output of `docker save REF`, or of `podman save` where there is no docker. Resolves once the first bytes are here, so that
  * nothing is sent to the server for a missing image; the stream fails if the program fails later.
  */
-export async function savedImage(reference: string, env: NodeJS.ProcessEnv): Promise<Readable> {
+export async function savedImage(reference: string, env: NodeJS.ProcessEnv): Promise<Upload> {
   // Docker would take it for a flag, or for no argument.
   if (/^(-|\s*$)/.test(reference)) {
     throw new CliError(
@@ -49,7 +67,7 @@ export async function savedImage(reference: string, env: NodeJS.ProcessEnv): Pro
   ];
   for (const [program, args] of programs) {
     const archive = await run(program, args, env, reference);
-    if (archive !== undefined) return archive;
+    if (archive !== undefined) return { stream: archive };
   }
   throw new CliError('docker_missing', 'neither docker nor podman is installed here, to save the image with', {
     hint:

@@ -30,13 +30,13 @@ export async function importImage(
   const archive = tar === undefined ? await savedImage(reference ?? '', env) : await archiveFile(tar);
   let answer: Awaited<ReturnType<ApiClient['importImage']>>;
   try {
-    if (!output.json && !output.quiet) showUpload(archive, console);
+    if (!output.json && !output.quiet) showUpload(archive.stream, console);
     // Saved by its id, an image has no name in the archive, and is the only one there.
     const named = reference !== undefined && !IMAGE_ID.test(reference);
     const sending = client.importImage(archive, { ...request, ...(named && { ref: reference }) });
-    answer = await interruptible(sending, console, 'import', () => archive.readableEnded);
+    answer = await interruptible(sending, console, 'import', () => archive.stream.readableEnded);
   } finally {
-    archive.destroy();
+    archive.stream.destroy();
     console.live([]);
   }
   if (output.json) {
