@@ -1,3 +1,4 @@
+import { formatBytes } from '@bhatti/tasks';
 import type { ApiClient } from './server/api-client.ts';
 import type { AdminStatus } from './server/api-schema.ts';
 import { type Console, printJson } from './terminal/console.ts';
@@ -32,6 +33,19 @@ function formatWorker({ name, connected_at, tasks = [] }: AdminStatus['workers']
 
 function formatFacts(facts: Readonly<Record<string, unknown>>): string {
   return Object.entries(facts)
-    .map(([name, value]) => `${name.replaceAll('_', ' ')} ${typeof value === 'string' ? value : JSON.stringify(value)}`)
+    .map(([name, value]) => formatFact(name, value))
     .join(', ');
+}
+
+/** A fact as its name and value; one in bytes as a size, and a limit of 0 as none. */
+function formatFact(name: string, value: unknown): string {
+  const [, size] = /^(.*)_bytes$/.exec(name) ?? [];
+  if (size !== undefined && typeof value === 'number') {
+    return `${words(size)} ${value === 0 && size.endsWith('limit') ? 'none' : formatBytes(value)}`;
+  }
+  return `${words(name)} ${typeof value === 'string' ? value : JSON.stringify(value)}`;
+}
+
+function words(name: string): string {
+  return name.replaceAll('_', ' ');
 }

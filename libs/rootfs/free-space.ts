@@ -11,6 +11,6 @@ export function requireFreeSpace(path: string, bytes: number): void {
   if (free >= bytes + FREE_SPACE_RESERVE) return;
   throw new RootfsError(
     'no_space',
-    `no space left on the disk of the data directory: ${bytes} bytes are needed beside a reserve of ${FREE_SPACE_RESERVE}, ${free} are free; free some and try again`,
+    `no space left on the disk of the data directory: ${Math.ceil((bytes + FREE_SPACE_RESERVE) / 1e6)} MB have to be free, as 64 MiB always stay so, and ${Math.floor(free / 1e6)} MB are; free some and try again`,
   );
 }

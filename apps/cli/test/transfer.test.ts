@@ -637,10 +637,17 @@ tsk_2  pull  failed   py    just now  manifest_unknown
   });
 
   test('admin status', async () => {
-    const body = { version: '1', queue: { waiting: 2 }, workers: [], disk: { free_bytes: 5 }, redis: { version: '7' } };
+    const disk = { free_bytes: 83_147_890_688 };
+    const redis = { version: '7', memory_used_bytes: 2_498_480, memory_limit_bytes: 0 };
+    const body = { version: '1', queue: { waiting: 2 }, workers: [], disk, redis };
     await startServer(() => ({ status: 200, body }));
     expect((await run(['admin', 'status'])).stdout).toBe(
-      'version    1\nqueue      waiting 2\ndisk       free bytes 5\nredis      version 7\nworker     none: pulls wait until one is started\n',
+      `version    1
+queue      waiting 2
+disk       free 83.1 GB
+redis      version 7, memory used 2 MB, memory limit none
+worker     none: pulls wait until one is started
+`,
     );
     expect(JSON.parse((await run(['admin', 'status', '--json'])).stdout)).toEqual(body);
   });
