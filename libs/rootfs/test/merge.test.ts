@@ -234,15 +234,17 @@ describe('entries', () => {
 
   test('keep no attributes that mean something on their host only', () => {
     const value = Buffer.from('x');
-    const names = ['security.capability', 'security.selinux', 'trusted.overlay.opaque', 'user.a'];
+    const overlay = ['impure', 'metacopy', 'nlink', 'opaque', 'origin', 'redirect', 'upper'];
+    const dropped = ['security.selinux', 'system.nfs4_acl', ...overlay.map((name) => `trusted.overlay.${name}`)];
+    const names = ['security.capability', ...dropped, 'trusted.a', 'user.a'];
     const xattrs = names.map((name): [string, Buffer] => [name, value]);
     const kept = (node: TarEntry) => [
       ...(listingOf(merge([{ ...node, xattrs }]))
         .children.get('a')
         ?.xattrs.keys() ?? []),
     ];
-    expect(kept(file('a'))).toEqual(['security.capability', 'user.a']);
-    expect(kept(directory('a'))).toEqual(['security.capability', 'user.a']);
+    expect(kept(file('a'))).toEqual(['security.capability', 'trusted.a', 'user.a']);
+    expect(kept(directory('a'))).toEqual(['security.capability', 'trusted.a', 'user.a']);
   });
 });
 
