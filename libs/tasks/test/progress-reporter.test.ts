@@ -49,6 +49,7 @@ describe('a progress reporter', () => {
     const reporter = createProgressReporter(job);
     for (let megabytes = 0; megabytes < 100; megabytes += 1) {
       reporter.report(downloading(megabytes));
+      expect(jest.getTimerCount()).toBeLessThanOrEqual(1);
       await jest.advanceTimersByTimeAsync(10);
     }
     await jest.advanceTimersByTimeAsync(1000);
@@ -107,8 +108,12 @@ describe('a progress reporter', () => {
     await reporter.flush();
     expect(job.lines()).toEqual(['1 MB', '2 MB']);
     await reporter.flush();
+    // Nothing that would keep the process.
+    expect(jest.getTimerCount()).toBe(0);
     await jest.advanceTimersByTimeAsync(1000);
     expect(job.received).toHaveLength(2);
+    reporter.report(downloading(3));
+    expect(job.lines()).toEqual(['1 MB', '2 MB', '3 MB']);
   });
 
   test('flushes what a slow update has held up, too', async () => {

@@ -32,6 +32,7 @@ describe('loadSecretKey', () => {
   const bytes = Buffer.from(Array.from({ length: 32 }, (_, index) => index * 8 - 1 && (index * 37) % 256));
   test.each([
     ['hex', bytes.toString('hex')],
+    ['hex in capitals', bytes.toString('hex').toUpperCase()],
     ['base64', bytes.toString('base64')],
     ['base64url', bytes.toString('base64url')],
     ['a line of base64', `${bytes.toString('base64')}\n`],
@@ -39,6 +40,11 @@ describe('loadSecretKey', () => {
     const key = await loadSecretKey({ path, env: { BHATTI_SECRET_KEY: text } });
     expect(key.export()).toEqual(bytes);
     expect(await readdir(directory)).toEqual([]);
+  });
+
+  test('takes the file where BHATTI_SECRET_KEY is empty, as Docker Compose leaves what is not set', async () => {
+    const made = await loadSecretKey({ path, env: {} });
+    expect((await loadSecretKey({ path, env: { BHATTI_SECRET_KEY: '' } })).equals(made)).toBe(true);
   });
 
   test.each([
