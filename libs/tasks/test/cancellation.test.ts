@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, describe, expect, jest, test } from '@jest/globals';
 import { eventually } from '../../../test/support/eventually.ts';
 import {
   cancelTask,
@@ -144,6 +144,28 @@ describe('cancelling a task', () => {
     expect(await cancelLater('second')).toBeLessThan(10_000);
   });
 
+  test('is looked for as a task begins, and when messages may have been lost, until the subscription ends', async () => {
+    const queue = fixture.queue('worker');
+    const relay = fixture.relay('worker');
+    const running = new RunningTasks();
+    const subscription = await subscribeCancellations(relay, queue, running);
+    const looks = jest.spyOn(queue, 'getJob');
+    const reasons = () => {
+      const { length } = looks.mock.calls;
+      relay.emit('recovered', { downtimeMs: 0 });
+      return looks.mock.calls.slice(length);
+    };
+    await running.run('tsk_begins', async () => {
+      expect(looks.mock.calls).toEqual([['tsk_begins']]);
+      await Promise.all(looks.mock.results.map(({ value }) => value));
+      await eventually(() => reasons().length === 1);
+    });
+    await subscription.close();
+    const before = looks.mock.calls.length;
+    await running.run('tsk_later', async () => expect(reasons()).toEqual([]));
+    expect(looks).toHaveBeenCalledTimes(before);
+  });
+
   test('that crosses its end does not bring its credentials back', async () => {
     const queue = fixture.queue();
     const relay = fixture.relay();
@@ -210,5 +232,36 @@ describe('cancelling a task', () => {
     await expect(cancelTask(queue, relay, id)).rejects.toMatchObject({ code: 'task_ended' });
     // A key of the queue, and no hash.
     await expect(cancelTask(queue, relay, 'completed')).rejects.toMatchObject({ code: 'not_found' });
+  });
+});
+
+describe('the tasks that run here', () => {
+  test('are known while they run, and told of as they begin', async () => {
+    const running = new RunningTasks();
+    const begun: string[] = [];
+    const unwatch = running.watch((id) => begun.push(id));
+    const failing = running.run('one', async () => {
+      expect([...running.ids]).toEqual(['one']);
+      expect(begun).toEqual(['one']);
+      throw new Error('broken');
+    });
+    await expect(failing).rejects.toThrow('broken');
+    expect([...running.ids]).toEqual([]);
+    unwatch();
+    await running.run('other', async () => {});
+    expect(begun).toEqual(['one']);
+  });
+
+  test('are stopped in every run, as one that was lost and is taken up again has two', async () => {
+    const running = new RunningTasks();
+    const untilStopped = (id: string) =>
+      running.run(
+        id,
+        (signal) => new Promise((resolve) => signal.addEventListener('abort', () => resolve(signal.reason))),
+      );
+    const runs = [untilStopped('one'), untilStopped('one'), untilStopped('other')];
+    running.stop('one', 'cancelled');
+    running.stopAll('worker_stopping');
+    expect(await Promise.all(runs)).toEqual(['cancelled', 'cancelled', 'worker_stopping']);
   });
 });
