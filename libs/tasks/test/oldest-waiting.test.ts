@@ -1,5 +1,5 @@
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from '@jest/globals';
-import { enqueuePull, oldestWaiting, type RedisClient, type TaskQueue } from '../index.ts';
+import { enqueuePull, oldestWaiting, queueKey, type RedisClient, type TaskQueue } from '../index.ts';
 import { data, QueueFixture } from './support/fixture.ts';
 
 let fixture: QueueFixture;
@@ -37,6 +37,14 @@ test('is when the task was asked for that has waited longest, wherever its turn 
   // As an operator's tool has made them.
   await enqueue(6, 'noon');
   expect(await oldestWaiting(queue)).toBe(200);
+});
+
+test('is unknown where the only one that waits has no time, as an operator may leave it', async () => {
+  await enqueue(undefined, 'noon');
+  expect(await oldestWaiting(queue)).toBeNull();
+  const [id = ''] = await redis.lrange(queueKey('wait'), 0, -1);
+  await redis.hdel(queueKey(id), 'timestamp');
+  expect(await oldestWaiting(queue)).toBeNull();
 });
 
 test('also among more turns than Redis looks at in one call', async () => {

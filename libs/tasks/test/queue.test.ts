@@ -44,6 +44,7 @@ describe('the queue', () => {
     const others = await Promise.all(
       [
         { owner: 'ann' },
+        { reference: 'docker.io/library/python:3.13' },
         { name: 'mine' },
         { platform: 'linux/arm64' },
         { sizeBytes: 2 ** 31 },
@@ -52,7 +53,7 @@ describe('the queue', () => {
       ].map((change) => enqueuePull(queue, { ...data, ...change })),
     );
     expect(others.every(({ created }) => created)).toBe(true);
-    expect(await queue.getWaitingCount()).toBe(7);
+    expect(await queue.getWaitingCount()).toBe(8);
   });
 
   test('takes an identical pull anew when somebody has removed the job of the first from Redis', async () => {
@@ -108,7 +109,10 @@ describe('the queue', () => {
     for (let attempt = 2; attempt <= 3; attempt += 1) {
       await eventually(async () => {
         const waiting = await queue.getJob(passing.id);
-        return waiting?.attemptsMade === attempt - 1 && (await waiting.getState()) === 'delayed';
+        if (waiting?.attemptsMade !== attempt - 1 || (await waiting.getState()) !== 'delayed') return false;
+        // Ms: half to all of 2 s, then of 4 s.
+        expect(waiting.delay).toBeGreaterThanOrEqual(1000 * (attempt - 1));
+        return true;
       });
       await job.promote();
       worker.resume();

@@ -42,6 +42,25 @@ test('owners take turns, and the tasks of one keep their order', async () => {
   expect(order.indexOf('three-0')).toBeLessThan(order.indexOf('three-1'));
 });
 
+test('a turn follows the last of its owner, but not before that of the head; an empty queue begins again', async () => {
+  const queue = fixture.queue();
+  const redis = fixture.connect('request');
+  const tasks: string[] = [];
+  for (const turn of [1, 2, 3]) {
+    const priority = await takeTurn(redis, 'ann');
+    expect(priority).toBe(turn);
+    tasks.push((await enqueuePull(queue, { ...data, name: `turn-${turn}` }, { priority })).id);
+  }
+  expect(await takeTurn(redis, 'bob')).toBe(1);
+  const [first, second, third] = tasks;
+  for (const id of [first, second]) await queue.remove(id ?? '');
+  expect(await takeTurn(redis, 'bob')).toBe(3);
+  expect(await takeTurn(redis, 'carl')).toBe(3);
+  expect(await takeTurn(redis, 'ann')).toBe(4);
+  await queue.remove(third ?? '');
+  expect(await takeTurn(redis, 'ann')).toBe(1);
+});
+
 test('a queue that never ran empty has turns still: the last one is that of all who come', async () => {
   const queue = fixture.queue();
   const redis = fixture.connect('request');
