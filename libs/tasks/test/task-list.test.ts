@@ -62,6 +62,8 @@ describe('the list of tasks', () => {
       again: await enqueue('ann', 'again'),
       running: await enqueue('ann', 'running'),
     };
+    // Another's, which has an owner's name in it.
+    const othersEnded = await enqueue('bob', 'ann');
     const worker = fixture.worker(
       async (job) => {
         if (job.data.name === 'failed') throw jobError({ code: 'no_space', message: 'full', retryable: false });
@@ -74,6 +76,8 @@ describe('the list of tasks', () => {
     );
     const stateOf = async (id: string) => (await queue.getJob(id))?.getState();
     await eventually(async () => (await stateOf(ids.running)) === 'active');
+    // It had its turn before the second of the other owner.
+    expect(await stateOf(othersEnded)).toBe('completed');
     const queued = {
       turn: await enqueue('ann', 'turn'),
       plain: await enqueue('ann', 'plain', false),
@@ -106,8 +110,10 @@ describe('the list of tasks', () => {
       expect(Object.fromEntries(seen.map(({ id, status }) => [id, status]))).toEqual(expected);
       expect(seen).toHaveLength(Object.keys(expected).length);
       const everybodys = await pages({ limit });
-      expect(everybodys.map(({ id }) => id)).toEqual(expect.arrayContaining([...Object.keys(expected), queued.others]));
-      expect(everybodys).toHaveLength(seen.length + 1);
+      expect(everybodys.map(({ id }) => id)).toEqual(
+        expect.arrayContaining([...Object.keys(expected), queued.others, othersEnded]),
+      );
+      expect(everybodys).toHaveLength(seen.length + 2);
       for (const status of ['queued', 'running', 'completed', 'failed', 'cancelled'] as const) {
         const some = await pages({ limit, owner: 'ann', status });
         const wanted = Object.keys(expected).filter((id) => expected[id] === status);
@@ -134,7 +140,17 @@ describe('the list of tasks', () => {
     const times = ['timestamp', 'processedOn', 'finishedOn'].flatMap((field) =>
       ['noon', '9e15'].map((text) => [field, text] as const),
     );
-    const texts = ['{"owner":"ann"}', '{"owner":"ann"', '{}', 'null', '"ann"', '5', '[]'];
+    const texts = [
+      '{"owner":"ann"}',
+      '{"owner":5}',
+      '{"owner":["ann"]}',
+      '{"owner":"ann"',
+      '{}',
+      'null',
+      '"ann"',
+      '5',
+      '[]',
+    ];
     // Each of a name of its own, or it would be one task only.
     for (const [at, [field, text]] of [...texts.map((text) => ['data', text] as const), ...times].entries()) {
       await redis.hset(queueKey(await enqueue('ann', `theirs-${at}`)), field, text);
@@ -158,6 +174,30 @@ describe('the list of tasks', () => {
     }
     for (const status of ['queued', undefined] as const) {
       expect((await pages({ limit: 7, status })).map(({ id }) => id)).toEqual(whole);
+    }
+  });
+
+  test('has each once, where many were created or have ended in the same millisecond', async () => {
+    open();
+    const names = ['a', 'b', 'c', 'd', 'e', 'f'];
+    const ended = await Promise.all(names.map((name) => enqueue('ann', name)));
+    const worker = fixture.worker(async (job) => {
+      if (job.data.name > 'c') throw jobError({ code: 'no_space', message: 'full', retryable: false });
+      return result;
+    });
+    const endedIn = (list: string) => redis.zrange(queueKey(list), 0, '-1');
+    await eventually(async () => (await endedIn('completed')).length + (await endedIn('failed')).length === 6);
+    await worker.close();
+    for (const list of ['completed', 'failed']) {
+      for (const id of await endedIn(list)) await redis.zadd(queueKey(list), 1_000_000, id);
+    }
+    const waiting = await Promise.all(names.map((name) => enqueue('ann', name)));
+    for (const id of waiting) await redis.hset(queueKey(id), 'timestamp', 1_000_000);
+    const expected = [...waiting.sort().reverse(), ...ended.sort().reverse()];
+    for (const limit of [1, 2, 5, 100]) {
+      for (const owner of ['ann', undefined]) {
+        expect((await pages({ limit, owner })).map(({ id }) => id)).toEqual(expected);
+      }
     }
   });
 

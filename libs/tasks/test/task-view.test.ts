@@ -18,6 +18,9 @@ describe('the view of a task', () => {
     await enqueuePull(queue, data);
     expect(await findTask(queue, 'meta')).toBeNull();
     expect(await findTask(queue, '../meta')).toBeNull();
+    // Of a tool that names jobs otherwise.
+    await queue.add('pull', data, { jobId: 'odd' });
+    expect(await findTask(queue, 'odd')).toBeNull();
   });
 
   test('goes from queued over running to completed', async () => {
