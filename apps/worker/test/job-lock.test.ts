@@ -115,10 +115,23 @@ test('one that ran out while nobody could renew it is taken back, unless the job
       if (job.id !== id) return result;
       await connection.del(lockKey);
       held.push(await lock.isHeld(id, token), (await connection.get(lockKey)) === token);
+      // For no longer than any other.
+      const lasts = await connection.pttl(lockKey);
+      held.push(lasts > 0 && lasts <= LOCK);
       await connection.del(lockKey);
       const letGo = lock.keep(job, token, () => lost.push(id));
       await eventually(async () => (await connection.get(lockKey)) === token);
       letGo();
+      // Given to another, who has begun: the job is among the active ones as before.
+      await connection.set(lockKey, 'another');
+      held.push(await lock.isHeld(id, token));
+      await new Promise<void>((told) => {
+        const stop = lock.keep(job, token, () => {
+          stop();
+          told();
+        });
+      });
+      held.push((await connection.get(lockKey)) === token);
       // Given to another, who has not begun: as BullMQ does it, without the lock and among those that wait.
       await connection.del(lockKey);
       await connection.lrem(queueKey('active'), 1, id);
@@ -131,7 +144,7 @@ test('one that ran out while nobody could renew it is taken back, unless the job
   );
   try {
     await eventually(async () => (await queue.getJobState(id)) === 'completed');
-    expect([held, lost]).toEqual([[true, true, false, true], []]);
+    expect([held, lost]).toEqual([[true, true, true, false, false, false, true], []]);
   } finally {
     await worker.close();
   }

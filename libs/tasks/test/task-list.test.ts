@@ -1,7 +1,8 @@
-import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, describe, expect, jest, test } from '@jest/globals';
 import { eventually } from '../../../test/support/eventually.ts';
 import {
   createTaskId,
+  createTaskQueue,
   enqueuePull,
   jobError,
   type ListTasksOptions,
@@ -199,6 +200,41 @@ describe('the list of tasks', () => {
         expect((await pages({ limit, owner })).map(({ id }) => id)).toEqual(expected);
       }
     }
+  });
+
+  test('goes on beyond what Redis looks at in one call, though more tasks end meanwhile', async () => {
+    redis = fixture.connect('worker');
+    queue = createTaskQueue(redis);
+    fixture.onEnd(() => queue.close());
+    const ids = Array.from({ length: 1200 }, () => createTaskId());
+    const jobs = ids.map((id) => ({ name: 'pull' as const, data: { ...data, name: id }, opts: { jobId: id } }));
+    await queue.addBulk(jobs.map((job) => ({ ...job, data: { ...job.data, cancelRequested: true } })));
+    const listed = async (options: Omit<ListTasksOptions, 'limit'>) =>
+      (await pages({ ...options, limit: 400 })).map(({ id }) => id);
+    expect(new Set(await listed({ status: 'cancelled' }))).toEqual(new Set(ids));
+
+    const end = async (some: readonly string[], from: number) => {
+      const commands = redis.multi();
+      for (const [at, id] of some.entries()) {
+        const job = { finishedOn: from + at, returnvalue: JSON.stringify(result) };
+        commands
+          .lrem(queueKey('wait'), 1, id)
+          .zadd(queueKey('completed'), from + at, id)
+          .hset(queueKey(id), job);
+      }
+      await commands.exec();
+    };
+    const [later = '', ...sooner] = ids;
+    await end(sooner, 1_000_000);
+    const read = redis.zrevrangebyscore.bind(redis);
+    jest.spyOn(redis, 'zrevrangebyscore').mockImplementationOnce(async (...range: Parameters<typeof read>) => {
+      const piece = await read(...range);
+      await end([later], 2_000_000);
+      return piece;
+    });
+    const { tasks } = await listTasks(queue, { limit: 2000, status: 'completed' });
+    expect(tasks.map(({ view }) => view.id)).toEqual(sooner.reverse());
+    for (const owner of ['local', undefined]) expect(await listed({ owner })).toEqual([later, ...sooner]);
   });
 
   test('of one owner costs little beside thousands of others, and looks through no list of them', async () => {
