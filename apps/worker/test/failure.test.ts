@@ -1,7 +1,7 @@
 import { constants } from 'node:os';
 import { getSystemErrorName } from 'node:util';
 import { describe, expect, test } from '@jest/globals';
-import { describeFailure, WorkerError, withoutUrlSecrets } from '../job/failure.ts';
+import { describeFailure, isUnexplained, WorkerError, withoutUrlSecrets } from '../job/failure.ts';
 
 class LibraryError extends Error {
   readonly code = 'rate_limited';
@@ -82,6 +82,16 @@ describe('describeFailure', () => {
   });
 });
 
+test.each([
+  ['internal', true],
+  ['disk_failed', true],
+  ['out_of_resources', true],
+  ['no_space', false],
+  ['manifest_unknown', false],
+])('that %s needs its stack in the log is %s', (code, expected) => {
+  expect(isUnexplained({ code, message: '', retryable: false })).toBe(expected);
+});
+
 describe('withoutUrlSecrets', () => {
   test('drops user and query, keeps the rest of the text', () => {
     expect(withoutUrlSecrets('a http://x/y?z=1 b "https://u:p@x:5000/y#f" c')).toBe(
@@ -90,6 +100,7 @@ describe('withoutUrlSecrets', () => {
     expect(withoutUrlSecrets('at http://u:p@ss@proxy:3128 and http://x/@y, me@z')).toBe(
       'at http://proxy:3128 and http://x/@y, me@z',
     );
+    expect(withoutUrlSecrets('HTTPS://me:secret@host/x?sig=secret')).toBe('HTTPS://host/x');
     expect(withoutUrlSecrets('no url, user@host')).toBe('no url, user@host');
   });
 });

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import {
   connectRedis,
   createTaskQueue,
@@ -11,7 +12,7 @@ import {
   type TaskQueue,
   workerOptions,
 } from '@bhatti/tasks';
-import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { afterAll, beforeAll, expect, jest, test } from '@jest/globals';
 import { Worker } from 'bullmq';
 import { eventually } from '../../../test/support/eventually.ts';
 import { startRedis, type TestRedis } from '../../../test/support/redis.ts';
@@ -101,6 +102,31 @@ test('what Redis refuses is no loss: the lock is renewed once it takes writes ag
   await eventually(async () => (await connection.sismember(queueKey('stalled'), id)) === 0);
   letGo();
   expect(lost).toEqual([]);
+});
+
+test('is renewed once at a time, however long Redis takes, and no more once it is let go', async () => {
+  const { id } = await enqueuePull(queue, { reference: 'e', requested: 'e', name: 'e', owner: 'local' });
+  const job = await queue.getJob(id);
+  if (job === undefined) throw new Error('no job');
+  const answers: (() => void)[] = [];
+  const renewals = jest
+    .spyOn(connection, 'evalsha')
+    .mockImplementation(() => new Promise((resolve) => answers.push(() => resolve(1))));
+  try {
+    const letGo = new JobLock(connection, 50).keep(job, 'mine', () => {});
+    await eventually(() => answers.length === 1);
+    // Several renewals long.
+    await sleep(100);
+    expect(answers).toHaveLength(1);
+    answers[0]?.();
+    await eventually(() => answers.length === 2);
+    letGo();
+    answers[1]?.();
+    await sleep(100);
+    expect(answers).toHaveLength(2);
+  } finally {
+    renewals.mockRestore();
+  }
 });
 
 test('one that ran out while nobody could renew it is taken back, unless the job went to another meanwhile', async () => {

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
+import { afterAll, beforeAll, beforeEach, expect, jest, test } from '@jest/globals';
 import { startRedis, type TestRedis } from '../../../test/support/redis.ts';
 import type { RedisClient } from '../index.ts';
 import { type MetricSample, readWorkerMetrics, WorkerMetrics, workerMetrics } from '../metrics.ts';
@@ -44,6 +44,50 @@ test('counters of several workers add up, a sample for each set of labels', asyn
   expect(await samplesOf('bhatti_downloaded_bytes_total')).toEqual([
     { name: 'bhatti_downloaded_bytes_total', labels: {}, value: 2_000_000 },
   ]);
+});
+
+test('counters never go back, and stay readable whatever the labels, and whatever else somebody has put there', async () => {
+  const metrics = new WorkerMetrics(redis);
+  metrics.count('downloaded', {}, 5);
+  metrics.count('downloaded', {}, -3);
+  metrics.count('layers', { source: 'cache' }, 0);
+  metrics.count('retries', { reason: 'a "quoted",\nlong}' });
+  await metrics.idle();
+  await redis.hset('{bhatti}:metrics', { 'bhatti_layers_total{source="x"}': 'many', 'of mine': 1 });
+  expect((await samplesOf('bhatti_downloaded_bytes_total')).map(({ value }) => value)).toEqual([5]);
+  expect(await samplesOf('bhatti_layers_total')).toEqual([]);
+  expect((await samplesOf('bhatti_task_retries_total')).map(({ labels }) => labels)).toEqual([
+    { reason: 'a__quoted___long_' },
+  ]);
+});
+
+test('time that ran backwards is none', async () => {
+  const metrics = new WorkerMetrics(redis);
+  metrics.observe('waiting', {}, -5);
+  await metrics.idle();
+  const samples = await samplesOf('bhatti_task_wait_seconds');
+  expect(samples.find((one) => one.name.endsWith('_sum'))?.value).toBe(0);
+  expect(samples.find((one) => one.labels.le === '0.05')?.value).toBe(1);
+});
+
+test('is idle once Redis has everything', async () => {
+  const metrics = new WorkerMetrics(redis);
+  let answer = () => {};
+  jest.spyOn(redis, 'hincrby').mockImplementationOnce(
+    () =>
+      new Promise((resolve) => {
+        answer = () => resolve(1);
+      }),
+  );
+  metrics.count('takeovers');
+  let isIdle = false;
+  const idle = metrics.idle().then(() => {
+    isIdle = true;
+  });
+  await redis.ping();
+  expect(isIdle).toBe(false);
+  answer();
+  await idle;
 });
 
 test('a histogram is cumulative, and counts what is beyond its last bound', async () => {
