@@ -66,6 +66,12 @@ test.each([{ end: 'completed' }, { end: 'failed', answer: { status: 404 } }, { e
     await eventually(async () => (await held()).includes('lease:layer'));
     expect(await held()).toEqual(whileDownloading);
     expect(renewed).toBe(1);
+    // Should every worker die now, and never start again, all of it runs out: after a day at least, but for the leases.
+    for (const key of await stack.connection.keys(`${KEY_PREFIX}:*`)) {
+      if (/:lease:/.test(key)) expect([key, await stack.connection.ttl(key)]).not.toEqual([key, -1]);
+      if (!/:(?:claims|task-claims|begun):/.test(key)) continue;
+      expect(await stack.connection.ttl(key)).toBeGreaterThan(24 * 3600);
+    }
     if (end === 'cancelled') await cancelTask(stack.queue, stack.relay, id);
     else send();
     expect(await stack.ended(id)).toMatchObject({ status: end });
@@ -131,4 +137,26 @@ test('a worker that hung, and then fails, ends nothing of a task that is another
   await eventually(() => stack.log().slice(logged).includes('Lock mismatch'));
   expect(await held()).toEqual(whileDownloading.filter((kind) => kind !== 'lease:layer'));
   expect((await stack.queue.getJobLogs(id)).logs.filter((line) => line.includes('no_space'))).toEqual([]);
+});
+
+test('a worker that hung once the image had its name releases nothing of a task that is another’s by now', async () => {
+  const layers = [{ tar: await layerTar([{ name: 'f', content: randomBytes(1000) }]) }];
+  const { reference } = stack.registry.pushImage({ repository: 'named-late', layers });
+  const { images } = stack.store;
+  const replace = images.replace.bind(images);
+  let id = '';
+  jest.spyOn(images, 'replace').mockImplementationOnce(async (...image) => {
+    const isReplaced = await replace(...image);
+    await stack.connection.lrem(queueKey('active'), 0, id);
+    await stack.connection.set(queueKey(`${id}:lock`), 'another');
+    return isReplaced;
+  });
+  const logged = stack.log().length;
+  await stack.queue.pause();
+  id = await stack.enqueue({ reference, name: 'named-late' });
+  await stack.queue.resume();
+  await eventually(() => stack.log().slice(logged).includes('Lock mismatch'));
+  expect(stack.log().slice(logged)).toContain('the job was taken over by another worker');
+  const kinds = (await stack.connection.keys(`${KEY_PREFIX}:task-claims:*:${id}`)).map((key) => key.split(':')[2]);
+  expect(kinds.sort()).toEqual(['fetched', 'layer', 'partial', 'rootfs']);
 });

@@ -174,6 +174,8 @@ describe('an import', () => {
     await noteArrival(stack.connection, lost);
     await collectUploads(stack.store, owners);
     expect(await uploads.size(lost)).toBe(archive.length);
+    // What time does.
+    expect(await stack.connection.ttl(`${KEY_PREFIX}:arriving:${lost}`)).toBeGreaterThan(0);
     await stack.connection.del(`${KEY_PREFIX}:arriving:${lost}`);
     await collectUploads(stack.store, owners);
     expect(await uploads.size(lost)).toBeUndefined();

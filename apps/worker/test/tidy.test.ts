@@ -5,6 +5,7 @@ import { KEY_PREFIX } from '@bhatti/tasks';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, jest, test } from '@jest/globals';
 import { imageArchive } from '../../../test/support/archive.ts';
 import { eventually } from '../../../test/support/eventually.ts';
+import { ArchiveSource } from '../image/archive-source.ts';
 import { startStack, type TestStack } from './support/stack.ts';
 import { layerTar } from './support/tar.ts';
 
@@ -58,6 +59,18 @@ test('of an import the archive stays', async () => {
   expect((await stack.job(id)).attemptsStarted).toBe(1);
   expect(await stack.store.uploads.list()).toEqual([id]);
   await expectLogged(id);
+});
+
+test('of an import what was unpacked stays', async () => {
+  const { close } = ArchiveSource.prototype;
+  jest.spyOn(ArchiveSource.prototype, 'close').mockImplementationOnce(async function (this: ArchiveSource) {
+    await close.call(this);
+    throw new StoreError('disk_failed', 'the disk does not remove it', { retryable: true });
+  });
+  const archive = await imageArchive('docker', [{ tags: ['app:2'], tars: [await layer()] }]);
+  const id = await stack.enqueueImport({ archive, name: 'unpacked' });
+  expect(await stack.ended(id)).toMatchObject({ status: 'completed', error: null });
+  expect(stack.log()).toContain('cannot close the source of the image');
 });
 
 test('a layer that is no good is told as that', async () => {
