@@ -141,8 +141,10 @@ describe('image import', () => {
     await startServer(() => accepted);
     const archive = join(directory, 'image.tar');
     files = createServer((request) => {
-      request.once('data', () => void truncate(archive, 0).then(() => request.resume()));
-      request.once('data', () => request.pause());
+      request.once('data', () => {
+        request.pause();
+        void truncate(archive, 0).then(() => request.resume());
+      });
     });
     files.listen(0, '127.0.0.1');
     await once(files, 'listening');

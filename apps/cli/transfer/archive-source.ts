@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { type FileHandle, open } from 'node:fs/promises';
+import { createReadStream } from 'node:fs';
+import { open } from 'node:fs/promises';
 import { PassThrough, Readable } from 'node:stream';
 import { CliError, systemErrorCode } from '../cli-error.ts';
 import type { Upload } from '../server/http-connection.ts';
@@ -19,13 +20,11 @@ export async function archiveFile(path: string): Promise<Upload> {
   try {
     const file = await open(path);
     const stats = await file.stat();
-    if (stats.isDirectory()) {
-      await file.close();
-      return { stream: await layoutDirectory(path) };
-    }
-    // A pipe or a device has no size, nor have files that the kernel makes up.
-    if (!stats.isFile() || stats.size === 0) return { stream: file.createReadStream() };
-    return { stream: Readable.from(bytesOf(file, stats.size, path), { objectMode: false }), bytes: stats.size };
+    // A pipe has no size, and is opened only once; nor have files that the kernel makes up.
+    if (!stats.isDirectory() && stats.size === 0) return { stream: file.createReadStream() };
+    await file.close();
+    if (stats.isDirectory()) return { stream: await layoutDirectory(path) };
+    return { stream: Readable.from(bytesOf(path, stats.size), { objectMode: false }), bytes: stats.size };
   } catch (error) {
     if (error instanceof CliError) throw error;
     throw new CliError('not_found', `cannot read the archive ${path} (${systemErrorCode(error) ?? String(error)})`, {
@@ -36,9 +35,9 @@ export async function archiveFile(path: string): Promise<Upload> {
 }
 
 /** Yields the first `bytes` bytes of the file, and throws CliError `import_failed` if it ends before. */
-async function* bytesOf(file: FileHandle, bytes: number, path: string): AsyncGenerator<Buffer> {
+async function* bytesOf(path: string, bytes: number): AsyncGenerator<Buffer> {
   let left = bytes;
-  for await (const chunk of file.createReadStream({ end: bytes - 1 })) {
+  for await (const chunk of createReadStream(path, { end: bytes - 1 })) {
     left -= chunk.length;
     yield chunk;
   }
