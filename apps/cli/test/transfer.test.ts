@@ -195,6 +195,11 @@ describe('image import', () => {
     await writeFile(join(directory, 'layout', 'index.json'), '{}');
     const refused = await run(['image', 'import', '--tar', 'layout', '--name', 'app', '-d']);
     expect(refused).toMatchObject({ exitCode: 1, stderr: expect.stringContaining('no OCI layout') });
+    expect(refused.stderr).toContain('skopeo copy docker://IMAGE oci:layout leaves it');
+    await mkdir(join(directory, 'dir'));
+    await writeFile(join(directory, 'dir', 'manifest.json'), '{}');
+    const directoryOfSkopeo = await run(['image', 'import', '--tar', 'dir', '--name', 'app', '-d']);
+    expect(directoryOfSkopeo.stderr).toContain('makes a layout: skopeo copy dir:dir oci:LAYOUT\n');
     await writeFile(join(directory, 'layout', 'oci-layout'), '{"imageLayoutVersion":"1.0.0"}');
     await writeFile(join(directory, 'layout', 'blobs', 'sha256', 'abc'), 'x'.repeat(100_000));
     expect(await run(['image', 'import', '--tar', 'layout', '--name', 'app', '-q', '-d'])).toMatchObject({
@@ -220,6 +225,16 @@ describe('image import', () => {
       expect(await run(['image', 'import', id, '--name', 'app', '-q', '-d'], { env })).toMatchObject({ exitCode: 0 });
       expect(server?.calls.at(-1)).toMatchObject({ url: { search: '?name=app' }, body: `save ${id}\n` });
     }
+  });
+
+  test('an image that is saved by its digest has no name there either, but the one of the reference here', async () => {
+    await startServer(() => accepted);
+    const env = await program('docker', 'echo "$@"');
+    const reference = `org/app:1@sha256:${'a'.repeat(64)}`;
+    expect(await run(['image', 'import', reference, '-q', '-d'], { env })).toMatchObject({ exitCode: 0 });
+    expect(server?.calls.at(-1)).toMatchObject({ url: { search: '?name=app-1' }, body: `save ${reference}\n` });
+    await run(['image', 'import', reference, '--name', 'mine', '-q', '-d'], { env });
+    expect(server?.calls.at(-1)?.url.search).toBe('?name=mine');
   });
 
   test('podman where there is no docker; neither is an error that says what to do', async () => {

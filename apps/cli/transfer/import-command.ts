@@ -1,5 +1,6 @@
 import type { Readable } from 'node:stream';
-import { formatBytes } from '@bhatti/tasks';
+import { parseReference } from '@bhatti/oci';
+import { deriveImageName, formatBytes } from '@bhatti/tasks';
 import { type PullOutput, watchNewTask } from '../pull-command.ts';
 import type { ApiClient } from '../server/api-client.ts';
 import type { ImportRequest } from '../server/api-schema.ts';
@@ -8,8 +9,8 @@ import { interruptible } from '../terminal/interruptible.ts';
 import { layoutStep } from '../terminal/progress-layout.ts';
 import { archiveFile, savedImage } from './archive-source.ts';
 
-/** As `docker images` prints it, short or in full. */
-const IMAGE_ID = /^(?:sha256:[0-9a-f]{12,64}|[0-9a-f]{12,64})$/;
+/** An image id as `docker images` prints it, short or in full, or a reference with a digest. */
+const NAMELESS = /^(?:sha256:[0-9a-f]{12,64}|[0-9a-f]{12,64})$|@sha256:[0-9a-f]{64}$/;
 
 export interface ImportSource {
   /** Image in the local Docker; undefined with `tar`. */
@@ -31,9 +32,7 @@ export async function importImage(
   let answer: Awaited<ReturnType<ApiClient['importImage']>>;
   try {
     if (!output.json && !output.quiet) showUpload(archive.stream, console);
-    // Saved by its id, an image has no name in the archive, and is the only one there.
-    const named = reference !== undefined && !IMAGE_ID.test(reference);
-    const sending = client.importImage(archive, { ...request, ...(named && { ref: reference }) });
+    const sending = client.importImage(archive, { ...namesOf(reference), ...request });
     answer = await interruptible(sending, console, 'import', () => archive.stream.readableEnded);
   } finally {
     archive.stream.destroy();
@@ -50,6 +49,13 @@ export async function importImage(
     console,
     output,
   );
+}
+
+/** What to ask for of an image that the local Docker saved: by id or digest, it has no name in the archive, and is the only one there. */
+function namesOf(reference: string | undefined): Pick<ImportRequest, 'ref' | 'name'> {
+  if (reference === undefined) return {};
+  if (!NAMELESS.test(reference)) return { ref: reference };
+  return reference.includes('@') ? { name: deriveImageName(parseReference(reference)) } : {};
 }
 
 /** Draws how much has been sent, in place; a pipe is told nothing. */

@@ -9,6 +9,9 @@ import { CliError, systemErrorCode } from '../cli-error.ts';
 /** The file that says a directory is an OCI layout (OCI image spec, "Image Layout Specification"). */
 const MARKER = 'oci-layout';
 
+/** The manifest in a directory that skopeo or Podman wrote as `dir:` (containers-transports(5)), which is no layout. */
+const SKOPEO_MANIFEST = 'manifest.json';
+
 /**
  * Packs an OCI layout directory, as `skopeo copy … oci:DIR`, umoci and BuildKit write it, into a tar. Leaves out symlinks and
  * anything else that is no file: a layout has none.
@@ -17,8 +20,11 @@ const MARKER = 'oci-layout';
  */
 export async function layoutDirectory(path: string): Promise<Readable> {
   if (!(await isFile(join(path, MARKER)))) {
+    const isSkopeos = await isFile(join(path, SKOPEO_MANIFEST));
     throw new CliError('not_found', `${path} is a directory, but no OCI layout: it has no file ${MARKER}`, {
-      hint: `--tar takes an archive, or a layout as skopeo copy docker://IMAGE oci:${path} leaves it.`,
+      hint: isSkopeos
+        ? `It seems to be what skopeo calls dir:, of which it makes a layout: skopeo copy dir:${path} oci:LAYOUT`
+        : `--tar takes an archive, or a layout as skopeo copy docker://IMAGE oci:${path} leaves it.`,
     });
   }
   const entries = await readdir(path, { recursive: true, withFileTypes: true });

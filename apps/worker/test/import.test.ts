@@ -74,6 +74,16 @@ describe('an import', () => {
     expect((await stack.store.images.get('local', 'second'))?.reference).toBe('docker.io/library/shared:1');
   });
 
+  test.each([
+    ['short:1', ['localhost/base:1', 'localhost/short:1'], 'localhost/short:1'],
+    ['asked:1', ['localhost/asked:1', 'asked:1'], 'docker.io/library/asked:1'],
+    ['tagged:1', ['1'], 'docker.io/library/tagged:1'],
+  ])('of %s, which the archive calls %j, is recorded as %s', async (reference, tags, recorded) => {
+    const archive = await imageArchive('docker-old', [{ tags, tars: [await layer('named')] }]);
+    expect(await importArchive({ archive, name: 'named', reference })).toMatchObject({ status: 'completed' });
+    expect((await stack.store.images.get('local', 'named'))?.reference).toBe(recorded);
+  });
+
   test('takes the image that is asked for, and says which there are when none is', async () => {
     const archive = await imageArchive('docker-old', [
       { tags: ['tool:1'], tars: [await layer('tool-one')] },

@@ -37,7 +37,7 @@ export async function readArchiveNames(path: string, label: string): Promise<rea
 export function noArchive(label: string): OciError {
   return new OciError(
     'invalid_request',
-    `${label} is not an image archive: it has neither an index.json (OCI) nor a manifest.json (docker save)`,
+    `${label} is not an image archive: it has neither an index.json (OCI) nor a manifest.json (docker save); of what docker export writes, docker import makes an image`,
   );
 }
 

@@ -6,7 +6,7 @@ import { digestProblem } from '../image/digest.ts';
 import { type Descriptor, MANIFEST_SIZE_LIMIT } from '../image/manifest.ts';
 import { mediaTypes } from '../image/media-type.ts';
 import type { Platform } from '../image/platform.ts';
-import { formatReference, parseReference } from '../image/reference.ts';
+import { parseReference } from '../image/reference.ts';
 import { counted, enumeration } from '../image/texts.ts';
 import type { RegistryAnswer, RegistryApi, RegistryRequest } from '../registry/registry-api.ts';
 import { type ResolvedImage, Resolver } from '../registry/resolver.ts';
@@ -16,6 +16,7 @@ import { type Container, type Member, openContainer } from './container.ts';
 import { type ArchiveContent, type ArchivedImage, readMember } from './content.ts';
 import { type ArchiveLimits, DEFAULT_ARCHIVE_LIMITS } from './decompress.ts';
 import { readDockerArchive } from './docker-archive.ts';
+import { imagesCalled } from './image-choice.ts';
 import { readOciLayout } from './oci-layout.ts';
 
 export interface OpenArchiveOptions {
@@ -29,7 +30,7 @@ export interface OpenArchiveOptions {
 }
 
 export interface ArchiveSelection {
-  /** `alpine:3.20`, a full name, a bare tag or a digest; needed where an archive holds several images. */
+  /** As `imagesCalled` takes it: `alpine:3.20`, a full name, a digest or a bare tag; needed where an archive holds several images. */
   readonly name?: string;
   /** As for a pull. */
   readonly platform?: Platform;
@@ -157,13 +158,10 @@ class Archive implements ImageArchive {
     throw new OciError('invalid_request', `${this.#label} holds ${several}; choose one: ${enumeration(choice)}`);
   }
 
-  /** The images with this full name; else those with this digest; else those with this tag. */
   #called(name: string): readonly ArchivedImage[] {
     const { images } = this.#content;
-    for (const isCalled of [isFullName, isDigestOf, isTag]) {
-      const found = images.filter((image) => isCalled(image, name));
-      if (found.length > 0) return found;
-    }
+    const called = imagesCalled(images, name);
+    if (called.length > 0) return called;
     const known = [...new Set(images.flatMap(({ names }) => names.slice(0, 1)))].sort();
     const list = known.length === 0 ? 'its images have no names' : `it holds ${enumeration(known)}`;
     throw new OciError('manifest_unknown', `${this.#label} holds no image called ${name}; ${list}`);
@@ -222,34 +220,6 @@ function indexOf(images: readonly ArchivedImage[]): Buffer {
 
 function labelOf({ names, entry }: ArchivedImage): string {
   return names[0] ?? entry.digest;
-}
-
-/** Compares names in canonical form: `alpine:3.20` is short for `docker.io/library/alpine:3.20`. */
-function isFullName({ names }: ArchivedImage, wanted: string): boolean {
-  const canonical = canonicalName(wanted);
-  return names.some((each) => each === wanted || canonicalName(each) === canonical);
-}
-
-/** `sha256:…`, alone or after a name. */
-function isDigestOf({ entry }: ArchivedImage, wanted: string): boolean {
-  return wanted.slice(wanted.lastIndexOf('@') + 1) === entry.digest;
-}
-
-/** OCI layouts often have only the tag. */
-function isTag({ names }: ArchivedImage, wanted: string): boolean {
-  return names.some((each) => each === tagOf(wanted) || tagOf(each) === wanted);
-}
-
-function canonicalName(name: string): string {
-  try {
-    return formatReference(parseReference(name));
-  } catch {
-    return name;
-  }
-}
-
-function tagOf(name: string): string | undefined {
-  return /:([A-Za-z0-9_][A-Za-z0-9_.-]*)$/.exec(name)?.[1];
 }
 
 const COPY_BYTES = 1024 * 1024;

@@ -159,6 +159,32 @@ describe('docker save', () => {
     });
   });
 
+  test.each([
+    ['app', 'localhost/app:latest'],
+    ['app:1', 'quay.io/team/app:1'],
+    ['team/app:1', 'quay.io/team/app:1'],
+  ])('%s without a registry is short for %s', async (name, full) => {
+    const names = ['localhost/app:latest', 'quay.io/team/app:1', 'ghcr.io/team/myapp:1'];
+    const saved = names.map((each, seed) => dockerSave([each], [random(10 + seed)], seed));
+    const files = Object.assign({}, ...saved, { 'manifest.json': saved.flatMap((each) => each['manifest.json']) });
+    const { archive } = await openBytes(await tarOf(files));
+    expect((await archive.resolve({ name })).names).toEqual([full]);
+    for (const other of ['pp:1', 'app:2', 'docker.io/library/app', 'index.docker.io/app', 'ghcr.io/team/app:1'])
+      expect(await failure(archive.resolve({ name: other }))).toMatchObject({ code: 'manifest_unknown' });
+  });
+
+  test('a full name comes before one that ends so; several that end so name none', async () => {
+    const names = ['localhost/app:1', 'app:1', 'a.example/tool:1', 'b.example/tool:1'];
+    const saved = names.map((each, seed) => dockerSave([each], [random(10 + seed)], seed));
+    const files = Object.assign({}, ...saved, { 'manifest.json': saved.flatMap((each) => each['manifest.json']) });
+    const { archive } = await openBytes(await tarOf(files));
+    expect((await archive.resolve({ name: 'app:1' })).names).toEqual(['app:1']);
+    expect(await failure(archive.resolve({ name: 'tool:1' }))).toMatchObject({
+      code: 'invalid_request',
+      message: expect.stringContaining('called tool:1; choose one: a.example/tool:1, b.example/tool:1'),
+    });
+  });
+
   test('several images without names are told apart by their digests', async () => {
     const one = dockerSave(null, [random(10)]);
     const two = dockerSave(null, tars, 1);

@@ -1,0 +1,56 @@
+import { familiarReference, formatReference, parseReference } from '../image/reference.ts';
+import type { ArchivedImage } from './content.ts';
+
+/** The images of an archive with this full name; else those with this digest, this tag, or a name that ends so; none if there are none. */
+export function imagesCalled(images: readonly ArchivedImage[], name: string): readonly ArchivedImage[] {
+  for (const isCalled of [isFullName, isDigestOf, isTag, isShortName]) {
+    const found = images.filter((image) => isCalled(image, name));
+    if (found.length > 0) return found;
+  }
+  return [];
+}
+
+/** Compares names in canonical form: `alpine:3.20` is short for `docker.io/library/alpine:3.20`. */
+function isFullName({ names }: ArchivedImage, wanted: string): boolean {
+  const canonical = canonicalName(wanted);
+  return names.some((each) => each === wanted || canonicalName(each) === canonical);
+}
+
+/** `sha256:…`, alone or after a name. */
+function isDigestOf({ entry }: ArchivedImage, wanted: string): boolean {
+  return wanted.slice(wanted.lastIndexOf('@') + 1) === entry.digest;
+}
+
+/** OCI layouts often have only the tag. */
+function isTag({ names }: ArchivedImage, wanted: string): boolean {
+  return names.some((each) => each === tagOf(wanted) || tagOf(each) === wanted);
+}
+
+/** A name without a registry is short for one of any: Podman saves what it built as `app` as `localhost/app:latest`. */
+function isShortName({ names }: ArchivedImage, wanted: string): boolean {
+  const short = shortName(wanted);
+  return short !== undefined && names.some((each) => canonicalName(each).endsWith(`/${short}`));
+}
+
+/** With its tag; undefined for one that states its registry, and for what is no name. */
+function shortName(wanted: string): string | undefined {
+  if (/^(?:index\.)?docker\.io\//.test(wanted)) return undefined;
+  try {
+    const reference = parseReference(wanted);
+    return reference.domain === 'docker.io' ? familiarReference(reference) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function canonicalName(name: string): string {
+  try {
+    return formatReference(parseReference(name));
+  } catch {
+    return name;
+  }
+}
+
+function tagOf(name: string): string | undefined {
+  return /:([A-Za-z0-9_][A-Za-z0-9_.-]*)$/.exec(name)?.[1];
+}
