@@ -60,7 +60,7 @@ function buildFrom(
   populate(options.output, numbering, { linearBlocks, onCopies });
   return {
     sizeBytes: geometry.blocks * BLOCK_SIZE,
-    entries: tree.inodes.count,
+    entries: tree.entries,
     contentBytes: dataBytes,
     warnings,
   };

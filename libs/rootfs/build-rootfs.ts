@@ -29,7 +29,7 @@ const rootfsReport = z.object({
 });
 
 /**
- * `sizeBytes`: bytes of the file system; `entries`: inodes that hold the image's entries; `contentBytes`: bytes of
+ * `sizeBytes`: bytes of the file system; `entries`: paths in it, its root included; `contentBytes`: bytes of
  * file content, holes not counted; `warnings`: what a user should know before booting it.
  */
 export type RootfsReport = z.infer<typeof rootfsReport>;

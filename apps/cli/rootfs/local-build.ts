@@ -1,8 +1,8 @@
-import { link, lstat, mkdir, mkdtemp, open, rm, stat } from 'node:fs/promises';
+import { chmod, link, lstat, mkdir, mkdtemp, open, rm, stat } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
 import { isNativeError } from 'node:util/types';
-import { OciError, openArchive, parsePlatform } from '@bhatti/oci';
+import { type ImageArchive, OciError, openArchive, parsePlatform, type ResolvedArchiveImage } from '@bhatti/oci';
 import {
   buildRootfs,
   decodeLayer,
@@ -87,6 +87,8 @@ async function build(work: Work): Promise<Result> {
     signal,
   });
   const sha256 = await hashAndSync(file, signal);
+  // Made for its owner alone: until here, it is nobody else's.
+  await chmod(file, 0o666 & ~process.umask());
   const { blocks } = await stat(file);
   await link(file, request.output);
   return {
@@ -138,16 +140,12 @@ async function decodeImage(work: Work): Promise<Layer[]> {
 }
 
 async function decodeArchive(work: Work, path: string): Promise<Layer[]> {
-  const { request, scratch, signal } = work;
+  const { scratch, signal } = work;
   const { expansionRatio } = work.limits.layer;
   const limits = expansionRatio === undefined ? {} : { expansionRatio };
   const archive = await openArchive(path, { scratchDirectory: scratch, limits, signal });
   try {
-    const image = await archive.resolve({
-      signal,
-      ...(request.image === undefined ? {} : { name: request.image }),
-      ...(request.platform === undefined ? {} : { platform: parsePlatform(request.platform) }),
-    });
+    const image = await chooseImage(archive, work);
     return await mapConcurrently(image.layers, LAYERS_AT_ONCE, async ({ descriptor, diffId }, number) => {
       const source = join(scratch, `blob-${number}`);
       await archive.extract(descriptor.digest, source, { signal });
@@ -158,6 +156,20 @@ async function decodeArchive(work: Work, path: string): Promise<Layer[]> {
     });
   } finally {
     await archive.close();
+  }
+}
+
+async function chooseImage(archive: ImageArchive, { request, signal }: Work): Promise<ResolvedArchiveImage> {
+  const { image: name, platform } = request;
+  try {
+    return await archive.resolve({
+      signal,
+      ...(name === undefined ? {} : { name }),
+      ...(platform === undefined ? {} : { platform: parsePlatform(platform) }),
+    });
+  } catch (error) {
+    const isUnclear = error instanceof OciError && error.code === 'invalid_request' && archive.images.length > 1;
+    throw isUnclear ? new UsageError(`${error.message}; --image takes its name`) : error;
   }
 }
 

@@ -1,14 +1,16 @@
 import { execFile, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { link, mkdir, mkdtemp, readdir, readFile, rm, symlink, truncate, writeFile } from 'node:fs/promises';
+import { link, mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { buffer } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from '@jest/globals';
 import { pack } from 'tar-stream';
 import * as z from 'zod';
+import { imageArchive } from '../../../test/support/archive.ts';
 import { eventually } from '../../../test/support/eventually.ts';
 import { fileLayer } from '../../../test/support/layer.ts';
 import { zstdFrame } from '../../../test/support/registry.ts';
@@ -21,6 +23,7 @@ const cli = fileURLToPath(new URL('../../../dist/cli.js', import.meta.url));
 const output = z.object({
   sha256: z.string(),
   size_bytes: z.number(),
+  entries: z.number(),
   layers: z.array(z.string()),
   warnings: z.array(z.string()),
 });
@@ -133,6 +136,31 @@ test('takes what docker save and skopeo write for the image that it is, not for 
     exitCode: 1,
     stderr: expect.stringContaining('saved.tar is an image, not a layer: build it alone, with --overlay for more'),
   });
+});
+
+test('of an archive with several images the one that is named, and what to name it by', async () => {
+  const [one, two] = await Promise.all([fileLayer({ name: 'one' }), fileLayer({ name: 'two' })]);
+  const images = [one, two].map(({ tar }, number) => ({ tags: [`app:${number}`], tars: [tar] }));
+  await writeFile(join(directory, 'several.tar'), await imageArchive('docker', images));
+  const { stderr } = await build(['several.tar'], 'x.ext4');
+  expect(stderr).toMatch(
+    /several\.tar holds several images; choose one: docker.io\/library\/app:0, docker.io\/library\/app:1; --image takes its name \(invalid_request\)\n$/,
+  );
+  expect(await build(['several.tar'], 'x.ext4', { image: 'app:1', sizeBytes })).toMatchObject({ exitCode: 0 });
+  expect(await contentOf('x.ext4', '/name')).toBe('two');
+});
+
+test('counts hard links as the paths that they are, and gives the file the mode that the umask allows', async () => {
+  const count = async (name: string, links: readonly string[]) => {
+    const tar = pack();
+    tar.entry({ name: 'file' }, 'content');
+    for (const link of links) tar.entry({ name: link, type: 'link', linkname: 'file' });
+    tar.finalize();
+    await writeFile(join(directory, `${name}.tar`), await buffer(tar));
+    return output.parse(JSON.parse((await build([`${name}.tar`], `${name}.ext4`, { sizeBytes })).stdout)).entries;
+  };
+  expect(await count('links', ['one', 'two'])).toBe((await count('alone', [])) + 2);
+  expect((await stat(join(directory, 'links.ext4'))).mode & 0o777).toBe(0o666 & ~process.umask());
 });
 
 /** Expects an error that says so, and that the directory is as it was. */
