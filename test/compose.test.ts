@@ -83,6 +83,15 @@ describe('docker-compose.yml', () => {
     }
   });
 
+  test('checks health by a command that Podman, too, runs as it is written', () => {
+    for (const { healthcheck } of [redis, api, worker]) {
+      const [kind, ...words] = healthcheck.test;
+      // Of CMD, Podman's Docker API takes words with spaces apart.
+      if (kind !== 'CMD-SHELL') expect([kind, words]).toEqual(['CMD', words.filter((word) => !word.includes(' '))]);
+      else expect(spawnSync('sh', ['-n', '-c', ...words])).toMatchObject({ status: 0 });
+    }
+  });
+
   test('runs without privileges, and gives programs the time that they take to stop', () => {
     expect(instruction('USER')).toBe('node');
     for (const { read_only: readOnly, tmpfs, stop_grace_period: grace = '0s' } of [api, worker]) {
