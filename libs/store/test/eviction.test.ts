@@ -17,7 +17,9 @@ beforeEach(async () => {
   for (const [age, name] of ['oldest', 'middle', 'newest'].entries()) {
     await publishLayer(store, digestOf(name), 'x'.repeat(100_000));
     const used = new Date(Date.UTC(2026, 0, 1 + age));
-    await utimes(store.layers.directory(digestOf(name)), used, used);
+    // By the time of the last look, which is no use, it is the other way round.
+    const seen = new Date(Date.UTC(2026, 1, 10 - age));
+    await utimes(store.layers.directory(digestOf(name)), seen, used);
   }
 });
 afterEach(() => directory.remove());

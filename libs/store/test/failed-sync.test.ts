@@ -24,6 +24,8 @@ type Name = 'EDQUOT' | 'EIO' | 'EMFILE' | 'ENOSPC' | 'EROFS';
 
 /** By the path, the error of the next sync of it, and of every look at it. */
 const failures = new Map<string, Name>();
+/** What another process does while a sync fails. */
+let meanwhile = async () => {};
 /** Whether nothing can be renamed: the disk is read-only by now. */
 let isReadOnly = false;
 /** What was brought to the disk, renamed and removed, in this order. */
@@ -48,7 +50,10 @@ jest.unstable_mockModule('node:fs/promises', () => ({
     const sync = handle.sync.bind(handle);
     handle.sync = async () => {
       failures.delete(path);
-      if (code !== undefined) throw systemError(code, 'fsync');
+      if (code !== undefined) {
+        await meanwhile();
+        throw systemError(code, 'fsync');
+      }
       await sync();
       steps.push(`sync ${path}`);
     };
@@ -74,7 +79,7 @@ jest.unstable_mockModule('node:fs/promises', () => ({
     return real.stat(path);
   },
 }));
-const { openStore } = await import('../index.ts');
+const { evictLayer, openStore } = await import('../index.ts');
 
 const diffId = digestOf('a layer');
 const other = digestOf('another layer');
@@ -93,6 +98,7 @@ describe('what the disk does not take', () => {
     isReadOnly = false;
     isBusy = false;
     isFull = false;
+    meanwhile = async () => {};
     failures.clear();
     await directory.remove();
   });
@@ -136,6 +142,17 @@ describe('what the disk does not take', () => {
     expect(await store.layers.has(diffId)).toBe(true);
   });
 
+  test('is removed where it is, and not what another process puts in its place while the sync fails', async () => {
+    const another = await openStore(directory.path);
+    meanwhile = async () => {
+      await another.layers.remove(diffId);
+      await publishLayer(another, diffId);
+    };
+    failSync('EIO');
+    await expect(store.syncPending()).rejects.toMatchObject({ code: 'disk_failed' });
+    expect(await store.layers.has(diffId)).toBe(true);
+  });
+
   test('is removed later where it cannot be now, and what was published in its place stays', async () => {
     failSync('EIO');
     isReadOnly = true;
@@ -164,13 +181,24 @@ describe('what the disk does not take', () => {
     expect(existsSync(join(store.layers.directory(diffId), 'unsynced'))).toBe(false);
   });
 
+  test('of a process that died is tried again by the next, too', async () => {
+    const next = await openStore(directory.path);
+    failSync('EMFILE');
+    await expect(next.syncPending()).rejects.toMatchObject({ code: 'out_of_resources' });
+    await next.syncPending();
+    expect(existsSync(join(store.layers.directory(diffId), 'unsynced'))).toBe(false);
+  });
+
   test('is left to housekeeping where it cannot be removed, and not to the end of this process', async () => {
+    const evicted = digestOf('an evicted layer');
+    await publishLayer(store, evicted);
     isBusy = true;
     await expect(store.layers.remove(diffId)).rejects.toMatchObject({ code: 'disk_failed' });
+    await expect(evictLayer(store.layers, evicted, async () => false)).rejects.toMatchObject({ code: 'disk_failed' });
     const unfinished = await store.layers.begin(other);
     await expect(unfinished.discard()).rejects.toMatchObject({ code: 'disk_failed' });
     isBusy = false;
-    expect(await real.readdir(store.layers.content.folder)).toHaveLength(2);
+    expect(await real.readdir(store.layers.content.folder)).toHaveLength(3);
     await store.collectOrphans();
     expect(await real.readdir(store.layers.content.folder)).toEqual([]);
   });
@@ -188,6 +216,13 @@ describe('what the disk does not take', () => {
     isFull = true;
     await expect(store.users.create('ann', 'user')).rejects.toMatchObject({ code: 'no_space' });
     expect(await real.readdir(directory.path)).toEqual(before);
+  });
+
+  test('is told as what failed first, where what was written cannot be removed either', async () => {
+    await publishRootfs(store, key);
+    isReadOnly = true;
+    isBusy = true;
+    await expect(store.images.put('ann', imageEntry('python', key))).rejects.toMatchObject({ code: 'not_writable' });
   });
 
   test('is not told as files that are missing', async () => {

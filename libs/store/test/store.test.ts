@@ -11,6 +11,15 @@ import { openStore, resolveDataDirectory, StoreError } from '../index.ts';
 import { hexOf, imageEntry, temporaryDirectory } from './support/fixture.ts';
 
 const run = promisify(execFile);
+const withoutOptions = { env: { ...process.env, NODE_OPTIONS: '' } };
+
+/** How to run a program as root for whom a disk that is read-only is at the path: a file system of its own, which nobody else sees. */
+function readOnlyAt(path: string, program: string): [string, string[]] {
+  const asRoot = process.getuid?.() === 0 ? [] : ['--map-root-user'];
+  const mount = 'mount -t tmpfs -o ro none "$0" && exec "$@"';
+  const node = [process.execPath, '--input-type=module', '--eval', program];
+  return ['unshare', [...asRoot, '--mount', 'sh', '-c', mount, path, ...node]];
+}
 
 describe('openStore', () => {
   let directory: Awaited<ReturnType<typeof temporaryDirectory>>;
@@ -68,18 +77,12 @@ describe('openStore', () => {
   });
 
   test('says what keeps it from being made: a disk that is read-only', async () => {
-    // A file system of its own, which nobody else sees.
-    const asRoot = process.getuid?.() === 0 ? [] : ['--map-root-user'];
     const disk = join(directory.path, 'disk');
     await mkdir(disk);
     const library = await bundled('libs/store/index.ts', directory.path);
     const program = `import { openStore } from ${JSON.stringify(library)};
       await openStore(${JSON.stringify(join(disk, 'deep', 'data'))}).catch((error) => console.log(error.code, error.message));`;
-    const mount = 'mount -t tmpfs -o ro none "$0" && exec "$@"';
-    const node = [process.execPath, '--input-type=module', '--eval', program];
-    const { stdout } = await run('unshare', [...asRoot, '--mount', 'sh', '-c', mount, disk, ...node], {
-      env: { ...process.env, NODE_OPTIONS: '' },
-    });
+    const { stdout } = await run(...readOnlyAt(disk, program), withoutOptions);
     expect(stdout).toMatch(/^not_writable .*EROFS/);
   });
 
@@ -180,5 +183,21 @@ describe('resolveDataDirectory', () => {
     expect(chosen({})).toBe('/home/ann/.local/share/bhatti');
     expect(chosen({ XDG_DATA_HOME: '/xdg' })).toBe('/xdg/bhatti');
     expect(chosen({ XDG_DATA_HOME: 'relative' })).toBe('/home/ann/.local/share/bhatti');
+  });
+
+  test('takes that of the user for root, too, where the system’s cannot be written', async () => {
+    const { path, remove } = await temporaryDirectory();
+    const library = await bundled('libs/store/index.ts', path);
+    const choose = `import { resolveDataDirectory } from ${JSON.stringify(library)};
+      for (const env of [{}, { XDG_DATA_HOME: '/xdg' }, { XDG_DATA_HOME: 'relative' }])
+        console.log(resolveDataDirectory({ env: { HOME: '/home/ann', ...env } }));`;
+    const { stdout } = await run(...readOnlyAt('/var/lib', choose), withoutOptions);
+    expect(stdout.split('\n')).toEqual([
+      '/home/ann/.local/share/bhatti',
+      '/xdg/bhatti',
+      '/home/ann/.local/share/bhatti',
+      '',
+    ]);
+    await remove();
   });
 });
