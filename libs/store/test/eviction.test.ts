@@ -32,6 +32,7 @@ describe('evictLayers', () => {
     const removed = await evictLayers(store.layers, { bytes: 1, isNeeded: nobody });
     expect(removed.map(({ hex }) => hex)).toEqual([hexOf('oldest')]);
     expect(removed[0]?.allocatedBytes).toBeGreaterThanOrEqual(100_000);
+    expect(removed[0]?.allocatedBytes).toBeLessThan(200_000);
     await store.layers.touch(digestOf('middle'));
     expect(await evictLayers(store.layers, { bytes: 50_000, isNeeded: nobody })).toHaveLength(1);
     expect(await left()).toEqual(hexes('middle'));
@@ -96,6 +97,14 @@ describe('evictLayers', () => {
     expect(await evictLayers(store.layers, { bytes: all, isNeeded: nobody, dryRun: true })).toHaveLength(3);
     expect(await evictLayers(store.layers, { bytes: 1e9, isNeeded: nobody, onlyIfEnough: true })).toEqual([]);
     expect((await left()).size).toBe(3);
+  });
+
+  test('removes no more than what is enough, of what the caller has listed', async () => {
+    const entries = await store.layers.list();
+    expect(await evictLayers(store.layers, { bytes: all, isNeeded: nobody, entries: [] })).toEqual([]);
+    const bytes = entries.find(({ hex }) => hex === hexOf('oldest'))?.allocatedBytes ?? 0;
+    expect(await evictLayers(store.layers, { bytes, isNeeded: nobody, entries })).toHaveLength(1);
+    expect(await left()).toEqual(hexes('middle', 'newest'));
   });
 
   test('reckons with what nobody needs alone, to the byte', async () => {

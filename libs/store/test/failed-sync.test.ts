@@ -225,6 +225,15 @@ describe('what the disk does not take', () => {
     await expect(store.images.put('ann', imageEntry('python', key))).rejects.toMatchObject({ code: 'not_writable' });
   });
 
+  test('is not told as an image that was not there, and is to be deleted', async () => {
+    await publishRootfs(store, key);
+    await store.images.put('ann', imageEntry('python', key));
+    isReadOnly = true;
+    const deleting = store.images.delete('ann', 'python', async () => {});
+    await expect(deleting).rejects.toMatchObject({ code: 'not_writable' });
+    expect(await store.images.get('ann', 'python')).not.toBeNull();
+  });
+
   test('is not told as files that are missing', async () => {
     const layer = await store.layers.begin(other);
     for (const name of ['data', 'index']) await real.writeFile(join(layer.directory, name), name);

@@ -1,4 +1,4 @@
-import { mkdir, readdir, rm, utimes, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
@@ -27,6 +27,7 @@ describe('a lock of this host', () => {
       order.push('first');
       // The other has looked by now, on a machine that is not too busy.
       await sleep(50);
+      expect((await stat(path)).mode & 0o777).toBe(0o600);
       await requireHeld();
       order.push('first is done');
     });
@@ -38,6 +39,20 @@ describe('a lock of this host', () => {
     await writeFile(path, temporaryName({ ...(await ownIdentity()), startTime: '1' }));
     await withFileLock(path, async () => void order.push('third'), { foreignPatience: Number.POSITIVE_INFINITY });
     expect(order).toHaveLength(4);
+    expect(await readdir(directory.path)).toEqual([]);
+  });
+
+  test('of one that died stops none of many who find it at the same time', async () => {
+    await writeFile(path, temporaryName({ ...(await ownIdentity()), startTime: '1' }));
+    await Promise.all(Array.from({ length: 8 }, () => withFileLock(path, async () => {})));
+    expect(await readdir(directory.path)).toEqual([]);
+  });
+
+  test('whose holder cannot be told is waited for, and then taken away', async () => {
+    await writeFile(path, 'not a name');
+    const began = performance.now();
+    await withFileLock(path, async () => {}, patience);
+    expect(performance.now() - began).toBeGreaterThanOrEqual(patience.foreignPatience - 1);
     expect(await readdir(directory.path)).toEqual([]);
   });
 

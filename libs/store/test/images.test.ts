@@ -1,11 +1,12 @@
 import { execFile } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, readdir, readFile, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, readlink, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { writeEntry } from '../fenced-entry.ts';
 import { removeUnreferencedRootfs } from '../garbage.ts';
 import { openStore, type Store } from '../index.ts';
 import { ownIdentity } from '../process-identity.ts';
@@ -15,6 +16,8 @@ import { digestOf, hexOf, imageEntry, publishRootfs, record, temporaryDirectory 
 const key = hexOf('a root filesystem');
 const otherKey = hexOf('another root filesystem');
 const nobody = async () => false;
+/** What a descriptor of this process stands for; nothing when it is closed by now. */
+const pathOfOpenFile = (descriptor: string) => readlink(`/proc/self/fd/${descriptor}`).catch(() => '');
 
 describe('the image catalog', () => {
   let directory: Awaited<ReturnType<typeof temporaryDirectory>>;
@@ -40,6 +43,21 @@ describe('the image catalog', () => {
     expect(await store.images.owners()).toEqual(['ann', 'bob']);
   });
 
+  test('are told in order, and from a name on, which need not be there', async () => {
+    const names = ['zig', 'alpine', 'node', 'Ruby', 'debian', 'go', 'python', 'busybox'];
+    for (const name of names) {
+      await store.images.put('ann', imageEntry(name, key));
+      await store.images.put(name, imageEntry('python', key));
+    }
+    expect((await store.images.list('ann')).map(({ name }) => name)).toEqual(names.toSorted());
+    expect(await store.images.owners()).toEqual(['ann', ...names].toSorted());
+    for (const first of ['node', 'mysql']) {
+      const found: string[] = [];
+      for await (const { name } of store.images.startingAt('ann', first)) found.push(name);
+      expect(found).toEqual(['node', 'python', 'zig']);
+    }
+  });
+
   test('lets a name stand for another image, and for none', async () => {
     await store.images.put('ann', imageEntry('python', key));
     await store.images.put('ann', imageEntry('python', otherKey));
@@ -61,6 +79,12 @@ describe('the image catalog', () => {
     const deletedMeanwhile = async () => void (await store.images.delete('ann', 'python'));
     expect(await store.images.replace('ann', entry, shared, deletedMeanwhile)).toBe(false);
     expect(await store.images.get('ann', 'python')).toBeNull();
+    // That it failed is not that the name has moved.
+    const neverBuilt = imageEntry('python', hexOf('never built'));
+    await expect(store.images.replace('ann', null, neverBuilt)).rejects.toMatchObject({ code: 'not_found' });
+    const invalid = { ...entry, sizeBytes: -1 };
+    await expect(store.images.replace('ann', null, invalid)).rejects.toThrow(/sizeBytes/);
+    expect(await readdir(join(directory.path, 'images', 'ann'))).toEqual([]);
   });
 
   test('takes away only what is confirmed to be meant, and no image that comes after', async () => {
@@ -165,6 +189,54 @@ describe('the image catalog', () => {
     expect([asked, (await store.images.get('ann', 'python'))?.rootfsKey]).toEqual([2, key]);
   });
 
+  test('asks for the last word once nobody else can change the name any more', async () => {
+    const folder = join(directory.path, 'images', 'ann');
+    await store.images.put('ann', imageEntry('python', key));
+    const other = { ...(await ownIdentity()), pid: 1, startTime: '1' };
+    const others = temporaryName(other, 'python');
+    for (const [change, mode] of [
+      [(asked: () => Promise<void>) => store.images.put('ann', imageEntry('python', key), asked), 0o600],
+      [(asked: () => Promise<void>) => store.images.delete('ann', 'python', asked), 0o700],
+    ] as const) {
+      await writeFile(join(folder, others), 'an older image');
+      let asked = 0;
+      await change(async () => {
+        asked += 1;
+        const [mine = '', ...rest] = (await readdir(folder)).filter((name) => name.startsWith('.'));
+        expect([mine, rest]).toEqual([expect.not.stringContaining(others), []]);
+        expect((await stat(join(folder, mine))).mode & 0o777).toBe(mode);
+      });
+      expect(asked).toBe(1);
+    }
+  });
+
+  test('gives up on a name that others keep writing, and says that trying again may help', async () => {
+    const folder = join(directory.path, 'images', 'ann');
+    let asked = 0;
+    const putting = store.images.put('ann', imageEntry('python', key), async () => {
+      asked += 1;
+      for (const name of await readdir(folder)) await rm(join(folder, name));
+    });
+    await expect(putting).rejects.toMatchObject({ code: 'internal', retryable: true });
+    expect([asked, await readdir(folder)]).toEqual([20, []]);
+  });
+
+  test('takes a folder that is gone before its turn for no other writer', async () => {
+    const path = join(directory.path, 'images', 'nobody', 'python.json');
+    await expect(writeEntry(path, 'python', '{}', async () => {})).rejects.toMatchObject({ code: 'ENOENT' });
+  });
+
+  test('leaves no file open', async () => {
+    await store.images.put('ann', imageEntry('python', key));
+    await store.images.get('ann', 'python');
+    await (await store.rootfs.open(key, { sizeBytes: 4 })).close();
+    for (const sizeBytes of [3, 5]) {
+      await expect(store.rootfs.open(key, { sizeBytes })).rejects.toMatchObject({ code: 'rootfs_damaged' });
+    }
+    const open = await Promise.all((await readdir('/proc/self/fd')).map(pathOfOpenFile));
+    expect(open.filter((path) => path.startsWith(directory.path))).toEqual([]);
+  });
+
   test('loses none of the changes that are made at the same time', async () => {
     await store.images.put('ann', { ...imageEntry('python', key), warnings: [] });
     const numbers = Array.from({ length: 8 }, (_, number) => String(number));
@@ -195,8 +267,11 @@ describe('the image catalog', () => {
     await writeFile(join(folder, 'cut.json'), '{"name": "cut", ');
     await writeFile(join(folder, 'foreign.json'), '{"name": "foreign"}');
     await writeFile(join(folder, 'renamed.json'), JSON.stringify(imageEntry('whole', key)));
+    await writeFile(join(folder, 'outside.json'), JSON.stringify(imageEntry('outside', '../elsewhere')));
+    await writeFile(join(folder, 'negative.json'), JSON.stringify({ ...imageEntry('negative', key), sizeBytes: -1 }));
     expect((await store.images.list('ann')).map(({ name }) => name)).toEqual(['whole']);
-    for (const name of ['gone', 'cut', 'foreign', 'renamed']) expect(await store.images.get('ann', name)).toBeNull();
+    const names = ['gone', 'cut', 'foreign', 'renamed', 'outside', 'negative'];
+    for (const name of names) expect(await store.images.get('ann', name)).toBeNull();
   });
 
   test('is not stopped by what somebody else has put into its folders', async () => {
@@ -205,6 +280,7 @@ describe('the image catalog', () => {
     await mkdir(join(images, 'lost+found'));
     await writeFile(join(images, 'notes.txt'), '');
     await writeFile(join(images, 'ann', 'python (copy).json'), JSON.stringify(imageEntry('python', key)));
+    await writeFile(join(images, 'ann', 'python.save'), JSON.stringify(imageEntry('python', key)));
     const put = (name: string) => join(images, 'ann', `${name}.json`);
     await mkdir(put('folder'));
     await promisify(execFile)('mkfifo', [put('fifo')]);
@@ -239,6 +315,11 @@ describe('the image catalog', () => {
       });
     }
     expect(await readdir(join(images, 'ann'))).toEqual(['python.json']);
+    // Nor is an image that cannot be looked for said to be deleted, or not to have been there.
+    for (const confirm of [undefined, async () => {}]) {
+      await expect(store.images.delete('bob', 'python', confirm)).rejects.toThrow(/ENOTDIR/);
+    }
+    expect(await store.images.get('bob', 'python')).toBeNull();
   });
 
   test('takes no image whose root filesystem is not there, and keeps the old one', async () => {
@@ -290,6 +371,8 @@ describe('root filesystems', () => {
     const rootfs = await store.rootfs.begin(key);
     await writeFile(rootfs.path, 'ext4');
     await expect(rootfs.publish()).rejects.toMatchObject({ code: 'internal' });
+    await mkdir(join(rootfs.directory, 'image.json'));
+    await expect(rootfs.publish()).rejects.toMatchObject({ code: 'internal' });
     await rootfs.discard();
     expect(await store.rootfs.has(key)).toBe(false);
   });
@@ -300,6 +383,8 @@ describe('root filesystems', () => {
     await store.images.put('ann', imageEntry('one', key));
     await store.images.put('bob', imageEntry('two', key));
     expect(await store.removeUnreferenced({ isNeeded: async (needed) => needed === otherKey })).toEqual([]);
+    expect(await store.removeUnreferenced({ isNeeded: nobody, dryRun: true })).toEqual([otherKey]);
+    expect(await store.rootfs.has(otherKey)).toBe(true);
     expect(await store.removeUnreferenced({ isNeeded: nobody })).toEqual([otherKey]);
     await store.images.delete('ann', 'one');
     expect(await store.removeUnreferenced({ isNeeded: nobody })).toEqual([]);
@@ -333,7 +418,13 @@ describe('root filesystems', () => {
       await store.images.put('ann', imageEntry('named', key));
       return false;
     };
-    expect(await store.removeUnreferenced({ isNeeded })).toEqual([]);
+    const images = {
+      referencedKeys: async () => {
+        expect(await store.rootfs.has(key)).toBe(true);
+        return store.images.referencedKeys();
+      },
+    };
+    expect(await removeUnreferencedRootfs(store.rootfs, images, { isNeeded })).toEqual([]);
     expect(asked).toBe(1);
   });
 
@@ -358,7 +449,12 @@ describe('root filesystems', () => {
     await publishRootfs(store, otherKey);
     await store.images.put('ann', imageEntry('python', key));
     const path = join(directory.path, 'images', 'ann', 'python.json');
-    await writeFile(path, (await readFile(path, 'utf8')).replace('"sizeBytes"', '"size_of_a_later_version"'));
+    const content = {
+      of_a_later_version: digestOf('another digest before it'),
+      ...imageEntry('python', key),
+      sizeBytes: null,
+    };
+    await writeFile(path, JSON.stringify(content));
     expect(await store.images.get('ann', 'python')).toBeNull();
     expect(await store.removeUnreferenced({ isNeeded: nobody })).toEqual([otherKey]);
   });
@@ -421,5 +517,9 @@ test('partial downloads have their size and go when told', async () => {
   await partials.prepare();
   expect((await stat(dirname(partials.path(digest)))).mode & 0o777).toBe(0o700);
   await partials.prepare();
+  const folder = dirname(partials.path(digest));
+  await rm(folder, { recursive: true });
+  await writeFile(folder, '');
+  await expect(partials.prepare()).rejects.toThrow(`${folder} is in the way`);
   await directory.remove();
 });

@@ -1,4 +1,4 @@
-import { readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { evictLayer, evictLayers, openStore, type Store } from '../index.ts';
@@ -128,6 +128,19 @@ describe('the layer cache', () => {
     expect(await readdir(dirname(store.layers.directory(diffId)))).toEqual([]);
   });
 
+  test('is not stopped by what somebody else has put beside its layers', async () => {
+    await publishLayer(store, diffId);
+    const { folder } = store.layers.content;
+    const beside = ['lost+found', `${hexOf('a layer')}.bak`, `old-${hexOf('a layer')}`, hexOf('short').slice(1)];
+    for (const name of beside) await mkdir(join(folder, name));
+    const next = await openStore(directory.path);
+    expect((await next.layers.list()).map(({ hex }) => hex)).toEqual([hexOf('a layer')]);
+    await next.syncPending();
+    await next.collectOrphans();
+    await evictLayers(next.layers, { bytes: Number.POSITIVE_INFINITY, isNeeded: async () => false });
+    expect((await readdir(folder)).sort()).toEqual(beside.toSorted());
+  });
+
   test('leaves nothing of a layer that is discarded, twice too', async () => {
     const layer = await store.layers.begin(diffId);
     await writeFile(join(layer.directory, 'data'), 'data');
@@ -139,6 +152,8 @@ describe('the layer cache', () => {
   test('does not publish what is no layer', async () => {
     const layer = await store.layers.begin(diffId);
     await writeFile(join(layer.directory, 'data'), 'data');
+    await expect(layer.publish()).rejects.toMatchObject({ code: 'internal' });
+    await mkdir(join(layer.directory, 'index'));
     await expect(layer.publish()).rejects.toMatchObject({ code: 'internal' });
     expect(await store.layers.has(diffId)).toBe(false);
     await layer.discard();

@@ -123,6 +123,10 @@ describe('what dead processes were making', () => {
       await leave(layers, { ...self, pidNamespace: 'pid4026539999', startTime: '1' }, hoursAgo(23)),
     ];
     await leave(layers, { ...self, host: 'elsewhere' }, hoursAgo(25));
+    // It is to be filled yet.
+    const empty = temporaryName({ ...self, host: 'elsewhere' });
+    await mkdir(join(layers, empty));
+    recent.push(empty);
     const growing = await leave(layers, { ...self, host: 'elsewhere' }, hoursAgo(25));
     await writeFile(join(layers, growing, 'data'), 'more');
     await store.collectOrphans();

@@ -33,7 +33,7 @@ describe('openStore', () => {
     const path = join(directory.path, 'deep', 'data');
     const [store] = await Promise.all(Array.from({ length: 5 }, () => openStore(path)));
     expect((await readdir(path)).sort()).toEqual(['images', 'layers', 'partial', 'redis', 'rootfs', 'run', 'uploads']);
-    for (const name of ['', 'images', 'layers', 'layers/sha256', 'run', 'redis', 'uploads']) {
+    for (const name of ['..', '', 'images', 'layers', 'layers/sha256', 'run', 'redis', 'uploads']) {
       expect((await stat(join(path, name))).mode & 0o777).toBe(0o700);
     }
     expect(store?.paths).toEqual({
@@ -151,10 +151,46 @@ describe('openStore', () => {
   });
 });
 
+describe('names', () => {
+  let directory: Awaited<ReturnType<typeof temporaryDirectory>>;
+
+  beforeEach(async () => {
+    directory = await temporaryDirectory();
+  });
+  afterEach(() => directory.remove());
+
+  test('of owners and images are refused before anything is looked for, and told in short', async () => {
+    const { images } = await openStore(directory.path);
+    const refused = { code: 'invalid_name', retryable: false, message: expect.stringMatching(/^.{1,200}$/) };
+    for (const name of ['..', '', '../x', 'a/b', '.hidden', '_x', '-x', 'x\n', 'ä', 'x'.repeat(64), 'x'.repeat(1000)]) {
+      for (const [owner, image] of [
+        ['ann', name],
+        [name, 'python'],
+      ] as const) {
+        await expect(images.get(owner, image)).rejects.toMatchObject(refused);
+        await expect(images.put(owner, imageEntry(image, hexOf('x')))).rejects.toMatchObject(refused);
+        await expect(images.delete(owner, image)).rejects.toMatchObject(refused);
+      }
+      await expect(images.list(name)).rejects.toMatchObject(refused);
+    }
+    for (const name of ['x', '0', 'A_b-c.d', 'x'.repeat(63)]) expect(await images.get(name, name)).toBeNull();
+  });
+
+  test('of content are digests and nothing else', async () => {
+    const { layers } = await openStore(directory.path);
+    const hex = hexOf('x');
+    const refused = expect.objectContaining({ code: 'invalid_name', message: expect.stringMatching(/^.{1,200}$/) });
+    for (const text of [`${hex}0`, `0${hex}`, `${hex}/..`, `../${hex}`, `${hex}\n`, hex.toUpperCase(), hex.repeat(9)]) {
+      expect(() => layers.directory(text)).toThrow(refused);
+    }
+    expect(layers.directory(`sha256:${hex}`)).toBe(layers.directory(hex));
+  });
+});
+
 describe('errors of the disk', () => {
   test('become no_space when it is full', async () => {
     const writing = storing('write', () => writeFile('/dev/full', 'x'));
-    await expect(writing).rejects.toMatchObject({ code: 'no_space', retryable: false });
+    await expect(writing).rejects.toMatchObject({ code: 'no_space', retryable: false, cause: { code: 'ENOSPC' } });
     await expect(writing).rejects.toBeInstanceOf(StoreError);
   });
 
