@@ -223,6 +223,8 @@ describe('what the disk does not take', () => {
     isReadOnly = true;
     isBusy = true;
     await expect(store.images.put('ann', imageEntry('python', key))).rejects.toMatchObject({ code: 'not_writable' });
+    const layer = await store.layers.begin(other);
+    await expect(layer.discard()).rejects.toMatchObject({ code: 'disk_failed' });
   });
 
   test('is not told as an image that was not there, and is to be deleted', async () => {
@@ -293,6 +295,13 @@ describe('what is to outlive a power loss', () => {
       expect(deleting[0]).toMatch(/^(rm|rename) images\/ann\/python\.json/);
       expect(deleting[1]).toBe('sync images/ann');
     }
+  });
+
+  test('is a root filesystem before a layer, which can be fetched again', async () => {
+    await publishLayer(store, diffId);
+    await publishRootfs(store, other);
+    const kinds = (await stepsOf(() => store.syncPending())).map((step) => /(rootfs|layers)\//.exec(step)?.[1]);
+    expect(kinds.indexOf('layers')).toBeGreaterThan(kinds.lastIndexOf('rootfs'));
   });
 
   test('is content: its files, their folder and its name, before the word that they may be lost goes', async () => {

@@ -377,6 +377,29 @@ describe('root filesystems', () => {
     expect(await store.rootfs.has(key)).toBe(false);
   });
 
+  test('are not published without their file system, nor with a record that is none', async () => {
+    const rootfs = await store.rootfs.begin(key);
+    await expect(rootfs.writeRecord({ ...record, sizeBytes: -1 })).rejects.toThrow(/sizeBytes/);
+    expect(await readdir(rootfs.directory)).toEqual([]);
+    await rootfs.writeRecord(record);
+    await expect(rootfs.publish()).rejects.toMatchObject({ code: 'internal' });
+    await rootfs.discard();
+    expect(await store.rootfs.has(key)).toBe(false);
+  });
+
+  test('that cannot be read are not said to be missing', async () => {
+    await publishRootfs(store, key);
+    await writeFile(join(dirname(store.rootfs.path(key)), 'image.json'), '{');
+    await expect(store.rootfs.read(key)).rejects.toMatchObject({ code: 'internal' });
+    await writeFile(store.rootfs.content.path(otherKey), 'a file in the place of one');
+    await expect(store.rootfs.open(otherKey, record)).rejects.toMatchObject({ code: 'internal' });
+    await expect(store.rootfs.read(otherKey)).rejects.toMatchObject({ code: 'internal' });
+    const built = { code: 'not_found', retryable: true };
+    const never = hexOf('never built');
+    await expect(store.rootfs.open(never, record)).rejects.toMatchObject(built);
+    await expect(store.rootfs.read(never)).rejects.toMatchObject(built);
+  });
+
   test('are removed when no image of any owner points to them', async () => {
     await publishRootfs(store, key);
     await publishRootfs(store, otherKey);
@@ -502,8 +525,11 @@ test('partial downloads have their size and go when told', async () => {
   const directory = await temporaryDirectory();
   const { partials } = await openStore(directory.path);
   const digest = digestOf('a blob');
-  expect(await partials.size(digest)).toBe(0);
+  expect([await partials.size(digest), await partials.has(digest)]).toEqual([0, false]);
+  await writeFile(partials.path(digest), '');
+  expect([await partials.size(digest), await partials.has(digest)]).toEqual([0, true]);
   await writeFile(partials.path(digest), 'bytes');
+  await writeFile(`${partials.path(digest)}.bak`, 'somebody’s');
   expect(await partials.size(digest)).toBe(5);
   const week = 7 * 24 * 3600 * 1000;
   expect(await partials.olderThan(week)).toEqual([]);

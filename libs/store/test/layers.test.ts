@@ -80,7 +80,9 @@ describe('the layer cache', () => {
     expect(await store.layers.list()).toEqual([]);
     await publishLayer(store, diffId);
     expect(await store.layers.has(diffId)).toBe(true);
-    expect((await stat(join(folder, 'sha256'))).mode & 0o777).toBe(0o700);
+    for (const path of [join(folder, 'sha256'), store.layers.directory(diffId)]) {
+      expect((await stat(path)).mode & 0o777).toBe(0o700);
+    }
     await rm(folder, { recursive: true });
     await expect(store.layers.begin(diffId)).rejects.toMatchObject({
       code: 'not_writable',

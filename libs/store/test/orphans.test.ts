@@ -1,12 +1,13 @@
 import { execFile, spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdir, readdir, readFile, rename, utimes, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readdir, readFile, rename, utimes, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
+import { bundled } from '../../../test/support/bundled.ts';
 import { openStore, type Store } from '../index.ts';
 import { ownIdentity, type ProcessIdentity } from '../process-identity.ts';
 import { parseTemporaryName, temporaryLabel, temporaryName } from '../temporary-name.ts';
@@ -42,8 +43,10 @@ describe('what dead processes were making', () => {
   }
 
   test('is removed once they are dead, and not before', async () => {
-    const child = spawn('sleep', ['600'], { stdio: 'ignore' });
-    await once(child, 'spawn');
+    // It lives until it is told more, under a name that looks like the end of one.
+    const named = 'printf "a) 1 (b" > /proc/$$/comm; echo named; read more';
+    const child = spawn('sh', ['-c', named], { stdio: ['pipe', 'pipe', 'ignore'] });
+    await once(child.stdout, 'data');
     const pid = child.pid ?? 0;
     const stat = await readFile(`/proc/${pid}/stat`, 'utf8');
     const startTime = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? '';
@@ -115,10 +118,27 @@ describe('what dead processes were making', () => {
     expect(await readdir(join(directory.path, 'rootfs', 'sha256'))).toEqual([]);
   });
 
+  test('of another user stays, too, while that one’s process lives', async () => {
+    const pid = 1;
+    const stat = await readFile(`/proc/${pid}/stat`, 'utf8');
+    const startTime = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? '';
+    const alive: ProcessIdentity = { ...(await ownIdentity()), pid, startTime };
+    await chmod(directory.path, 0o755);
+    const library = await bundled('libs/store/process-identity.ts', directory.path);
+    const program = `import { isAlive } from ${JSON.stringify(library)};
+      console.log(await isAlive(${JSON.stringify(alive)}));`;
+    const node = [process.execPath, '--input-type=module', '--eval', program];
+    const asNobody = isRoot ? ['setpriv', '--reuid=65534', '--clear-groups', ...node] : node;
+    const [command = '', ...given] = asNobody;
+    const { stdout } = await run(command, given, { env: { ...process.env, NODE_OPTIONS: '' } });
+    expect(stdout).toBe('true\n');
+  });
+
   test('on another machine, or in another container, is left alone for a day', async () => {
     const self = await ownIdentity();
     const recent = [
       await leave(layers, { ...self, host: 'elsewhere' }, hoursAgo(23)),
+      await leave(layers, { ...self, host: 'elsewhere', bootId: 'another-boot' }, hoursAgo(23)),
       // Of no process here: it lives there, maybe.
       await leave(layers, { ...self, pidNamespace: 'pid4026539999', startTime: '1' }, hoursAgo(23)),
     ];
@@ -138,12 +158,14 @@ describe('what dead processes were making', () => {
     const rootfs = join(directory.path, 'rootfs', 'sha256');
     const [key, damaged, doomed] = [hexOf('set aside'), hexOf('damaged'), hexOf('being removed')];
     for (const one of [key, damaged, doomed]) await publishRootfs(store, one);
+    await writeFile(join(rootfs, key, temporaryName(dead)), '{"si');
     await writeFile(join(rootfs, damaged, 'unsynced'), JSON.stringify({ host: dead.host, bootId: 'an-earlier-boot' }));
     await rename(join(rootfs, key), join(rootfs, temporaryName(dead, key)));
     await rename(join(rootfs, damaged), join(rootfs, temporaryName(dead, damaged)));
     await rename(join(rootfs, doomed), join(rootfs, temporaryName(dead)));
     await store.collectOrphans();
     expect(await readdir(rootfs)).toEqual([key]);
+    expect((await readdir(join(rootfs, key))).sort()).toEqual(['image.json', 'rootfs.ext4', 'unsynced']);
     // One that was made anew meanwhile is as good.
     await rename(join(rootfs, key), join(rootfs, temporaryName(dead, key)));
     await publishRootfs(store, key);

@@ -30,6 +30,34 @@ const ways = [
 const isRoot = process.getuid?.() === 0;
 if (!isRoot) process.stderr.write('skipped: secrets that cannot be changed, because only root can make them\n');
 
+test.each([
+  ['0640', 0o640],
+  ['0604', 0o604],
+  ['0601', 0o601],
+  ['0400', 0o400],
+])('a secret of mode %s is its owner’s alone once the store is opened', async (_octal, mode) => {
+  const directory = await temporaryDirectory();
+  const path = join(directory.path, 'token');
+  await writeFile(path, '');
+  await chmod(path, mode);
+  await openStore(directory.path);
+  // What is closed already stays as its operator made it.
+  expect((await stat(path)).mode & 0o777).toBe(mode === 0o400 ? 0o400 : 0o600);
+  await directory.remove();
+});
+
+test.each([
+  ['0710', 'see', 0o710],
+  ['0701', 'see', 0o701],
+  ['0730', 'replace', 0o730],
+  ['0703', 'replace', 0o703],
+])('a data directory of mode %s is warned of: others can %s what is in it', async (_octal, what, mode) => {
+  const directory = await temporaryDirectory();
+  await chmod(directory.path, mode);
+  expect((await openStore(directory.path)).warnings).toEqual([expect.stringContaining(`others can ${what} what`)]);
+  await directory.remove();
+});
+
 (isRoot ? describe : describe.skip)('a secret that is open to others, and cannot be changed', () => {
   let directory: Awaited<ReturnType<typeof temporaryDirectory>>;
   let path: string;
