@@ -1,4 +1,4 @@
-import { readFile, stat, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { openStore, type Store } from '../index.ts';
@@ -82,6 +82,13 @@ describe('published files that are not synced', () => {
   test('are gone when not even the marker is whole', async () => {
     await writeFile(marker, '');
     expect(await (await openStore(directory.path)).layers.has(diffId)).toBe(false);
+  });
+
+  test('are not taken for synced where the marker cannot be read', async () => {
+    await rm(marker);
+    await mkdir(marker);
+    await expect(store.syncPending()).rejects.toMatchObject({ code: 'internal' });
+    expect(await exists(marker)).toBe(true);
   });
 
   test('are synced beside a record that is being written, which is not waited for', async () => {

@@ -32,6 +32,8 @@ let isReadOnly = false;
 let steps: string[] = [];
 /** Whether nothing can be removed for the moment. */
 let isBusy = false;
+/** What cannot be opened for the moment. */
+let unopenable = '';
 /** Whether there is room for names of files, but for no content. */
 let isFull = false;
 
@@ -45,6 +47,7 @@ function systemError(name: Name, syscall: string): Error {
 jest.unstable_mockModule('node:fs/promises', () => ({
   ...real,
   open: async (path: string, ...options: [string, number]) => {
+    if (path === unopenable) throw systemError('EIO', 'open');
     const handle = await real.open(path, ...options);
     const code = failures.get(path);
     const sync = handle.sync.bind(handle);
@@ -98,6 +101,7 @@ describe('what the disk does not take', () => {
     isReadOnly = false;
     isBusy = false;
     isFull = false;
+    unopenable = '';
     meanwhile = async () => {};
     failures.clear();
     await directory.remove();
@@ -177,6 +181,15 @@ describe('what the disk does not take', () => {
     failSync('EMFILE');
     await expect(store.syncPending()).rejects.toMatchObject({ code: 'out_of_resources', retryable: true });
     expect(await store.layers.has(diffId)).toBe(true);
+    await store.syncPending();
+    expect(existsSync(join(store.layers.directory(diffId), 'unsynced'))).toBe(false);
+  });
+
+  test('is not what cannot be opened: that may be on the disk, and stays', async () => {
+    unopenable = join(store.layers.directory(diffId), 'data');
+    await expect(store.syncPending()).rejects.toMatchObject({ code: 'disk_failed', retryable: true });
+    expect(await store.layers.has(diffId)).toBe(true);
+    unopenable = '';
     await store.syncPending();
     expect(existsSync(join(store.layers.directory(diffId), 'unsynced'))).toBe(false);
   });

@@ -112,6 +112,7 @@ describe('the layer cache', () => {
   test('lists and evicts a file in the place of a layer, and puts none over a layer', async () => {
     await publishLayer(store, digestOf('another'));
     await writeFile(store.layers.directory(diffId), 'x'.repeat(100_000));
+    await (await openStore(directory.path)).syncPending();
     const file = (await store.layers.list()).find(({ hex }) => hex === hexOf('a layer'));
     expect(file?.allocatedBytes).toBeGreaterThanOrEqual(100_000);
     let asked = 0;

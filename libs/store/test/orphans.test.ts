@@ -218,7 +218,11 @@ describe('temporary names', () => {
     );
   });
 
-  test('are never taken for entries', () => {
+  test('are never taken for entries', async () => {
+    const name = temporaryName(await ownIdentity(), 'python');
+    for (const text of [`x${name}`, `${name}/x`, `${name}~x`, ` ${name}`]) {
+      expect([parseTemporaryName(text), temporaryLabel(text)]).toEqual([undefined, undefined]);
+    }
     fc.assert(fc.property(fc.string(), (text) => text.startsWith('.tmp~') || parseTemporaryName(text) === undefined));
   });
 });

@@ -8,6 +8,7 @@ import { anyCharacter } from '../../../test/support/any-character.ts';
 import { bundled } from '../../../test/support/bundled.ts';
 import { storing } from '../error.ts';
 import { openStore, resolveDataDirectory, StoreError } from '../index.ts';
+import { toTheEnd } from '../to-the-end.ts';
 import { hexOf, imageEntry, temporaryDirectory } from './support/fixture.ts';
 
 const run = promisify(execFile);
@@ -192,6 +193,16 @@ describe('errors of the disk', () => {
     const writing = storing('write', () => writeFile('/dev/full', 'x'));
     await expect(writing).rejects.toMatchObject({ code: 'no_space', retryable: false, cause: { code: 'ENOSPC' } });
     await expect(writing).rejects.toBeInstanceOf(StoreError);
+  });
+
+  test('of which there are many are told as the first', async () => {
+    const tried: number[] = [];
+    const failing = toTheEnd([1, 2, 3], async (number) => {
+      tried.push(number);
+      if (number > 1) throw new Error(`of ${number}`);
+    });
+    await expect(failing).rejects.toThrow('of 2');
+    expect(tried).toEqual([1, 2, 3]);
   });
 
   test('keep their cause', async () => {

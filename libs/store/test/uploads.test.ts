@@ -6,7 +6,7 @@ import { Readable } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { openStore, type Store } from '../index.ts';
 import { ownIdentity } from '../process-identity.ts';
-import { temporaryName } from '../temporary-name.ts';
+import { parseTemporaryName, temporaryName } from '../temporary-name.ts';
 import { Uploads } from '../uploads.ts';
 import { temporaryDirectory } from './support/fixture.ts';
 
@@ -38,6 +38,36 @@ describe('uploads', () => {
     await store.uploads.remove('tsk_a');
     expect(await store.uploads.size('tsk_a')).toBeUndefined();
     await store.uploads.remove('tsk_a');
+  });
+
+  test('are announced when all of them is written, before they are there, and not there if that is refused', async () => {
+    const archive = () => Readable.from([Buffer.from('archive')]);
+    const refusal = new Error('the task is gone');
+    const refused = store.uploads.receive('tsk_a', archive(), async () => {
+      const [name = '', ...rest] = await readdir(folder);
+      expect([parseTemporaryName(name), rest]).toEqual([await ownIdentity(), []]);
+      expect(await readFile(join(folder, name), 'utf8')).toBe('archive');
+      throw refusal;
+    });
+    await expect(refused).rejects.toBe(refusal);
+    expect(await readdir(folder)).toEqual([]);
+  });
+
+  test('are refused where they would not leave enough, be they as small as they are, or large and late', async () => {
+    const mebibyte = 1024 * 1024;
+    let free = 64 * mebibyte + 9;
+    const uploads = new Uploads(folder, async () => free);
+    const full = { code: 'no_space', retryable: false };
+    await expect(uploads.receive('tsk_a', Readable.from([Buffer.alloc(10)]))).rejects.toMatchObject(full);
+    expect(await uploads.receive('tsk_a', Readable.from([Buffer.alloc(9)]))).toBe(9);
+    free = 96 * mebibyte;
+    async function* content() {
+      yield Buffer.alloc(32 * mebibyte);
+      free = 0;
+      yield Buffer.alloc(32 * mebibyte);
+    }
+    await expect(uploads.receive('tsk_b', content())).rejects.toMatchObject(full);
+    expect(await readdir(folder)).toEqual(['tsk_a']);
   });
 
   test('that break off leave nothing', async () => {
@@ -91,6 +121,7 @@ describe('uploads', () => {
     const dead = temporaryName({ ...(await ownIdentity()), pid: child.pid ?? 0, startTime: '1' });
     await writeFile(join(folder, dead), 'half');
     const alive = await store.uploads.makeScratch();
+    expect((await stat(alive)).mode & 0o777).toBe(0o700);
     await store.uploads.receive('tsk_a', Readable.from([Buffer.from('whole')]));
     await store.collectOrphans();
     expect((await readdir(folder)).map((name) => join(folder, name)).sort()).toEqual(
@@ -101,6 +132,7 @@ describe('uploads', () => {
 
   test('are told apart from what others have put beside them', async () => {
     await store.uploads.receive('tsk_a', Readable.from([Buffer.from('one')]));
+    await mkdir(join(folder, 'unpacked'));
     for (const name of ['.DS_Store', 'a copy', 'x'.repeat(80)]) await writeFile(join(folder, name), '');
     expect(await store.uploads.list()).toEqual(['tsk_a']);
   });

@@ -1,4 +1,4 @@
-import { mkdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { openStore, type Store } from '../index.ts';
@@ -35,6 +35,33 @@ describe('users', () => {
     expect(await other.authenticate(rotated.token)).toMatchObject({ name: 'alice' });
     await store.users.delete('alice');
     expect(await other.authenticate(rotated.token)).toBeNull();
+  });
+
+  test('keep their own token when another’s is replaced or deleted, and nobody is told its hash', async () => {
+    const [ann, bob, eve] = [
+      await store.users.create('ann', 'user'),
+      await store.users.create('bob', 'admin'),
+      await store.users.create('eve', 'user'),
+    ];
+    await store.users.rotateToken('ann');
+    await store.users.delete('eve');
+    expect(await store.users.authenticate(ann.token)).toBeNull();
+    expect(await store.users.authenticate(bob.token)).toEqual(bob.user);
+    expect(Object.keys(bob.user).sort()).toEqual(['createdAt', 'name', 'role']);
+    expect(await store.users.list()).toEqual([ann.user, bob.user]);
+    expect(await store.users.authenticate(eve.token)).toBeNull();
+  });
+
+  test('of a role that there is none are nobody', async () => {
+    const { token } = await store.users.create('alice', 'user');
+    const path = join(directory.path, 'users.json');
+    await writeFile(path, (await readFile(path, 'utf8')).replace('"user"', '"owner"'));
+    await expect(store.users.authenticate(token)).rejects.toThrow(/not a list of users/);
+  });
+
+  test.each(['', '\n', 'no token'])('the local admin has no token where its file has none (%j)', async (text) => {
+    await writeFile(store.paths.tokenFile, text);
+    for (const token of [text, text.trim()]) expect(await store.users.authenticate(token)).toBeNull();
   });
 
   test('are refused from the moment of their deletion, however many requests share a look at the file', async () => {
@@ -85,6 +112,14 @@ describe('users', () => {
     await expect(store.users.list()).rejects.toMatchObject(named);
     await expect(store.users.create('alice', 'user')).rejects.toMatchObject(named);
     await expect(store.users.authenticate(`bht_${'a1'.repeat(20)}`)).rejects.toMatchObject(named);
+  });
+
+  test('of a link to itself are nobody, and it is not called a directory', async () => {
+    await symlink('users.json', join(directory.path, 'users.json'));
+    await expect(store.users.list()).rejects.toMatchObject({
+      code: 'internal',
+      message: expect.stringContaining('ELOOP'),
+    });
   });
 
   test('of a damaged file are nobody, and it is not written over', async () => {
