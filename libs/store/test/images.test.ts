@@ -44,7 +44,7 @@ describe('the image catalog', () => {
   });
 
   test('are told in order, and from a name on, which need not be there', async () => {
-    const names = ['zig', 'alpine', 'node', 'Ruby', 'debian', 'go', 'python', 'busybox'];
+    const names = ['zig', 'alpine', 'node', 'Ruby', 'debian', 'go', 'python-3', 'python', 'busybox'];
     for (const name of names) {
       await store.images.put('ann', imageEntry(name, key));
       await store.images.put(name, imageEntry('python', key));
@@ -54,7 +54,7 @@ describe('the image catalog', () => {
     for (const first of ['node', 'mysql']) {
       const found: string[] = [];
       for await (const { name } of store.images.startingAt('ann', first)) found.push(name);
-      expect(found).toEqual(['node', 'python', 'zig']);
+      expect(found).toEqual(['node', 'python', 'python-3', 'zig']);
     }
   });
 
