@@ -39,11 +39,11 @@ describe('users', () => {
 
   test('keep their own token when another’s is replaced or deleted, and nobody is told its hash', async () => {
     const [ann, bob, eve] = [
-      await store.users.create('ann', 'user'),
+      await store.users.create('ann', 'admin'),
       await store.users.create('bob', 'admin'),
       await store.users.create('eve', 'user'),
     ];
-    await store.users.rotateToken('ann');
+    expect((await store.users.rotateToken('ann')).user).toEqual(ann.user);
     await store.users.delete('eve');
     expect(await store.users.authenticate(ann.token)).toBeNull();
     expect(await store.users.authenticate(bob.token)).toEqual(bob.user);
