@@ -81,9 +81,12 @@ export class ArchiveSource implements ImageSource {
   }
 }
 
-/** Undefined for a bare tag, which is all that OCI layouts often have: it would parse as a repository. */
+/** A digest by which an image is chosen where several have one name, or none: it would parse as a repository and a tag. */
+const DIGEST = /^sha(?:256|512):[0-9a-f]+$/;
+
+/** Undefined for a digest, and for a bare tag, which is all that OCI layouts often have: it would parse as a repository. */
 function canonical(name: string | undefined): string | undefined {
-  if (name === undefined || !/[:/]/.test(name)) return undefined;
+  if (name === undefined || !/[:/]/.test(name) || DIGEST.test(name)) return undefined;
   try {
     return formatReference(parseReference(name));
   } catch {

@@ -1,5 +1,6 @@
 import { execFile } from 'node:child_process';
-import { utimes } from 'node:fs/promises';
+import { readdir, readlink, utimes } from 'node:fs/promises';
+import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { gzipSync } from 'node:zlib';
 import { cancelTask, isArriving, KEY_PREFIX, layerLease, noteArrival } from '@bhatti/tasks';
@@ -25,6 +26,14 @@ const layer = (text: string) =>
     { name: 'etc/', type: 'directory' },
     { name: `etc/${text}`, content: text },
   ]);
+
+/** The uploads, and what was unpacked of them, that this process has open. */
+async function openUploads(): Promise<string[]> {
+  const descriptors = await readdir('/proc/self/fd');
+  // Reading the folder has closed its own.
+  const paths = await Promise.all(descriptors.map((fd) => readlink(`/proc/self/fd/${fd}`).catch(() => '')));
+  return paths.filter((path) => path.startsWith(join(stack.directory, 'uploads')));
+}
 
 async function importArchive(request: Parameters<TestStack['enqueueImport']>[0]) {
   return stack.ended(await stack.enqueueImport(request));
@@ -61,6 +70,7 @@ describe('an import', () => {
     const { stdout } = await run('debugfs', ['-R', 'cat /etc/two', path], { env: toolPath });
     expect(stdout).toBe('two');
     expect(await stack.leftovers()).toEqual([]);
+    expect(await openUploads()).toEqual([]);
     expect(await stack.connection.keys('*partial*')).toEqual([]);
   });
 
@@ -74,14 +84,28 @@ describe('an import', () => {
     expect((await stack.store.images.get('local', 'second'))?.reference).toBe('docker.io/library/shared:1');
   });
 
-  test.each([
-    ['short:1', ['localhost/base:1', 'localhost/short:1'], 'localhost/short:1'],
+  test.each<[string | undefined, string[], string]>([
+    ['short:1', ['localhost/too-short:1', 'localhost/short:1'], 'localhost/short:1'],
     ['asked:1', ['localhost/asked:1', 'asked:1'], 'docker.io/library/asked:1'],
-    ['tagged:1', ['1'], 'docker.io/library/tagged:1'],
+    ['tagged:1', ['1', 'localhost/other:2'], 'docker.io/library/tagged:1'],
+    ['1', ['localhost/tagged:1'], 'localhost/tagged:1'],
+    ['1', ['2', '1'], '1'],
+    [undefined, ['none//such:1', 'only:1'], 'docker.io/library/only:1'],
+    [undefined, ['1'], '1'],
+    [undefined, [], 'named'],
   ])('of %s, which the archive calls %j, is recorded as %s', async (reference, tags, recorded) => {
     const archive = await imageArchive('docker-old', [{ tags, tars: [await layer('named')] }]);
-    expect(await importArchive({ archive, name: 'named', reference })).toMatchObject({ status: 'completed' });
+    const asked = reference === undefined ? {} : { reference };
+    expect(await importArchive({ archive, name: 'named', ...asked })).toMatchObject({ status: 'completed' });
     expect((await stack.store.images.get('local', 'named'))?.reference).toBe(recorded);
+  });
+
+  test('of a digest is recorded by the name that the archive has for it', async () => {
+    const archive = await imageArchive('docker', [{ tags: ['digested:1'], tars: [await layer('digested')] }]);
+    const { result } = await importArchive({ archive, name: 'named' });
+    const digest = result?.digest ?? '';
+    expect(await importArchive({ archive, name: 'digested', reference: digest })).toMatchObject({ result: { digest } });
+    expect((await stack.store.images.get('local', 'digested'))?.reference).toBe('docker.io/library/digested:1');
   });
 
   test('takes the image that is asked for, and says which there are when none is', async () => {
