@@ -3,8 +3,9 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { openStore, type Store } from '@bhatti/store';
-import { afterEach, beforeEach, expect, test } from '@jest/globals';
+import { openStore, type Store, StoreError } from '@bhatti/store';
+import { afterEach, beforeEach, expect, jest, test } from '@jest/globals';
+import type { BuiltImage } from '../image/built-image.ts';
 import { nameImage } from '../image/catalog.ts';
 
 const run = promisify(execFile);
@@ -19,7 +20,7 @@ beforeEach(async () => {
 afterEach(() => rm(directory, { recursive: true }));
 
 /** Publishes the root filesystem of an image, with no content. */
-async function publish(digit: string): Promise<string> {
+async function publish(digit: string, found: Partial<BuiltImage> = {}): Promise<string> {
   const key = digit.repeat(64);
   const publication = await store.rootfs.begin(key);
   await writeFile(publication.path, 'not really a file system');
@@ -31,6 +32,7 @@ async function publish(digit: string): Promise<string> {
     manifestDigest: `sha256:${key}`,
     platform: 'linux/amd64',
     config: {},
+    ...found,
   });
   await publication.publish();
   return key;
@@ -64,7 +66,27 @@ test('an index that changed, but not for this platform, is noted, and the image 
   // What it cannot note is no reason to go on with the task of another, nor with an image that is gone.
   await expect(nameImage(store, { ...named, resolution }, fail(new Error('lost')))).rejects.toThrow('lost');
   const remove = () => store.rootfs.content.remove(named.key);
+  const gone = new StoreError('not_found', 'removed just after the entry was written', { retryable: true });
+  jest.spyOn(store.images, 'replace').mockRejectedValueOnce(gone);
+  await expect(nameImage(store, { ...named, resolution }, async () => {})).rejects.toBe(gone);
   await expect(nameImage(store, { ...named, resolution }, remove)).rejects.toMatchObject({ code: 'not_found' });
+});
+
+test('an entry says all that was found out when the image was built, and when its name was given', async () => {
+  const named = { owner: 'ann', name: 'app', reference: 'docker.io/library/app:1', resolution };
+  await nameImage(store, { ...named, key: await publish('a') }, async () => {});
+  const before = await store.images.get('ann', 'app');
+  // Of another platform than was asked for, as an image that states none.
+  const found = { platform: 'linux/arm64/v8', allocatedBytes: 512, warnings: ['odd'], config: { user: 'me' } };
+  const key = await publish('b', found);
+  const began = new Date().toISOString();
+  await nameImage(store, { ...named, key }, async () => {});
+  const after = await store.images.get('ann', 'app');
+  const manifestDigest = `sha256:${key}`;
+  expect(before).toMatchObject({ platform: 'linux/amd64', warnings: [] });
+  expect(after).toMatchObject({ ...found, manifestDigest, sizeBytes: 4096, rootfsKey: key, resolution });
+  // A tag that moved leads to a newer image.
+  expect(after && after.createdAt >= began).toBe(true);
 });
 
 const isRoot = process.getuid?.() === 0;

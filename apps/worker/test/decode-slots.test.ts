@@ -63,12 +63,17 @@ describe('DecodeSlots', () => {
     }
   });
 
-  test('one who waits can leave', async () => {
+  test('one who waits can leave, and takes no slot then', async () => {
     const slots = new DecodeSlots(1);
-    void slots.run(new GrowingFile(10), never, forever);
+    const { opened, open } = gate();
+    const first = slots.run(new GrowingFile(10), never, () => opened);
     const leaving = new AbortController();
     const left = slots.run(new GrowingFile(10), leaving.signal, forever);
     leaving.abort(new Error('left'));
     await expect(left).rejects.toThrow('left');
+    await expect(slots.run(new GrowingFile(10), leaving.signal, forever)).rejects.toThrow('left');
+    open();
+    await first;
+    expect(await slots.run(new GrowingFile(10), never, async () => 'decoded')).toBe('decoded');
   });
 });

@@ -12,10 +12,11 @@ describe('GrowingFile', () => {
     file.grown(2000);
     file.grown(MEGABYTE / 2);
     file.grown(MEGABYTE / 2 + 1);
+    file.grown(MEGABYTE - 1);
     file.grown(MEGABYTE);
     stop();
     file.grown(MEGABYTE);
-    expect(heard).toEqual([1000, MEGABYTE / 2, MEGABYTE]);
+    expect(heard).toEqual([1000, MEGABYTE / 2, MEGABYTE - 1, MEGABYTE]);
   });
 
   test('it is ahead while its reader has a megabyte to read, or it is whole', () => {
@@ -31,6 +32,7 @@ describe('GrowingFile', () => {
     expect(file.isAhead).toBe(true);
     unwatch();
     file.readUpTo(10 * MEGABYTE);
+    expect(file.isAhead).toBe(true);
     expect(changes).toBe(3);
   });
 
