@@ -82,8 +82,11 @@ test.each([{ end: 'completed' }, { end: 'failed', answer: { status: 404 } }, { e
 );
 
 test('a task that the disk fails while it looks for its layers holds none of them', async () => {
-  const layers = [{ tar: await layerTar([{ name: 'f', content: randomBytes(1000) }]) }];
-  const { reference, diffIds } = stack.registry.pushImage({ repository: 'first', layers });
+  const tarOf = (bytes: number) => layerTar([{ name: 'f', content: randomBytes(bytes) }]);
+  const layers = [{ tar: await tarOf(1000) }, { tar: await tarOf(9000) }];
+  const { reference, diffIds, layers: blobs } = stack.registry.pushImage({ repository: 'first', layers });
+  // The larger one, which it fetches first, and is not to wait for.
+  stack.registry.plan({ path: blobs[1]?.digest ?? '', hang: true });
   // Damaged, so it has to be removed first, which fails below a path that is too long.
   const cached = stack.store.layers.directory(diffIds[0] ?? '');
   await mkdir(cached);
@@ -91,6 +94,7 @@ test('a task that the disk fails while it looks for its layers holds none of the
   await run('sh', ['-c', deeper, 'sh', 'd'.repeat(250)], { cwd: cached });
   expect(await stack.pull({ reference, name: 'first' })).toMatchObject({ status: 'failed' });
   expect(await held()).toEqual([]);
+  stack.registry.clearFaults();
   await run('find', [stack.store.layers.content.folder, '-mindepth', '1', '-delete']);
   expect(await stack.pull({ reference, name: 'first' })).toMatchObject({ status: 'completed' });
 });

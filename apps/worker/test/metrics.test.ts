@@ -1,5 +1,7 @@
+import { randomBytes } from 'node:crypto';
 import { queueKey, readWorkerMetrics, wakeWorkers } from '@bhatti/tasks';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { imageArchive } from '../../../test/support/archive.ts';
 import { eventually } from '../../../test/support/eventually.ts';
 import { startStack, type TestStack } from './support/stack.ts';
 import { layerTar } from './support/tar.ts';
@@ -52,6 +54,32 @@ test('pulls are counted: how they ended and why, bytes, caches, phases', async (
     bhatti_task_wait_seconds_count: 4,
   });
   expect(seen.bhatti_rootfs_build_seconds_sum).toBeGreaterThan(0);
+});
+
+test('of a layer that comes in two parts each byte is counted once, and of an import none', async () => {
+  const tar = await layerTar([{ name: 'f', content: randomBytes(300_000) }]);
+  const { reference, layers } = stack.registry.pushImage({ repository: 'library/parts', layers: [{ tar }] });
+  const [blob] = layers;
+  const downloaded = async () => (await counted()).bhatti_downloaded_bytes_total ?? 0;
+  const before = await downloaded();
+  stack.registry.plan({ path: blob?.digest ?? '', cutAfter: 100_000, times: 1 });
+  stack.registry.plan({ path: blob?.digest ?? '', status: 429, headers: { 'retry-after': '3600' }, times: 2 });
+  const id = await stack.enqueue({ reference, name: 'parts' });
+  for (const _ of ['second', 'third']) {
+    await eventually(async () => (await stack.job(id)).isDelayed());
+    await (await stack.job(id)).promote();
+  }
+  expect(await stack.ended(id)).toMatchObject({ status: 'completed' });
+  await eventually(async () => (await downloaded()) === before + (blob?.size ?? 0));
+
+  const archive = await imageArchive('docker', [
+    { tags: ['a:1'], tars: [await layerTar([{ name: 'g', content: 'g' }])] },
+  ]);
+  const imported = await stack.enqueueImport({ archive, name: 'imported' });
+  expect(await stack.ended(imported)).toMatchObject({ status: 'completed' });
+  // The end is counted after all else of the task.
+  await eventually(async () => (await counted())['bhatti_tasks_total import completed none'] === 1);
+  expect(await downloaded()).toBe(before + (blob?.size ?? 0));
 });
 
 test('what an operator has put on the queue by hand is counted, under no name of its own', async () => {

@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { readFile, stat, utimes, writeFile } from 'node:fs/promises';
+import { readdir, readFile, stat, utimes, writeFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { RootfsError } from '@bhatti/rootfs';
 import { queueKey } from '@bhatti/tasks';
@@ -239,6 +239,47 @@ describe('a pull', () => {
     const ranges = stack.registry.requests.filter(({ path }) => path.endsWith(digest)).map(({ range }) => range);
     expect(ranges).toEqual(['bytes=1000-', undefined]);
     expect(await stack.leftovers()).toEqual([]);
+  });
+});
+
+describe('a pull of several layers', () => {
+  test('decodes one that is there while the downloads of others stall, however much of them is there', async () => {
+    const tarOf = (bytes: number) => layerTar([{ name: 'f', content: randomBytes(bytes) }]);
+    const layers = [{ tar: await tarOf(4_000_000) }, { tar: await tarOf(4_000_000) }, { tar: await tarOf(1000) }];
+    const image = stack.registry.pushImage({ repository: 'library/stalled', layers });
+    const [first = '', second = ''] = image.layers.map(({ digest }) => digest);
+    for (const path of [first, second]) stack.registry.plan({ path, stallAfter: 3_000_000 });
+    const id = await stack.enqueue({ reference: image.reference, name: 'stalled' });
+    for (const blob of [first, second]) {
+      await eventually(async () => (await stack.store.partials.size(blob)) === 3_000_000);
+    }
+    await eventually(() => stack.store.layers.has(image.diffIds[2] ?? ''));
+    expect(await stack.view(id)).toMatchObject({ status: 'running' });
+    for (const [index, blob] of [first, second].entries()) {
+      expect(stack.registry.requests.filter(({ path }) => path.endsWith(blob))).toHaveLength(1);
+      expect(await stack.store.layers.has(image.diffIds[index] ?? '')).toBe(false);
+    }
+    stack.registry.clearFaults();
+    stack.registry.dropConnections();
+    expect(await stack.ended(id)).toMatchObject({ status: 'completed' });
+  });
+
+  test('of which one is no good has the others synced all the same: the next pull needs them', async () => {
+    const layers = [await smallLayer('synced'), { tar: randomBytes(5000) }];
+    const image = stack.registry.pushImage({ repository: 'library/synced', layers });
+    const bad = image.layers[1]?.digest ?? '';
+    let send = () => {};
+    const until = new Promise<void>((resolve) => {
+      send = resolve;
+    });
+    stack.registry.plan({ path: bad, until });
+    const id = await stack.enqueue({ reference: image.reference, name: 'synced' });
+    const cached = stack.store.layers.directory(image.diffIds[0] ?? '');
+    await eventually(() => stack.store.layers.has(image.diffIds[0] ?? ''));
+    expect(await readdir(cached)).toContain('unsynced');
+    send();
+    expect(await stack.ended(id)).toMatchObject({ status: 'failed', error: { code: 'layer_corrupt' } });
+    await eventually(async () => !(await readdir(cached)).includes('unsynced'));
   });
 });
 

@@ -144,6 +144,20 @@ describe('cancelling a task', () => {
     expect(await cancelLater('second')).toBeLessThan(10_000);
   });
 
+  test('reaches it by its message alone, while its flag cannot be read', async () => {
+    const queue = fixture.queue();
+    const unreadable = fixture.queue('worker');
+    jest.spyOn(unreadable, 'getJob').mockRejectedValue(new Error('Redis is away'));
+    const running = new RunningTasks();
+    fixture.worker((job, token) => running.run(job.id ?? '', (signal) => obedient(job, token, signal)));
+    const subscription = await subscribeCancellations(fixture.relay('worker'), unreadable, running);
+    fixture.onEnd(() => subscription.close());
+    const { id } = await enqueuePull(queue, data);
+    await eventually(async () => (await findTask(queue, id))?.view.status === 'running');
+    await cancelTask(queue, fixture.relay(), id);
+    expect((await ended(queue, id)).status).toBe('cancelled');
+  });
+
   test('is looked for as a task begins, and when messages may have been lost, until the subscription ends', async () => {
     const queue = fixture.queue('worker');
     const relay = fixture.relay('worker');
@@ -226,6 +240,14 @@ describe('cancelling a task', () => {
     const relay = fixture.relay();
     await expect(cancelTask(queue, relay, 'tsk_aaaaaaaaaaaa')).rejects.toMatchObject({ code: 'not_found' });
     await expect(cancelTask(queue, relay, 'meta')).rejects.toMatchObject({ code: 'not_found' });
+    const { id: deleted } = await enqueuePull(queue, { ...data, name: 'deleted' });
+    const crossing = fixture.queue();
+    // Somebody deletes it just after it was found.
+    crossing.getJob = async (of) => {
+      await queue.remove(deleted);
+      return queue.getJob(of);
+    };
+    await expect(cancelTask(crossing, relay, deleted)).rejects.toMatchObject({ code: 'not_found' });
     await workers(1, async () => result);
     const { id } = await enqueuePull(queue, data);
     await ended(queue, id);
