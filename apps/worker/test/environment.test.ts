@@ -12,6 +12,26 @@ test('what is not set, or empty, is left to defaults', () => {
   });
 });
 
+test('what is set is read, without the blanks around it', () => {
+  const set = {
+    REDIS_URL: ' redis://one:1 ',
+    BHATTI_CONCURRENCY: '64',
+    BHATTI_HOUSEKEEPING_SECONDS: '2000000',
+    BHATTI_OVERLAY: ' /overlay.tar ',
+    BHATTI_LOG_LEVEL: 'silent',
+  };
+  expect(readEnvironment(set)).toMatchObject({
+    redisUrl: 'redis://one:1',
+    concurrency: 64,
+    housekeepingInterval: 2_000_000_000,
+    overlay: '/overlay.tar',
+    logLevel: 'silent',
+  });
+  expect(() => readEnvironment({ ...set, BHATTI_CONCURRENCY: '65', BHATTI_LOG_LEVEL: 'loud' })).toThrow(
+    /^BHATTI_CONCURRENCY: must be .*; BHATTI_LOG_LEVEL: must be /,
+  );
+});
+
 test('limits go to layers, images and archives', () => {
   const set = {
     BHATTI_MAX_LAYER_BYTES: '1',

@@ -70,6 +70,30 @@ describe('the limit of the layer cache', () => {
   });
 });
 
+describe('the limit of the layer cache, beyond which a task has fetched', () => {
+  let stack: TestStack;
+
+  beforeAll(async () => {
+    stack = await startStack();
+  });
+  afterAll(() => stack.close());
+
+  test('is kept once that has ended', async () => {
+    await stack.startWorker({ cacheBytes: 0.75 * megabyte });
+    const kept: string[] = [];
+    for (const name of ['first', 'second']) {
+      const reference = await push(stack, name, noise(megabyte / 2));
+      expect(await stack.pull({ reference, name })).toMatchObject({ status: 'completed' });
+      for (const { hex } of await stack.store.layers.list()) if (!kept.includes(hex)) kept.push(hex);
+    }
+    const [, second] = kept;
+    await eventually(async () => {
+      const left = (await stack.store.layers.list()).map(({ hex }) => hex);
+      return left.length === 1 && left[0] === second;
+    });
+  });
+});
+
 /** A file system that has 16 MiB beside the reserve. Mounting one takes root. */
 const isRoot = process.getuid?.() === 0;
 if (!isRoot) process.stderr.write('skipped: a small disk, because only root can mount a tmpfs\n');

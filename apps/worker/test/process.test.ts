@@ -151,6 +151,8 @@ describe('a worker process', () => {
     expect((await stack.queue.getJobLogs(id)).logs).toContainEqual(
       expect.stringMatching(/attempt 1 of 3 .* its worker died or hung 1 time$/),
     );
+    // Nor is it noted for ever who died.
+    await eventually(async () => (await stack.connection.exists(`${KEY_PREFIX}:begun:${id}`)) === 0);
     // The folders that the dead one was filling go when the next worker starts.
     expect(await stack.leftovers()).not.toEqual([]);
     await startAnother();

@@ -75,6 +75,7 @@ describe('a pull', () => {
       expect.stringContaining('3 layers'),
       expect.stringContaining('completed'),
     ]);
+    expect(stack.log()).not.toContain('the queue worker ended');
   });
 
   test('tells of each layer how much of it is there', async () => {
@@ -158,6 +159,19 @@ describe('a pull', () => {
     expect(fetched).not.toContain(second.layers[0]?.digest);
   });
 
+  test('whose name stood for an image of another repository warns of that', async () => {
+    const layers = [await smallLayer('displaced')];
+    const [before, after] = ['old', 'new'].map((owner) =>
+      stack.registry.pushImage({ repository: `${owner}/displaced`, layers }),
+    );
+    const first = await stack.pull({ reference: before?.reference ?? '', name: 'displaced' });
+    const { result } = await stack.pull({ reference: after?.reference ?? '', name: 'displaced' });
+    expect(result?.warnings).toEqual([
+      ...(first.result?.warnings ?? []),
+      `the name displaced stood for ${before?.reference} before; to keep both, pull that one again under another name`,
+    ]);
+  });
+
   test('that is forced builds anew and replaces what was damaged', async () => {
     const image = stack.registry.pushImage({ repository: 'library/forced', layers: [await smallLayer('forced')] });
     const request = { reference: image.reference, name: 'forced' };
@@ -208,6 +222,10 @@ describe('a pull', () => {
     ]);
     const views = await Promise.all(ids.map((id) => stack.ended(id)));
     expect(views.map(({ status }) => status)).toEqual(['completed', 'completed', 'completed']);
+    // What another has fetched counts as much as what was fetched here.
+    for (const { result } of views) {
+      expect(result?.steps[1]?.line ?? '(1 / 1)').toMatch(/\((.+) \/ \1\)/);
+    }
     const fetched = stack.blobsFetched();
     for (const { digest } of b.layers) expect(fetched.filter((blob) => blob === digest)).toHaveLength(1);
   });

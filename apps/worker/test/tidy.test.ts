@@ -61,6 +61,18 @@ test('of an import the archive stays', async () => {
   await expectLogged(id);
 });
 
+test('of an import the archive goes once the task has ended, where it could not go before', async () => {
+  jest.restoreAllMocks();
+  const failed = new StoreError('disk_failed', 'the disk does not remove it', { retryable: true });
+  const removals = jest.spyOn(stack.store.uploads, 'remove').mockRejectedValueOnce(failed);
+  const archive = await imageArchive('docker', [{ tags: ['app:3'], tars: [await layer()] }]);
+  const id = await stack.enqueueImport({ archive, name: 'later' });
+  expect(await stack.ended(id)).toMatchObject({ status: 'completed', error: null });
+  await eventually(async () => (await stack.store.uploads.size(id)) === undefined);
+  expect(removals).toHaveBeenCalledTimes(2);
+  await expectLogged(id);
+});
+
 test('of an import what was unpacked stays', async () => {
   const { close } = ArchiveSource.prototype;
   jest.spyOn(ArchiveSource.prototype, 'close').mockImplementationOnce(async function (this: ArchiveSource) {

@@ -36,6 +36,14 @@ describe('together', () => {
     expect(ended).toBe(true);
   });
 
+  test('what fails because it was aborted is not told instead', async () => {
+    const run = together(new AbortController().signal, [
+      (signal) => wait(HOUR, signal).catch(() => Promise.reject(new Error('aborted'))),
+      () => Promise.reject(new Error('broken')),
+    ]);
+    await expect(run).rejects.toThrow('broken');
+  });
+
   test('aborting from outside ends all with the reason given', async () => {
     const outside = new AbortController();
     const run = together(outside.signal, [(signal) => wait(HOUR, signal), (signal) => wait(HOUR, signal)]);

@@ -144,6 +144,14 @@ describe('cancelling a task', () => {
     expect(await cancelLater('second')).toBeLessThan(10_000);
   });
 
+  test('does not wait for a message that does not get through: its flag is there already', async () => {
+    const queue = fixture.queue();
+    const relay = fixture.relay();
+    jest.spyOn(relay, 'publish').mockReturnValue(new Promise(() => {}));
+    const { id } = await enqueuePull(queue, data);
+    expect(await cancelTask(queue, relay, id)).toMatchObject({ status: 'cancelled' });
+  });
+
   test('reaches it by its message alone, while its flag cannot be read', async () => {
     const queue = fixture.queue();
     const unreadable = fixture.queue('worker');

@@ -47,3 +47,11 @@ test('where nobody is, or TLS hides what is said, there is no refusal', async ()
   expect(await refusalOf({ host: '127.0.0.1', port })).toMatch(/raise its maxclients/);
   server.close();
 });
+
+test('a server that ends the connection without a word refuses nothing that could be told', async () => {
+  const server = createServer((socket) => socket.end()).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = z.object({ port: z.int() }).parse(server.address());
+  expect(await refusalOf({ host: '127.0.0.1', port })).toBeUndefined();
+  server.close();
+});

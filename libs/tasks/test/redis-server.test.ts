@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { createServer } from 'node:net';
 import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals';
 import { Worker } from 'bullmq';
+import { Redis } from 'ioredis';
 import * as z from 'zod';
 import { eventually } from '../../../test/support/eventually.ts';
 import { startRedis, type TestRedis } from '../../../test/support/redis.ts';
@@ -119,6 +120,15 @@ test.each(['request', 'worker'] as const)(
     }
   },
 );
+
+test('however long Redis was away, it is tried again within a second', () => {
+  const redis = connectRedis('/nonexistent/redis.sock', { use: 'worker' });
+  if (!(redis instanceof Redis)) throw new Error('this is a cluster');
+  const { retryStrategy } = redis.options;
+  const delays = [1, 2, 10, 1000, 1_000_000].map((times) => retryStrategy?.(times));
+  expect(delays).toEqual([100, 200, 1000, 1000, 1000]);
+  redis.disconnect();
+});
 
 test('a script that a replica of version 6.2 refuses is sent again', async () => {
   const info = '# Server\r\nredis_version:6.2.0\r\n';

@@ -61,6 +61,7 @@ describe('parseRedisUrl', () => {
     'redis://',
     'redis://host:99999',
     'redis://host/one',
+    'redis://host/100000',
     'redis+unix://',
     'redis+unix:///',
     'redis+sentinel://one:26379',

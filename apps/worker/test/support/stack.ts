@@ -47,6 +47,8 @@ export interface WorkerChoices {
   readonly concurrency?: number;
   readonly cacheBytes?: number;
   readonly registry?: RegistryClientOptions;
+  /** Ms. */
+  readonly housekeepingInterval?: number;
   /** Path of a tar, or an opened overlay. */
   readonly overlay?: string | Overlay;
 }
