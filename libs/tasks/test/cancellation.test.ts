@@ -112,6 +112,19 @@ describe('cancelling a task', () => {
     expect((await ended(queue, id)).status).toBe('cancelled');
   });
 
+  test('that waits to be tried again, and is taken up that very moment, succeeds', async () => {
+    const queue = fixture.queue();
+    const { id } = await enqueuePull(queue, data);
+    const crossing = fixture.queue();
+    crossing.getJob = async (of) => {
+      const job = await queue.getJob(of);
+      // It has left the delayed set since.
+      if (job !== undefined) job.getState = async () => 'delayed';
+      return job;
+    };
+    expect(await cancelTask(crossing, fixture.relay(), id)).toMatchObject({ status: 'cancelled' });
+  });
+
   test('reaches it also when it is picked up that very moment', async () => {
     const queue = fixture.queue();
     const relay = fixture.relay();

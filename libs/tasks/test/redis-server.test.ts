@@ -72,7 +72,10 @@ async function judged(said: string): Promise<string> {
   const server = await startOld((command) => (/^info\r$/im.test(command) ? `$${text.length}\r\n${text}` : '+OK'));
   const redis = connectRedis(server.url, { use: 'request' });
   try {
-    return (await checkRedisServer(redis)).product;
+    const { product, warnings } = await checkRedisServer(redis);
+    // Nothing is said of a policy that it hides.
+    expect(warnings).toEqual([]);
+    return product;
   } catch (error) {
     if (!(error instanceof TaskError)) throw error;
     expect(error).toMatchObject({ code: 'redis_unavailable', retryable: false });
@@ -120,6 +123,20 @@ test.each(['request', 'worker'] as const)(
     }
   },
 );
+
+test('a connection has its name, and a request is told that a Redis that hangs does not answer', async () => {
+  const server = await startRedis();
+  const redis = connectRedis(server.url, { use: 'request', name: 'bhatti-test' });
+  expect(await redis.client('LIST')).toContain(' name=bhatti-test ');
+  process.kill(server.pid(), 'SIGSTOP');
+  try {
+    await expect(redis.ping()).rejects.toThrow('Command timed out');
+  } finally {
+    process.kill(server.pid(), 'SIGCONT');
+    redis.disconnect();
+    await server.stop();
+  }
+});
 
 test('however long Redis was away, it is tried again within a second', () => {
   const redis = connectRedis('/nonexistent/redis.sock', { use: 'worker' });

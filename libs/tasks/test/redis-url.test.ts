@@ -6,6 +6,7 @@ describe('parseRedisUrl', () => {
     ['redis://localhost', { host: 'localhost', port: 6379, db: 0 }],
     ['redis://localhost:6380/2', { host: 'localhost', port: 6380, db: 2 }],
     ['redis://host?db=3', { host: 'host', port: 6379, db: 3 }],
+    ['redis://host?db=', { host: 'host', port: 6379, db: 0 }],
     ['redis://[::1]:7000', { host: '::1', port: 7000, db: 0 }],
     ['redis://:pa%2Fss@host', { host: 'host', port: 6379, db: 0, password: 'pa/ss' }],
     ['redis://ann:pass@host/1', { host: 'host', port: 6379, db: 1, username: 'ann', password: 'pass' }],
