@@ -21,7 +21,8 @@ export interface HousekeepingOptions {
 export class Housekeeping {
   readonly #options: HousekeepingOptions;
   #timer: NodeJS.Timeout | undefined;
-  #round: Promise<void> = Promise.resolve();
+  /** Undefined between two rounds. */
+  #round: Promise<void> | undefined;
 
   constructor(options: HousekeepingOptions) {
     this.#options = options;
@@ -29,17 +30,22 @@ export class Housekeeping {
 
   /** Resolves after the first round. */
   async start(interval = DAY): Promise<void> {
-    this.#timer = setInterval(() => {
-      this.#round = this.#round.then(() => this.#clean());
-    }, interval);
+    this.#timer = setInterval(() => this.#begin(), interval);
     this.#timer.unref();
-    this.#round = this.#clean();
+    this.#begin();
     await this.#round;
   }
 
   async stop(): Promise<void> {
     clearInterval(this.#timer);
     await this.#round;
+  }
+
+  /** Begins a round, unless one is under way: they would pile up on a disk that is slow, and `stop` would wait for all. */
+  #begin(): void {
+    this.#round ??= this.#clean().finally(() => {
+      this.#round = undefined;
+    });
   }
 
   /** A failure only costs disk space until the next round, and does not keep the other steps from running. */

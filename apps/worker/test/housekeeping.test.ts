@@ -2,10 +2,14 @@
 
 import { utimes, writeFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { createLogger } from '@bhatti/logging';
 import { createTaskId, KEY_PREFIX, noteArrival } from '@bhatti/tasks';
 import { afterAll, afterEach, beforeAll, expect, jest, test } from '@jest/globals';
 import { eventually } from '../../../test/support/eventually.ts';
+import { Activity } from '../activity.ts';
 import { collectUploads } from '../housekeeping/collect-uploads.ts';
+import { Housekeeping } from '../housekeeping/housekeeping.ts';
+import { createPullServices } from '../services.ts';
 import { startStack, type TestStack } from './support/stack.ts';
 
 let stack: TestStack;
@@ -33,6 +37,27 @@ test('one comes after the other, however long each takes, and a worker that ends
   await eventually(() => begun >= before + 2);
   await worker.close();
   expect([ended, most]).toEqual([begun, 1]);
+});
+
+test('rounds that take longer than the time between them do not pile up: who ends waits for one only', async () => {
+  const { store, connection } = stack;
+  const isLive = async () => false;
+  const logger = createLogger({ name: 'worker', level: 'silent' });
+  const worker = { redis: connection, isLive, activity: new Activity(), stopping: AbortSignal.abort() };
+  const housekeeping = new Housekeeping({ services: createPullServices({ store, logger }, worker), isLive });
+  let begun = 0;
+  let stopped: Promise<void> | undefined;
+  jest.spyOn(store, 'collectOrphans').mockImplementation(async () => {
+    begun += 1;
+    if (begun !== 2) return;
+    // Ten are due meanwhile.
+    for (let due = 0; due < 10; due += 1) await sleep(5);
+    stopped = housekeeping.stop();
+  });
+  await housekeeping.start(5);
+  await eventually(() => stopped !== undefined);
+  await stopped;
+  expect(begun).toBe(2);
 });
 
 test('a step that fails keeps none of the others from being done, nor the worker from its start', async () => {
