@@ -108,6 +108,7 @@ describe('cancelling a task', () => {
     });
     const { id } = await enqueuePull(queue, data);
     await eventually(async () => (await (await queue.getJob(id))?.getState()) === 'delayed');
+    await (await queue.getJob(id))?.changeDelay(3_600_000);
     await cancelTask(queue, relay, id);
     expect((await ended(queue, id)).status).toBe('cancelled');
   });
