@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { readdir, readFile, stat, utimes, writeFile } from 'node:fs/promises';
+import { readFile, stat, utimes, writeFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { RootfsError } from '@bhatti/rootfs';
 import { queueKey } from '@bhatti/tasks';
@@ -280,24 +280,6 @@ describe('a pull of several layers', () => {
     stack.registry.clearFaults();
     stack.registry.dropConnections();
     expect(await stack.ended(id)).toMatchObject({ status: 'completed' });
-  });
-
-  test('of which one is no good has the others synced all the same: the next pull needs them', async () => {
-    const layers = [await smallLayer('synced'), { tar: randomBytes(5000) }];
-    const image = stack.registry.pushImage({ repository: 'library/synced', layers });
-    const bad = image.layers[1]?.digest ?? '';
-    let send = () => {};
-    const until = new Promise<void>((resolve) => {
-      send = resolve;
-    });
-    stack.registry.plan({ path: bad, until });
-    const id = await stack.enqueue({ reference: image.reference, name: 'synced' });
-    const cached = stack.store.layers.directory(image.diffIds[0] ?? '');
-    await eventually(() => stack.store.layers.has(image.diffIds[0] ?? ''));
-    expect(await readdir(cached)).toContain('unsynced');
-    send();
-    expect(await stack.ended(id)).toMatchObject({ status: 'failed', error: { code: 'layer_corrupt' } });
-    await eventually(async () => !(await readdir(cached)).includes('unsynced'));
   });
 });
 
