@@ -78,6 +78,23 @@ describe('a pull', () => {
     expect(stack.log()).not.toContain('the queue worker ended');
   });
 
+  test('puts the layers on each other in the order of the manifest, one that is there twice in both places', async () => {
+    const layer = async (content: string, ...more: string[]) => ({
+      tar: await layerTar([{ name: 'file', content }, ...more.map((name) => ({ name, content: '' }))]),
+    });
+    const [base, top] = [await layer('base', 'removed'), await layer('top', '.wh.removed')];
+    const found: Record<string, unknown> = {};
+    for (const [name, layers] of Object.entries({ two: [base, top], three: [base, top, base] })) {
+      const { reference } = stack.registry.pushImage({ repository: `library/${name}`, layers });
+      expect(await stack.pull({ reference, name })).toMatchObject({ status: 'completed' });
+      const path = stack.store.rootfs.path((await stack.store.images.get('local', name))?.rootfsKey ?? '');
+      const debugfs = (request: string) => run('debugfs', ['-R', request, path], { env: toolPath });
+      const [{ stdout: file }, { stderr }] = await Promise.all([debugfs('cat /file'), debugfs('stat /removed')]);
+      found[name] = [file, !stderr.includes('not found')];
+    }
+    expect(found).toEqual({ two: ['top', false], three: ['base', true] });
+  });
+
   test('tells of each layer how much of it is there', async () => {
     const image = stack.registry.pushImage({
       repository: 'library/each',
