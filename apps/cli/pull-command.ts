@@ -7,7 +7,7 @@ import { type Console, printJson } from './terminal/console.ts';
 import { interruptible } from './terminal/interruptible.ts';
 import { printableLine } from './terminal/printable.ts';
 import { ProgressDisplay } from './terminal/progress-display.ts';
-import { authenticationHint, interruptedLines, startLine, type TaskType } from './terminal/transcript.ts';
+import { authenticationHint, interruptedLines, podmanHint, startLine, type TaskType } from './terminal/transcript.ts';
 import { WaitingNotice } from './waiting-notice.ts';
 
 export interface PullOutput {
@@ -141,6 +141,7 @@ function finish(task: Task, { type, name, reference }: WatchedTask, console: Con
   const { code, message } = task.error ?? { code: 'internal', message: `the ${type} failed for an unknown reason` };
   console.err(`error: ${printableLine(message)} (${printableLine(code)})\n`);
   if (code === 'unauthorized') console.err(authenticationHint(reference));
+  if (type === 'pull' && /^localhost\//.test(reference)) console.err(podmanHint(reference));
   return 1;
 }
 

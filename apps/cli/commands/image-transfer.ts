@@ -1,8 +1,8 @@
-import { existsSync } from 'node:fs';
 import type { Command } from 'commander';
 import * as z from 'zod';
 import { CliError } from '../cli-error.ts';
 import { platformFlag } from '../platform-flag.ts';
+import { localSource } from '../transfer/local-source.ts';
 import type { CommandContext } from './context.ts';
 import { addNotes, watchingExitCodes } from './notes.ts';
 
@@ -84,10 +84,10 @@ function addExport(image: Command, { console, withClient }: CommandContext): voi
 
 /** Throws CliError `invalid_request` unless there is either an image of the local Docker or an archive, of which `ref` may be given. */
 function requireOneSource(reference: string | undefined, tar: string | undefined, ref: string | undefined): void {
-  if (tar === undefined && reference !== undefined && isFile(reference)) {
-    const source = reference === '-' ? 'stdin' : reference;
-    throw new CliError('invalid_request', `${source} is not an image of the local Docker, but an archive`, {
-      hint: `Did you mean bhatti image import --tar ${reference}?`,
+  const source = tar === undefined && reference !== undefined ? localSource(reference) : undefined;
+  if (source !== undefined) {
+    throw new CliError('invalid_request', `an image of the local Docker is wanted, and ${source.is}`, {
+      hint: `Did you mean ${source.command}?`,
     });
   }
   if ((reference === undefined) === (tar === undefined)) {
@@ -98,9 +98,4 @@ function requireOneSource(reference: string | undefined, tar: string | undefined
   if (reference !== undefined && ref !== undefined) {
     throw new CliError('invalid_request', '--ref says which image of an archive is meant: it goes with --tar');
   }
-}
-
-/** Whether a file is meant: a word such as `alpine` may be both, so only one that looks like a path and exists. */
-function isFile(reference: string): boolean {
-  return reference === '-' || (/^[./~]|\.(tar|tgz|gz|zst|oci)$/.test(reference) && existsSync(reference));
 }

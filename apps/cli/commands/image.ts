@@ -1,9 +1,11 @@
 import { type Command, Option } from 'commander';
 import * as z from 'zod';
+import { CliError } from '../cli-error.ts';
 import { deleteImages, inspectImage, listImages, pruneImages, shareImage } from '../image-command.ts';
 import { platformFlag } from '../platform-flag.ts';
 import { pullImage } from '../pull-command.ts';
 import { registryAuth } from '../registry-auth.ts';
+import { localSource } from '../transfer/local-source.ts';
 import type { CommandContext } from './context.ts';
 import { addImageTransferCommands } from './image-transfer.ts';
 import { addNotes, watchingExitCodes } from './notes.ts';
@@ -77,6 +79,12 @@ function addPull(image: Command, { env, console, withClient }: CommandContext): 
     .option('-q, --quiet', 'print the name of the image only')
     .action(async (ref: string, options: unknown, command: Command) => {
       const { auth: authFlag, detach, quiet, ...flags } = pullFlags.parse(options);
+      const source = localSource(ref);
+      if (source !== undefined) {
+        throw new CliError('invalid_reference', `an image of a registry is wanted, and ${source.is}`, {
+          hint: `Did you mean ${source.command}?`,
+        });
+      }
       const auth = await registryAuth(authFlag, env, console);
       await withClient(command, (client, { json }) =>
         pullImage(client, { ref, ...flags, ...(auth !== undefined && { auth }) }, console, { json, detach, quiet }),

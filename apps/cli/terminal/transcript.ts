@@ -69,6 +69,11 @@ export function authenticationHint(reference: string): string {
   ].join('\n');
 }
 
+/** Below the error of a pull from `localhost`: Podman, too, calls what it built so. */
+export function podmanHint(reference: string): string {
+  return `An image that Podman built? bhatti image import ${reference}\n`;
+}
+
 /** A step that a retry repeats has its line already. */
 function isOver({ printed }: Transcript, step: TranscriptStep, underWay: boolean): boolean {
   return !underWay && !printed.some(({ phase }) => phase === step.phase);

@@ -250,6 +250,16 @@ Pull it with Docker locally, then import:
     });
   });
 
+  test('a pull from localhost that fails tells how an image that Podman built is imported', async () => {
+    const error = { code: 'registry_unreachable', message: 'cannot reach localhost' };
+    await startServer(pullWith([view('failed', [], { error })]));
+    expect((await run(['image', 'pull', 'localhost/app:1'])).stderr).toBe(
+      'error: cannot reach localhost (registry_unreachable)\n' +
+        'An image that Podman built? bhatti image import localhost/app:1\n',
+    );
+    expect((await run(['image', 'pull', 'localhost:5000/app:1'])).stderr).not.toContain('Podman');
+  });
+
   test('a token that is refused while the pull is watched: it goes on, and can be watched again', async () => {
     await startServer((call) => {
       if (call.method === 'POST') return queued;
