@@ -26,7 +26,7 @@ const dense = (bytes: number) =>
 async function push(stack: TestStack, repository: string, ...contents: (string | Buffer)[]): Promise<string> {
   const layers = [];
   for (const [index, content] of contents.entries()) {
-    layers.push({ tar: await layerTar([{ name: `${repository}-${index}`, content }]) });
+    layers.push({ tar: await layerTar([{ name: `file-${index}`, content }]) });
   }
   return stack.registry.pushImage({ repository, layers }).reference;
 }
@@ -124,11 +124,13 @@ if (!isRoot) process.stderr.write('skipped: a small disk, because only root can 
   };
 
   test('that fills up fails the task, gets back what it took, and takes the next pull once there is room', async () => {
-    const small = await push(stack, 'small', noise(megabyte / 2));
+    const base = noise(megabyte / 2);
+    const small = await push(stack, 'small', base);
     expect(await stack.pull({ reference: small, name: 'small' })).toMatchObject({ status: 'completed' });
     const cached = await stack.store.layers.list();
     const free = await stack.store.freeBytes();
-    const reference = await push(stack, 'large', dense(4 * megabyte), dense(24 * megabyte));
+    // The base was there before, and stays.
+    const reference = await push(stack, 'large', base, dense(4 * megabyte), dense(24 * megabyte));
     const large = { reference, name: 'large', sizeBytes: 64 * megabyte };
     const failed = await stack.pull(large);
     expect(failed).toMatchObject({ status: 'failed', error: { code: 'no_space' } });
