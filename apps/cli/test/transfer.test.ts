@@ -235,6 +235,10 @@ describe('image import', () => {
     expect(server?.calls.at(-1)).toMatchObject({ url: { search: '?name=app-1' }, body: `save ${reference}\n` });
     await run(['image', 'import', reference, '--name', 'mine', '-q', '-d'], { env });
     expect(server?.calls.at(-1)?.url.search).toBe('?name=mine');
+    // What is wrong with a reference is for the server to say.
+    const wrong = `App@sha256:${'a'.repeat(64)}`;
+    await run(['image', 'import', wrong, '-q', '-d'], { env });
+    expect(server?.calls.at(-1)?.url.searchParams.get('ref')).toBe(wrong);
   });
 
   test('podman where there is no docker; neither is an error that says what to do', async () => {

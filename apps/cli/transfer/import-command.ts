@@ -55,7 +55,13 @@ export async function importImage(
 function namesOf(reference: string | undefined): Pick<ImportRequest, 'ref' | 'name'> {
   if (reference === undefined) return {};
   if (!NAMELESS.test(reference)) return { ref: reference };
-  return reference.includes('@') ? { name: deriveImageName(parseReference(reference)) } : {};
+  if (!reference.includes('@')) return {};
+  try {
+    return { name: deriveImageName(parseReference(reference)) };
+  } catch {
+    // The server says what is wrong with it.
+    return { ref: reference };
+  }
 }
 
 /** Draws how much has been sent, in place; a pipe is told nothing. */
