@@ -128,6 +128,9 @@ function goesOnUnwatched(error: unknown, { type, id }: WatchedTask): unknown {
   return new CliError(error.code, error.message, { cause: error, hint: `${error.hint ?? ''}\n${goesOn}`.trimStart() });
 }
 
+/** Errors of a pull whose image is not in the registry, or that finds no registry. */
+const notThere: ReadonlySet<string> = new Set(['manifest_unknown', 'registry_unreachable']);
+
 function finish(task: Task, { type, name, reference }: WatchedTask, console: Console, quiet: boolean): number {
   if (task.status === 'completed') {
     for (const warning of task.result?.warnings ?? []) console.err(`warning: ${warning}\n`);
@@ -141,7 +144,7 @@ function finish(task: Task, { type, name, reference }: WatchedTask, console: Con
   const { code, message } = task.error ?? { code: 'internal', message: `the ${type} failed for an unknown reason` };
   console.err(`error: ${printableLine(message)} (${printableLine(code)})\n`);
   if (code === 'unauthorized') console.err(authenticationHint(reference));
-  if (type === 'pull' && /^localhost\//.test(reference)) console.err(podmanHint(reference));
+  if (type === 'pull' && notThere.has(code) && /^localhost\//.test(reference)) console.err(podmanHint(reference));
   return 1;
 }
 

@@ -86,8 +86,8 @@ function addExport(image: Command, { console, withClient }: CommandContext): voi
 function requireOneSource(reference: string | undefined, tar: string | undefined, ref: string | undefined): void {
   const source = tar === undefined && reference !== undefined ? localSource(reference) : undefined;
   if (source !== undefined) {
-    throw new CliError('invalid_request', `an image of the local Docker is wanted, and ${source.is}`, {
-      hint: `Did you mean ${source.command}?`,
+    throw new CliError('invalid_request', `${reference} names no image of the local Docker: ${source.is}`, {
+      hint: `To import it: ${source.command}`,
     });
   }
   if ((reference === undefined) === (tar === undefined)) {

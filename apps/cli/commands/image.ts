@@ -81,8 +81,8 @@ function addPull(image: Command, { env, console, withClient }: CommandContext): 
       const { auth: authFlag, detach, quiet, ...flags } = pullFlags.parse(options);
       const source = localSource(ref);
       if (source !== undefined) {
-        throw new CliError('invalid_reference', `an image of a registry is wanted, and ${source.is}`, {
-          hint: `Did you mean ${source.command}?`,
+        throw new CliError('invalid_reference', `${ref} names no image of a registry: ${source.is}`, {
+          hint: `To import it: ${source.command}`,
         });
       }
       const auth = await registryAuth(authFlag, env, console);

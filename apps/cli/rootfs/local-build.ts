@@ -88,7 +88,7 @@ async function build(work: Work): Promise<Result> {
   });
   const sha256 = await hashAndSync(file, signal);
   // Made for its owner alone: until here, it is nobody else's.
-  await chmod(file, 0o666 & ~process.umask());
+  await chmod(file, await usualMode(join(scratch, 'mode')));
   const { blocks } = await stat(file);
   await link(file, request.output);
   return {
@@ -187,6 +187,16 @@ async function decode({ limits, signal }: Work, source: string, layer: LayerFile
   await mkdir(directory);
   await decodeLayer({ ...layer, source, outDirectory: directory, limits: limits.layer, signal });
   return { diffId: layer.diffId, directory };
+}
+
+/** The mode that a program's file gets there, by the umask and the folder's default ACL (acl(5)); `path` must not exist. */
+async function usualMode(path: string): Promise<number> {
+  const file = await open(path, 'wx', 0o666);
+  try {
+    return (await file.stat()).mode & 0o777;
+  } finally {
+    await file.close();
+  }
 }
 
 /** Resolves with the SHA-256 of the file, in hex, once it is synced. */

@@ -1,3 +1,4 @@
+import { importFromPodman } from '../transfer/local-source.ts';
 import { printableLine } from './printable.ts';
 
 /**
@@ -71,7 +72,7 @@ export function authenticationHint(reference: string): string {
 
 /** Below the error of a pull from `localhost`: Podman, too, calls what it built so. */
 export function podmanHint(reference: string): string {
-  return `An image that Podman built? bhatti image import ${reference}\n`;
+  return `An image that Podman built? Import it: ${importFromPodman(reference)}\n`;
 }
 
 /** A step that a retry repeats has its line already. */

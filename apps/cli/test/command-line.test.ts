@@ -255,9 +255,15 @@ Pull it with Docker locally, then import:
     await startServer(pullWith([view('failed', [], { error })]));
     expect((await run(['image', 'pull', 'localhost/app:1'])).stderr).toBe(
       'error: cannot reach localhost (registry_unreachable)\n' +
-        'An image that Podman built? bhatti image import localhost/app:1\n',
+        'An image that Podman built? Import it: podman save localhost/app:1 | bhatti image import --tar - --ref localhost/app:1\n',
     );
     expect((await run(['image', 'pull', 'localhost:5000/app:1'])).stderr).not.toContain('Podman');
+  });
+
+  test('a pull from localhost that finds the image there says nothing of Podman', async () => {
+    const error = { code: 'platform_not_found', message: 'no image for linux/arm64' };
+    await startServer(pullWith([view('failed', [], { error })]));
+    expect((await run(['image', 'pull', 'localhost/app:1'])).stderr).not.toContain('Podman');
   });
 
   test('a token that is refused while the pull is watched: it goes on, and can be watched again', async () => {
@@ -485,7 +491,7 @@ describe('other commands', () => {
     const path = await source();
     const { exitCode, stderr } = await run(['image', 'import', path]);
     expect({ exitCode, calls: server?.calls }).toEqual({ exitCode: 1, calls: [] });
-    expect(stderr).toContain(`Did you mean bhatti image import --tar ${path}?`);
+    expect(stderr).toContain(`To import it: bhatti image import --tar ${path}\n`);
   });
 
   test('a token with the line break of its file is taken without, one that cannot be sent is refused', async () => {

@@ -199,7 +199,7 @@ describe('image import', () => {
     await mkdir(join(directory, 'dir'));
     await writeFile(join(directory, 'dir', 'manifest.json'), '{}');
     const directoryOfSkopeo = await run(['image', 'import', '--tar', 'dir', '--name', 'app', '-d']);
-    expect(directoryOfSkopeo.stderr).toContain('makes a layout: skopeo copy dir:dir oci:LAYOUT\n');
+    expect(directoryOfSkopeo.stderr).toContain('as dir: skopeo copy dir:dir oci:LAYOUT && bhatti');
     await writeFile(join(directory, 'layout', 'oci-layout'), '{"imageLayoutVersion":"1.0.0"}');
     await writeFile(join(directory, 'layout', 'blobs', 'sha256', 'abc'), 'x'.repeat(100_000));
     expect(await run(['image', 'import', '--tar', 'layout', '--name', 'app', '-q', '-d'])).toMatchObject({

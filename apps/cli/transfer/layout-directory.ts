@@ -5,6 +5,7 @@ import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { pack } from 'tar-stream';
 import { CliError, systemErrorCode } from '../cli-error.ts';
+import { importFromFolder } from './local-source.ts';
 
 /** The file that says a directory is an OCI layout (OCI image spec, "Image Layout Specification"). */
 const MARKER = 'oci-layout';
@@ -23,7 +24,7 @@ export async function layoutDirectory(path: string): Promise<Readable> {
     const isSkopeos = await isFile(join(path, SKOPEO_MANIFEST));
     throw new CliError('not_found', `${path} is a directory, but no OCI layout: it has no file ${MARKER}`, {
       hint: isSkopeos
-        ? `It seems to be what skopeo calls dir:, of which it makes a layout: skopeo copy dir:${path} oci:LAYOUT`
+        ? `If skopeo wrote it as dir: ${importFromFolder(path)}`
         : `--tar takes an archive, or a layout as skopeo copy docker://IMAGE oci:${path} leaves it.`,
     });
   }

@@ -1,45 +1,74 @@
 import { existsSync } from 'node:fs';
 
-/** Where something on this machine is that was given in the place of a reference. */
+/** Something on this machine that was given in the place of a reference. */
 export interface LocalSource {
-  /** What it is, for a message: `stdin is an archive`. */
+  /** For a message: `it is a path`. */
   readonly is: string;
-  /** The command that imports it. */
+  /** The command that imports it, for a shell. */
   readonly command: string;
 }
 
 /** Prefixes of skopeo and Podman (containers-transports(5)) for images that are in no registry. */
-const TRANSPORT = /^(docker-daemon|containers-storage|docker-archive|oci-archive|oci|dir):(.+)$/;
+const TRANSPORT = /^(docker-daemon|containers-storage|docker-archive|oci-archive|oci|dir):(.+)$/s;
 
-/** The archive, layout or local image that is meant; undefined for a reference. */
+/** The archive, layout or local image that is meant; undefined for a reference, also one to a repository that is called like a prefix. */
 export function localSource(reference: string): LocalSource | undefined {
-  if (reference === '-') return { is: 'stdin is an archive', command: 'bhatti image import --tar -' };
-  if (isFile(reference)) return { is: `${reference} is a path`, command: `bhatti image import --tar ${reference}` };
+  if (reference === '-') return { is: 'it is stdin', command: 'bhatti image import --tar -' };
+  if (isFile(reference)) return { is: 'it is a path', command: importFrom(reference) };
   const [, transport = '', rest = ''] = TRANSPORT.exec(reference) ?? [];
+  const [, path = rest, name] = /^([^:]+):(.+)$/s.exec(rest) ?? [];
   switch (transport) {
     case 'docker-daemon':
+      return isName(rest) ? { is: `${rest} is its name in Docker`, command: `bhatti image import ${rest}` } : undefined;
     case 'containers-storage':
-      return { is: `${rest} is a local image`, command: `bhatti image import ${rest}` };
+      return isName(rest) ? { is: `${rest} is its name in Podman`, command: importFromPodman(rest) } : undefined;
     case 'docker-archive':
     case 'oci-archive':
-      return archiveAt(rest);
+      return isPath(path) ? { is: 'it is an archive', command: importFrom(path, name) } : undefined;
     case 'oci':
+      return path.includes('/') ? { is: 'it is a layout', command: importFrom(path, name) } : undefined;
     case 'dir':
-      // Without a slash it may be the tag of a repository of that name.
-      return rest.includes('/') ? archiveAt(rest) : undefined;
+      return rest.includes('/') ? { is: 'it is a folder', command: importFromFolder(rest) } : undefined;
     default:
       return undefined;
   }
 }
 
-/** `PATH`, or `PATH:NAME` for an image in it. */
-function archiveAt(place: string): LocalSource {
-  const [, path = place, name] = /^([^:]+):(.+)$/.exec(place) ?? [];
-  const which = name === undefined ? '' : ` --ref ${name}`;
-  return { is: `${path} is an archive`, command: `bhatti image import --tar ${path}${which}` };
+/** Podman takes its images by any name; what is saved says the full one. Docker, which `image import` tries first, has others. */
+export function importFromPodman(name: string): string {
+  return `podman save ${name} | bhatti image import --tar - --ref ${name}`;
 }
+
+/** What skopeo writes to a `dir:`, which is no layout. */
+export function importFromFolder(path: string): string {
+  return `skopeo copy ${shellWord(`dir:${path}`)} oci:LAYOUT && bhatti image import --tar LAYOUT --name NAME`;
+}
+
+/** `@0`, an image by its place in the archive, has no equivalent. */
+function importFrom(path: string, name?: string): string {
+  const which = name === undefined || name.startsWith('@') ? '' : ` --ref ${shellWord(name)}`;
+  return `bhatti image import --tar ${shellWord(path)}${which}`;
+}
+
+/** Whether it is a name with more than a tag may have. */
+function isName(text: string): boolean {
+  return /^[\w][\w./:@-]*[/:][\w./:@-]*$/.test(text);
+}
+
+/** Whether it is more than a tag, which would make the prefix a repository. */
+function isPath(text: string): boolean {
+  return text.includes('/') || ARCHIVE.test(text) || existsSync(text);
+}
+
+const ARCHIVE = /\.(tar|tgz|gz|zst|oci)$/;
 
 /** Whether a file is meant: a word such as `alpine` may be both, so only one that looks like a path and exists. */
 function isFile(reference: string): boolean {
-  return /^[./~]|\.(tar|tgz|gz|zst|oci)$/.test(reference) && existsSync(reference);
+  return (/^[./~]/.test(reference) || ARCHIVE.test(reference)) && existsSync(reference);
+}
+
+/** As a shell takes it for one word. What a terminal could not show is left to the reader. */
+function shellWord(text: string): string {
+  if (/^[\w@%+=:,./~-]+$/.test(text)) return text;
+  return /\p{Cc}/u.test(text) ? 'FILE' : `'${text.replaceAll("'", "'\\''")}'`;
 }

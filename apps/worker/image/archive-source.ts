@@ -42,7 +42,7 @@ export class ArchiveSource implements ImageSource {
     if (asked === undefined) return names[0] ?? reference ?? this.#names[0] ?? name;
     // A short name may be one of another registry, or of none: Podman calls what it built localhost/app.
     const short = asked.slice(asked.lastIndexOf('/'));
-    return names.includes(asked) ? asked : (names.find((each) => each.endsWith(short)) ?? asked);
+    return names.includes(asked) ? asked : (names.find((each) => each.endsWith(short)) ?? names[0] ?? asked);
   }
 
   async resolve(): Promise<SourceImage> {

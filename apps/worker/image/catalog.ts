@@ -56,10 +56,15 @@ export async function nameImage(
       throw error;
     });
     if (isReplaced) {
-      const isOther = present !== null && repositoryOf(present.reference) !== repositoryOf(reference);
+      const isOther = present !== null && isOtherRepository(present.reference, reference);
       return isOther ? { built, displaced: present.reference } : { built };
     }
   }
+}
+
+/** Whether both name a repository, which an import need not, and not the same. */
+function isOtherRepository(one: string, other: string): boolean {
+  return [one, other].every((each) => each.includes('/')) && repositoryOf(one) !== repositoryOf(other);
 }
 
 /** The reference without tag and digest; the colon of a port stays. */

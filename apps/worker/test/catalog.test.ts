@@ -49,6 +49,9 @@ test('a name that is taken from another repository is told, and not that a tag m
   expect((await name(`host:5000/a/app@sha256:${'a'.repeat(64)}`)).displaced).toBeUndefined();
   expect((await name('host:5000/b/app:1')).displaced).toBe(`host:5000/a/app@sha256:${'a'.repeat(64)}`);
   expect((await name('host:5001/b/app:1')).displaced).toBe('host:5000/b/app:1');
+  // Of an import that knows no reference.
+  expect((await name('app')).displaced).toBeUndefined();
+  expect((await name('host:5001/b/app:1')).displaced).toBeUndefined();
 });
 
 test('an index that changed, but not for this platform, is noted, and the image stays as old as it was', async () => {

@@ -87,7 +87,7 @@ describe('an import', () => {
   test.each<[string | undefined, string[], string]>([
     ['short:1', ['localhost/too-short:1', 'localhost/short:1'], 'localhost/short:1'],
     ['asked:1', ['localhost/asked:1', 'asked:1'], 'docker.io/library/asked:1'],
-    ['tagged:1', ['1', 'localhost/other:2'], 'docker.io/library/tagged:1'],
+    ['tagged:1', ['1'], 'docker.io/library/tagged:1'],
     ['1', ['localhost/tagged:1'], 'localhost/tagged:1'],
     ['1', ['2', '1'], '1'],
     [undefined, ['none//such:1', 'only:1'], 'docker.io/library/only:1'],
@@ -105,7 +105,10 @@ describe('an import', () => {
     const { result } = await importArchive({ archive, name: 'named' });
     const digest = result?.digest ?? '';
     expect(await importArchive({ archive, name: 'digested', reference: digest })).toMatchObject({ result: { digest } });
-    expect((await stack.store.images.get('local', 'digested'))?.reference).toBe('docker.io/library/digested:1');
+    const recorded = async (name: string) => (await stack.store.images.get('local', name))?.reference;
+    expect(await recorded('digested')).toBe('docker.io/library/digested:1');
+    await importArchive({ archive, name: 'other', reference: `other@${digest}` });
+    expect(await recorded('other')).toBe('docker.io/library/digested:1');
   });
 
   test('takes the image that is asked for, and says which there are when none is', async () => {

@@ -1,9 +1,9 @@
 import { familiarReference, formatReference, parseReference } from '../image/reference.ts';
 import type { ArchivedImage } from './content.ts';
 
-/** The images of an archive with this full name; else those with this digest, this tag, or a name that ends so; none if there are none. */
+/** The images of an archive with this full name; else those with this digest, a name that ends so, or this tag; none if there are none. */
 export function imagesCalled(images: readonly ArchivedImage[], name: string): readonly ArchivedImage[] {
-  for (const isCalled of [isFullName, isDigestOf, isTag, isShortName]) {
+  for (const isCalled of [isFullName, isDigestOf, isShortName, isTag]) {
     const found = images.filter((image) => isCalled(image, name));
     if (found.length > 0) return found;
   }
@@ -21,20 +21,21 @@ function isDigestOf({ entry }: ArchivedImage, wanted: string): boolean {
   return wanted.slice(wanted.lastIndexOf('@') + 1) === entry.digest;
 }
 
-/** OCI layouts often have only the tag. */
-function isTag({ names }: ArchivedImage, wanted: string): boolean {
-  return names.some((each) => each === tagOf(wanted) || tagOf(each) === wanted);
-}
-
-/** A name without a registry is short for one of any: Podman saves what it built as `app` as `localhost/app:latest`. */
+/** A name without a registry is short for any that ends so: Podman saves what it built as `app` as `localhost/app:latest`. */
 function isShortName({ names }: ArchivedImage, wanted: string): boolean {
   const short = shortName(wanted);
   return short !== undefined && names.some((each) => canonicalName(each).endsWith(`/${short}`));
 }
 
-/** With its tag; undefined for one that states its registry, and for what is no name. */
+/** A tag alone, or where the archive has no more than tags, as many OCI layouts, the tag of a name. */
+function isTag({ names }: ArchivedImage, wanted: string): boolean {
+  if (names.some((each) => tagOf(each) === wanted)) return true;
+  return !names.some((each) => /[:/]/.test(each)) && names.some((each) => each === tagOf(wanted));
+}
+
+/** With its tag; undefined for one that states its registry, or Docker's `library`, and for what is no name. */
 function shortName(wanted: string): string | undefined {
-  if (/^(?:index\.)?docker\.io\//.test(wanted)) return undefined;
+  if (/^(?:(?:index\.)?docker\.io|library)\//.test(wanted)) return undefined;
   try {
     const reference = parseReference(wanted);
     return reference.domain === 'docker.io' ? familiarReference(reference) : undefined;

@@ -169,7 +169,14 @@ describe('docker save', () => {
     const files = Object.assign({}, ...saved, { 'manifest.json': saved.flatMap((each) => each['manifest.json']) });
     const { archive } = await openBytes(await tarOf(files));
     expect((await archive.resolve({ name })).names).toEqual([full]);
-    for (const other of ['pp:1', 'app:2', 'docker.io/library/app', 'index.docker.io/app', 'ghcr.io/team/app:1'])
+    for (const other of [
+      'pp:1',
+      'app:2',
+      'docker.io/library/app',
+      'index.docker.io/app',
+      'ghcr.io/team/app:1',
+      'library/app',
+    ])
       expect(await failure(archive.resolve({ name: other }))).toMatchObject({ code: 'manifest_unknown' });
   });
 
@@ -309,6 +316,30 @@ describe('an OCI layout', () => {
     }
     await expectLayers(archive, two.blobs, { name: 'alpine:edge', ...on('arm64') });
     expect(await failure(archive.archive.resolve())).toMatchObject({ code: 'invalid_request' });
+  });
+
+  test('of images that have full names beside their tags, as Docker writes them: by the names, and a tag stands for none', async () => {
+    const both = (entry: object, name: string) => ({
+      ...entry,
+      annotations: {
+        'io.containerd.image.name': name,
+        'org.opencontainers.image.ref.name': name.slice(name.lastIndexOf(':') + 1),
+      },
+    });
+    const other = layoutImage('amd64', [random(7)]);
+    const entries = [both(other.entry, 'localhost/db:1'), both(one.entry, 'localhost/app:1')];
+    const archive = await openBytes(await tarOf(layout(entries, one.files, other.files)));
+    await expectLayers(archive, one.blobs, { name: 'app:1', ...on('amd64') });
+    await expectLayers(archive, other.blobs, { name: 'db:1', ...on('amd64') });
+    for (const name of ['quay.io/other/app:1', 'docker.io/library/app:1', 'web:1']) {
+      expect(await failure(archive.archive.resolve({ name }))).toMatchObject({ code: 'manifest_unknown' });
+    }
+    expect(await failure(archive.archive.resolve({ name: '1' }))).toMatchObject({ code: 'invalid_request' });
+
+    const bare = [named(other.entry, '1'), both(one.entry, 'localhost/app:1')];
+    const mixed = await openBytes(await tarOf(layout(bare, one.files, other.files)));
+    await expectLayers(mixed, one.blobs, { name: 'app:1', ...on('amd64') });
+    await expectLayers(mixed, other.blobs, { name: 'db:1', ...on('amd64') });
   });
 
   test('comes before the other, where Docker wrote both', async () => {
