@@ -33,6 +33,10 @@ export const PullBody = z.strictObject({
 export const ImportQuery = z.strictObject({
   name: text(256, 'a name for the image; derived from ref, else from what an uncompressed archive calls it').optional(),
   ref: text(1024, 'which image of the archive, by its name there: "python:3.12"').optional(),
+  origin: text(
+    1024,
+    'the reference of the only image of an archive that has no name for it, to be recorded: "python@sha256:…"',
+  ).optional(),
   platform: text(64, 'a platform such as "linux/arm64"').optional(),
   size: text(64, 'the size of the file system: "2GB", "4GiB" or a number of bytes').optional(),
   force: z

@@ -9,6 +9,8 @@ import { checkImageName } from './pull-request.ts';
 export interface ImportRequest {
   /** Which image of the archive, as the client wrote it; undefined where it should hold only one. */
   readonly reference: string | undefined;
+  /** Where the image comes from, as the client wrote it, if the archive does not say. */
+  readonly origin: string | undefined;
   /** Undefined to take it from the archive. */
   readonly name: string | undefined;
   readonly platform: string | undefined;
@@ -18,9 +20,12 @@ export interface ImportRequest {
 
 /** Throws ApiError or OciError: invalid_reference, invalid_name, invalid_platform, invalid_request. */
 export function toImportRequest(query: z.output<typeof ImportQuery>): ImportRequest {
-  const name = query.name ?? (query.ref === undefined ? undefined : deriveImageName(parseReference(query.ref)));
+  const origin = query.origin === undefined ? undefined : parseReference(query.origin);
+  const known = query.ref === undefined ? origin : parseReference(query.ref);
+  const name = query.name ?? (known === undefined ? undefined : deriveImageName(known));
   return {
     reference: query.ref,
+    origin: query.origin,
     name: name === undefined ? undefined : checkImageName(name),
     platform: query.platform === undefined ? undefined : formatPlatform(parsePlatform(query.platform)),
     sizeBytes: query.size === undefined ? undefined : parseSize(query.size),

@@ -145,7 +145,7 @@ export class TaskService {
     const data = {
       type: 'import',
       reference: asked.reference,
-      requested: asked.reference ?? asked.name,
+      requested: asked.reference ?? asked.origin ?? asked.name,
       name: asked.name,
       platform: asked.platform,
       sizeBytes: asked.sizeBytes,

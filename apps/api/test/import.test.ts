@@ -82,9 +82,22 @@ describe('POST /images/import', () => {
     expect(view).toMatchObject({ type: 'import', status: 'queued', name: 'app-1.2', ref: 'ghcr.io/org/app:1.2' });
   });
 
+  test('of an image that has no name in its archive keeps the reference that it came by', async () => {
+    const origin = `org/app:1@sha256:${'a'.repeat(64)}`;
+    const { body } = await api.send('POST', `/images/import?origin=${encodeURIComponent(origin)}`, {
+      raw: 'an archive',
+    });
+    expect(body).toMatchObject({ name: 'app-1' });
+    const [id = ''] = await uploads();
+    const data = (await queue.getJob(id))?.data;
+    expect(data).toMatchObject({ requested: origin, name: 'app-1' });
+    expect(data?.reference).toBeUndefined();
+  });
+
   test.each([
     ['?name=-no', 'invalid_name'],
     ['?ref=UPPER:1', 'invalid_reference'],
+    ['?origin=UPPER:1&name=app', 'invalid_reference'],
     ['?name=a&platform=windows/amd64', 'invalid_platform'],
     ['?name=a&platform=foo', 'invalid_platform'],
     ['?name=a&size=huge', 'invalid_request'],

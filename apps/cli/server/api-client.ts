@@ -31,9 +31,12 @@ export class ApiClient {
   }
 
   /** Sends an archive of an image (what `docker save` writes) and has it made into an image. */
-  importImage(archive: Upload, { name, ref, platform, size }: schema.ImportRequest): Promise<schema.ImportAnswer> {
+  importImage(
+    archive: Upload,
+    { name, ref, origin, platform, size }: schema.ImportRequest,
+  ): Promise<schema.ImportAnswer> {
     const query = new URLSearchParams();
-    for (const [key, value] of Object.entries({ name, ref, platform, size })) {
+    for (const [key, value] of Object.entries({ name, ref, origin, platform, size })) {
       if (value !== undefined) query.set(key, value);
     }
     return this.#api.call(schema.importAnswer, {

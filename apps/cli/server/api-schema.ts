@@ -145,6 +145,8 @@ export interface ImportRequest {
   readonly name?: string;
   /** Which image of an archive with several, and the reference to record for it. */
   readonly ref?: string;
+  /** The reference to record for an image that has no name in the archive. */
+  readonly origin?: string;
   readonly platform?: string;
   readonly size?: string;
 }

@@ -232,13 +232,11 @@ describe('image import', () => {
     const env = await program('docker', 'echo "$@"');
     const reference = `org/app:1@sha256:${'a'.repeat(64)}`;
     expect(await run(['image', 'import', reference, '-q', '-d'], { env })).toMatchObject({ exitCode: 0 });
-    expect(server?.calls.at(-1)).toMatchObject({ url: { search: '?name=app-1' }, body: `save ${reference}\n` });
+    const asked = () => Object.fromEntries(server?.calls.at(-1)?.url.searchParams ?? []);
+    expect(server?.calls.at(-1)?.body).toBe(`save ${reference}\n`);
+    expect(asked()).toEqual({ origin: reference });
     await run(['image', 'import', reference, '--name', 'mine', '-q', '-d'], { env });
-    expect(server?.calls.at(-1)?.url.search).toBe('?name=mine');
-    // What is wrong with a reference is for the server to say.
-    const wrong = `App@sha256:${'a'.repeat(64)}`;
-    await run(['image', 'import', wrong, '-q', '-d'], { env });
-    expect(server?.calls.at(-1)?.url.searchParams.get('ref')).toBe(wrong);
+    expect(asked()).toEqual({ origin: reference, name: 'mine' });
   });
 
   test('podman where there is no docker; neither is an error that says what to do', async () => {

@@ -1,6 +1,5 @@
 import type { Readable } from 'node:stream';
-import { parseReference } from '@bhatti/oci';
-import { deriveImageName, formatBytes } from '@bhatti/tasks';
+import { formatBytes } from '@bhatti/tasks';
 import { type PullOutput, watchNewTask } from '../pull-command.ts';
 import type { ApiClient } from '../server/api-client.ts';
 import type { ImportRequest } from '../server/api-schema.ts';
@@ -52,16 +51,10 @@ export async function importImage(
 }
 
 /** What to ask for of an image that the local Docker saved: by id or digest, it has no name in the archive, and is the only one there. */
-function namesOf(reference: string | undefined): Pick<ImportRequest, 'ref' | 'name'> {
+function namesOf(reference: string | undefined): Pick<ImportRequest, 'ref' | 'origin'> {
   if (reference === undefined) return {};
   if (!NAMELESS.test(reference)) return { ref: reference };
-  if (!reference.includes('@')) return {};
-  try {
-    return { name: deriveImageName(parseReference(reference)) };
-  } catch {
-    // The server says what is wrong with it.
-    return { ref: reference };
-  }
+  return reference.includes('@') ? { origin: reference } : {};
 }
 
 /** Draws how much has been sent, in place; a pipe is told nothing. */

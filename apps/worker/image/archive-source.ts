@@ -36,10 +36,10 @@ export class ArchiveSource implements ImageSource {
   }
 
   get reference(): string {
-    const { reference, name } = this.#options.data;
+    const { reference, requested, name } = this.#options.data;
     const names = this.#names.flatMap((each) => canonical(each) ?? []);
     const asked = canonical(reference);
-    if (asked === undefined) return names[0] ?? reference ?? this.#names[0] ?? name;
+    if (asked === undefined) return names[0] ?? canonical(requested) ?? reference ?? this.#names[0] ?? name;
     // A short name may be one of another registry, or of none: Podman calls what it built localhost/app.
     const short = asked.slice(asked.lastIndexOf('/'));
     return names.includes(asked) ? asked : (names.find((each) => each.endsWith(short)) ?? names[0] ?? asked);

@@ -111,6 +111,17 @@ describe('an import', () => {
     expect(await recorded('other')).toBe('docker.io/library/digested:1');
   });
 
+  test.each<[string[], string]>([
+    [[], `docker.io/org/app:1@sha256:${'a'.repeat(64)}`],
+    [['named:1'], 'docker.io/library/named:1'],
+  ])('of an archive that calls it %j, by its origin, is recorded as %s', async (tags, recorded) => {
+    const archive = await imageArchive('docker-old', [{ tags, tars: [await layer('origin')] }]);
+    const requested = `org/app:1@sha256:${'a'.repeat(64)}`;
+    const view = await importArchive({ archive, name: 'origin', requested });
+    expect(view).toMatchObject({ status: 'completed', ref: requested });
+    expect((await stack.store.images.get('local', 'origin'))?.reference).toBe(recorded);
+  });
+
   test('takes the image that is asked for, and says which there are when none is', async () => {
     const archive = await imageArchive('docker-old', [
       { tags: ['tool:1'], tars: [await layer('tool-one')] },

@@ -58,6 +58,7 @@ export interface ImportRequest {
   readonly name: string;
   /** Which image of the archive. */
   readonly reference?: string;
+  readonly requested?: string;
   readonly platform?: string;
   /** Left out, `SIZE`. */
   readonly sizeBytes?: number;
@@ -154,10 +155,17 @@ export class TestStack {
     return (await enqueuePull(this.queue, data)).id;
   }
 
-  async enqueueImport({ archive, name, reference, platform, sizeBytes = SIZE }: ImportRequest): Promise<string> {
+  async enqueueImport({
+    archive,
+    name,
+    reference,
+    requested,
+    platform,
+    sizeBytes = SIZE,
+  }: ImportRequest): Promise<string> {
     const id = createTaskId();
     const archiveBytes = await this.store.uploads.receive(id, Readable.from([archive]));
-    const asked = { reference, platform, sizeBytes, requested: reference ?? name, name, owner: 'local' };
+    const asked = { reference, platform, sizeBytes, requested: requested ?? reference ?? name, name, owner: 'local' };
     await enqueueImport(this.queue, { type: 'import', ...asked, archiveBytes }, { id });
     return id;
   }
