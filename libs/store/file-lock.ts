@@ -1,4 +1,4 @@
-import { link, readFile, rm, writeFile } from 'node:fs/promises';
+import { link, lstat, readFile, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { StoreError, systemCode } from './error.ts';
@@ -23,7 +23,7 @@ export interface FileLockOptions {
 
 /**
  * Runs the work while no other process, on this host or another, holds the lock. The lock file contains a temporary name, which
- * identifies its holder; that of a dead process is removed. Rejects with StoreError `internal` (retryable) after 10 s.
+ * identifies its holder; that of a dead process is removed. A file of that name is there for as long as the lock is wanted. Rejects with StoreError `internal` (retryable) after 10 s.
  *
  * @param work gets a function that rejects if the lock has been lost, to be called just before anything irreversible
  */
@@ -33,35 +33,40 @@ export async function withFileLock<T>(
   options: FileLockOptions = {},
 ): Promise<T> {
   const mine = temporaryName(await ownIdentity());
-  await acquire(path, mine, options.foreignPatience ?? foreignPatience);
-  const isHeld = async () => (await ifThere(readFile(path, 'utf8'))) === mine;
+  const temporary = join(dirname(path), mine);
   try {
+    await writeFile(temporary, mine, { mode: 0o600, flag: 'wx' });
+    await acquire(path, mine, options.foreignPatience ?? foreignPatience);
     return await work(async () => {
-      if (!(await isHeld())) throw heldByAnother(path);
+      if (!(await isHeldBy(path, mine))) throw heldByAnother(path);
     });
   } finally {
-    if (await isHeld()) await rm(path, { force: true });
+    // In this order: who gives the lock back meanwhile sees that it is not wanted any more, or it is removed here.
+    await rm(temporary, { force: true });
+    await removeLock(path, mine);
   }
 }
 
+async function isHeldBy(path: string, holder: string): Promise<boolean> {
+  return (await ifThere(readFile(path, 'utf8'))) === holder;
+}
+
+async function removeLock(path: string, holder: string): Promise<void> {
+  if (await isHeldBy(path, holder)) await rm(path, { force: true });
+}
+
 async function acquire(path: string, mine: string, patienceWithForeign: number): Promise<void> {
-  const temporary = join(dirname(path), mine);
   const began = performance.now();
   let watched: { readonly holder: string | undefined; readonly since: number } = { holder: undefined, since: began };
-  try {
-    await writeFile(temporary, mine, { mode: 0o600, flag: 'wx' });
-    while (!(await linkNew(temporary, path))) {
-      const holder = await ifThere(readFile(path, 'utf8'));
-      const now = performance.now();
-      if (holder !== watched.holder) watched = { holder, since: now };
-      if (holder !== undefined && (await isStale(holder, now - watched.since > patienceWithForeign))) {
-        await removeStale(path, holder, join(dirname(path), temporaryName(await ownIdentity())));
-      }
-      if (now - began > patience) throw heldByAnother(path);
-      await sleep(pollInterval);
+  while (!(await linkNew(join(dirname(path), mine), path))) {
+    const holder = await ifThere(readFile(path, 'utf8'));
+    const now = performance.now();
+    if (holder !== watched.holder) watched = { holder, since: now };
+    if (holder !== undefined && (await isStale(holder, now - watched.since > patienceWithForeign))) {
+      await removeStale(path, holder, join(dirname(path), temporaryName(await ownIdentity())));
     }
-  } finally {
-    await rm(temporary, { force: true });
+    if (now - began > patience) throw heldByAnother(path);
+    await sleep(pollInterval);
   }
 }
 
@@ -78,9 +83,17 @@ async function linkNew(from: string, to: string): Promise<boolean> {
 
 async function removeStale(path: string, holder: string, aside: string): Promise<void> {
   if (!(await renameIfThere(path, aside))) return;
-  // Another process may have acquired the lock between the check and the rename: it gets it back.
-  if ((await ifThere(readFile(aside, 'utf8'))) !== holder) await linkNew(aside, path);
+  const found = await ifThere(readFile(aside, 'utf8'));
+  if (found !== undefined && found !== holder) await giveBack(path, found, aside);
   await rm(aside, { force: true });
+}
+
+/** Another process had acquired the lock between the check and the rename: it gets it back, if it still wants it. */
+async function giveBack(path: string, holder: string, aside: string): Promise<void> {
+  await linkNew(aside, path);
+  // Of a holder that is done, and lives, it would keep all others out.
+  const isWanted = parseTemporaryName(holder) === undefined || (await ifThere(lstat(join(dirname(path), holder))));
+  if (!isWanted) await removeLock(path, holder);
 }
 
 /** @param isLong whether this holder has been seen for longer than the patience with foreign ones */
