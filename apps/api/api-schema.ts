@@ -31,7 +31,10 @@ export const PullBody = z.strictObject({
 });
 
 export const ImportQuery = z.strictObject({
-  name: text(256, 'a name for the image; derived from ref, else from what an uncompressed archive calls it').optional(),
+  name: text(
+    256,
+    'a name for the image; derived from ref or origin, else from what an uncompressed archive calls it',
+  ).optional(),
   ref: text(1024, 'which image of the archive, by its name there: "python:3.12"').optional(),
   origin: text(
     1024,

@@ -23,7 +23,8 @@ export interface FileLockOptions {
 
 /**
  * Runs the work while no other process, on this host or another, holds the lock. The lock file contains a temporary name, which
- * identifies its holder; that of a dead process is removed. A file of that name is there for as long as the lock is wanted. Rejects with StoreError `internal` (retryable) after 10 s.
+ * identifies its holder; that of a dead process is removed. A file of that name is there for as long as the lock is wanted. Rejects
+ * with StoreError `internal` (retryable) after 10 s.
  *
  * @param work gets a function that rejects if the lock has been lost, to be called just before anything irreversible
  */
