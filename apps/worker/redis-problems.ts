@@ -9,10 +9,11 @@ export class RedisProblems {
   readonly #logger: Logger;
   /** Commands that Redis refused. */
   readonly #refused = new RecentlyTold();
-  /** Failures of the connection, since it was last made. */
+  /** Failures of the connections, since the worker's own was last made or lost. */
   readonly #lost = new RecentlyTold();
-  /** Whether it was ever made. */
+  /** Whether the worker's own connection was ever made. */
   #wasConnected = false;
+  #isConnected = false;
 
   constructor(logger: Logger) {
     this.#logger = logger;
@@ -23,11 +24,21 @@ export class RedisProblems {
     if (told.isDue(error.message)) this.#logger.warn({ err: error }, message);
   }
 
-  /** A connection was made. What Redis refuses may go on; should the connection be lost again, that is another problem. */
+  /** The worker's own connection was made. What Redis refuses may go on. */
   connected(): void {
-    const wasLost = this.#lost.end();
+    this.#lost.end();
     // The first one is told with the name of the product, see `startWorker`.
-    if (wasLost && this.#wasConnected) this.#logger.info('connected to Redis again');
+    if (this.#wasConnected) this.#logger.info('connected to Redis again');
     this.#wasConnected = true;
+    this.#isConnected = true;
+  }
+
+  /**
+   * The worker's own connection was lost, or an attempt to make it again failed. A loss is another problem than the one before,
+   * though the queue's connection, which is made again on its own, may have told of that after the worker's was back.
+   */
+  disconnected(): void {
+    if (this.#isConnected) this.#lost.end();
+    this.#isConnected = false;
   }
 }

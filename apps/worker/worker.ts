@@ -57,6 +57,7 @@ export async function startWorker(options: StartWorkerOptions): Promise<RunningW
     onError: (error) => problems.tell(error, 'redis'),
   });
   redis.on('ready', () => problems.connected());
+  redis.on('close', () => problems.disconnected());
   await requireRedis(redis, logger);
   const worker = new PullWorker(redis, problems, options);
   await worker.start(housekeepingInterval);
