@@ -2,13 +2,13 @@ import { rm, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { requireE2fsprogs } from '@bhatti/rootfs';
+import { refusalOf } from '@bhatti/tasks';
 import type { Readiness } from './api-schema.ts';
 import type { ReadinessLog } from './readiness-log.ts';
 import { errorCode } from './request/error-code.ts';
 import { ApiError } from './request/errors.ts';
 import type { Services } from './services.ts';
 import { type ConnectedWorker, readWorkers } from './tasks/queue-state.ts';
-import { redisRefusal } from './tasks/redis-failure.ts';
 import { refusalOfWrites } from './tasks/redis-writes.ts';
 
 type Check = Readiness['checks']['redis'];
@@ -106,9 +106,9 @@ function reasonOf(what: string, error: unknown, log: ReadinessLog): string {
   if (missing !== undefined) return missing;
   // System error codes such as EROFS give no secret away.
   if (/^[A-Z0-9_]+$/.test(code)) return `${what} cannot be used (${code})`;
-  const refusal = error instanceof ApiError ? redisRefusal(error.cause) : undefined;
+  const refusal = error instanceof ApiError ? refusalOf(error.cause) : undefined;
   // The loss of Redis has been logged already.
   if (code !== 'redis_unavailable' || refusal !== undefined) log.failed(what, error);
-  if (refusal !== undefined) return `${what} refuses to work (${refusal}; see the log)`;
+  if (refusal !== undefined) return `${what} refuses to work (${refusal.word}; see the log)`;
   return `${what} cannot be used (see the log)`;
 }

@@ -68,6 +68,7 @@ export {
 export { redirectClientWarnings } from './redis/redis-client-warnings.ts';
 export { type ConnectRedisOptions, connectRedis, type RedisClient } from './redis/redis-connection.ts';
 export { type RedisInfo, readRedisInfo } from './redis/redis-info.ts';
+export { errorReplyOf, type RedisRefusal, refusalIn, refusalOf } from './redis/redis-refusal.ts';
 export { RedisScript } from './redis/redis-script.ts';
 export { checkRedisServer, type RedisServer } from './redis/redis-server.ts';
 export { parseRedisUrl, type RedisAddress } from './redis/redis-url.ts';

@@ -1,7 +1,7 @@
 import { systemFailure } from '@bhatti/store';
+import { refusalOf } from '@bhatti/tasks';
 import * as z from 'zod';
 import type { Problem } from '../api-schema.ts';
-import { redisRefusal } from '../tasks/redis-failure.ts';
 
 /** An error that the API answers with: the HTTP status, a stable code, a message that says what to do, extra headers. */
 export class ApiError extends Error {
@@ -27,11 +27,11 @@ export class ApiError extends Error {
 const redisRetrySeconds = 2;
 
 export function redisUnavailable(cause?: unknown): ApiError {
-  const refusal = redisRefusal(cause);
+  const refusal = refusalOf(cause);
   const message =
     refusal === undefined
       ? 'the task queue (Redis) does not answer; nothing is lost, try again in a few seconds'
-      : `the task queue (Redis) refuses to work (${refusal}); nothing is lost, try again later`;
+      : `the task queue (Redis) refuses to work (${refusal.word}); nothing is lost, try again later`;
   return new ApiError(503, 'redis_unavailable', message, {
     cause,
     headers: { 'Retry-After': String(redisRetrySeconds) },

@@ -1,6 +1,5 @@
-import { KEY_PREFIX, type RedisClient, RedisScript } from '@bhatti/tasks';
+import { KEY_PREFIX, type RedisClient, RedisScript, refusalIn } from '@bhatti/tasks';
 import * as z from 'zod';
-import { refusalIn } from './redis-failure.ts';
 
 /** As the answer, and not as an error: at `READONLY` the connection would be made anew, over and over, for as long as a request may take. */
 const writeScript = new RedisScript(`
@@ -15,5 +14,5 @@ const refusal = z.string().nullable();
  */
 export async function refusalOfWrites(redis: RedisClient): Promise<string | null> {
   const answer = refusal.parse(await writeScript.run(redis, [`${KEY_PREFIX}:write-check`], []));
-  return answer === null ? null : (refusalIn(answer) ?? 'see its log');
+  return answer === null ? null : (refusalIn(answer)?.word ?? 'see its log');
 }

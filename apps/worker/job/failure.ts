@@ -1,4 +1,5 @@
 import { systemFailure } from '@bhatti/store';
+import { errorReplyOf } from '@bhatti/tasks';
 import * as z from 'zod';
 
 /** What went wrong with a task, as users and operators see it. */
@@ -28,13 +29,6 @@ const codedError = z.object({
   message: z.string(),
   retryable: z.boolean(),
 });
-/** Redis refuses a command: its disk is full, it is failing over, it is loading. */
-const redisRefusal = z.object({
-  name: z.literal('ReplyError'),
-  message: z.string(),
-  /** The errors of a transaction's commands; its own message only says that there are some. */
-  previousErrors: z.array(z.object({ message: z.string() })).optional(),
-});
 
 /**
  * Describes any thrown value. A full disk is `no_space`, however deep in the causes. Other failures of the disk or the host
@@ -52,10 +46,9 @@ export function describeFailure(error: unknown): Failure {
   const coded = codedError.safeParse(error);
   if (coded.success && (coded.data.code !== 'internal' || system === undefined)) return coded.data;
   if (system !== undefined) return system;
-  const refusal = redisRefusal.safeParse(error);
-  if (refusal.success) {
-    const { message } = refusal.data.previousErrors?.[0] ?? refusal.data;
-    return { code: 'redis_unavailable', message: `Redis refused a command: ${message}`, retryable: true };
+  const reply = errorReplyOf(error);
+  if (reply !== undefined) {
+    return { code: 'redis_unavailable', message: `Redis refused a command: ${reply}`, retryable: true };
   }
   return { code: 'internal', message: withoutUrlSecrets(messageOf(error)), retryable: false };
 }

@@ -33,10 +33,10 @@ export class JobLock {
     this.#duration = duration;
   }
 
-  /** Whether this run of the job, to which the token belongs, holds it. Takes back a lock that has run out, see `#hold`. */
+  /** Whether this run of the job, to which the token belongs, holds it. Takes back a lock that has run out, see `hold`. */
   async isHeld(jobId: string, token: string): Promise<boolean> {
     const holder = await this.#redis.get(queueKey(`${jobId}:lock`));
-    return holder === null ? this.#hold(jobId, token) : holder === token;
+    return holder === null ? this.hold(jobId, token) : holder === token;
   }
 
   /**
@@ -51,7 +51,7 @@ export class JobLock {
       if (underWay) return;
       underWay = true;
       try {
-        if (!(await this.#hold(job.id ?? '', token))) onLost();
+        if (!(await this.hold(job.id ?? '', token))) onLost();
       } catch {
         // Redis is away; the next renewal tells whose it is.
       } finally {
@@ -63,10 +63,12 @@ export class JobLock {
   }
 
   /**
+   * Renews the lock, or takes it back; resolves with false when the job is another's. Rejects while Redis takes no writes.
+   *
    * Locks run out while Redis is away, or the whole machine sleeps. No worker has died then, so a job that no other worker has
    * started need not start over, nor count as one whose worker died.
    */
-  async #hold(jobId: string, token: string): Promise<boolean> {
+  async hold(jobId: string, token: string): Promise<boolean> {
     const keys = [queueKey(`${jobId}:lock`), queueKey('active'), queueKey('stalled')];
     return (await holdScript.run(this.#redis, keys, [token, jobId, this.#duration])) === 1;
   }

@@ -1,5 +1,6 @@
 import type { KeyObject } from 'node:crypto';
 import { hostname } from 'node:os';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { RecentlyTold } from '@bhatti/logging';
 import { parseReference } from '@bhatti/oci';
 import {
@@ -10,6 +11,7 @@ import {
   openCredentials,
   type PullResult,
   queueKey,
+  refusalOf,
   removeCredentials,
   sealedAuthOf,
   type TaskJob,
@@ -42,6 +44,9 @@ export interface PullAttemptOptions {
   readonly secretKey: KeyObject;
 }
 
+/** Ms before a Redis that refuses commands is asked again. */
+const REFUSED_PAUSE = 2_000;
+
 const goneFromRedis = 'the task is no longer in Redis: somebody deleted it, or Redis evicted it or lost its data';
 
 /** One attempt at a task, by this worker: everything about the job but the making of the image. */
@@ -72,7 +77,7 @@ export class PullAttempt {
     let end = async () => {};
     try {
       end = await this.#begin();
-      const result = await this.#pull();
+      const result = await this.#despiteRefusals(() => this.#pull());
       await this.#note(`completed: ${result.digest}${result.reused === undefined ? '' : ` (${result.reused} reused)`}`);
       return result;
     } catch (error) {
@@ -93,13 +98,50 @@ export class PullAttempt {
     await this.#note(
       `attempt ${attemptsMade + 1} of ${opts.attempts || 1} on ${hostname()}, pid ${process.pid}${takenOver}`,
     );
-    if (stalledCounter < MAX_DEATHS) return deaths.begin(this.#id, `${hostname()}:${process.pid}`);
+    if (stalledCounter < MAX_DEATHS) {
+      return this.#despiteRefusals(() => deaths.begin(this.#id, `${hostname()}:${process.pid}`));
+    }
     const dead = await deaths.of(this.#id);
     const who = dead.length > 0 ? ` (${dead.join('; ')})` : '';
     throw new WorkerError(
       'worker_crashed',
       `${stalledCounter} worker processes died or hung while they worked on this task${who}; their logs, or the kernel's, tell why`,
     );
+  }
+
+  /**
+   * Does the work, again if need be, while Redis refuses commands for a reason that passes: its memory or its disk is full, it fails
+   * over. Such a Redis may still hand out tasks, so if they failed, all that wait would do so, one after another, within seconds.
+   */
+  async #despiteRefusals<Result>(work: () => Promise<Result>): Promise<Result> {
+    for (;;) {
+      try {
+        return await work();
+      } catch (error) {
+        if (this.#stop.signal.aborted || refusalOf(error)?.passes !== true) throw error;
+        await this.#untilAccepted(describeFailure(error));
+      }
+    }
+  }
+
+  async #untilAccepted({ code, message }: Failure): Promise<void> {
+    this.#logger.warn({ code }, `the task waits for Redis to accept its commands: ${message}`);
+    do {
+      await sleep(REFUSED_PAUSE, undefined, { signal: this.#stop.signal });
+    } while (!(await this.#isAccepted()));
+    await this.#note('goes on: Redis accepts commands again');
+  }
+
+  /** Tells by the renewal of the lock, which is a write. */
+  async #isAccepted(): Promise<boolean> {
+    try {
+      if (!(await this.#options.lock.hold(this.#id, this.#token))) this.#stop.stop('lock_lost');
+    } catch (error) {
+      if (refusalOf(error)?.passes === true) return false;
+      throw error;
+    }
+    this.#stop.signal.throwIfAborted();
+    return true;
   }
 
   async #pull(): Promise<PullResult> {
@@ -186,8 +228,16 @@ export class PullAttempt {
   /** Returns the job to the front of the queue without using up an attempt; another worker continues from its bytes. */
   async #handBack(): Promise<never> {
     await this.#note('handed back: the worker stops');
-    await this.#job.moveToWait(this.#token);
-    await wakeWorkers(this.#options.services.redis);
+    try {
+      await this.#job.moveToWait(this.#token);
+      await wakeWorkers(this.#options.services.redis);
+    } catch (error) {
+      if (refusalOf(error)?.passes !== true) throw error;
+      this.#logger.warn(
+        { err: error },
+        'Redis does not take the job back; another worker gets it once its lock has run out',
+      );
+    }
     throw new WaitingError();
   }
 

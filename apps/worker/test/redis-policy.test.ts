@@ -45,6 +45,48 @@ test('a task that fails is failed for its own reason, whatever Redis refuses the
   }
 });
 
+test.each([
+  ['whose memory is full', 'maxmemory', 'OOM'],
+  ['that has lost its replicas', 'min-replicas-to-write', 'NOREPLICAS'],
+])(
+  'tasks wait for a Redis %s, those that are not begun, too; none fails, nor uses up an attempt',
+  async (_, setting, word) => {
+    const stack = await startStack();
+    const { connection, registry } = stack;
+    let send = () => {};
+    const until = new Promise<void>((resolve) => {
+      send = resolve;
+    });
+    try {
+      const ids: string[] = [];
+      for (const repository of ['library/a', 'library/b', 'library/c']) {
+        const tar = await layerTar([{ name: 'file', content: repository }]);
+        const { reference, layers } = registry.pushImage({ repository, layers: [{ tar }] });
+        registry.plan({ path: layers[0]?.digest ?? '', until });
+        ids.push(await stack.enqueue({ reference, name: repository.slice(-1) }));
+      }
+      await stack.startWorker({ concurrency: 1 });
+      await eventually(() => stack.blobsFetched().length > 0);
+      await connection.config('SET', setting, '1');
+      send();
+      await eventually(() =>
+        stack.log().includes(`the task waits for Redis to accept its commands: Redis refused a command: ${word}`),
+      );
+      expect(await connection.llen(queueKey('wait'))).toBe(2);
+      await connection.config('SET', setting, '0');
+      for (const id of ids) {
+        expect((await stack.ended(id)).status).toBe('completed');
+        expect((await stack.job(id)).attemptsMade).toBe(1);
+      }
+      const [first = ''] = ids;
+      const { logs } = await stack.queue.getJobLogs(first);
+      expect(logs.join('\n')).toMatch(/attempt 1 of 3[\s\S]*goes on: Redis accepts commands again[\s\S]*completed/);
+    } finally {
+      await stack.close();
+    }
+  },
+);
+
 test('what Redis refuses again and again is told once; that it is gone, and back, each time', async () => {
   const stack = await startStack();
   const { connection, redis } = stack;
@@ -81,7 +123,7 @@ test('what Redis refuses again and again is told once; that it is gone, and back
     await eventually(() => stack.blobsFetched().includes(layer?.digest ?? ''));
     await connection.config('SET', 'maxmemory', '1');
     send();
-    await eventually(() => told('failed, to be tried again') >= 1);
+    await eventually(() => told('the task waits for Redis to accept its commands') >= 1);
     expect(told('cannot report progress')).toBe(1);
     await connection.config('SET', 'maxmemory', '0');
     expect((await stack.ended(id)).status).toBe('completed');
