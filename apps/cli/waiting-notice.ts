@@ -6,17 +6,19 @@ import { printableLine } from './terminal/printable.ts';
 /** Longer than the server takes for its checks, ms. */
 const READINESS_TIMEOUT = 10_000;
 
-/** How long a task may wait before the server is asked what for, and how long until it is asked again, ms. */
+/** How long a task may show nothing new before the server is asked why, and how long until it is asked again, ms. */
 export interface WaitingPatience {
-  readonly first: number;
+  readonly queued: number;
+  /** Building a large image may take as long. */
+  readonly running: number;
   readonly later: number;
 }
 
-const usualPatience: WaitingPatience = { first: 5_000, later: 30_000 };
+const usualPatience: WaitingPatience = { queued: 5_000, running: 15_000, later: 30_000 };
 
 /**
- * Tells a user whose task stays in the queue why no worker takes it, if the server knows: each reason once, on stderr. Says nothing
- * while the workers are merely busy, nor if the server has no `/ready` (an older one) or cannot be reached, which the follower tells.
+ * Tells a user whose task stays in the queue, or does not get on, why that is, if the server knows: each reason once, on stderr. Says
+ * nothing while the workers are merely busy, nor if the server has no `/ready` (an older one) or cannot be reached, which the follower tells.
  */
 export class WaitingNotice {
   readonly #client: Pick<ApiClient, 'readiness'>;
@@ -24,6 +26,7 @@ export class WaitingNotice {
   readonly #patience: WaitingPatience;
   readonly #told = new Set<string>();
   #timer: NodeJS.Timeout | undefined;
+  #seen: string | undefined;
 
   constructor(client: Pick<ApiClient, 'readiness'>, console: Pick<Console, 'err'>, patience = usualPatience) {
     this.#client = client;
@@ -31,10 +34,13 @@ export class WaitingNotice {
     this.#patience = patience;
   }
 
-  /** To be called with each state of the task. */
-  see({ status }: Pick<Task, 'status'>): void {
-    if (status !== 'queued') this.close();
-    else if (this.#timer === undefined) this.#askAfter(this.#patience.first);
+  /** To be called with each state of the task, also with the same one again. */
+  see({ status, progress, detail }: Pick<Task, 'status' | 'progress' | 'detail'>): void {
+    const state = JSON.stringify([status, progress, detail]);
+    if (state === this.#seen) return;
+    this.#seen = state;
+    this.close();
+    if (status === 'queued' || status === 'running') this.#askAfter(this.#patience[status]);
   }
 
   close(): void {
@@ -45,7 +51,7 @@ export class WaitingNotice {
   #askAfter(milliseconds: number): void {
     const timer = setTimeout(async () => {
       const reasons = await this.#client.readiness(READINESS_TIMEOUT).then(refusals, () => []);
-      // The task has begun or ended meanwhile.
+      // There is news of the task meanwhile.
       if (this.#timer !== timer) return;
       for (const reason of reasons) this.#tell(reason);
       this.#askAfter(this.#patience.later);

@@ -1,3 +1,4 @@
+import { setTimeout } from 'node:timers/promises';
 import { afterEach, expect, test } from '@jest/globals';
 import { ApiClient } from '../server/api-client.ts';
 import { WaitingNotice } from '../waiting-notice.ts';
@@ -41,8 +42,12 @@ async function clientOf(...answers: Answer[]) {
   return { client, answered, readyCalls };
 }
 
-/** What a user is told whose task stays queued while the server gives these answers. */
-async function toldWaiting(...answers: Answer[]) {
+type SeenTask = Parameters<WaitingNotice['see']>[0];
+const queued: SeenTask = { status: 'queued', progress: null, detail: null };
+const running: SeenTask = { status: 'running', progress: 'downloading layers: 1 of 2', detail: null };
+
+/** What a user is told whose task stays like this while the server gives these answers. */
+async function toldWaiting(task: SeenTask, ...answers: Answer[]) {
   const { client, answered } = await clientOf(...answers);
   const following = new AbortController();
   const followed = client
@@ -53,10 +58,10 @@ async function toldWaiting(...answers: Answer[]) {
   const err = (text: string) => {
     told += text;
   };
-  const notice = new WaitingNotice(client, { err }, { first: 1, later: 1 });
+  const notice = new WaitingNotice(client, { err }, { queued: 1, running: 1, later: 1 });
   const all = answered(answers.length);
-  notice.see({ status: 'queued' });
-  notice.see({ status: 'queued' });
+  notice.see(task);
+  notice.see({ ...task });
   await all;
   notice.close();
   following.abort();
@@ -70,7 +75,7 @@ test('a task that stays queued is told why, each reason once', async () => {
     worker: { ok: false, reason: 'unknown while Redis is away' },
     data_dir: { ok: false, reason: 'full \u001b[31m(ENOSPC)' },
   });
-  const told = await toldWaiting(ready, waiting, waiting, full, ready);
+  const told = await toldWaiting(queued, ready, waiting, waiting, full, ready);
   expect(told.split('\n')).toEqual([
     `warning: still waiting: ${noWorker}`,
     'warning: still waiting: Redis takes no tasks (MISCONF)',
@@ -79,21 +84,38 @@ test('a task that stays queued is told why, each reason once', async () => {
   ]);
 });
 
+test('a running task that does not get on is told why; any news of it makes the wait begin anew, and its end ends it', async () => {
+  const refusing = readiness({ redis: { ok: false, reason: 'Redis takes no tasks (OOM)' } });
+  expect(await toldWaiting(running, ready, refusing, refusing)).toBe(
+    'warning: still waiting: Redis takes no tasks (OOM)\n',
+  );
+
+  const { client, readyCalls } = await clientOf(refusing);
+  const notice = new WaitingNotice(client, { err: () => {} }, { queued: 1, running: 1, later: 1 });
+  notice.see(running);
+  notice.see({ status: 'completed', progress: null, detail: null });
+  notice.see(queued);
+  notice.see({ status: 'failed', progress: null, detail: null });
+  await setTimeout(20);
+  expect(readyCalls()).toBe(0);
+});
+
 test('an answer that comes once the task runs is not told, and no other is asked for', async () => {
   const { client, readyCalls } = await clientOf(waiting);
   let told = '';
   const dealtWith = new Promise<void>((resolve) => {
     const readiness = async (timeout: number) => {
       const answer = await client.readiness(timeout);
-      notice.see({ status: 'running' });
+      notice.see(running);
       setImmediate(resolve);
       return answer;
     };
     const err = (text: string) => {
       told += text;
     };
-    const notice = new WaitingNotice({ readiness }, { err }, { first: 1, later: 0 });
-    notice.see({ status: 'queued' });
+    const notice = new WaitingNotice({ readiness }, { err }, { queued: 1, running: 60_000, later: 0 });
+    closers.push(() => notice.close());
+    notice.see(queued);
   });
   await dealtWith;
   expect([told, readyCalls()]).toEqual(['', 1]);
@@ -104,6 +126,6 @@ test.each<[string, Answer]>([
   ['a gateway in its place', { status: 503, body: 'away', type: 'text/html' }],
   ['a server that wants a token', { status: 401, body: {} }],
 ])('%s is no reason to say anything', async (_what, answer) => {
-  const told = await toldWaiting(answer, answer, waiting);
+  const told = await toldWaiting(queued, answer, answer, waiting);
   expect(told).toBe(`warning: still waiting: ${noWorker}\n`);
 });
