@@ -17,8 +17,9 @@ export interface WaitingPatience {
 const usualPatience: WaitingPatience = { queued: 5_000, running: 15_000, later: 30_000 };
 
 /**
- * Tells a user whose task stays in the queue, or does not get on, why that is, if the server knows: each reason once, on stderr. Says
- * nothing while the workers are merely busy, nor if the server has no `/ready` (an older one) or cannot be reached, which the follower tells.
+ * Tells a user whose task stays in the queue, or does not get on, why that is, if the server knows: each reason once, on stderr.
+ * Says nothing while the workers are merely busy, nor if the server has no `/ready` (an older one) or cannot be reached, which the
+ * follower tells.
  */
 export class WaitingNotice {
   readonly #client: Pick<ApiClient, 'readiness'>;

@@ -30,7 +30,10 @@ export interface OpenArchiveOptions {
 }
 
 export interface ArchiveSelection {
-  /** As `imagesCalled` takes it: `alpine:3.20`, a full name or the end of one, a digest or a bare tag; needed where an archive holds several images. */
+  /**
+   * As `imagesCalled` takes it: `alpine:3.20`, a full name or the end of one, a digest or a bare tag; needed where an archive holds
+   * several images.
+   */
   readonly name?: string;
   /** As for a pull. */
   readonly platform?: Platform;
