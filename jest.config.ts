@@ -13,7 +13,7 @@ const config: Config = {
   },
   modulePathIgnorePatterns: ['<rootDir>/dist/'],
   // More than there are processors: the tests wait for programs, locks and sockets a good part of the time.
-  maxWorkers: Math.ceil(availableParallelism() * 1.5),
+  maxWorkers: availableParallelism() * 2,
   // Those that are done end at once; a busy machine tells of it late.
   workerGracefulExitTimeout: 30_000,
   // Guards against what hangs, and no more: where eighteen programs wanted two processors, a test took 55 s.

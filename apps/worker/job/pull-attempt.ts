@@ -1,6 +1,5 @@
 import type { KeyObject } from 'node:crypto';
 import { hostname } from 'node:os';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { RecentlyTold } from '@bhatti/logging';
 import { parseReference } from '@bhatti/oci';
 import {
@@ -11,7 +10,6 @@ import {
   openCredentials,
   type PullResult,
   queueKey,
-  refusalOf,
   removeCredentials,
   sealedAuthOf,
   type TaskJob,
@@ -19,7 +17,6 @@ import {
   wakeWorkers,
 } from '@bhatti/tasks';
 import { WaitingError } from 'bullmq';
-import type { Logger } from 'pino';
 import { freePartials } from '../housekeeping/partials.ts';
 import { tidy } from '../housekeeping/tidy.ts';
 import { ArchiveSource } from '../image/archive-source.ts';
@@ -27,9 +24,12 @@ import type { ImageSource } from '../image/image-source.ts';
 import { makeImage } from '../image/make-image.ts';
 import { registrySource } from '../image/registry-source.ts';
 import type { PullServices } from '../services.ts';
-import { describeFailure, type Failure, isUnexplained, WorkerError } from './failure.ts';
+import { AttemptLog } from './attempt-log.ts';
+import { describeFailure, type Failure, WorkerError } from './failure.ts';
 import type { JobLock } from './job-lock.ts';
+import { JobOwnership } from './job-ownership.ts';
 import type { Outcome, Outcomes } from './outcome.ts';
+import { despiteRefusals, isPassingRefusal } from './redis-refusals.ts';
 import type { JobStop } from './stop.ts';
 import { releaseClaims, removeFetchedLayers } from './task-layers.ts';
 import { withTaskLogger } from './task-log.ts';
@@ -44,9 +44,6 @@ export interface PullAttemptOptions {
   readonly secretKey: KeyObject;
 }
 
-/** Ms before a Redis that refuses commands is asked again. */
-const REFUSED_PAUSE = 2_000;
-
 const goneFromRedis = 'the task is no longer in Redis: somebody deleted it, or Redis evicted it or lost its data';
 
 /** One attempt at a task, by this worker: everything about the job but the making of the image. */
@@ -56,8 +53,8 @@ export class PullAttempt {
   readonly #id: string;
   readonly #token: string;
   readonly #stop: JobStop;
-  readonly #logger: Logger;
-  readonly #started = performance.now();
+  readonly #log: AttemptLog;
+  readonly #ownership: JobOwnership;
 
   constructor(options: PullAttemptOptions, job: TaskJob, token: string, stop: JobStop) {
     this.#options = options;
@@ -65,12 +62,16 @@ export class PullAttempt {
     this.#id = job.id ?? '';
     this.#token = token;
     this.#stop = stop;
-    this.#logger = options.services.logger.child({ task_id: this.#id, request_id: job.data.requestId });
+    this.#log = new AttemptLog(
+      options.services.logger.child({ task_id: this.#id, request_id: job.data.requestId }),
+      job,
+    );
+    this.#ownership = new JobOwnership(options.lock, this.#id, token, stop);
   }
 
   /** Throws the error that BullMQ is to record. */
   run(): Promise<PullResult> {
-    return withTaskLogger(this.#logger, () => this.#run());
+    return withTaskLogger(this.#log.logger, () => this.#run());
   }
 
   async #run(): Promise<PullResult> {
@@ -78,11 +79,13 @@ export class PullAttempt {
     try {
       end = await this.#begin();
       const result = await this.#despiteRefusals(() => this.#pull());
-      await this.#note(`completed: ${result.digest}${result.reused === undefined ? '' : ` (${result.reused} reused)`}`);
+      await this.#log.note(
+        `completed: ${result.digest}${result.reused === undefined ? '' : ` (${result.reused} reused)`}`,
+      );
       return result;
     } catch (error) {
       // Without `end`: to the workers that took the job over, this one counts as dead.
-      if (await this.#isLost()) return await this.#letGo();
+      if (await this.#ownership.isLost()) return await this.#letGo();
       await end();
       if (this.#stop.reason === 'worker_stopping') return await this.#handBack();
       throw await this.#fail(error);
@@ -95,7 +98,7 @@ export class PullAttempt {
     const { attemptsMade, stalledCounter, opts } = this.#job;
     this.#stop.signal.throwIfAborted();
     const takenOver = stalledCounter > 0 ? `, its worker died or hung ${counted(stalledCounter, 'time')}` : '';
-    await this.#note(
+    await this.#log.note(
       `attempt ${attemptsMade + 1} of ${opts.attempts || 1} on ${hostname()}, pid ${process.pid}${takenOver}`,
     );
     if (stalledCounter < MAX_DEATHS) {
@@ -109,39 +112,8 @@ export class PullAttempt {
     );
   }
 
-  /**
-   * Does the work, again if need be, while Redis refuses commands for a reason that passes: its memory or its disk is full, it fails
-   * over. Such a Redis may still hand out tasks, so if they failed, all that wait would do so, one after another, within seconds.
-   */
-  async #despiteRefusals<Result>(work: () => Promise<Result>): Promise<Result> {
-    for (;;) {
-      try {
-        return await work();
-      } catch (error) {
-        if (this.#stop.signal.aborted || refusalOf(error)?.passes !== true) throw error;
-        await this.#untilAccepted(describeFailure(error));
-      }
-    }
-  }
-
-  async #untilAccepted({ code, message }: Failure): Promise<void> {
-    this.#logger.warn({ code }, `the task waits for Redis to accept its commands: ${message}`);
-    do {
-      await sleep(REFUSED_PAUSE, undefined, { signal: this.#stop.signal });
-    } while (!(await this.#isAccepted()));
-    await this.#note('goes on: Redis accepts commands again');
-  }
-
-  /** Tells by the renewal of the lock, which is a write. */
-  async #isAccepted(): Promise<boolean> {
-    try {
-      if (!(await this.#options.lock.hold(this.#id, this.#token))) this.#stop.stop('lock_lost');
-    } catch (error) {
-      if (refusalOf(error)?.passes === true) return false;
-      throw error;
-    }
-    this.#stop.signal.throwIfAborted();
-    return true;
+  #despiteRefusals<Result>(work: () => Promise<Result>): Promise<Result> {
+    return despiteRefusals({ ownership: this.#ownership, log: this.#log, signal: this.#stop.signal }, work);
   }
 
   async #pull(): Promise<PullResult> {
@@ -155,7 +127,7 @@ export class PullAttempt {
     const told = new RecentlyTold();
     const reporter = createProgressReporter(this.#job, {
       onError: (error) => {
-        if (told.isDue(String(error))) this.#logger.warn({ err: error }, 'cannot report progress');
+        if (told.isDue(String(error))) this.#log.logger.warn({ err: error }, 'cannot report progress');
       },
     });
     const source = this.#openSource(data);
@@ -166,11 +138,11 @@ export class PullAttempt {
         source,
         reporter,
         signal: this.#stop.signal,
-        note: (line) => this.#note(line),
-        requireOwned: () => this.#requireOwned(),
+        note: (line) => this.#log.note(line),
+        requireOwned: () => this.#ownership.requireOwned(),
       });
       // This process may have hung once the image had its name, and must not remove what another works with.
-      await this.#requireOwned();
+      await this.#ownership.requireOwned();
       await this.#conclude({ kind: 'completed', result });
       return result;
     } finally {
@@ -209,31 +181,19 @@ export class PullAttempt {
     try {
       await source.close();
     } catch (error) {
-      this.#logger.warn({ err: error }, 'cannot close the source of the image');
+      this.#log.logger.warn({ err: error }, 'cannot close the source of the image');
     }
-  }
-
-  async #requireOwned(): Promise<void> {
-    if (await this.#options.lock.isHeld(this.#id, this.#token)) return;
-    this.#stop.stop('lock_lost');
-    this.#stop.signal.throwIfAborted();
-  }
-
-  /** Whether the job is another worker's. A process that hung, and is stopped as it wakes, has not noticed yet. */
-  async #isLost(): Promise<boolean> {
-    if (this.#stop.reason !== 'worker_stopping') return this.#stop.reason === 'lock_lost';
-    return !(await this.#options.lock.isHeld(this.#id, this.#token));
   }
 
   /** Returns the job to the front of the queue without using up an attempt; another worker continues from its bytes. */
   async #handBack(): Promise<never> {
-    await this.#note('handed back: the worker stops');
+    await this.#log.note('handed back: the worker stops');
     try {
       await this.#job.moveToWait(this.#token);
       await wakeWorkers(this.#options.services.redis);
     } catch (error) {
-      if (refusalOf(error)?.passes !== true) throw error;
-      this.#logger.warn(
+      if (!isPassingRefusal(error)) throw error;
+      this.#log.logger.warn(
         { err: error },
         'Redis does not take the job back; another worker gets it once its lock has run out',
       );
@@ -246,10 +206,10 @@ export class PullAttempt {
     // Where Redis cannot tell, either, it is the same to this worker.
     if (await this.#isGone().catch(() => false)) {
       const message = `${goneFromRedis}; the next pull of this image finds what was finished here`;
-      this.#logger.warn({ code: 'task_lost' }, message);
+      this.#log.logger.warn({ code: 'task_lost' }, message);
       throw new Error(`task_lost: ${goneFromRedis}`);
     }
-    this.#logger.warn('the job was taken over by another worker, which finds what was finished here');
+    this.#log.logger.warn('the job was taken over by another worker, which finds what was finished here');
     throw new Error('worker_crashed: the job was taken over by another worker');
   }
 
@@ -262,9 +222,9 @@ export class PullAttempt {
     const failure = this.#failureOf(error);
     const { attemptsMade, opts } = this.#job;
     const isLast = !failure.retryable || attemptsMade + 1 >= (opts.attempts ?? 1);
-    this.#logFailure(failure, error, isLast);
-    if (await this.#options.lock.isHeld(this.#id, this.#token)) {
-      await this.#noteOnJob(`${howItFailed(isLast)}: ${failure.code}: ${failure.message}`);
+    this.#log.failed(failure, error, isLast);
+    if (await this.#ownership.isOwned()) {
+      await this.#log.noteFailure(failure, isLast);
       if (isLast) await this.#concludeFailure(failure);
     }
     return jobError(failure);
@@ -275,7 +235,7 @@ export class PullAttempt {
     try {
       await this.#conclude({ kind: 'failed', failure }, failure.retryable);
     } catch (error) {
-      this.#logger.warn({ err: error }, 'cannot clear what only a task under way needs');
+      this.#log.logger.warn({ err: error }, 'cannot clear what only a task under way needs');
     }
   }
 
@@ -305,35 +265,4 @@ export class PullAttempt {
     }
     await releaseClaims(services, this.#id);
   }
-
-  #logFailure(failure: Failure, error: unknown, isLast: boolean): void {
-    const details = {
-      code: failure.code,
-      attempt: this.#job.attemptsMade + 1,
-      retried: !isLast,
-      duration_ms: Math.round(performance.now() - this.#started),
-    };
-    const message = `${howItFailed(isLast)}: ${failure.message}`;
-    if (isUnexplained(failure)) this.#logger.error({ ...details, err: error }, message);
-    else if (isLast) this.#logger.info(details, message);
-    else this.#logger.warn(details, message);
-  }
-
-  /** Writes a line to the job's own log, for operators, and to the worker's. */
-  async #note(line: string): Promise<void> {
-    this.#logger.info(line);
-    await this.#noteOnJob(line);
-  }
-
-  async #noteOnJob(line: string): Promise<void> {
-    try {
-      await this.#job.log(`${new Date().toISOString()} ${line}`);
-    } catch (error) {
-      this.#logger.warn({ err: error }, 'cannot write to the log of the job');
-    }
-  }
-}
-
-function howItFailed(isLast: boolean): string {
-  return isLast ? 'failed' : 'failed, to be tried again';
 }
