@@ -4,10 +4,13 @@ import type { Redis } from 'ioredis';
 const endOfSentinels = /^All sentinels are unreachable\. Retrying from scratch after \d+ms\.$/;
 
 /**
- * Mends two defects of ioredis in the connection and its duplicates, such as a worker's blocking one, which BullMQ makes. Not a subclass,
+ * Mends three defects of ioredis in the connection and its duplicates, such as a worker's blocking one, which BullMQ makes. Not a subclass,
  * since the type of `duplicate` depends on the options that it is given.
  *
  * Between two attempts to connect, `disconnect` only clears the timer, and `end` is never emitted, for which BullMQ's `close()` waits.
+ *
+ * Between the loss of a connection and the end of the next handshake, the commands that were under way are in neither of the queues whose
+ * commands are refused when the connection ends: a blocking one, as of BullMQ's relay, was never heard of again, nor was its `close()`.
  *
  * Each attempt asks the next sentinel of the list. At the end of the list, all are said to be unreachable, also if none was.
  */
@@ -24,6 +27,27 @@ export function mendedConnection<Mapping extends 'legacy' | 'resp3'>(redis: Redi
     const [error] = about;
     return (event === 'error' && error instanceof Error && endOfSentinels.test(error.message)) || emit(event, ...about);
   };
+  refuseUnfulfilled(redis);
   redis.duplicate = (override) => mendedConnection(duplicate(override));
   return redis;
+}
+
+/** Rejects the commands of a connection that was lost, and ends before they could be sent again. */
+function refuseUnfulfilled<Mapping extends 'legacy' | 'resp3'>(redis: Redis<Mapping>): void {
+  let wasReady = redis.status === 'ready';
+  // Emptied as they are sent again.
+  let unfulfilled = redis.commandQueue;
+  redis.on('ready', () => {
+    wasReady = true;
+  });
+  redis.on('close', () => {
+    // Not those of a handshake.
+    if (wasReady) unfulfilled = redis.commandQueue;
+    wasReady = false;
+  });
+  redis.on('end', () => {
+    for (let item = unfulfilled.shift(); item !== undefined; item = unfulfilled.shift()) {
+      item.command.reject(new Error('Connection is closed.'));
+    }
+  });
 }

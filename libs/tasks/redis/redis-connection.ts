@@ -1,7 +1,7 @@
 import { Cluster, Redis, type RedisOptions } from 'ioredis';
 import { TaskError } from '../error.ts';
 import { mendedConnection } from './mended-connection.ts';
-import { refusalOf } from './redis-greeting.ts';
+import { refusalInGreeting } from './redis-greeting.ts';
 import { type ClusterNode, parseRedisUrl } from './redis-url.ts';
 
 /** Milliseconds after which a request of the API gives up on Redis. */
@@ -60,7 +60,7 @@ export function connectRedis(url: string, options: ConnectRedisOptions): RedisCl
   const onError = options.onError ?? (() => {});
   if (clusterNodes !== undefined) return cluster(clusterNodes, settings, options).on('error', onError);
   return single(settings).on('error', async (error) => {
-    const refused = await refusalOf(settings);
+    const refused = await refusalInGreeting(settings);
     onError(
       refused === undefined ? error : new TaskError('redis_unavailable', refused, { retryable: true, cause: error }),
     );

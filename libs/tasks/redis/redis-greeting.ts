@@ -15,7 +15,7 @@ const advice: readonly (readonly [RegExp, string])[] = [
  * `maxclients`. It sends that to a new connection unasked, and closes it; ioredis ignores it, and reports a broken connection. Undefined
  * where the server sends no such thing, cannot be reached, or uses TLS. Never rejects.
  */
-export async function refusalOf({ host, port, path, tls }: RedisOptions): Promise<string | undefined> {
+export async function refusalInGreeting({ host, port, path, tls }: RedisOptions): Promise<string | undefined> {
   if (tls !== undefined) return undefined;
   const address = path !== undefined ? { path } : host !== undefined && port !== undefined ? { host, port } : undefined;
   if (address === undefined) return undefined;

@@ -2,7 +2,7 @@ import { Redis } from 'ioredis';
 import * as z from 'zod';
 import { TaskError } from '../error.ts';
 import type { RedisClient } from './redis-connection.ts';
-import { refusalOf } from './redis-greeting.ts';
+import { refusalInGreeting } from './redis-greeting.ts';
 import { type RedisInfo, readRedisInfo } from './redis-info.ts';
 
 const reply = z.object({ name: z.literal('ReplyError'), message: z.string() });
@@ -59,6 +59,6 @@ async function reasonOf(redis: RedisClient, error: unknown): Promise<string> {
   if (refusal.success) {
     return `Redis refuses us: ${refusal.data.message}; check user and password in REDIS_URL, and that user's permissions`;
   }
-  const refused = redis instanceof Redis ? await refusalOf(redis.options) : undefined;
+  const refused = redis instanceof Redis ? await refusalInGreeting(redis.options) : undefined;
   return refused ?? 'Redis does not answer';
 }

@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { createServer, type Socket } from 'node:net';
 import { expect, test } from '@jest/globals';
 import * as z from 'zod';
-import { refusalOf } from '../redis/redis-greeting.ts';
+import { refusalInGreeting } from '../redis/redis-greeting.ts';
 
 /** What a server that greets like this is said to refuse. It never ends a connection itself. */
 async function refusalBy(greeting: string): Promise<string | undefined> {
@@ -14,7 +14,7 @@ async function refusalBy(greeting: string): Promise<string | undefined> {
   }).listen(0, '127.0.0.1');
   await once(server, 'listening');
   const { port } = z.object({ port: z.int() }).parse(server.address());
-  const refusal = await refusalOf({ host: '127.0.0.1', port });
+  const refusal = await refusalInGreeting({ host: '127.0.0.1', port });
   // Whoever asks again and again would otherwise take all the connections that the server may have.
   expect(closed).toHaveLength(1);
   await Promise.all(closed);
@@ -38,13 +38,13 @@ test('a server that greets otherwise, or says nothing for a second, refuses noth
 });
 
 test('where nobody is, or TLS hides what is said, there is no refusal', async () => {
-  expect(await refusalOf({ path: '/nonexistent/redis.sock' })).toBeUndefined();
-  expect(await refusalOf({})).toBeUndefined();
+  expect(await refusalInGreeting({ path: '/nonexistent/redis.sock' })).toBeUndefined();
+  expect(await refusalInGreeting({})).toBeUndefined();
   const server = createServer((socket) => socket.end('-ERR max number of clients reached\r\n')).listen(0, '127.0.0.1');
   await once(server, 'listening');
   const { port } = z.object({ port: z.int() }).parse(server.address());
-  expect(await refusalOf({ host: '127.0.0.1', port, tls: {} })).toBeUndefined();
-  expect(await refusalOf({ host: '127.0.0.1', port })).toMatch(/raise its maxclients/);
+  expect(await refusalInGreeting({ host: '127.0.0.1', port, tls: {} })).toBeUndefined();
+  expect(await refusalInGreeting({ host: '127.0.0.1', port })).toMatch(/raise its maxclients/);
   server.close();
 });
 
@@ -52,6 +52,6 @@ test('a server that ends the connection without a word refuses nothing that coul
   const server = createServer((socket) => socket.end()).listen(0, '127.0.0.1');
   await once(server, 'listening');
   const { port } = z.object({ port: z.int() }).parse(server.address());
-  expect(await refusalOf({ host: '127.0.0.1', port })).toBeUndefined();
+  expect(await refusalInGreeting({ host: '127.0.0.1', port })).toBeUndefined();
   server.close();
 });
