@@ -127,12 +127,15 @@ async function* copies(chunks: AsyncIterator<Buffer>): AsyncGenerator<Buffer, vo
 
 function consume(stream: Readable, onTar: (chunk: Buffer) => void): Promise<void> {
   return new Promise((resolve, reject) => {
+    let hasFailed = false;
     const fail = (error: unknown) => {
+      hasFailed = true;
       reject(asCorrupt(error));
     };
     stream.on('data', (chunk: Buffer) => {
       setImmediate(() => {
-        if (stream.destroyed && !stream.readableEnded) return;
+        // Once one has failed, the caller has given up. That the stream has ended by then says nothing: zstd gives many chunks at a time.
+        if (hasFailed || (stream.destroyed && !stream.readableEnded)) return;
         try {
           onTar(chunk);
         } catch (error) {

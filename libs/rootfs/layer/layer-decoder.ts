@@ -114,8 +114,9 @@ class TarDecoder implements TarSink {
     return this.#index.entries;
   }
 
-  /** Processes the next bytes. */
+  /** Processes the next bytes. Never once it is closed: they would be written to whatever file has the number of ours by then. */
   push(chunk: Buffer): void {
+    if (this.#isClosed) throw new RootfsError('internal', 'bytes of a layer came after its decoding had ended');
     this.bytes += chunk.length;
     this.#checkExpansion();
     this.#hash.update(chunk);

@@ -1,7 +1,11 @@
+import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { closeSync, fstatSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { buildRootfs, RootfsError } from '@bhatti/rootfs';
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
+import { decodeBlob } from '../layer/layer-decoder.ts';
 import { mergeLayers } from '../tree/merge.ts';
 import { stackRuns } from './support/arbitrary-layers.ts';
 import { sparseContent } from './support/content.ts';
@@ -14,6 +18,8 @@ import { withTemporaryDirectory } from './support/temporary-directory.ts';
 /** What may be wrong with a layer; every other code would blame the machine or the program. */
 const LAYER_CODES = ['layer_corrupt', 'path_escapes_root', 'image_too_large'];
 const BLOCK = 4096;
+
+const sha256 = (bytes: Buffer) => `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
 
 const codeOf = async (act: () => Promise<unknown>): Promise<string | undefined> => {
   try {
@@ -181,6 +187,36 @@ describe('a layer', () => {
     ],
   ] satisfies [string, TarEntry][])('with %s is refused', async (_name, entry) => {
     expect(await decode([entry, { path: 'next', type: 'directory' }])).toBe('layer_corrupt');
+  });
+
+  test('that is refused writes nothing more: the numbers of its files may be those of others by now', async () => {
+    // Zstandard gives 128 KiB at a time, and of so small a blob all at once. The entry that is refused ends the seventh part.
+    const part = 2 ** 17;
+    const tar = tarBuffer([
+      { path: 'before', type: 'file', content: Buffer.alloc(7 * part - 1024, 'a') },
+      { path: '../out', type: 'fifo' },
+      { path: 'after', type: 'file', content: Buffer.alloc(2 * part, 'b') },
+    ]);
+    const blob = execFileSync('zstd', ['--stdout', '--quiet'], { input: tar });
+    await withTemporaryDirectory(async (directory) => {
+      const others: number[] = [];
+      const chunks = [blob].values();
+      const source: AsyncIterableIterator<Buffer> = {
+        [Symbol.asyncIterator]: () => source,
+        next: async () => chunks.next(),
+        // Called once the layer's files are closed.
+        return: async () => {
+          for (const name of ['a', 'b', 'c']) others.push(openSync(join(directory, name), 'w'));
+          return { done: true, value: undefined };
+        },
+      };
+      const layer = { compressedDigest: sha256(blob), diffId: sha256(tar), outDirectory: directory };
+      await expect(decodeBlob(layer, source)).rejects.toMatchObject({ code: 'path_escapes_root' });
+      // After all that was put off until then.
+      await new Promise((resolve) => setTimeout(resolve));
+      expect(others.map((descriptor) => fstatSync(descriptor).size)).toEqual([0, 0, 0]);
+      for (const descriptor of others) closeSync(descriptor);
+    });
   });
 
   test('with an entry of a type that no root filesystem has is refused, and says which', async () => {
