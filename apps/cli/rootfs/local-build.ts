@@ -2,7 +2,14 @@ import { chmod, link, lstat, mkdir, mkdtemp, open, rm, stat } from 'node:fs/prom
 import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
 import { isNativeError } from 'node:util/types';
-import { type ImageArchive, OciError, openArchive, parsePlatform, type ResolvedArchiveImage } from '@bhatti/oci';
+import {
+  type ImageArchive,
+  isImageArchive,
+  OciError,
+  openArchive,
+  parsePlatform,
+  type ResolvedArchiveImage,
+} from '@bhatti/oci';
 import {
   buildRootfs,
   decodeLayer,
@@ -21,7 +28,6 @@ import { counted, formatBytes } from '@bhatti/tasks';
 import * as z from 'zod';
 import type { Console } from '../terminal/console.ts';
 import { mapConcurrently } from './concurrently.ts';
-import { isImageArchive } from './image-archive.ts';
 import type { BuildRequest } from './request.ts';
 
 class UsageError extends Error {}
@@ -77,7 +83,7 @@ interface Result {
 async function build(work: Work): Promise<Result> {
   const { request, scratch, limits, signal } = work;
   const layers = await decodeImage(work);
-  if (request.overlay !== undefined) layers.push(await decodeFile(work, request.overlay, join(scratch, 'overlay')));
+  if (request.overlay !== undefined) layers.push(await decodeOverlay(work, request.overlay));
   const file = join(scratch, 'rootfs.ext4');
   const built = await buildRootfs({
     layers: layers.map(({ directory }) => directory),
@@ -136,7 +142,16 @@ async function decodeImage(work: Work): Promise<Layer[]> {
     await rm(directory, { recursive: true });
     return decodeArchive(work, first);
   }
+  if (request.platform !== undefined)
+    throw new UsageError(`${first} is a layer, which has no platform: --platform chooses from an archive or a layout`);
   return layers;
+}
+
+async function decodeOverlay(work: Work, path: string): Promise<Layer> {
+  const layer = await decodeFile(work, path, join(work.scratch, 'overlay'));
+  if (isImageArchive(readLayerIndex(layer.directory).entries))
+    throw new UsageError(`${path} is an image, not a layer: --overlay takes a tar of the files to add`);
+  return layer;
 }
 
 async function decodeArchive(work: Work, path: string): Promise<Layer[]> {
@@ -231,6 +246,8 @@ async function requireFile(path: string, whereFolder: string): Promise<void> {
   if (found.isDirectory()) throw new UsageError(`${path} ${whereFolder}`);
   if (!found.isFile())
     throw new UsageError(`${path} is not a file but a pipe or a device: write what it gives to a file first`);
+  // A tar without entries has two blocks of zeros; what has no bytes is what is left of a program that failed.
+  if (found.size === 0) throw new UsageError(`${path} is empty, and no tar`);
 }
 
 function report(result: Result, { json }: BuildRequest, console: BuildWorld['console']): void {

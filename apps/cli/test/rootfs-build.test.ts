@@ -136,6 +136,10 @@ test('takes what docker save and skopeo write for the image that it is, not for 
     exitCode: 1,
     stderr: expect.stringContaining('saved.tar is an image, not a layer: build it alone, with --overlay for more'),
   });
+  expect(await build(['base.tar'], 'x.ext4', { overlay: 'saved.tar' })).toMatchObject({
+    exitCode: 1,
+    stderr: expect.stringContaining('saved.tar is an image, not a layer: --overlay takes a tar of the files to add'),
+  });
 });
 
 test('of an archive with several images the one that is named, and what to name it by', async () => {
@@ -183,9 +187,16 @@ test.each<[string, [string[], string, Partial<BuildRequest>?], string]>([
   ['an output that is a link to nothing', [['base.tar'], 'link'], 'link is there already'],
   ['a pipe', [['pipe'], 'x.ext4'], 'pipe is not a file but a pipe or a device: write what it gives to a file first'],
   ['an overlay that is a folder', [['base.tar'], 'x.ext4', { overlay: '.' }], 'is a folder: --overlay takes a tar'],
+  ['an empty file', [['base.tar', 'empty.tar'], 'x.ext4', {}], 'empty.tar is empty, and no tar (invalid_request)'],
+  [
+    'the platform of a layer',
+    [['base.tar'], 'x.ext4', { platform: 'linux/arm64' }],
+    'base.tar is a layer, which has no platform: --platform chooses from an archive or a layout (invalid_request)',
+  ],
   ['content that the size has no room for', [['big.tar'], 'x.ext4', { sizeBytes }], '(image_too_large)'],
 ])('says what is wrong with %s, and leaves nothing behind', async (_what, [sources, name, more], words) => {
   await writeFile(join(directory, 'name'), 'x'.repeat(2048));
+  await writeFile(join(directory, 'empty.tar'), '');
   if (sources.includes('pipe')) await run('mkfifo', 'pipe');
   await symlink('nowhere', join(directory, 'link'));
   await expectRefused(() => build(sources, name, more), words);

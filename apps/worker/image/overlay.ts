@@ -1,6 +1,7 @@
 import { open, stat } from 'node:fs/promises';
 import { isAbsolute } from 'node:path';
-import { decodeLayer, describeLayerFile, type LayerFile, type LayerLimits } from '@bhatti/rootfs';
+import { isImageArchive } from '@bhatti/oci';
+import { decodeLayer, describeLayerFile, type LayerFile, type LayerLimits, readLayerIndex } from '@bhatti/rootfs';
 import type { Store } from '@bhatti/store';
 import { describeFailure, messageOf, WorkerError } from '../job/failure.ts';
 import { hasLayer, removeOutdatedLayer } from './cached-layer.ts';
@@ -23,14 +24,17 @@ export interface Overlay {
 export async function openOverlay(path: string, store: Store, limits: Partial<LayerLimits> = {}): Promise<Overlay> {
   try {
     if (!isAbsolute(path)) throw new Error('it has to be an absolute path');
-    if (!(await stat(path)).isFile())
-      throw new Error('it is not a file; it has to be a tar, plain or compressed with gzip or zstd');
+    const found = await stat(path);
+    if (!found.isFile()) throw new Error('it is not a file; it has to be a tar, plain or compressed with gzip or zstd');
+    if (found.size === 0) throw new Error('it is empty, and no tar');
     const layer = await describeLayerFile(path, { limits });
     const overlay = {
       diffId: layer.diffId,
       provide: (signal?: AbortSignal) => provide({ path, layer, limits }, store, signal),
     };
     await overlay.provide();
+    if (isImageArchive(readLayerIndex(store.layers.directory(layer.diffId)).entries))
+      throw new Error('it is an image, not a layer; it has to be a tar of the files to add');
     return overlay;
   } catch (error) {
     throw new WorkerError('invalid_overlay', `BHATTI_OVERLAY: ${path} cannot be used: ${messageOf(error)}`, {

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { imageArchive } from '../../../test/support/archive.ts';
 import { eventually } from '../../../test/support/eventually.ts';
 import { openOverlay } from '../image/overlay.ts';
 import { startStack, type TestStack } from './support/stack.ts';
@@ -127,12 +128,18 @@ describe('an overlay', () => {
 
   test('that cannot be used ends the worker at its start, and says why', async () => {
     await writeFile(overlay, '<html>');
+    const empty = join(stack.directory, 'empty.tar');
+    await writeFile(empty, '');
+    const image = join(stack.directory, 'image.tar');
+    await writeFile(image, await imageArchive('docker', [{ tags: ['app:1'], tars: [await layerTar([])] }]));
     const refusal = (path: string, why: string) => new RegExp(`BHATTI_OVERLAY: ${path} cannot be used: .*${why}`);
     for (const [path, why] of [
       ['overlay.tar', 'absolute path'],
       [join(stack.directory, 'missing.tar'), 'ENOENT'],
       [stack.directory, 'not a file'],
       [overlay, 'layer'],
+      [empty, 'it is empty'],
+      [image, 'an image, not a layer'],
     ] as const) {
       await expect(openOverlay(path, stack.store)).rejects.toThrow(refusal(path, why));
     }
