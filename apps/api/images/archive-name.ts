@@ -34,13 +34,23 @@ export async function nameByArchive(path: string): Promise<{ readonly reference:
       `the archive holds several images; choose one by ?ref= (--ref of bhatti image import): ${listOf(called)}`,
     );
   if (reference === undefined) throw refused(`the archive does not say what its image is called: ${giveName}`);
-  if (!isFull(reference))
-    throw refused(`of its image the archive tells the tag alone, ${quoted(reference)}: ${giveName}`);
+  if (!isFull(reference)) throw tagAlone(reference);
   try {
     return { reference, name: deriveImageName(parseReference(reference)) };
   } catch (error) {
     throw refused(`the archive calls its image ${quoted(reference)}, which is no reference: ${giveName}`, error);
   }
+}
+
+/**
+ * Throws ApiError `invalid_request` where the reference by which an image was chosen is the tag that the archive has of it, and no more:
+ * a name derived from that would be the same for images of any repository. Knows it only of an archive that is not compressed.
+ */
+export async function requireMoreThanTag(path: string, reference: string): Promise<void> {
+  if (isFull(reference)) return;
+  // What else is wrong with the archive, the task tells.
+  const images = await readArchiveNames(path, 'the archive').catch(() => []);
+  if (images.some((names) => names.includes(reference))) throw tagAlone(reference);
 }
 
 async function namesOf(path: string): Promise<readonly (readonly string[])[]> {
@@ -56,6 +66,10 @@ async function namesOf(path: string): Promise<readonly (readonly string[])[]> {
 /** More than a bare tag, which is all that OCI layouts often have. */
 function isFull(name: string): boolean {
   return /[:/]/.test(name);
+}
+
+function tagAlone(tag: string): ApiError {
+  return refused(`of its image the archive tells the tag alone, ${quoted(tag)}: ${giveName}`);
 }
 
 function listOf(names: readonly (string | undefined)[]): string {

@@ -13,6 +13,8 @@ export interface ImportRequest {
   readonly origin: string | undefined;
   /** Undefined to take it from the archive. */
   readonly name: string | undefined;
+  /** Whether the name is the client's own, not one derived from a reference. */
+  readonly isNameGiven: boolean;
   readonly platform: string | undefined;
   readonly sizeBytes: number | undefined;
   readonly force: boolean;
@@ -27,6 +29,7 @@ export function toImportRequest(query: z.output<typeof ImportQuery>): ImportRequ
     reference: query.ref,
     origin: query.origin,
     name: name === undefined ? undefined : checkImageName(name),
+    isNameGiven: query.name !== undefined,
     platform: query.platform === undefined ? undefined : formatPlatform(parsePlatform(query.platform)),
     sizeBytes: query.size === undefined ? undefined : parseSize(query.size),
     force: query.force === 'true',

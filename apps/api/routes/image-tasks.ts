@@ -1,7 +1,7 @@
 import { isEnded, type KeyedRequest } from '@bhatti/tasks';
 import { AlreadyThere, ImportQuery, PullBody, Queued } from '../api-schema.ts';
 import { alreadyPulled } from '../images/already-pulled.ts';
-import { checkArchiveHead, nameByArchive } from '../images/archive-name.ts';
+import { checkArchiveHead, nameByArchive, requireMoreThanTag } from '../images/archive-name.ts';
 import { type ImportRequest, toImportRequest } from '../images/import-request.ts';
 import { toPullRequest } from '../images/pull-request.ts';
 import { removeUnlessQueued } from '../images/unqueued-upload.ts';
@@ -122,9 +122,12 @@ function requireNoForm(contentType: string | undefined): void {
 
 /** Takes the name from the archive unless the client gave one. Removes the upload where that fails. */
 async function nameUpload({ uploads }: Services['store'], id: string, asked: ImportRequest) {
-  const { name } = asked;
-  if (name !== undefined) return { ...asked, name };
+  const { name, reference, isNameGiven } = asked;
   try {
+    if (name !== undefined) {
+      if (!isNameGiven && reference !== undefined) await requireMoreThanTag(uploads.path(id), reference);
+      return { ...asked, name };
+    }
     return { ...asked, ...(await nameByArchive(uploads.path(id))) };
   } catch (error) {
     await uploads.remove(id).catch(() => undefined);

@@ -233,6 +233,18 @@ describe('POST /images/import', () => {
     });
   });
 
+  test('chosen by the tag that is all an archive has, an image has to be given a name', async () => {
+    const raw = await imageArchive('oci', [{ tags: ['app:v1'], tars: [Buffer.from('layer')] }]);
+    const answer = await api.send('POST', '/images/import?ref=v1', { raw });
+    expect([answer.status, errorBody.parse(answer.body).error]).toEqual([
+      400,
+      expect.stringContaining('tells the tag alone, "v1": give it a name'),
+    ]);
+    expect(await uploads()).toEqual([]);
+    const named = await api.send('POST', '/images/import?ref=v1&name=app', { raw });
+    expect(named).toMatchObject({ status: 202, body: { name: 'app' } });
+  });
+
   test('what is wrong with an upload is told also where it cannot be removed', async () => {
     const removing = jest.spyOn(Uploads.prototype, 'remove').mockRejectedValue(new Error('the disk failed'));
     try {
