@@ -356,6 +356,16 @@ describe('image export', () => {
     expect(await readdir(dirname(path))).toEqual(['py.ext4']);
   });
 
+  test('the file may have the longest name that there is, and a longer one is refused by its own name', async () => {
+    const ranges = await serveFile(1);
+    const longest = 'ü'.repeat(127).concat('x');
+    expect(await run(['image', 'export', 'py', '-o', longest])).toMatchObject({ exitCode: 0, stderr: '' });
+    expect(ranges.at(-1)).toMatch(/^bytes=2\d{6}-$/);
+    expect(await readdir(directory)).toEqual([longest]);
+    const longer = await run(['image', 'export', 'py', '-o', `${longest}x`]);
+    expect(longer.stderr).toContain(`error: cannot write ${join(directory, longest)}x (ENAMETOOLONG) (not_writable)\n`);
+  });
+
   test('a connection that breaks is taken up where it broke', async () => {
     const ranges = await serveFile(1);
     expect(await run(['image', 'export', 'py', '-o', 'out'])).toMatchObject({ exitCode: 0, stderr: '' });

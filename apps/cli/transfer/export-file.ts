@@ -1,9 +1,10 @@
 import { createHash, type Hash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { access, constants, type FileHandle, open, readdir, rename, rm, stat } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { CliError, systemErrorCode } from '../cli-error.ts';
+import { hiddenName } from './hidden-name.ts';
 
 const BLOCK = 4096;
 const zeros = Buffer.alloc(BLOCK);
@@ -14,7 +15,7 @@ const BUILD_TAG = /^"([\w-]{43})"$/;
 /** The file that an export writes to until it is complete: beside its target, and named for the ETag of its bytes. */
 export function partialPath(path: string, etag: string): string {
   const tag = BUILD_TAG.exec(etag)?.[1] ?? etag.replace(/[^0-9a-zA-Z]/g, '').slice(0, 16);
-  return join(dirname(path), `.${basename(path)}.${tag}.partial`);
+  return join(dirname(path), `${hiddenName(path)}.${tag}.partial`);
 }
 
 /** What `partialPath` makes of a tag, or of a missing one. */
@@ -34,7 +35,7 @@ export async function removeOtherPartials(path: string, partial: string): Promis
 }
 
 async function partialsOf(path: string): Promise<{ path: string; tag: string }[]> {
-  const [prefix, suffix] = [`.${basename(path)}.`, '.partial'];
+  const [prefix, suffix] = [`${hiddenName(path)}.`, '.partial'];
   const names = await readdir(dirname(path)).catch(() => []);
   return names.flatMap((name) => {
     const tag = name.slice(prefix.length, -suffix.length);
@@ -45,7 +46,10 @@ async function partialsOf(path: string): Promise<{ path: string; tag: string }[]
 
 /** Rejects with CliError `exists` for a file that is there, unless it may be replaced. */
 export async function checkTarget(path: string, force: boolean): Promise<void> {
-  const there = await stat(path).catch(() => undefined);
+  const there = await stat(path).catch((error) => {
+    if (systemErrorCode(error) === 'ENAMETOOLONG') throw writeError(path, error);
+    return undefined;
+  });
   if (there?.isDirectory()) throw new CliError('invalid_request', `${path} is a directory; -o takes a file`);
   if (there !== undefined && !there.isFile()) {
     // A rename would replace the device.

@@ -1,6 +1,7 @@
-import { basename, dirname, join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { CliError } from '../cli-error.ts';
 import { acquirePidLock, LOCK_REFRESH, type PidLock } from '../serve/pid-lock.ts';
+import { hiddenName } from './hidden-name.ts';
 
 /**
  * Runs `write` while no other export writes the file: two would share one partial file, and the first to end take it from the
@@ -18,7 +19,7 @@ export async function withExportLock<T>(path: string, write: () => Promise<T>): 
 }
 
 async function lockOf(path: string): Promise<PidLock | undefined> {
-  const acquired = await acquirePidLock(join(dirname(path), `.${basename(path)}.partial.lock`)).catch(() => undefined);
+  const acquired = await acquirePidLock(join(dirname(path), `${hiddenName(path)}.partial.lock`)).catch(() => undefined);
   if (acquired === undefined || 'lock' in acquired) return acquired?.lock;
   const { pid, host } = acquired.holder;
   throw new CliError('already_running', `another export writes ${path} (pid ${pid} on ${host})`, {
