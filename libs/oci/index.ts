@@ -11,6 +11,7 @@ export {
 export { readArchiveNames } from './archive/archive-names.ts';
 export { ARCHIVE_HEAD_BYTES, type ArchiveLimits, archiveCompression } from './archive/decompress.ts';
 export { isImageArchive } from './archive/image-archive.ts';
+export { imagesCalled } from './archive/image-choice.ts';
 export { type Credentials, parseAuthFlag } from './authentication/credentials.ts';
 export { dockerConfigCredentials } from './authentication/docker-config.ts';
 export { createRegistryClient, type RegistryClient, type RegistryClientOptions } from './client.ts';

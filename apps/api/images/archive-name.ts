@@ -1,4 +1,4 @@
-import { archiveCompression, OciError, parseReference, readArchiveNames } from '@bhatti/oci';
+import { archiveCompression, imagesCalled, OciError, parseReference, readArchiveNames } from '@bhatti/oci';
 import { deriveImageName } from '@bhatti/tasks';
 import { ApiError } from '../request/errors.ts';
 
@@ -19,38 +19,56 @@ export function checkArchiveHead(head: Uint8Array, isNamed: boolean): void {
   );
 }
 
+export interface ArchiveName {
+  readonly reference: string;
+  /** Of the image, derived from the reference as for a pull. */
+  readonly name: string;
+}
+
 /**
- * The reference that an uploaded archive gives its image, and the image name derived from it, as for a pull. Reads only the
- * archive's list of images. Throws ApiError `invalid_request` unless it holds exactly one image with a full reference.
+ * What an uploaded archive calls its image. Reads only the archive's list of images. Throws ApiError `invalid_request` unless it holds
+ * exactly one image with a full reference.
  */
-export async function nameByArchive(path: string): Promise<{ readonly reference: string; readonly name: string }> {
+export async function nameByArchive(path: string): Promise<ArchiveName> {
   const images = await namesOf(path);
   if (images.length === 0) throw refused('the archive holds no image');
+  return nameOf(images.map((names) => names.find(isFull) ?? names[0]));
+}
+
+/**
+ * The same for the image that the worker will take for this one, where it is chosen by its tag, which says nothing of what it is called:
+ * images of any repository have it. Undefined where it is chosen otherwise, and for a compressed archive; what else is wrong with the
+ * archive, the task tells.
+ */
+export async function nameByTag(path: string, tag: string): Promise<ArchiveName | undefined> {
+  if (isFull(tag)) return undefined;
+  const images = await readArchiveNames(path, 'the archive').catch(() => []);
+  const chosen = imagesCalled(
+    images.map((names) => ({ names })),
+    tag,
+  );
+  const tagged = chosen.flatMap(
+    ({ names }) => names.find((name) => name.endsWith(`:${tag}`)) ?? names.filter((name) => name === tag),
+  );
+  return tagged.length === 0 ? undefined : nameOf(tagged);
+}
+
+function nameOf(names: readonly (string | undefined)[]): ArchiveName {
   // The platforms of one image have one name.
-  const called = [...new Set(images.map((names) => names.find(isFull) ?? names[0]))];
+  const called = [...new Set(names)];
   const [reference] = called;
   if (called.length > 1)
     throw refused(
       `the archive holds several images; choose one by ?ref= (--ref of bhatti image import): ${listOf(called)}`,
     );
   if (reference === undefined) throw refused(`the archive does not say what its image is called: ${giveName}`);
-  if (!isFull(reference)) throw tagAlone(reference);
+  if (!isFull(reference))
+    throw refused(`of its image the archive tells the tag alone, ${quoted(reference)}: ${giveName}`);
   try {
     return { reference, name: deriveImageName(parseReference(reference)) };
   } catch (error) {
     throw refused(`the archive calls its image ${quoted(reference)}, which is no reference: ${giveName}`, error);
   }
-}
-
-/**
- * Throws ApiError `invalid_request` where the reference by which an image was chosen is the tag that the archive has of it, and no more:
- * a name derived from that would be the same for images of any repository. Knows it only of an archive that is not compressed.
- */
-export async function requireMoreThanTag(path: string, reference: string): Promise<void> {
-  if (isFull(reference)) return;
-  // What else is wrong with the archive, the task tells.
-  const images = await readArchiveNames(path, 'the archive').catch(() => []);
-  if (images.some((names) => names.includes(reference))) throw tagAlone(reference);
 }
 
 async function namesOf(path: string): Promise<readonly (readonly string[])[]> {
@@ -66,10 +84,6 @@ async function namesOf(path: string): Promise<readonly (readonly string[])[]> {
 /** More than a bare tag, which is all that OCI layouts often have. */
 function isFull(name: string): boolean {
   return /[:/]/.test(name);
-}
-
-function tagAlone(tag: string): ApiError {
-  return refused(`of its image the archive tells the tag alone, ${quoted(tag)}: ${giveName}`);
 }
 
 function listOf(names: readonly (string | undefined)[]): string {

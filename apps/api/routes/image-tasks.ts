@@ -1,7 +1,7 @@
 import { isEnded, type KeyedRequest } from '@bhatti/tasks';
 import { AlreadyThere, ImportQuery, PullBody, Queued } from '../api-schema.ts';
 import { alreadyPulled } from '../images/already-pulled.ts';
-import { checkArchiveHead, nameByArchive, requireMoreThanTag } from '../images/archive-name.ts';
+import { checkArchiveHead, nameByArchive, nameByTag } from '../images/archive-name.ts';
 import { type ImportRequest, toImportRequest } from '../images/import-request.ts';
 import { toPullRequest } from '../images/pull-request.ts';
 import { removeUnlessQueued } from '../images/unqueued-upload.ts';
@@ -74,7 +74,7 @@ function importImage({ store, tasks }: Pick<Services, 'store' | 'tasks'>): Route
       const repeat = keyedRequest(caller.owner, headers['idempotency-key'], { type: 'import', ...query, bytes });
       const repeated = repeat && (await tasks.findRepeated(repeat));
       if (repeated) {
-        const name = asked.name ?? (await tasks.find(repeated))?.view.name;
+        const name = (await tasks.find(repeated))?.view.name ?? asked.name;
         return { status: 202, body: { task_id: repeated, status: 'queued', name } };
       }
       // Before gigabytes are sent for nothing.
@@ -124,11 +124,9 @@ function requireNoForm(contentType: string | undefined): void {
 async function nameUpload({ uploads }: Services['store'], id: string, asked: ImportRequest) {
   const { name, reference, isNameGiven } = asked;
   try {
-    if (name !== undefined) {
-      if (!isNameGiven && reference !== undefined) await requireMoreThanTag(uploads.path(id), reference);
-      return { ...asked, name };
-    }
-    return { ...asked, ...(await nameByArchive(uploads.path(id))) };
+    if (name === undefined) return { ...asked, ...(await nameByArchive(uploads.path(id))) };
+    if (isNameGiven || reference === undefined) return { ...asked, name };
+    return { ...asked, name, ...(await nameByTag(uploads.path(id), reference)) };
   } catch (error) {
     await uploads.remove(id).catch(() => undefined);
     throw error;

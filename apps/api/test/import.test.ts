@@ -5,7 +5,7 @@ import { gzipSync } from 'node:zlib';
 import { connectRedis, createTaskQueue, isArriving, type RedisClient, type TaskQueue, TaskView } from '@bhatti/tasks';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { Uploads } from '../../../libs/store/uploads.ts';
-import { type ArchiveLayout, imageArchive } from '../../../test/support/archive.ts';
+import { type ArchiveImage, type ArchiveLayout, imageArchive } from '../../../test/support/archive.ts';
 import { eventually } from '../../../test/support/eventually.ts';
 import { startRedis, type TestRedis } from '../../../test/support/redis.ts';
 import { errorBody, startTestApi, type TestApi } from './support/api.ts';
@@ -233,16 +233,38 @@ describe('POST /images/import', () => {
     });
   });
 
-  test('chosen by the tag that is all an archive has, an image has to be given a name', async () => {
-    const raw = await imageArchive('oci', [{ tags: ['app:v1'], tars: [Buffer.from('layer')] }]);
-    const answer = await api.send('POST', '/images/import?ref=v1', { raw });
-    expect([answer.status, errorBody.parse(answer.body).error]).toEqual([
-      400,
-      expect.stringContaining('tells the tag alone, "v1": give it a name'),
-    ]);
-    expect(await uploads()).toEqual([]);
-    const named = await api.send('POST', '/images/import?ref=v1&name=app', { raw });
-    expect(named).toMatchObject({ status: 202, body: { name: 'app' } });
+  describe('chosen by a word', () => {
+    const layer = (text: string) => [Buffer.from(text)];
+    const twoTags = [{ tags: ['app:v1', 'app:v2'], tars: layer('app') }];
+    const tagAndName = [...twoTags, { tags: ['v2:latest'], tars: layer('other') }];
+
+    test.each<[string, ArchiveLayout, ArchiveImage[], string, string, string]>([
+      ['its tag', 'docker', twoTags, 'v2', 'app-v2', 'docker.io/library/app:v2'],
+      ['its tag', 'docker-old', twoTags, 'v2', 'app-v2', 'app:v2'],
+      ['its name, which another has as its tag', 'docker-old', tagAndName, 'v2', 'v2-latest', 'v2'],
+      ['its name', 'docker-old', twoTags, 'app', 'app-latest', 'app'],
+    ])('that is %s (%s), an image is named as in the archive', async (_what, layout, images, ref, name, reference) => {
+      const raw = await imageArchive(layout, images);
+      const headers = { 'idempotency-key': `${layout}-${name}-${images.length}` };
+      for (const _ of ['first', 'repeated']) {
+        const answer = await api.send('POST', `/images/import?ref=${ref}`, { raw, headers });
+        expect(answer).toMatchObject({ status: 202, body: { name } });
+      }
+      const [id = ''] = await uploads();
+      expect((await queue.getJob(id))?.data).toMatchObject({ name, reference });
+    });
+
+    test('that is its tag, it has to be given a name where the archive tells no more', async () => {
+      const raw = await imageArchive('oci', [{ tags: ['app:v1'], tars: layer('app') }]);
+      const answer = await api.send('POST', '/images/import?ref=v1', { raw });
+      expect([answer.status, errorBody.parse(answer.body).error]).toEqual([
+        400,
+        expect.stringContaining('tells the tag alone, "v1": give it a name'),
+      ]);
+      expect(await uploads()).toEqual([]);
+      const named = await api.send('POST', '/images/import?ref=v1&name=app', { raw });
+      expect(named).toMatchObject({ status: 202, body: { name: 'app' } });
+    });
   });
 
   test('what is wrong with an upload is told also where it cannot be removed', async () => {

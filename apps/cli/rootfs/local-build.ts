@@ -142,8 +142,8 @@ async function decodeImage(work: Work): Promise<Layer[]> {
     await rm(directory, { recursive: true });
     return decodeArchive(work, first);
   }
-  if (request.platform !== undefined)
-    throw new UsageError(`${first} is a layer, which has no platform: --platform chooses from an archive or a layout`);
+  if (request.image !== undefined || request.platform !== undefined)
+    throw new UsageError(`${first} is a layer: --image and --platform choose from an archive or a layout`);
   return layers;
 }
 

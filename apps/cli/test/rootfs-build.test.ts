@@ -177,7 +177,9 @@ async function expectRefused(run: () => ReturnType<typeof build>, words: string)
   expect(await readdir(directory)).toEqual(before);
 }
 
-test.each<[string, [string[], string, Partial<BuildRequest>?], string]>([
+type Row = [string, [string[], string, Partial<BuildRequest>?], string];
+
+test.each<Row>([
   ['what is there already', [['base.tar'], 'app.tar.gz'], 'app.tar.gz is there already'],
   ['what is not there', [['nothing.tar'], 'x.ext4'], 'nothing.tar (ENOENT) (not_readable)'],
   ['a folder that is not there', [['base.tar'], 'no/x.ext4'], 'there is no folder '],
@@ -187,12 +189,14 @@ test.each<[string, [string[], string, Partial<BuildRequest>?], string]>([
   ['an output that is a link to nothing', [['base.tar'], 'link'], 'link is there already'],
   ['a pipe', [['pipe'], 'x.ext4'], 'pipe is not a file but a pipe or a device: write what it gives to a file first'],
   ['an overlay that is a folder', [['base.tar'], 'x.ext4', { overlay: '.' }], 'is a folder: --overlay takes a tar'],
-  ['an empty file', [['base.tar', 'empty.tar'], 'x.ext4', {}], 'empty.tar is empty, and no tar (invalid_request)'],
-  [
-    'the platform of a layer',
-    [['base.tar'], 'x.ext4', { platform: 'linux/arm64' }],
-    'base.tar is a layer, which has no platform: --platform chooses from an archive or a layout (invalid_request)',
-  ],
+  ['an empty file', [['base.tar', 'empty.tar'], 'x.ext4'], 'empty.tar is empty, and no tar (invalid_request)'],
+  ...([{ platform: 'linux/arm64' }, { image: 'app:1' }] as const).map(
+    (choice): Row => [
+      `${Object.keys(choice)} of layers`,
+      [['base.tar', 'app.tar.gz'], 'x.ext4', choice],
+      'base.tar is a layer: --image and --platform choose from an archive or a layout (invalid_request)',
+    ],
+  ),
   ['content that the size has no room for', [['big.tar'], 'x.ext4', { sizeBytes }], '(image_too_large)'],
 ])('says what is wrong with %s, and leaves nothing behind', async (_what, [sources, name, more], words) => {
   await writeFile(join(directory, 'name'), 'x'.repeat(2048));

@@ -1,8 +1,14 @@
 import { familiarReference, formatReference, parseReference } from '../image/reference.ts';
-import type { ArchivedImage } from './content.ts';
+
+export interface NamedImage {
+  /** See `ArchivedImage`. */
+  readonly names: readonly string[];
+  /** Left out, it is not found by its digest. */
+  readonly entry?: { readonly digest: string };
+}
 
 /** The images of an archive with this full name; else those with this digest, a name that ends so, or this tag; none if there are none. */
-export function imagesCalled(images: readonly ArchivedImage[], name: string): readonly ArchivedImage[] {
+export function imagesCalled<Image extends NamedImage>(images: readonly Image[], name: string): readonly Image[] {
   for (const isCalled of [isFullName, isDigestOf, isShortName, isTag]) {
     const found = images.filter((image) => isCalled(image, name));
     if (found.length > 0) return found;
@@ -11,24 +17,24 @@ export function imagesCalled(images: readonly ArchivedImage[], name: string): re
 }
 
 /** Compares names in canonical form: `alpine:3.20` is short for `docker.io/library/alpine:3.20`. */
-function isFullName({ names }: ArchivedImage, wanted: string): boolean {
+function isFullName({ names }: NamedImage, wanted: string): boolean {
   const canonical = canonicalName(wanted);
   return names.some((each) => each === wanted || canonicalName(each) === canonical);
 }
 
 /** `sha256:…`, alone or after a name. */
-function isDigestOf({ entry }: ArchivedImage, wanted: string): boolean {
-  return wanted.slice(wanted.lastIndexOf('@') + 1) === entry.digest;
+function isDigestOf({ entry }: NamedImage, wanted: string): boolean {
+  return wanted.slice(wanted.lastIndexOf('@') + 1) === entry?.digest;
 }
 
 /** A name without a registry is short for any that ends so: Podman saves what it built as `app` as `localhost/app:latest`. */
-function isShortName({ names }: ArchivedImage, wanted: string): boolean {
+function isShortName({ names }: NamedImage, wanted: string): boolean {
   const short = shortName(wanted);
   return short !== undefined && names.some((each) => canonicalName(each).endsWith(`/${short}`));
 }
 
 /** A tag alone, or where the archive has no more than tags, as many OCI layouts, the tag of a name. */
-function isTag({ names }: ArchivedImage, wanted: string): boolean {
+function isTag({ names }: NamedImage, wanted: string): boolean {
   if (names.some((each) => tagOf(each) === wanted)) return true;
   return !names.some((each) => /[:/]/.test(each)) && names.some((each) => each === tagOf(wanted));
 }
