@@ -42,7 +42,11 @@ export async function receiveUpload(options: UploadOptions): Promise<number> {
   }
   // If that fails, a worker collects it.
   await uploads.remove(id).catch(() => undefined);
-  throw new ApiError(400, 'invalid_request', 'the body is empty: send the archive, such as the output of docker save');
+  throw new ApiError(
+    400,
+    'invalid_request',
+    'the archive is empty, as the body of the request is: send the output of docker save',
+  );
 }
 
 /** Leaves the stream open when the reader stops early: destroying it would take the connection, and so the answer, with it. */

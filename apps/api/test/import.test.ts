@@ -273,7 +273,7 @@ describe('POST /images/import', () => {
       const empty = await api.send('POST', '/images/import?name=empty', { raw: '' });
       expect([empty.status, errorBody.parse(empty.body).error]).toEqual([
         400,
-        expect.stringContaining('the body is empty'),
+        expect.stringContaining('the archive is empty'),
       ]);
       const nameless = await api.send('POST', '/images/import', { raw: Buffer.alloc(2048) });
       expect([nameless.status, errorBody.parse(nameless.body).code]).toEqual([400, 'invalid_request']);
@@ -286,7 +286,7 @@ describe('POST /images/import', () => {
   test('an empty body is refused', async () => {
     const answer = await api.send('POST', '/images/import?name=a');
     expect(answer.status).toBe(400);
-    expect(errorBody.parse(answer.body).error).toMatch(/^the body is empty/);
+    expect(errorBody.parse(answer.body).error).toMatch(/^the archive is empty/);
     expect(await uploads()).toEqual([]);
   });
 });

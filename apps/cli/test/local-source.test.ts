@@ -2,7 +2,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { localSource } from '../transfer/local-source.ts';
+import { localSource, sourceOfTransport } from '../transfer/local-source.ts';
 import { runHere } from './command-line.ts';
 import { cleanEnvironment } from './staged-cli.ts';
 
@@ -26,6 +26,7 @@ describe('what is given in the place of a reference', () => {
     ['oci-archive:image.tar:@0', '--tar image.tar'],
     ['oci:./layout', '--tar ./layout'],
     ['oci:/some/layout:latest', '--tar /some/layout --ref latest'],
+    ['oci:layout:v1', '--tar layout --ref v1'],
     ["oci:./it's;$(id)", "--tar './it'\\''s;$(id)'"],
     ['oci:./two\nlines', '--tar FILE'],
   ])('%s is imported as %s', (given, words) => {
@@ -43,7 +44,7 @@ describe('what is given in the place of a reference', () => {
 
   test('a path of an archive that is there is one; what may be a reference is that', () => {
     expect(localSource(archive)?.command).toBe(`bhatti image import --tar ${archive}`);
-    const references = ['python:3.12', 'ghcr.io/org/app', 'localhost/app:1', 'docker-daemon:'];
+    const references = ['python:3.12', 'ghcr.io/org/app', 'localhost/app:1', 'docker-daemon:', 'oci:5000/app:1'];
     // Repositories that are called like a prefix.
     const repositories = ['oci', 'dir', 'oci-archive', 'docker-archive', 'docker-daemon', 'containers-storage'];
     const tagged = repositories.flatMap((repository) => [`${repository}:latest`, `${repository}:1.0`]);
@@ -57,6 +58,13 @@ describe('what is given in the place of a reference', () => {
     ]) {
       expect(localSource(other)).toBeUndefined();
     }
+  });
+
+  test('what can be no reference has no prefix that is a repository', () => {
+    expect(sourceOfTransport('docker-archive:image')?.command).toBe('bhatti image import --tar image');
+    expect(sourceOfTransport('oci:layout')?.command).toBe('bhatti image import --tar layout');
+    expect(sourceOfTransport('docker-daemon:$(id)')?.command).toBe("bhatti image import '$(id)'");
+    expect(sourceOfTransport('image.tar')).toBeUndefined();
   });
 
   test.each([

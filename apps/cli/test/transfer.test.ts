@@ -288,6 +288,7 @@ describe('image import', () => {
     [['image', 'import', ''], '"" is not an image reference'],
     [['image', 'import', '--', '--output=x'], '"--output=x" is not an image reference'],
     [['image', 'import', '--tar', 'missing.tar', '--name', 'x'], 'cannot read the archive missing.tar (ENOENT)'],
+    [['image', 'import', '--tar', 'oci:layout:v1'], 'To import it: bhatti image import --tar layout --ref v1'],
   ])('%p is refused', async (args, message) => {
     await startServer(() => accepted);
     const { exitCode, stderr } = await run(args);

@@ -6,6 +6,7 @@ import { PassThrough, Readable } from 'node:stream';
 import { CliError, systemErrorCode } from '../cli-error.ts';
 import type { Upload } from '../server/http-connection.ts';
 import { layoutDirectory } from './layout-directory.ts';
+import { sourceOfTransport } from './local-source.ts';
 
 /** A file, an OCI layout directory, or stdin for `-`. Rejects with CliError `not_found` for what cannot be read. */
 export async function archiveFile(path: string): Promise<Upload> {
@@ -27,9 +28,14 @@ export async function archiveFile(path: string): Promise<Upload> {
     return { stream: Readable.from(bytesOf(path, stats.size), { objectMode: false }), bytes: stats.size };
   } catch (error) {
     if (error instanceof CliError) throw error;
-    throw new CliError('not_found', `cannot read the archive ${path} (${systemErrorCode(error) ?? String(error)})`, {
+    const meant = sourceOfTransport(path);
+    const isMissing = `cannot read the archive ${path} (${systemErrorCode(error) ?? String(error)})`;
+    throw new CliError('not_found', meant === undefined ? isMissing : `${isMissing}: ${meant.is}`, {
       cause: error,
-      hint: '--tar takes a file as docker save writes it, an OCI layout directory, or - for stdin.',
+      hint:
+        meant === undefined
+          ? '--tar takes a file as docker save writes it, an OCI layout directory, or - for stdin.'
+          : `To import it: ${meant.command}`,
     });
   }
 }

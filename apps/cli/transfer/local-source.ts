@@ -15,23 +15,50 @@ const TRANSPORT = /^(docker-daemon|containers-storage|docker-archive|oci-archive
 export function localSource(reference: string): LocalSource | undefined {
   if (reference === '-') return { is: 'it is stdin', command: 'bhatti image import --tar -' };
   if (isFile(reference)) return { is: 'it is a path', command: importFrom(reference) };
-  const [, transport = '', rest = ''] = TRANSPORT.exec(reference) ?? [];
-  const [, path = rest, name] = /^([^:]+):(.+)$/s.exec(rest) ?? [];
+  return isRepository(reference) ? undefined : sourceOfTransport(reference);
+}
+
+/** What a prefix of skopeo and Podman says of a text that is known to be no reference; undefined where it has none. */
+export function sourceOfTransport(text: string): LocalSource | undefined {
+  const { transport, rest, path, name } = partsOf(text);
   switch (transport) {
     case 'docker-daemon':
-      return isName(rest) ? { is: `${rest} is its name in Docker`, command: `bhatti image import ${rest}` } : undefined;
+      return { is: `${rest} is its name in Docker`, command: `bhatti image import ${shellWord(rest)}` };
     case 'containers-storage':
-      return isName(rest) ? { is: `${rest} is its name in Podman`, command: importFromPodman(rest) } : undefined;
+      return { is: `${rest} is its name in Podman`, command: importFromPodman(shellWord(rest)) };
     case 'docker-archive':
     case 'oci-archive':
-      return isPath(path) ? { is: 'it is an archive', command: importFrom(path, name) } : undefined;
+      return { is: 'it is an archive', command: importFrom(path, name) };
     case 'oci':
-      return path.includes('/') ? { is: 'it is a layout', command: importFrom(path, name) } : undefined;
+      return { is: 'it is a layout', command: importFrom(path, name) };
     case 'dir':
-      return rest.includes('/') ? { is: 'it is a folder', command: importFromFolder(rest) } : undefined;
+      return { is: 'it is a folder', command: importFromFolder(rest) };
     default:
       return undefined;
   }
+}
+
+/** Whether what looks like a prefix may as well be a repository, and the rest its tag, or a host with its port. */
+function isRepository(text: string): boolean {
+  const { transport, rest, path } = partsOf(text);
+  if (/^\d+\//.test(rest)) return true;
+  switch (transport) {
+    case 'docker-daemon':
+    case 'containers-storage':
+      return !isName(rest);
+    case 'docker-archive':
+    case 'oci-archive':
+      return !isPath(path);
+    default:
+      return !/[/:]/.test(rest);
+  }
+}
+
+/** Of TRANSPORT:PATH[:NAME]; `rest` is all after the prefix. */
+function partsOf(text: string): { transport: string; rest: string; path: string; name: string | undefined } {
+  const [, transport = '', rest = ''] = TRANSPORT.exec(text) ?? [];
+  const [, path = rest, name] = /^([^:]+):(.+)$/s.exec(rest) ?? [];
+  return { transport, rest, path, name };
 }
 
 /** Podman takes its images by any name; what is saved says the full one. Docker, which `image import` tries first, has others. */
