@@ -7,7 +7,7 @@ import { redirectClientWarnings } from '@bhatti/tasks';
 import { startTracing, type Tracing } from '@bhatti/tracing';
 import type { Logger } from 'pino';
 import * as z from 'zod';
-import { readConfig } from './config.ts';
+import { ConfigError, readConfig } from './config.ts';
 import { type RunningApi, startApi } from './server.ts';
 import { version } from './version.ts';
 
@@ -18,6 +18,7 @@ const explained = z.object({ message: z.string() });
 
 async function main(): Promise<void> {
   process.umask(0o077);
+  refuseArguments(process.argv.slice(2));
   const config = readConfig(process.env);
   const log = createLogger({ name: 'api', level: config.logLevel });
   redirectClientWarnings((line) => log.warn(line));
@@ -36,6 +37,12 @@ async function main(): Promise<void> {
   const api = await startApi(config, process.env, log, tracing, stopping.signal);
   log.info({ reason: await stopRequested }, 'stopping');
   await stop(api, tracing, log);
+}
+
+/** One that was overlooked would let the API run otherwise than it was meant to. Not repeated: it may hold a password. */
+function refuseArguments(given: readonly string[]): void {
+  if (given.length === 0) return;
+  throw new ConfigError('no arguments are taken; the settings are environment variables, such as BHATTI_LISTEN');
 }
 
 /** Resolves with the reason to stop: a signal, or `disconnect` once the supervisor that started this process is gone. */

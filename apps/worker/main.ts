@@ -17,6 +17,7 @@ const STOP_DEADLINE = 8000;
 async function main(): Promise<void> {
   // So that what libraries and tools write into the data directory is private, too.
   process.umask(0o077);
+  refuseArguments(process.argv.slice(2));
   const environment = readEnvironment(process.env);
   const logger = createLogger({ name: 'worker', level: environment.logLevel });
   redirectClientWarnings((line) => logger.warn(line));
@@ -57,6 +58,12 @@ async function main(): Promise<void> {
   if (process.connected) process.send?.({ type: 'ready' });
   logger.info({ reason: await stopRequested }, 'stopping');
   await stop(worker, tracing, logger);
+}
+
+/** One that was overlooked would let the worker run otherwise than it was meant to. Not repeated: it may hold a password. */
+function refuseArguments(given: readonly string[]): void {
+  if (given.length === 0) return;
+  throw new Error('no arguments are taken; the settings are environment variables, such as BHATTI_CONCURRENCY');
 }
 
 /** Resolves with the reason to stop: a signal, or `disconnect` once the supervisor that forked this process is gone. */

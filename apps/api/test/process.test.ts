@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, linkSync, watch } from 'node:fs';
 import { mkdir, mkdtemp, open, readFile, rm, stat, writeFile } from 'node:fs/promises';
@@ -312,6 +312,14 @@ describe('the API process', () => {
     } finally {
       await full.close();
     }
+  });
+
+  test('does not start with an argument', () => {
+    const { status, stderr } = spawnSync(process.execPath, [program, '--listen=0.0.0.0:80'], { encoding: 'utf8' });
+    expect({ status, stderr }).toEqual({
+      status: 1,
+      stderr: 'bhatti api: no arguments are taken; the settings are environment variables, such as BHATTI_LISTEN\n',
+    });
   });
 
   test('does not start with a key that is none', async () => {

@@ -1,8 +1,10 @@
+import { spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { mkdir, open, rename, symlink, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import {
   createTaskId,
@@ -81,6 +83,16 @@ function requestedFrom(blob: string): number[] {
 }
 
 describe('a worker process', () => {
+  test('does not start with an argument', () => {
+    const program = fileURLToPath(new URL('../../../dist/worker.js', import.meta.url));
+    const { status, stderr } = spawnSync(process.execPath, [program, '--concurrency=4'], { encoding: 'utf8' });
+    expect({ status, stderr }).toEqual({
+      status: 1,
+      stderr:
+        'bhatti worker: no arguments are taken; the settings are environment variables, such as BHATTI_CONCURRENCY\n',
+    });
+  });
+
   test('pulls, and ends in order, although its log cannot be written', async () => {
     const image = stack.registry.pushImage({
       repository: 'library/unlogged',
