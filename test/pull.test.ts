@@ -206,6 +206,9 @@ describe('one stack', () => {
     expect(exitCode).toBe(130);
     expect(stdout).toMatch(/\nInterrupted\. Pull continues on server\.\nCheck status: bhatti image list\n$/);
     expect((await images(bhatti)).map(({ name }) => name)).not.toContain('slow-latest');
+    expect((await bhatti.run(['image', 'inspect', 'slow-latest'])).stderr).toBe(
+      `error: no image "slow-latest"; "bhatti image list" shows what there is (not_found)\nIt is being pulled: bhatti task watch ${taskId(stdout)}\n`,
+    );
     const watch = bhatti.start(['task', 'watch', taskId(stdout)]);
     await watch.stdoutHas('downloading layers');
     held.release();

@@ -281,6 +281,26 @@ describe('names', () => {
     expect(await failing([...words, ''])).toContain('the name of the image is empty (invalid_name)');
   });
 
+  test('one that is being made is not there yet: the error names the task', async () => {
+    const task = (id: string, type: string, status: string, name: string) => ({
+      ...{ id, type, status, name, ref: 'r', progress: null, detail: null, result: null, error: null },
+      ...{ created_at: null, started_at: null, completed_at: null },
+    });
+    const tasks = [
+      task('tsk_a', 'pull', 'queued', 'python-3.12'),
+      task('tsk_b', 'import', 'running', 'mine'),
+      task('tsk_c', 'pull', 'failed', 'alpine-3.20'),
+    ];
+    await startServer(({ url: { pathname } }) => {
+      if (pathname === '/tasks') return { status: 200, body: { tasks } };
+      return pathname === '/images' ? noImages : { status: 404, body: { error: 'no image', code: 'not_found' } };
+    });
+    const inspected = async (name: string) => (await failing(['image', 'inspect', name])).split('\n')[1];
+    expect(await inspected('python-3.12')).toBe('It is being pulled: bhatti task watch tsk_a');
+    expect(await inspected('mine')).toBe('It is being imported: bhatti task watch tsk_b');
+    expect(await inspected('alpine-3.20')).toBe('');
+  });
+
   test('the closest is a few letters away, or goes on', () => {
     const names = ['alpine-3.20', 'alpine-3.19', 'node-22', 'x'];
     expect(closest('alpine', names)).toBe('alpine-3.20');
