@@ -25,7 +25,7 @@ function systemError(errno: number): Error {
 }
 const { publishExport } = await import('../transfer/export-file.ts');
 
-const complete = { size: 5, sha256: undefined };
+const complete = { size: 5, sha256: '0'.repeat(64), expected: undefined };
 
 let directory: string;
 let partial: string;

@@ -625,6 +625,16 @@ describe('image export', () => {
     });
   });
 
+  test('what was left and is damaged is found, and not kept', async () => {
+    await serveFile();
+    const damaged = Buffer.from(content.subarray(0, hole + 4096 + 1));
+    damaged[0] = (damaged[0] ?? 0) ^ 1;
+    await writeFile(join(directory, `.out.${sha256.slice(0, 16)}.partial`), damaged);
+    const { exitCode, stderr } = await run(['image', 'export', 'py', '-o', 'out']);
+    expect({ exitCode, stderr }).toEqual({ exitCode: 1, stderr: expect.stringContaining('(digest_mismatch)') });
+    expect(await readdir(directory)).toEqual([]);
+  });
+
   test('bytes that are not what the server has are not kept', async () => {
     await serveFile(0, `"${'0'.repeat(64)}"`);
     const { exitCode, stderr } = await run(['image', 'export', 'py']);

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { rename, rm } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { Readable } from 'node:stream';
@@ -12,7 +13,9 @@ import { suggestingImage } from '../suggestion.ts';
 import { type Console, printJson } from '../terminal/console.ts';
 import { ExportDisplay } from './export-display.ts';
 import {
+  type Arrived,
   checkTarget,
+  hashPartial,
   partialPath,
   partialSize,
   partialsOfBuilds,
@@ -89,11 +92,11 @@ async function download(
     await removeOtherPartials(path, partial);
     const from = etag === '' ? 0 : await partialSize(partial);
     try {
-      const size = await receive(client, name, { answer, partial, etag, from, display });
-      if (size !== undefined) {
+      const arrived = await receive(client, name, { answer, partial, etag, from, display });
+      if (arrived !== undefined) {
         display.check();
-        await publishExport(partial, path, { size, sha256: /[0-9a-f]{64}/.exec(etag)?.[0], force });
-        return size;
+        await publishExport(partial, path, { ...arrived, expected: /[0-9a-f]{64}/.exec(etag)?.[0], force });
+        return arrived.size;
       }
       // The file has changed, so start over; or a proxy does not pass on ranges.
       failures += 1;
@@ -129,30 +132,34 @@ interface ExportPart {
   readonly display: ExportDisplay;
 }
 
-/** Writes what the partial file lacks. Resolves with the size in bytes, or undefined if the server does not send the rest alone. */
+/** Writes what the partial file lacks. Resolves with undefined if the server does not send the rest alone. */
 async function receive(
   client: ApiClient,
   name: string,
   { answer, partial, etag, from, display }: ExportPart,
-): Promise<number | undefined> {
+): Promise<Arrived | undefined> {
   const length = answer.headers['content-length'];
   // A proxy may have dropped the length: then the end of the stream gives it, and nothing can be resumed.
   const size = length === undefined ? undefined : Number(length);
   const received = (bytes: number) => display.receive(bytes, size);
+  const hash = createHash('sha256');
   if (size === undefined || from === 0 || from > size) {
-    const end = await writeSparse(partial, answer.body, 0, received);
-    return size ?? end;
+    const end = await writeSparse(partial, answer.body, { from: 0, hash, received });
+    return { size: size ?? end, sha256: hash.digest('hex') };
   }
   answer.body.destroy();
-  // All bytes may be there, if it was the check that was interrupted.
-  if (from === size) return size;
-  const rest = await client.rootfs(name, { from, etag });
-  if (rest.status !== 206) {
-    rest.body.destroy();
-    return undefined;
+  display.check();
+  await hashPartial(partial, hash);
+  // All bytes may be there, if it was the sync that was interrupted.
+  if (from < size) {
+    const rest = await client.rootfs(name, { from, etag });
+    if (rest.status !== 206) {
+      rest.body.destroy();
+      return undefined;
+    }
+    await writeSparse(partial, rest.body, { from, hash, received });
   }
-  await writeSparse(partial, rest.body, from, received);
-  return size;
+  return { size, sha256: hash.digest('hex') };
 }
 
 function brokenOff(cause: unknown): CliError {

@@ -1,8 +1,9 @@
-import { createHash, type Hash } from 'node:crypto';
+import type { Hash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { access, constants, type FileHandle, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import type { Readable } from 'node:stream';
+import { type Readable, Writable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
 import { CliError, systemErrorCode } from '../cli-error.ts';
 import { hiddenName } from './hidden-name.ts';
 
@@ -67,36 +68,70 @@ export async function checkTarget(path: string, force: boolean): Promise<void> {
   });
 }
 
+/** Adds the bytes of a partial file to the hash. */
+export async function hashPartial(path: string, hash: Hash): Promise<void> {
+  try {
+    for await (const chunk of createReadStream(path, { highWaterMark: 1024 * 1024 })) hash.update(chunk);
+  } catch (error) {
+    throw writeError(path, error);
+  }
+}
+
 /** The bytes of a partial file, all of which are good, as they are written in order; 0 if there is no file. */
 export async function partialSize(path: string): Promise<number> {
   return (await stat(path).catch(() => undefined))?.size ?? 0;
 }
 
 /**
- * Writes `body` to the file from byte `from` on, as it arrives; blocks of zeros become holes, and one at the end is left for
- * `publishExport` to make. Calls `received` with the bytes there are, and resolves with them in the end.
+ * Bytes that arrive while others are being written, and are then written together. Written as they came, 64 KB at a time, and read again to
+ * be hashed, the export of `python:3.12` took 1.5 times the CPU time.
  */
-export async function writeSparse(
-  path: string,
-  body: Readable,
-  from: number,
-  received: (bytes: number) => void,
-): Promise<number> {
+const WAITING_BYTES = 1024 * 1024;
+
+export interface Arrival {
+  /** Byte of the file that `body` begins with. */
+  readonly from: number;
+  /** Of the bytes before `from`; those of `body` are added to it. */
+  readonly hash: Hash;
+  /** Called with the bytes that the file has. */
+  readonly received: (bytes: number) => void;
+}
+
+/**
+ * Writes `body` to the file as it arrives; blocks of zeros become holes, and one at the end is left for `publishExport` to make.
+ * Resolves with the bytes that there are in the end.
+ */
+export async function writeSparse(path: string, body: Readable, { from, hash, received }: Arrival): Promise<number> {
   const file = await openPartial(path);
   let position = from;
+  let writing = Promise.resolve();
+  const write = async (bytes: Buffer) => {
+    hash.update(bytes);
+    await writeChunk(file, bytes, position);
+    position += bytes.length;
+    received(position);
+  };
+  const sink = new Writable({
+    highWaterMark: WAITING_BYTES,
+    write: (bytes, _encoding, done) => {
+      writing = write(bytes);
+      writing.then(() => done(), done);
+    },
+    writev: (waiting, done) => {
+      writing = write(Buffer.concat(waiting.map(({ chunk }) => chunk)));
+      writing.then(() => done(), done);
+    },
+  });
   try {
     // Zeros are not written: what was there before would show through.
     if (from === 0) await file.truncate(0);
-    for await (const chunk of body) {
-      if (!Buffer.isBuffer(chunk)) continue;
-      await writeChunk(file, chunk, position);
-      position += chunk.length;
-      received(position);
-    }
+    await pipeline(body, sink);
     return position;
   } catch (error) {
     throw writeError(path, error);
   } finally {
+    // A connection that breaks does not end the write under way, whose descriptor must not become another file's.
+    await writing.catch(() => undefined);
     await file.close();
   }
 }
@@ -137,21 +172,29 @@ function writeError(path: string, error: unknown): unknown {
   });
 }
 
+export interface Arrived {
+  /** Bytes. */
+  readonly size: number;
+  /** In hex. */
+  readonly sha256: string;
+}
+
 /**
- * Syncs what was written, checks it against `sha256` (hex) if known, and renames it to `path`. Rejects with CliError `digest_mismatch`,
- * or as `checkTarget` does, again: others may have made a file in the minutes of a download. Then the partial file stays.
+ * Syncs what arrived, unless it is not what was `expected` (a SHA-256 in hex, undefined if not known), and renames it to `path`. Rejects with
+ * CliError `digest_mismatch`, or as `checkTarget` does, again: others may have made a file in the minutes of a download. Then the partial
+ * file stays.
  */
 export async function publishExport(
   partial: string,
   path: string,
-  { size, sha256, force }: { size: number; sha256: string | undefined; force: boolean },
+  { size, sha256, expected, force }: Arrived & { expected: string | undefined; force: boolean },
 ): Promise<void> {
   try {
-    await bringToDisk(partial, size);
-    if (sha256 !== undefined && (await hashFile(partial)) !== sha256) {
+    if (expected !== undefined && sha256 !== expected) {
       await rm(partial);
       throw new CliError('digest_mismatch', 'what arrived is not what the server has', { hint: 'Try again.' });
     }
+    await bringToDisk(partial, size);
     await checkTarget(path, force);
     await rename(partial, path);
   } catch (error) {
@@ -212,10 +255,4 @@ async function openPartial(path: string): Promise<FileHandle> {
       throw writeError(path, refused);
     });
   }
-}
-
-async function hashFile(path: string): Promise<string> {
-  const hash: Hash = createHash('sha256');
-  for await (const chunk of createReadStream(path, { highWaterMark: 1024 * 1024 })) hash.update(chunk);
-  return hash.digest('hex');
 }
