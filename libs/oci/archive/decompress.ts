@@ -146,12 +146,23 @@ function checkWindow(bytes: number, label: string): void {
   const megabytes = (size: number) => `${Math.ceil(size / 2 ** 20)} MiB`;
   throw new OciError(
     'archive_too_large',
-    `${label} takes a window of ${megabytes(bytes)} of memory to unpack; ${megabytes(ZSTD_WINDOW_LIMIT)} is the limit, as for zstd itself: compress it without --long`,
+    `${label} takes a window of ${megabytes(bytes)} of memory to unpack; ${megabytes(ZSTD_WINDOW_LIMIT)} is the limit: compress it without --long, and below level 22`,
   );
 }
 
 /** Bytes given to the decoder at once. A block of 4 bytes can expand to 128 KiB: 64 KiB would be 2 GB in memory, this is 32 MiB. */
 const ZSTD_INPUT_BYTES = 1024;
+
+/** Bytes of windows that the decoder may allocate at once: it frees none before its input is used up. */
+const ZSTD_WINDOWS_AT_ONCE = 256 * 1024 * 1024;
+/** Bytes of a frame, at least: magic number, descriptor, window, and the header of a block. */
+const SMALLEST_ZSTD_FRAME = 9;
+
+/** Bytes to give to the decoder at once: fewer where windows are large, as each frame gets one of its own. */
+function sliceFor(window: number): number {
+  const frames = Math.max(1, Math.floor(ZSTD_WINDOWS_AT_ONCE / Math.max(1, window)));
+  return Math.min(ZSTD_INPUT_BYTES, frames * SMALLEST_ZSTD_FRAME);
+}
 
 /** With fzstd, since Node 20 has no zstd of its own. */
 async function* unzstd(source: AsyncIterable<Buffer>, label: string): AsyncGenerator<Uint8Array> {
@@ -163,8 +174,10 @@ async function* unzstd(source: AsyncIterable<Buffer>, label: string): AsyncGener
   for await (const chunk of source) {
     for (let at = 0; at < chunk.length; at += ZSTD_INPUT_BYTES) {
       const slice = chunk.subarray(at, at + ZSTD_INPUT_BYTES);
-      checkWindow(windows.push(slice), label);
-      decoder.push(slice);
+      const window = windows.push(slice);
+      checkWindow(window, label);
+      const length = sliceFor(window);
+      for (let start = 0; start < slice.length; start += length) decoder.push(slice.subarray(start, start + length));
       yield* decoded.splice(0);
     }
   }

@@ -1,5 +1,8 @@
-/** Bytes: the largest window that zstd decompresses by default (`ZSTD_WINDOWLOG_LIMIT_DEFAULT`, 27), and compresses with without `--long`. */
-export const ZSTD_WINDOW_LIMIT = 128 * 1024 * 1024;
+/**
+ * Bytes. zstd itself takes 128 MiB (`ZSTD_WINDOWLOG_LIMIT_DEFAULT`, 27), which fzstd would decompress to other bytes: of the distance to what
+ * is repeated, it reads no more than 25 bits beside the leading one, so that 64 MiB is the farthest that it gets right.
+ */
+export const ZSTD_WINDOW_LIMIT = 64 * 1024 * 1024;
 
 const FRAME_MAGIC = 0xfd2fb528;
 /** The low four bits may have any value. */

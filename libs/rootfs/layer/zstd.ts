@@ -5,6 +5,10 @@ import { ZSTD_WINDOW_LIMIT, ZstdWindows } from './zstd-window.ts';
 
 /** Bytes given to the decoder at once. A block of 4 bytes can expand to 128 KiB: a megabyte would be 32 GB in memory, this is 32 MiB. */
 const INPUT_SLICE = 1024;
+/** Bytes of windows that the decoder may allocate at once: it frees none before a slice is done. */
+const WINDOWS_OF_SLICE = 256 * 1024 * 1024;
+/** Bytes of a frame, at least: magic number, descriptor, window, and the header of a block. */
+const SMALLEST_FRAME = 9;
 /**
  * Bytes of output after which the event loop gets a turn. A `data` listener always wants more, and defers its work (`consume`): without
  * this, a blob of 33 KB that expands to 1 GiB was in memory as a whole, 2.2 GB with the garbage.
@@ -26,6 +30,7 @@ class ZstdDecompress extends Duplex {
   readonly #windows = new ZstdWindows();
   readonly #decoder = new Decompress((chunk) => this.#give(chunk));
   #input: Buffer = Buffer.alloc(0);
+  #slice = INPUT_SLICE;
   #taken: Callback | undefined;
   #isWanted = false;
   #isRunning = false;
@@ -72,10 +77,12 @@ class ZstdDecompress extends Duplex {
     let failure: Error | undefined;
     try {
       while (this.#isWanted && this.#given < OUTPUT_OF_TURN && this.#input.length > 0) {
-        const slice = this.#input.subarray(0, INPUT_SLICE);
+        const slice = this.#input.subarray(0, this.#slice);
         this.#input = this.#input.subarray(slice.length);
-        checkWindow(this.#windows.push(slice));
-        this.#decoder.push(slice);
+        const window = this.#windows.push(slice);
+        checkWindow(window);
+        this.#slice = sliceFor(window);
+        for (let at = 0; at < slice.length; at += this.#slice) this.#decoder.push(slice.subarray(at, at + this.#slice));
       }
     } catch (error) {
       failure = asError(error);
@@ -101,13 +108,19 @@ class ZstdDecompress extends Duplex {
   }
 }
 
+/** Bytes to give to the decoder at once: fewer where windows are large, as each frame gets one of its own. */
+function sliceFor(window: number): number {
+  const frames = Math.max(1, Math.floor(WINDOWS_OF_SLICE / Math.max(1, window)));
+  return Math.min(INPUT_SLICE, frames * SMALLEST_FRAME);
+}
+
 /** @throws RootfsError `layer_too_large` */
 function checkWindow(bytes: number): void {
   if (bytes <= ZSTD_WINDOW_LIMIT) return;
   const megabytes = (size: number) => `${Math.ceil(size / 2 ** 20)} MiB`;
   throw new RootfsError(
     'layer_too_large',
-    `a layer's zstd data takes a window of ${megabytes(bytes)} of memory to unpack; ${megabytes(ZSTD_WINDOW_LIMIT)} is the limit, as for zstd itself: compress it without --long`,
+    `a layer's zstd data takes a window of ${megabytes(bytes)} of memory to unpack; ${megabytes(ZSTD_WINDOW_LIMIT)} is the limit: compress it without --long, and below level 22`,
   );
 }
 

@@ -78,11 +78,12 @@ const takes = (data: Buffer, lengths?: readonly number[]): boolean => largestWin
 
 describe('the window of a zstd frame', () => {
   test.each([
-    ['128 MiB, as zstd --ultra -22 makes', windowed(27, 0), true],
-    ['a little more', windowed(27, 1), false],
+    ['64 MiB, as zstd --ultra -21 makes', windowed(26, 0), true],
+    ['a little more', windowed(26, 1), false],
+    ['128 MiB, as zstd --long makes', windowed(27, 0), false],
     ['2 GiB, as zstd --long=31 makes', windowed(31, 0), false],
     ['the largest that can be written', windowed(41, 7), false],
-    ['one segment of 128 MiB', singleSegment(BigInt(WINDOW_LIMIT)), true],
+    ['one segment of 64 MiB', singleSegment(BigInt(WINDOW_LIMIT)), true],
     ['one segment of a byte more', singleSegment(BigInt(WINDOW_LIMIT) + 1n), false],
     ['one segment of 2^64 - 1 bytes', singleSegment(2n ** 64n - 1n), false],
     ['an empty segment, with its size in one byte', Buffer.concat([MAGIC, Buffer.from([0x20, 0]), END]), true],
@@ -130,6 +131,24 @@ describe('the decompressor', () => {
     ]);
     expect((await decompress(good)).equals(whole)).toBe(true);
     expect((await decompress(Buffer.concat([good, skippable(100), good]))).length).toBe(2 * whole.length);
+  });
+
+  test('does not keep the windows of the frames that it is given at once', async () => {
+    const frames = 16;
+    const frame = windowed(26, 0, [block(RLE, 1, Buffer.from('a'), true)]);
+    const before = process.memoryUsage().arrayBuffers;
+    let most = 0;
+    const stream = Readable.from([Buffer.concat(Array.from({ length: frames }, () => frame))]).pipe(
+      createZstdDecompress(),
+    );
+    let bytes = 0;
+    stream.on('data', (chunk: Buffer) => {
+      bytes += chunk.length;
+      most = Math.max(most, process.memoryUsage().arrayBuffers - before);
+    });
+    await finished(stream);
+    expect(bytes).toBe(frames);
+    expect(most).toBeLessThan((frames * 64 * MIB * 3) / 4);
   });
 
   test('refuses a window of 2 GiB before it makes room for it', async () => {
